@@ -1,0 +1,92 @@
+//! The full ensemble's own trajectory, with what every member said along it.
+
+use pentimento_diffusion::mixture::Mixture;
+use pentimento_diffusion::sampler::Sampler;
+use pentimento_diffusion::unet::Precision;
+
+/// The trajectories of several samples under the full ensemble (every member at weight 1/n), kept step by step.
+///
+/// Everything that is cheap to say about counterfactuals starts here: the Jacobian and the control variate both work
+/// along this trajectory, and the last-step baseline only needs its end.
+#[derive(Clone, Debug)]
+pub struct BaseRun<T> {
+    /// Which recorded noise each trajectory follows.
+    pub samples: Vec<u32>,
+    /// Seed of the recorded noise.
+    pub seed: u64,
+    /// What was there before each step, the noisiest first.
+    pub(crate) steps: Vec<BaseStep<T>>,
+    /// The ends, `[samples, image]`, not clamped.
+    pub images: Vec<T>,
+}
+
+/// One step of a [`BaseRun`].
+#[derive(Clone, Debug)]
+pub(crate) struct BaseStep<T> {
+    /// `[samples, image]`.
+    pub(crate) x: Vec<T>,
+    /// Each member's predicted noise at `x`, `[member][samples, image]`.
+    pub(crate) predictions: Vec<Vec<T>>,
+}
+
+impl<T: Precision> BaseStep<T> {
+    /// `sum_k weight_k f_k(x)` of one sample, in the order of the members.
+    pub(crate) fn mixed(&self, sample: usize, length: usize, weights: &[f64]) -> Vec<T> {
+        let mut sum = vec![T::of(0.0); length];
+        for (prediction, &weight) in self.predictions.iter().zip(weights) {
+            if weight != 0.0 {
+                let weight = T::of(weight);
+                for (total, &value) in sum.iter_mut().zip(&prediction[sample * length..][..length]) {
+                    *total += weight * value;
+                }
+            }
+        }
+        sum
+    }
+}
+
+impl<T: Precision> BaseRun<T> {
+    /// Runs the full ensemble. Costs one forward pass per member, step and sample; memory is that many images.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `progress` returns; it is called after each step with the number of steps done.
+    pub fn new<E>(
+        mixture: &Mixture,
+        sampler: &Sampler,
+        seed: u64,
+        samples: &[u32],
+        mut progress: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let (length, members) = (mixture.image_length(), mixture.members());
+        let weights = full_weights(members);
+        let mut x = mixture.noise::<T>(seed, samples, 0);
+        let mut steps = Vec::with_capacity(sampler.len());
+        for step in 0..sampler.len() {
+            let timestep = sampler.timestep(step);
+            let predictions = (0..members).map(|member| mixture.predict(member, &x, timestep)).collect();
+            let record = BaseStep { x: x.clone(), predictions };
+            let predicted: Vec<T> =
+                (0..samples.len()).flat_map(|sample| record.mixed(sample, length, &weights)).collect();
+            mixture.advance(sampler, step, seed, samples, &mut x, &predicted);
+            steps.push(record);
+            progress(step + 1)?;
+        }
+        Ok(Self { samples: samples.to_vec(), seed, steps, images: x })
+    }
+
+    /// The end of one trajectory, not clamped.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such trajectory.
+    pub fn image(&self, index: usize) -> &[T] {
+        let length = self.images.len() / self.samples.len();
+        &self.images[index * length..][..length]
+    }
+}
+
+/// Every member at 1/n.
+pub fn full_weights(members: usize) -> Vec<f64> {
+    vec![1.0 / members as f64; members]
+}

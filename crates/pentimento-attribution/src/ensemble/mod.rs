@@ -1,0 +1,39 @@
+//! Encoded ensembles (Dai and Gifford, 2023, arXiv 2306.02174).
+//!
+//! A [`CodeBook`] gives each group of training images a binary code of length n and weight h; member k trains on the
+//! groups whose code has bit k. A *group* is one super sample: a single image, all images of a class, all images of a
+//! contributor. The image made without some groups is the one made by the members that saw none of them
+//! ([`CodeBook::weights_without`]).
+//!
+//! To first order that image differs from the one of the whole ensemble by `J (u - 1/n)`, where the columns of J are the
+//! derivatives of the image by the members' weights. The length of that difference needs only the n x n Gram matrix of J
+//! and the code, so [`QuadraticForm`] measures every code of a book without touching an image.
+//!
+//! The images themselves come from a [`BaseRun`]: [`jacobians`] and [`control_variates`] work along it, and
+//! [`approximation`] turns what they return into approximate counterfactual images.
+
+mod ablation;
+pub mod approximation;
+mod base_run;
+mod bounds;
+mod code_table;
+mod codes;
+mod combinatorics;
+mod control_variate;
+mod displacement;
+mod error;
+mod influential;
+mod jacobian;
+mod search;
+mod walsh;
+
+pub use base_run::{BaseRun, full_weights};
+pub use bounds::{BiasBounds, BiasBoundsNotApplicable, bias_bounds};
+pub use codes::{Code, CodeBook, MAX_MEMBERS};
+pub use combinatorics::binomial;
+pub use control_variate::{Request, control_variates};
+pub use displacement::{displacement_distance, linear_coefficients, second_order_coefficients};
+pub use error::{EnsembleError, MembersThatWouldDo};
+pub use influential::{DistinctLists, distinct_influences};
+pub use jacobian::{Jacobian, TangentMembers, gram_matrix, jacobians};
+pub use search::{Influence, QuadraticForm};

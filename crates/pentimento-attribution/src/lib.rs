@@ -1,0 +1,7 @@
+//! Finds the training images that an image made by a diffusion model rests on.
+//!
+//! [`ensemble`] is attribution by encoded ensembles (Dai and Gifford, 2023, arXiv 2306.02174): every training image has
+//! a code that says which members of an ensemble are trained on it, so that leaving out the members that saw an image
+//! removes its influence exactly, without retraining.
+
+pub mod ensemble;

@@ -1,0 +1,50 @@
+//! Image sets for pentimento: reading them, telling images apart, preparing them for training, and fetching the
+//! public ones.
+//!
+//! - [`read_idx`] opens a set in the IDX format of MNIST; the result is an [`ImageSet`].
+//! - [`ImageId`] names an image by a hash of its decoded pixels, so that a name survives reordering, renaming and
+//!   recompression; [`exact_duplicates`] finds images that share one.
+//! - [`Preprocessing`] says which images of a set are used and how they are cropped, padded and resized;
+//!   [`prepare`] does it and gives a [`PreparedSet`].
+//! - [`Groups`] puts images together that are traced as one.
+//! - [`fetch`] brings a [`PublicSet`] into a local cache. It is the only function here that uses the network.
+//!
+//! # Example
+//!
+//! The first hundred images of each of three digits, averaged from 28 x 28 to 14 x 14 pixels:
+//!
+//! ```no_run
+//! use pentimento_data::{FetchOptions, Preprocessing, PublicSet, Resize, ResizeFilter, default_cache_dir, fetch, prepare};
+//!
+//! let preprocessing = Preprocessing {
+//!     classes: Some(vec![0, 1, 2]),
+//!     first_per_class: Some(100),
+//!     resize: Some(Resize { height: 14, width: 14, filter: ResizeFilter::Box }),
+//!     ..Preprocessing::default()
+//! };
+//! let fetched = fetch(PublicSet::Mnist, &FetchOptions::new(default_cache_dir()?), &mut |event| println!("{event}"))?;
+//! let set = prepare(&fetched.open(preprocessing.split)?, &preprocessing)?;
+//! assert_eq!((set.len(), set.height(), set.width(), set.channels()), (300, 14, 14, 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod duplicates;
+mod error;
+mod fetch;
+mod groups;
+mod hexadecimal;
+mod idx;
+mod image;
+mod preprocessing;
+mod public_sets;
+mod resize;
+
+pub use duplicates::exact_duplicates;
+pub use error::{DataError, FetchAttempt, FetchError};
+pub use fetch::{FetchEvent, FetchOptions, FetchedSet, default_cache_dir, fetch};
+pub use groups::Groups;
+pub use idx::read_idx;
+pub use image::{Image, ImageId, ImageSet, MAX_SIDE_PIXELS};
+pub use preprocessing::{Crop, Pad, PreparedSet, Preprocessing, Resize, prepare};
+pub use public_sets::{PublicFile, PublicSet, Split};
+pub use resize::ResizeFilter;

@@ -1,0 +1,161 @@
+//! Folders in diffusers layout: written so that `DDPMPipeline.from_pretrained` opens them, read back the same way.
+
+use crate::DiffusionError;
+use crate::schedule::{BetaSchedule, ScheduleConfig};
+use crate::unet::{Architecture, ParameterSpec, UnetConfig};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::BTreeSet;
+
+/// Names of attention weights in checkpoints of 2022-23, by their names of today.
+const OLD_NAMES: [(&str, &str); 4] =
+    [(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")];
+
+/// The files of a pipeline folder, by path relative to it.
+///
+/// `values` are in memory layout, one vector per parameter of the architecture.
+///
+/// # Errors
+///
+/// [`DiffusionError::File`] if the weights cannot be serialised.
+pub fn pipeline_files(
+    architecture: &Architecture,
+    schedule: &ScheduleConfig,
+    values: &[Vec<f32>],
+) -> Result<Vec<(String, Vec<u8>)>, DiffusionError> {
+    let index = "{\n  \"_class_name\": \"DDPMPipeline\",\n  \"_diffusers_version\": \"0.30.0\",\n  \
+                 \"scheduler\": [\"diffusers\", \"DDPMScheduler\"],\n  \"unet\": [\"diffusers\", \"UNet2DModel\"]\n}\n";
+    Ok(vec![
+        ("model_index.json".into(), index.into()),
+        ("scheduler/scheduler_config.json".into(), scheduler_json(schedule).into_bytes()),
+        ("unet/config.json".into(), architecture.config().to_json().into_bytes()),
+        ("unet/diffusion_pytorch_model.safetensors".into(), weights_to_bytes(architecture, values)?),
+    ])
+}
+
+fn scheduler_json(schedule: &ScheduleConfig) -> String {
+    let mut object = serde_json::Map::new();
+    let mut put = |key: &str, value: serde_json::Value| object.insert(key.into(), value);
+    put("_class_name", "DDPMScheduler".into());
+    put("_diffusers_version", "0.30.0".into());
+    put("num_train_timesteps", schedule.num_train_timesteps.into());
+    put("beta_start", schedule.beta_start.into());
+    put("beta_end", schedule.beta_end.into());
+    let name = match schedule.beta_schedule {
+        BetaSchedule::Linear => "linear",
+        BetaSchedule::ScaledLinear => "scaled_linear",
+        BetaSchedule::Cosine => "squaredcos_cap_v2",
+    };
+    put("beta_schedule", name.into());
+    put("prediction_type", "epsilon".into());
+    put("variance_type", "fixed_small".into());
+    put("clip_sample", true.into());
+    put("clip_sample_range", 1.0.into());
+    let mut text = serde_json::to_string_pretty(&object).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// A safetensors file with diffusers' names and layout.
+///
+/// # Errors
+///
+/// [`DiffusionError::File`] if it cannot be serialised.
+pub fn weights_to_bytes(architecture: &Architecture, values: &[Vec<f32>]) -> Result<Vec<u8>, DiffusionError> {
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = architecture
+        .parameters()
+        .iter()
+        .zip(values)
+        .map(|(spec, values)| {
+            let disk = crate::unet::to_disk_layout(spec, values);
+            let bytes = disk.iter().flat_map(|value| value.to_le_bytes()).collect();
+            (spec.name.clone(), spec.disk_shape.clone(), bytes)
+        })
+        .collect();
+    let broken = |error: safetensors::SafeTensorError| DiffusionError::File {
+        file: "weights".into(),
+        problem: format!("cannot be written as safetensors: {error}"),
+    };
+    let views: Vec<(&str, TensorView<'_>)> = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(broken)?)))
+        .collect::<Result<_, DiffusionError>>()?;
+    let metadata = Some([("format".to_string(), "pt".to_string())].into());
+    safetensors::serialize(views, metadata).map_err(broken)
+}
+
+/// Reads weights in diffusers' names and layout, also the attention names of 2022-23, into memory layout.
+///
+/// # Errors
+///
+/// [`DiffusionError::File`] for what is not safetensors, [`DiffusionError::Tensor`] for a tensor that is missing,
+/// superfluous, of another shape or type, or not finite.
+pub fn weights_from_bytes(
+    architecture: &Architecture,
+    bytes: &[u8],
+    file: &str,
+) -> Result<Vec<Vec<f32>>, DiffusionError> {
+    let tensors = SafeTensors::deserialize(bytes)
+        .map_err(|error| DiffusionError::File { file: file.into(), problem: format!("not safetensors: {error}") })?;
+    let mut left: BTreeSet<String> = tensors.names().into_iter().map(String::from).collect();
+    let mut values = Vec::new();
+    for spec in architecture.parameters() {
+        let bad = |problem: String| DiffusionError::Tensor { file: file.into(), tensor: spec.name.clone(), problem };
+        let name = names_of(spec)
+            .into_iter()
+            .find(|name| left.contains(name))
+            .ok_or_else(|| bad("is missing".into()))?;
+        left.remove(&name);
+        let view = tensors.tensor(&name).map_err(|error| bad(error.to_string()))?;
+        let as_convolution: Vec<usize> = spec.disk_shape.iter().copied().chain([1, 1]).collect();
+        // Some very old files hold attention weights as 1x1 convolutions: the same values in the same order.
+        if view.shape() != spec.disk_shape && !(spec.disk_shape.len() == 2 && view.shape() == as_convolution) {
+            return Err(bad(format!("has shape {:?}, the configuration says {:?}", view.shape(), spec.disk_shape)));
+        }
+        if view.dtype() != Dtype::F32 {
+            return Err(bad(format!("has type {:?}, supported is F32", view.dtype())));
+        }
+        let (chunks, _) = view.data().as_chunks::<4>();
+        let disk: Vec<f32> = chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
+        if let Some(place) = disk.iter().position(|value| !value.is_finite()) {
+            return Err(bad(format!("value {place} is {}", disk[place])));
+        }
+        values.push(crate::unet::to_memory_layout(spec, &disk));
+    }
+    match left.into_iter().next() {
+        Some(extra) => Err(DiffusionError::Tensor {
+            file: file.into(),
+            tensor: extra,
+            problem: "is not part of the configured network".into(),
+        }),
+        None => Ok(values),
+    }
+}
+
+fn names_of(spec: &ParameterSpec) -> Vec<String> {
+    let mut names = vec![spec.name.clone()];
+    if spec.name.contains("attentions") {
+        for (new, old) in OLD_NAMES {
+            if spec.name.contains(new) {
+                names.push(spec.name.replace(new, old));
+            }
+        }
+    }
+    names
+}
+
+/// Reads `unet/config.json`'s text and `weights`, and returns the network with its values in memory layout.
+///
+/// # Errors
+///
+/// As [`UnetConfig::from_json`] and [`weights_from_bytes`].
+pub fn open_unet(
+    config: &str,
+    config_file: &str,
+    weights: &[u8],
+    weights_file: &str,
+) -> Result<(Architecture, Vec<Vec<f32>>), DiffusionError> {
+    let (config, _) = UnetConfig::from_json(config, config_file)?;
+    let architecture = Architecture::new(&config)?;
+    let values = weights_from_bytes(&architecture, weights, weights_file)?;
+    Ok((architecture, values))
+}

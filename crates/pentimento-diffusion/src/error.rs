@@ -1,0 +1,58 @@
+//! What can go wrong with models and their files.
+
+/// Errors name the file, the field, the value and the bound it broke.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffusionError {
+    /// A configuration value that this project cannot run.
+    #[error("{file}: `{field}` is {value}: {bound}")]
+    Config {
+        /// The file or recipe section.
+        file: String,
+        /// The key.
+        field: String,
+        /// What it holds.
+        value: String,
+        /// What would be accepted.
+        bound: String,
+    },
+    /// A tensor of a checkpoint is missing, has another shape, or is one too many.
+    #[error("{file}: tensor `{tensor}`: {problem}")]
+    Tensor {
+        /// The file.
+        file: String,
+        /// The tensor's name in diffusers.
+        tensor: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file that is not what its name says.
+    #[error("{file}: {problem}")]
+    File {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Images whose size the network cannot take.
+    #[error("images of {height}x{width} with {channels} channels: {problem}")]
+    Image {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// Channels.
+        channels: usize,
+        /// Why not.
+        problem: String,
+    },
+    /// The loss is no longer a number.
+    #[error("member {member}: the loss became {loss} at step {step}; lower the learning rate")]
+    Diverged {
+        /// Index of the member.
+        member: usize,
+        /// Training step, counted from 0.
+        step: usize,
+        /// The value.
+        loss: f64,
+    },
+}

@@ -1,0 +1,20 @@
+//! Diffusion models: the U-Net of Hugging Face diffusers, noise schedules, samplers on recorded exogenous noise,
+//! and training. Knows nothing of attribution.
+//!
+//! * [`unet`]: one description of the network, run on plain tensors, on tensors under automatic differentiation, and
+//!   on values with tangents.
+//! * [`schedule`] and [`sampler`]: betas, respaced subsets of timesteps, and one denoising step with its derivative.
+//! * [`mixture`]: sampling from a weighted mixture of members, many trajectories at once.
+//! * [`training`]: Algorithm 1 of Ho et al. (2020), resumable to the byte.
+//! * [`checkpoint`]: folders in diffusers layout.
+
+pub mod checkpoint;
+pub mod error;
+pub mod mixture;
+pub mod optimiser;
+pub mod sampler;
+pub mod schedule;
+pub mod training;
+pub mod unet;
+
+pub use error::DiffusionError;

@@ -1,0 +1,403 @@
+//! Training one network: Algorithm 1 of Ho et al. (2020), with every random choice from the counter-based noise.
+//!
+//! What happens at step s of stream m (which images, timesteps, noises, flips) follows from the seed alone, so a run
+//! that was stopped and resumed ends with the same bytes as one that was not.
+
+use crate::DiffusionError;
+use crate::optimiser::{Adam, AdamConfig};
+use crate::schedule::ScheduleConfig;
+use crate::unet::{Architecture, Parameters, timestep_embedding};
+use burn::tensor::{Device, Tensor, TensorData};
+use pentimento_noise::{Purpose, Stream};
+use rayon::prelude::*;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+/// How a loss over pixels becomes a number. The batch is always averaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossReduction {
+    /// Mean over the values of an image.
+    #[default]
+    Mean,
+    /// Sum over the values of an image (Dai and Gifford 2023).
+    Sum,
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearningRateDecay {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// Half a cosine down to zero at the last step.
+    Cosine,
+    /// A straight line down to zero at the last step.
+    Linear,
+}
+
+/// Settings of training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingConfig {
+    /// Number of optimiser steps.
+    pub steps: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// Learning rate after the warm-up.
+    pub learning_rate: f64,
+    /// Steps over which the learning rate rises from zero in a straight line.
+    pub warmup_steps: usize,
+    /// How it falls afterwards.
+    pub decay: LearningRateDecay,
+    /// Adam, or AdamW with a weight decay.
+    pub optimiser: AdamConfig,
+    /// Decay of an exponential moving average of the weights, which then is the member; absent: off.
+    pub ema_decay: Option<f64>,
+    /// Draw batches with replacement instead of by epochs.
+    pub replacement: bool,
+    /// Mirror each image left to right with probability one half.
+    pub horizontal_flip: bool,
+    /// Mean or sum over the values of an image.
+    pub loss: LossReduction,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            steps: 10_000,
+            batch: 128,
+            learning_rate: 2e-4,
+            warmup_steps: 0,
+            decay: LearningRateDecay::default(),
+            optimiser: AdamConfig::default(),
+            ema_decay: None,
+            replacement: false,
+            horizontal_flip: false,
+            loss: LossReduction::default(),
+        }
+    }
+}
+
+impl TrainingConfig {
+    /// Checks every value against its bound.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] naming the key.
+    pub fn validate(&self) -> Result<(), DiffusionError> {
+        let bad = |field: &str, value: String, bound: &str| {
+            let (field, bound) = (field.to_string(), bound.to_string());
+            Err(DiffusionError::Config { file: "training".into(), field, value, bound })
+        };
+        if self.steps == 0 || self.steps > u32::MAX as usize {
+            return bad("steps", self.steps.to_string(), "1 to 2^32 - 1 steps");
+        }
+        if self.batch == 0 || self.batch > 1 << 20 {
+            return bad("batch", self.batch.to_string(), "1 to 1,048,576 images");
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return bad("learning_rate", self.learning_rate.to_string(), "a positive number");
+        }
+        let AdamConfig { beta1, beta2, epsilon, weight_decay } = self.optimiser;
+        for (field, value) in [("optimiser.beta1", beta1), ("optimiser.beta2", beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                return bad(field, value.to_string(), "at least 0 and below 1");
+            }
+        }
+        if !(epsilon > 0.0 && epsilon.is_finite()) {
+            return bad("optimiser.epsilon", epsilon.to_string(), "a positive number");
+        }
+        if !(weight_decay >= 0.0 && weight_decay.is_finite()) {
+            return bad("optimiser.weight_decay", weight_decay.to_string(), "zero or a positive number");
+        }
+        match self.ema_decay {
+            Some(decay) if !(0.0..1.0).contains(&decay) => {
+                bad("ema_decay", decay.to_string(), "at least 0 and below 1")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Learning rate of a step, counted from 0.
+    pub fn learning_rate_at(&self, step: usize) -> f64 {
+        let warmup = if step < self.warmup_steps { (step + 1) as f64 / self.warmup_steps as f64 } else { 1.0 };
+        let rest = self.steps.saturating_sub(self.warmup_steps).max(1);
+        let done = step.saturating_sub(self.warmup_steps) as f64 / rest as f64;
+        let decay = match self.decay {
+            LearningRateDecay::Constant => 1.0,
+            LearningRateDecay::Cosine => 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done)),
+            LearningRateDecay::Linear => 1.0 - done,
+        };
+        self.learning_rate * warmup * decay
+    }
+}
+
+/// The images of one network, each `[height, width, channels]` in [-1, 1].
+pub struct TrainingImages<'a> {
+    /// Number of images.
+    pub count: usize,
+    /// Rows, columns and channels of each.
+    pub shape: [usize; 3],
+    /// Writes an image's values.
+    pub read: &'a (dyn Fn(usize, &mut [f32]) + Sync),
+}
+
+/// A network in training.
+pub struct Trainer {
+    architecture: Architecture,
+    config: TrainingConfig,
+    alphas_cumprod: Vec<f64>,
+    seed: u64,
+    stream: u32,
+    step: usize,
+    values: Vec<Vec<f32>>,
+    average: Option<Vec<Vec<f32>>>,
+    adam: Adam,
+    losses: Vec<f32>,
+}
+
+impl Trainer {
+    /// A fresh network; `stream` (the member's number) keeps its randomness apart from the others' with the same seed.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] for settings out of bounds.
+    pub fn new(
+        architecture: Architecture,
+        schedule: &ScheduleConfig,
+        config: TrainingConfig,
+        seed: u64,
+        stream: u32,
+    ) -> Result<Self, DiffusionError> {
+        config.validate()?;
+        schedule.validate()?;
+        let values = Parameters::initial(&architecture, seed, stream);
+        let adam = Adam::new(config.optimiser, values.iter().map(Vec::len));
+        Ok(Self {
+            alphas_cumprod: schedule.alphas_cumprod(),
+            average: config.ema_decay.map(|_| values.clone()),
+            architecture,
+            config,
+            seed,
+            stream,
+            step: 0,
+            values,
+            adam,
+            losses: Vec::new(),
+        })
+    }
+
+    /// Steps done so far.
+    pub fn steps_done(&self) -> usize {
+        self.step
+    }
+
+    /// Whether the configured number of steps is reached.
+    pub fn is_finished(&self) -> bool {
+        self.step >= self.config.steps
+    }
+
+    /// The loss of every step so far, averaged over its batch.
+    pub fn losses(&self) -> &[f32] {
+        &self.losses
+    }
+
+    /// The trained values (their moving average if there is one), in memory layout.
+    pub fn member(&self) -> &[Vec<f32>] {
+        self.average.as_deref().unwrap_or(&self.values)
+    }
+
+    /// Indices of the images of a step.
+    fn batch_indices(&self, step: usize, count: usize) -> Vec<usize> {
+        let batch = self.config.batch;
+        if self.config.replacement {
+            let stream = Stream::new(self.seed, Purpose::BatchOrder, self.stream, step as u32);
+            return (0..batch).map(|place| stream.below(place as u64, count as u64) as usize).collect();
+        }
+        // Whole epochs without replacement; what does not fill a batch is left out of its epoch. A set smaller than a
+        // batch gives all its images in each step.
+        let batch = batch.min(count);
+        let per_epoch = count / batch;
+        let (epoch, place) = (step / per_epoch, step % per_epoch);
+        let order =
+            Stream::new(self.seed, Purpose::BatchOrder, self.stream, epoch as u32).permutation(count as u32);
+        order[place * batch..(place + 1) * batch].iter().map(|&index| index as usize).collect()
+    }
+
+    /// One optimiser step; returns its loss.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Image`] if there are no images or they do not fit, [`DiffusionError::Diverged`] if the loss is
+    /// not finite.
+    pub fn train_step(&mut self, images: &TrainingImages<'_>) -> Result<f32, DiffusionError> {
+        let [height, width, channels] = images.shape;
+        if images.count == 0 {
+            let problem = format!("member {} has none to train on", self.stream);
+            return Err(DiffusionError::Image { height, width, channels, problem });
+        }
+        self.architecture.config().check_image(height, width, channels)?;
+        let length = height * width * channels;
+        let step = self.step;
+        let indices = self.batch_indices(step, images.count);
+        let stream = |purpose| Stream::new(self.seed, purpose, self.stream, step as u32);
+        let (timestep_stream, noise_stream) = (stream(Purpose::TrainingTimestep), stream(Purpose::TrainingNoise));
+        let flip_stream = stream(Purpose::HorizontalFlip);
+        let timesteps: Vec<usize> = (0..indices.len())
+            .map(|place| timestep_stream.below(place as u64, self.alphas_cumprod.len() as u64) as usize)
+            .collect();
+        let mut noise = vec![0.0f32; indices.len() * length];
+        let mut noisy = vec![0.0f32; indices.len() * length];
+        noise.par_chunks_exact_mut(length).zip(noisy.par_chunks_exact_mut(length)).enumerate().for_each(
+            |(place, (noise, noisy))| {
+                (images.read)(indices[place], noisy);
+                if self.config.horizontal_flip && flip_stream.below(place as u64, 2) == 1 {
+                    mirror(noisy, width, channels);
+                }
+                noise_stream.fill_normal_at((place * length) as u64, noise);
+                let bar = self.alphas_cumprod[timesteps[place]];
+                let (keep, add) = (bar.sqrt() as f32, (1.0 - bar).sqrt() as f32);
+                for (x, &eps) in noisy.iter_mut().zip(noise.iter()) {
+                    *x = keep * *x + add * eps;
+                }
+            },
+        );
+        let shape = [indices.len(), height, width, channels];
+        let tracked = Parameters::from_memory(&self.architecture, self.values.clone()).tracked();
+        let input = Tensor::from_data(TensorData::new(noisy, shape), &Device::flex());
+        let sinusoids = timestep_embedding::<f32>(&self.architecture, &timesteps);
+        let output = self.architecture.forward(&tracked, input, sinusoids);
+        // The gradient of the loss in the output, and the loss, in a fixed order; automatic differentiation then only
+        // carries the gradient on.
+        let predicted: Vec<f32> = output.clone().inner().into_data().try_into_vec().unwrap_or_default();
+        let per_image = match self.config.loss {
+            LossReduction::Mean => length as f64,
+            LossReduction::Sum => 1.0,
+        };
+        let scale = (2.0 / (per_image * indices.len() as f64)) as f32;
+        let mut squares = 0.0f64;
+        let cotangent: Vec<f32> = predicted
+            .iter()
+            .zip(&noise)
+            .map(|(&p, &eps)| {
+                let difference = p - eps;
+                squares += f64::from(difference) * f64::from(difference);
+                scale * difference
+            })
+            .collect();
+        let loss = squares / (per_image * indices.len() as f64);
+        if !loss.is_finite() {
+            return Err(DiffusionError::Diverged { member: self.stream as usize, step, loss });
+        }
+        let cotangent = Tensor::<4>::from_data(TensorData::new(cotangent, shape), &Device::flex());
+        let mut gradients = (output * cotangent).sum().backward();
+        let gradients = tracked.take_gradients(&self.architecture, &mut gradients);
+        drop(tracked);
+        let rate = self.config.learning_rate_at(step);
+        self.adam.update(step + 1, rate, &mut self.values, &gradients);
+        if let (Some(decay), Some(average)) = (self.config.ema_decay, &mut self.average) {
+            // The usual ramp lets the average follow closely while the weights still move fast.
+            let decay = decay.min((1 + step) as f64 / (10 + step) as f64) as f32;
+            average.par_iter_mut().zip(&self.values).for_each(|(average, values)| {
+                for (a, &value) in average.iter_mut().zip(values) {
+                    *a = decay * *a + (1.0 - decay) * value;
+                }
+            });
+        }
+        self.losses.push(loss as f32);
+        self.step += 1;
+        Ok(loss as f32)
+    }
+
+    /// Everything that a resumed training needs, as safetensors.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::File`] if it cannot be serialised.
+    pub fn state(&self) -> Result<Vec<u8>, DiffusionError> {
+        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        let sets = [
+            ("values", Some(&self.values)),
+            ("means", Some(&self.adam.means)),
+            ("squares", Some(&self.adam.squares)),
+            ("average", self.average.as_ref()),
+        ];
+        for (set, values) in sets {
+            for (spec, values) in self.architecture.parameters().iter().zip(values.into_iter().flatten()) {
+                tensors.push((format!("{set}/{}", spec.name), vec![values.len()], bytes(values)));
+            }
+        }
+        tensors.push(("losses".into(), vec![self.losses.len()], bytes(&self.losses)));
+        let broken = |error: safetensors::SafeTensorError| DiffusionError::File {
+            file: "training state".into(),
+            problem: format!("cannot be written as safetensors: {error}"),
+        };
+        let views: Vec<(&str, TensorView<'_>)> = tensors
+            .iter()
+            .map(|(name, shape, bytes)| {
+                Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(broken)?))
+            })
+            .collect::<Result<_, DiffusionError>>()?;
+        safetensors::serialize(views, None).map_err(broken)
+    }
+
+    /// Takes up a training where [`Trainer::state`] left it; the settings must be the same.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::File`] or [`DiffusionError::Tensor`] if the bytes are not such a state.
+    pub fn restore(&mut self, state: &[u8], file: &str) -> Result<(), DiffusionError> {
+        let tensors = SafeTensors::deserialize(state)
+            .map_err(|error| DiffusionError::File { file: file.into(), problem: format!("not safetensors: {error}") })?;
+        let read = |name: &str| -> Result<Vec<f32>, DiffusionError> {
+            let bad = |problem: String| DiffusionError::Tensor { file: file.into(), tensor: name.into(), problem };
+            let view = tensors.tensor(name).map_err(|error| bad(error.to_string()))?;
+            if view.dtype() != Dtype::F32 {
+                return Err(bad(format!("has type {:?}, not F32", view.dtype())));
+            }
+            Ok(view.data().as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect())
+        };
+        let read_set = |set: &str| -> Result<Vec<Vec<f32>>, DiffusionError> {
+            let specs = self.architecture.parameters().iter();
+            specs
+                .map(|spec| {
+                    let name = format!("{set}/{}", spec.name);
+                    let values = read(&name)?;
+                    if values.len() == spec.len() {
+                        return Ok(values);
+                    }
+                    let problem = format!("has {} values, the network needs {}", values.len(), spec.len());
+                    Err(DiffusionError::Tensor { file: file.into(), tensor: name, problem })
+                })
+                .collect()
+        };
+        let (values, means, squares) = (read_set("values")?, read_set("means")?, read_set("squares")?);
+        let average = self.average.is_some().then(|| read_set("average")).transpose()?;
+        let losses = read("losses")?;
+        if losses.len() > self.config.steps {
+            let problem = format!("{} steps were done, the recipe has {}", losses.len(), self.config.steps);
+            return Err(DiffusionError::File { file: file.into(), problem });
+        }
+        self.values = values;
+        self.adam.means = means;
+        self.adam.squares = squares;
+        self.average = average;
+        self.step = losses.len();
+        self.losses = losses;
+        Ok(())
+    }
+}
+
+/// Mirrors an image `[height, width, channels]` left to right.
+fn mirror(image: &mut [f32], width: usize, channels: usize) {
+    for row in image.chunks_exact_mut(width * channels) {
+        for x in 0..width / 2 {
+            for c in 0..channels {
+                row.swap(x * channels + c, (width - 1 - x) * channels + c);
+            }
+        }
+    }
+}

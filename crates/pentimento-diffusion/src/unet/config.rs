@@ -1,0 +1,265 @@
+//! `config.json` of `UNet2DModel`: the keys of diffusers with their defaults.
+
+use crate::DiffusionError;
+use serde::{Deserialize, Serialize};
+
+/// Configuration of the network, key by key as diffusers writes it. A missing key has diffusers' default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnetConfig {
+    /// Side of the images, in pixels.
+    pub sample_size: Option<usize>,
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Whether the input is moved from [0, 1] to [-1, 1] first.
+    pub center_input_sample: bool,
+    /// `positional` is the one kind that is supported.
+    pub time_embedding_type: String,
+    /// Width of the time embedding; four times the first block's width if absent.
+    pub time_embedding_dim: Option<usize>,
+    /// Shift in the frequencies of the sinusoidal embedding.
+    pub freq_shift: f64,
+    /// Cosines before sines in the sinusoidal embedding.
+    pub flip_sin_to_cos: bool,
+    /// `DownBlock2D` or `AttnDownBlock2D` for each level.
+    pub down_block_types: Vec<String>,
+    /// `UNetMidBlock2D` is the one kind that is supported.
+    pub mid_block_type: Option<String>,
+    /// `UpBlock2D` or `AttnUpBlock2D` for each level, the smallest images first.
+    pub up_block_types: Vec<String>,
+    /// Width of each level.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks of each level on the way down; one more on the way up.
+    pub layers_per_block: usize,
+    /// What the middle block's residual sums are divided by.
+    pub mid_block_scale_factor: f64,
+    /// 1: the same padding on all sides of a downsampling convolution; 0: right and bottom only.
+    pub downsample_padding: usize,
+    /// `conv` is the one kind that is supported.
+    pub downsample_type: String,
+    /// `conv` is the one kind that is supported.
+    pub upsample_type: String,
+    /// Dropout in training; kept for diffusers, not applied by this project's training.
+    pub dropout: f64,
+    /// `silu` is the one kind that is supported.
+    pub act_fn: String,
+    /// Channels of an attention head; one head if absent.
+    pub attention_head_dim: Option<usize>,
+    /// Groups of the group norms.
+    pub norm_num_groups: usize,
+    /// Groups of the middle attention's norm, if it differs.
+    pub attn_norm_num_groups: Option<usize>,
+    /// Added to the variance in every group norm.
+    pub norm_eps: f64,
+    /// `default`: the time embedding is added; `scale_shift`: it scales and shifts.
+    pub resnet_time_scale_shift: String,
+    /// Whether the middle block has an attention.
+    pub add_attention: bool,
+    /// Class embeddings are not supported.
+    pub class_embed_type: Option<String>,
+    /// Class embeddings are not supported.
+    pub num_class_embeds: Option<usize>,
+    /// Only used by time embeddings that are not supported.
+    pub num_train_timesteps: Option<usize>,
+}
+
+impl Default for UnetConfig {
+    fn default() -> Self {
+        let names = |names: [&str; 4]| names.map(String::from).to_vec();
+        Self {
+            sample_size: None,
+            in_channels: 3,
+            out_channels: 3,
+            center_input_sample: false,
+            time_embedding_type: "positional".into(),
+            time_embedding_dim: None,
+            freq_shift: 0.0,
+            flip_sin_to_cos: true,
+            down_block_types: names(["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"]),
+            mid_block_type: Some("UNetMidBlock2D".into()),
+            up_block_types: names(["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"]),
+            block_out_channels: vec![224, 448, 672, 896],
+            layers_per_block: 2,
+            mid_block_scale_factor: 1.0,
+            downsample_padding: 1,
+            downsample_type: "conv".into(),
+            upsample_type: "conv".into(),
+            dropout: 0.0,
+            act_fn: "silu".into(),
+            attention_head_dim: Some(8),
+            norm_num_groups: 32,
+            attn_norm_num_groups: None,
+            norm_eps: 1e-5,
+            resnet_time_scale_shift: "default".into(),
+            add_attention: true,
+            class_embed_type: None,
+            num_class_embeds: None,
+            num_train_timesteps: None,
+        }
+    }
+}
+
+impl UnetConfig {
+    /// Reads a `config.json`; keys that are not known are returned by name, to be warned about.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::File`] for text that is not such a JSON object, [`DiffusionError::Config`] for a value that
+    /// is not supported.
+    pub fn from_json(text: &str, file: &str) -> Result<(Self, Vec<String>), DiffusionError> {
+        let broken = |error: serde_json::Error| DiffusionError::File {
+            file: file.into(),
+            problem: format!("not a configuration of UNet2DModel: {error}"),
+        };
+        let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(broken)?;
+        // diffusers also writes [height, width]; this project's U-Nets take either as long as they are equal.
+        if let Some(serde_json::Value::Array(sides)) = object.get("sample_size") {
+            if sides.len() == 2 && sides[0] == sides[1] {
+                let side = sides[0].clone();
+                object.insert("sample_size".into(), side);
+            }
+        }
+        let known = serde_json::to_value(Self::default()).map_err(broken)?;
+        let unknown = object
+            .keys()
+            .filter(|key| !key.starts_with('_') && known.get(key.as_str()).is_none())
+            .cloned()
+            .collect();
+        let config: Self = serde_json::from_value(serde_json::Value::Object(object)).map_err(broken)?;
+        config.validate(file)?;
+        Ok((config, unknown))
+    }
+
+    /// The `config.json` that diffusers reads.
+    pub fn to_json(&self) -> String {
+        let mut object = serde_json::Map::new();
+        object.insert("_class_name".into(), "UNet2DModel".into());
+        object.insert("_diffusers_version".into(), "0.30.0".into());
+        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(self) {
+            object.extend(fields);
+        }
+        let mut text = serde_json::to_string_pretty(&object).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Width of the time embedding.
+    pub fn time_embedding_width(&self) -> usize {
+        self.time_embedding_dim.unwrap_or(4 * self.block_out_channels.first().copied().unwrap_or(0))
+    }
+
+    /// Whether residual blocks scale and shift by the time embedding instead of adding it.
+    pub fn scale_shift(&self) -> bool {
+        self.resnet_time_scale_shift == "scale_shift"
+    }
+
+    /// Refuses by name what this project cannot run, and sizes that do not fit together.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] with `file` as the place.
+    pub fn validate(&self, file: &str) -> Result<(), DiffusionError> {
+        let bad = |field: &str, value: String, bound: String| {
+            Err(DiffusionError::Config { file: file.into(), field: field.into(), value, bound })
+        };
+        let only = |field: &str, value: &str, accepted: &[&str]| {
+            if accepted.contains(&value) {
+                Ok(())
+            } else {
+                bad(field, format!("`{value}`"), format!("supported are {}", accepted.join(", ")))
+            }
+        };
+        only("time_embedding_type", &self.time_embedding_type, &["positional"])?;
+        only("mid_block_type", self.mid_block_type.as_deref().unwrap_or("null"), &["UNetMidBlock2D"])?;
+        only("downsample_type", &self.downsample_type, &["conv"])?;
+        only("upsample_type", &self.upsample_type, &["conv"])?;
+        only("act_fn", &self.act_fn, &["silu", "swish"])?;
+        only("resnet_time_scale_shift", &self.resnet_time_scale_shift, &["default", "scale_shift"])?;
+        only("class_embed_type", self.class_embed_type.as_deref().unwrap_or("null"), &["null"])?;
+        if let Some(classes) = self.num_class_embeds {
+            return bad("num_class_embeds", classes.to_string(), "class embeddings are not supported".into());
+        }
+        if self.downsample_padding > 1 {
+            return bad("downsample_padding", self.downsample_padding.to_string(), "supported are 0 and 1".into());
+        }
+        let levels = self.block_out_channels.len();
+        if levels == 0 || levels > 16 {
+            return bad("block_out_channels", format!("{levels} levels"), "1 to 16 levels".into());
+        }
+        for (field, types, accepted) in [
+            ("down_block_types", &self.down_block_types, ["DownBlock2D", "AttnDownBlock2D"]),
+            ("up_block_types", &self.up_block_types, ["UpBlock2D", "AttnUpBlock2D"]),
+        ] {
+            if types.len() != levels {
+                let bound = format!("as many as block_out_channels has, {levels}");
+                return bad(field, format!("{} blocks", types.len()), bound);
+            }
+            for name in types {
+                only(field, name, &accepted)?;
+            }
+        }
+        if !(1..=64).contains(&self.layers_per_block) {
+            return bad("layers_per_block", self.layers_per_block.to_string(), "1 to 64".into());
+        }
+        for (field, channels) in [("in_channels", self.in_channels), ("out_channels", self.out_channels)] {
+            if !(1..=1024).contains(&channels) {
+                return bad(field, channels.to_string(), "1 to 1024".into());
+            }
+        }
+        if self.norm_num_groups == 0 {
+            return bad("norm_num_groups", "0".into(), "at least 1".into());
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
+            return bad("norm_eps", self.norm_eps.to_string(), "a positive number".into());
+        }
+        if !(self.mid_block_scale_factor > 0.0 && self.mid_block_scale_factor.is_finite()) {
+            return bad("mid_block_scale_factor", self.mid_block_scale_factor.to_string(), "a positive number".into());
+        }
+        let embedding = self.time_embedding_width();
+        if embedding == 0 || embedding > 16_384 {
+            return bad("time_embedding_dim", embedding.to_string(), "1 to 16384".into());
+        }
+        for &width in &self.block_out_channels {
+            if width == 0 || width > 8192 || width % self.norm_num_groups != 0 {
+                let bound = format!("multiples of norm_num_groups = {} up to 8192", self.norm_num_groups);
+                return bad("block_out_channels", width.to_string(), bound);
+            }
+            let head = self.attention_head_dim.unwrap_or(width);
+            if head == 0 || width % head != 0 {
+                return bad("attention_head_dim", head.to_string(), format!("a divisor of the width {width}"));
+            }
+        }
+        let half = self.block_out_channels[0] / 2;
+        if half == 0 || half as f64 - self.freq_shift <= 0.0 {
+            return bad("freq_shift", self.freq_shift.to_string(), format!("below half the first width, {half}"));
+        }
+        if let Some(groups) = self.attn_norm_num_groups {
+            if groups == 0 || self.block_out_channels[levels - 1] % groups != 0 {
+                return bad("attn_norm_num_groups", groups.to_string(), "a divisor of the last width".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that images of this size pass through: each level but the last halves them.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Image`] naming the size and the divisor.
+    pub fn check_image(&self, height: usize, width: usize, channels: usize) -> Result<(), DiffusionError> {
+        let divisor = 1usize << (self.block_out_channels.len() - 1);
+        let problem = if channels != self.in_channels {
+            format!("the network takes {} channels", self.in_channels)
+        } else if height == 0 || width == 0 || height % divisor != 0 || width % divisor != 0 {
+            format!(
+                "the network halves its images {} times, so height and width must be multiples of {divisor}",
+                self.block_out_channels.len() - 1
+            )
+        } else {
+            return Ok(());
+        };
+        Err(DiffusionError::Image { height, width, channels, problem })
+    }
+}

@@ -1,0 +1,90 @@
+//! What can flow through the network.
+
+use burn::tensor::{Tensor, s};
+use pentimento_kernels::ConvGeometry;
+use pentimento_kernels::extension::{self, GroupNormSettings};
+use std::ops::Range;
+
+/// A convolution or linear layer (a convolution with a kernel of one pixel).
+#[derive(Clone, Debug)]
+pub struct ConvLayer {
+    /// `[kernel, kernel, input channels, output channels]`.
+    pub weight: Tensor<4>,
+    /// `[output channels]`.
+    pub bias: Tensor<1>,
+    /// Kernel, stride and padding.
+    pub geometry: ConvGeometry,
+}
+
+/// A group normalisation.
+#[derive(Clone, Debug)]
+pub struct NormLayer {
+    /// `[channels]`.
+    pub scale: Tensor<1>,
+    /// `[channels]`.
+    pub shift: Tensor<1>,
+    /// Groups, epsilon, and whether SiLU follows.
+    pub settings: GroupNormSettings,
+}
+
+/// A value that the network's layers act on, `[images, height, width, channels]`.
+pub trait Flow: Clone {
+    /// Convolution or linear layer.
+    fn conv2d(self, layer: ConvLayer) -> Self;
+    /// Group normalisation, with SiLU if the layer says so.
+    fn group_norm(self, layer: NormLayer) -> Self;
+    /// `z * sigmoid(z)`.
+    fn silu(self) -> Self;
+    /// Attention over pixels; `self` are the queries.
+    fn attention(self, keys: Self, values: Self, heads: usize) -> Self;
+    /// Each pixel becomes a block of 2x2.
+    fn upsample_nearest(self) -> Self;
+    /// Sum.
+    fn add(self, other: Self) -> Self;
+    /// Adds one value per image and channel.
+    fn add_embedding(self, embedding: Self) -> Self;
+    /// `self * (1 + scale) + shift`, with one scale and shift per image and channel.
+    fn scale_shift(self, scale: Self, shift: Self) -> Self;
+    /// The channels of `self`, then those of `other`.
+    fn concatenate_channels(self, other: Self) -> Self;
+    /// Some of the channels.
+    fn channels(self, range: Range<usize>) -> Self;
+    /// `factor * self + shift`.
+    fn affine(self, factor: f64, shift: f64) -> Self;
+}
+
+impl Flow for Tensor<4> {
+    fn conv2d(self, layer: ConvLayer) -> Self {
+        extension::conv2d(self, layer.weight, layer.bias, layer.geometry)
+    }
+    fn group_norm(self, layer: NormLayer) -> Self {
+        extension::group_norm(self, layer.scale, layer.shift, layer.settings)
+    }
+    fn silu(self) -> Self {
+        extension::silu(self)
+    }
+    fn attention(self, keys: Self, values: Self, heads: usize) -> Self {
+        extension::attention(self, keys, values, heads)
+    }
+    fn upsample_nearest(self) -> Self {
+        extension::upsample_nearest(self)
+    }
+    fn add(self, other: Self) -> Self {
+        self + other
+    }
+    fn add_embedding(self, embedding: Self) -> Self {
+        extension::add_embedding(self, embedding)
+    }
+    fn scale_shift(self, scale: Self, shift: Self) -> Self {
+        self * (scale + 1.0) + shift
+    }
+    fn concatenate_channels(self, other: Self) -> Self {
+        Tensor::cat(vec![self, other], 3)
+    }
+    fn channels(self, range: Range<usize>) -> Self {
+        self.slice(s![.., .., .., range])
+    }
+    fn affine(self, factor: f64, shift: f64) -> Self {
+        self * factor + shift
+    }
+}

@@ -1,0 +1,143 @@
+//! The forward pass, for whatever flows through.
+
+use super::architecture::{Architecture, Attention, Conv, Level, Resnet};
+use super::flow::Flow;
+use super::parameters::{Parameters, Precision};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// The sinusoidal embedding of timesteps, `[timesteps, 1, 1, channels]` (trap 4 of the checkpoint format):
+/// frequencies `exp(-ln(10000) i / (half - freq_shift))`, sines before cosines unless flipped.
+pub fn timestep_embedding<T: Precision>(architecture: &Architecture, timesteps: &[usize]) -> Tensor<4> {
+    let config = architecture.config();
+    let channels = config.block_out_channels[0];
+    let half = channels / 2;
+    let mut values = Vec::with_capacity(timesteps.len() * channels);
+    for &timestep in timesteps {
+        let angle = |index: usize| {
+            let exponent = -libm::log(10_000.0) * index as f64 / (half as f64 - config.freq_shift);
+            timestep as f64 * libm::exp(exponent)
+        };
+        let sines = (0..half).map(|index| libm::sin(angle(index)));
+        let cosines = (0..half).map(|index| libm::cos(angle(index)));
+        let row: Vec<f64> =
+            if config.flip_sin_to_cos { cosines.chain(sines).collect() } else { sines.chain(cosines).collect() };
+        values.extend(row.into_iter().map(T::of));
+        // An odd width ends with a zero, as in diffusers.
+        values.extend(std::iter::repeat_n(T::of(0.0), channels - 2 * half));
+    }
+    let data = TensorData::new(values, [timesteps.len(), 1, 1, channels]);
+    Tensor::from_data(data, (&Device::flex(), T::dtype()))
+}
+
+impl Architecture {
+    /// Runs the network: `input` `[images, height, width, in_channels]` at the timesteps whose
+    /// [`timestep_embedding`] is given, one per image or one for all.
+    ///
+    /// # Panics
+    ///
+    /// If the image does not fit ([`super::UnetConfig::check_image`]) or the parameters are another network's.
+    pub fn forward<F: Flow>(&self, parameters: &Parameters, input: F, sinusoids: F) -> F {
+        let pass = Pass { parameters, scale_shift: self.config().scale_shift() };
+        let [first, second] = self.time_embedding;
+        let embedding = pass.conv(first, sinusoids).silu();
+        // Every residual block takes SiLU of the embedding; it is the same for all, so it is computed once.
+        let embedding = pass.conv(second, embedding).silu();
+        let input = if self.config().center_input_sample { pass.centred(input) } else { input };
+
+        let mut x = pass.conv(self.conv_in, input);
+        let mut skips = vec![x.clone()];
+        for level in &self.down {
+            for (resnet, attention) in &level.blocks {
+                x = pass.block(resnet, attention.as_ref(), x, &embedding);
+                skips.push(x.clone());
+            }
+            if let Some(conv) = level.resize {
+                x = pass.conv(conv, x);
+                skips.push(x.clone());
+            }
+        }
+        x = pass.level(&self.middle, x, &embedding);
+        x = pass.resnet(&self.last, x, &embedding);
+        for level in &self.up {
+            for (resnet, attention) in &level.blocks {
+                if let Some(skip) = skips.pop() {
+                    x = x.concatenate_channels(skip);
+                }
+                x = pass.block(resnet, attention.as_ref(), x, &embedding);
+            }
+            if let Some(conv) = level.resize {
+                x = pass.conv(conv, x.upsample_nearest());
+            }
+        }
+        pass.conv(self.conv_out, x.group_norm(parameters.norm(self.norm_out, true)))
+    }
+}
+
+struct Pass<'a> {
+    parameters: &'a Parameters,
+    scale_shift: bool,
+}
+
+impl Pass<'_> {
+    fn conv<F: Flow>(&self, conv: Conv, input: F) -> F {
+        input.conv2d(self.parameters.conv(conv))
+    }
+
+    /// `2 x - 1`.
+    fn centred<F: Flow>(&self, input: F) -> F {
+        input.affine(2.0, -1.0)
+    }
+
+    fn level<F: Flow>(&self, level: &Level, mut x: F, embedding: &F) -> F {
+        for (resnet, attention) in &level.blocks {
+            x = self.block(resnet, attention.as_ref(), x, embedding);
+        }
+        x
+    }
+
+    fn block<F: Flow>(&self, resnet: &Resnet, attention: Option<&Attention>, x: F, embedding: &F) -> F {
+        let x = self.resnet(resnet, x, embedding);
+        match attention {
+            Some(attention) => self.attention(attention, x),
+            None => x,
+        }
+    }
+
+    /// Trap 5 of the checkpoint format.
+    fn resnet<F: Flow>(&self, resnet: &Resnet, x: F, embedding: &F) -> F {
+        let hidden = x.clone().group_norm(self.parameters.norm(resnet.norm1, true));
+        let hidden = self.conv(resnet.conv1, hidden);
+        let projected = self.conv(resnet.time_projection, embedding.clone());
+        let hidden = if self.scale_shift {
+            let channels = resnet.output_channels;
+            let scale = projected.clone().channels(0..channels);
+            let shift = projected.channels(channels..2 * channels);
+            hidden.group_norm(self.parameters.norm(resnet.norm2, false)).scale_shift(scale, shift).silu()
+        } else {
+            hidden.add_embedding(projected).group_norm(self.parameters.norm(resnet.norm2, true))
+        };
+        let hidden = self.conv(resnet.conv2, hidden);
+        let straight = match resnet.shortcut {
+            Some(shortcut) => self.conv(shortcut, x),
+            None => x,
+        };
+        rescaled(straight.add(hidden), resnet.output_scale)
+    }
+
+    /// Trap 6 of the checkpoint format.
+    fn attention<F: Flow>(&self, attention: &Attention, x: F) -> F {
+        let normalised = match attention.norm {
+            Some(norm) => x.clone().group_norm(self.parameters.norm(norm, false)),
+            None => x.clone(),
+        };
+        let queries = self.conv(attention.query, normalised.clone());
+        let keys = self.conv(attention.key, normalised.clone());
+        let values = self.conv(attention.value, normalised);
+        let mixed = self.conv(attention.output, queries.attention(keys, values, attention.heads));
+        rescaled(x.add(mixed), attention.output_scale)
+    }
+}
+
+fn rescaled<F: Flow>(x: F, scale: f64) -> F {
+    if scale == 1.0 { x } else { x.affine(1.0 / scale, 0.0) }
+}

@@ -1,0 +1,182 @@
+//! The values of a network's parameters.
+
+use super::architecture::{Architecture, Conv, Norm, ParameterKind, ParameterSpec, Start};
+use super::flow::{ConvLayer, NormLayer};
+use burn::tensor::{DType, Device, Element, Tensor, TensorData};
+use pentimento_kernels::extension::GroupNormSettings;
+use pentimento_kernels::reference::Real;
+use pentimento_noise::{Purpose, Stream};
+
+/// The float types that networks run in: `f32` always, `f64` in proofs.
+pub trait Precision: Real + Element + Default + Send + Sync {}
+impl Precision for f32 {}
+impl Precision for f64 {}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Weight(Tensor<4>),
+    Vector(Tensor<1>),
+}
+
+/// One value for each parameter of an [`Architecture`], in its order.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    values: Vec<Value>,
+}
+
+impl Parameters {
+    /// Takes values in memory layout (see [`ParameterSpec::memory_shape`]), one slice per parameter.
+    ///
+    /// # Panics
+    ///
+    /// If the number or the lengths are not those of the architecture.
+    pub fn from_memory<T: Precision>(architecture: &Architecture, values: Vec<Vec<T>>) -> Self {
+        let specs = architecture.parameters();
+        assert_eq!(values.len(), specs.len(), "number of parameters");
+        let values = specs
+            .iter()
+            .zip(values)
+            .map(|(spec, values)| {
+                assert_eq!(values.len(), spec.len(), "length of {}", spec.name);
+                let data = TensorData::new(values, spec.memory_shape());
+                let options = (&Device::flex(), T::dtype());
+                match spec.kind {
+                    ParameterKind::Vector => Value::Vector(Tensor::from_data(data, options)),
+                    _ => Value::Weight(Tensor::from_data(data, options)),
+                }
+            })
+            .collect();
+        Self { values }
+    }
+
+    /// The start of a fresh network: uniform within `1 / sqrt(fan in)` (He et al. 2015 as PyTorch sets it up), biases
+    /// zero, norms one, and zero where a residual branch or the network ends, so that training starts at the identity.
+    ///
+    /// The values depend on the seed, the stream number and the parameter's place only.
+    pub fn initial(architecture: &Architecture, seed: u64, stream: u32) -> Vec<Vec<f32>> {
+        let start = |(place, spec): (usize, &ParameterSpec)| match spec.start {
+            Start::Zero => vec![0.0; spec.len()],
+            Start::One => vec![1.0; spec.len()],
+            Start::Uniform => {
+                let mut values = vec![0.0; spec.len()];
+                Stream::new(seed, Purpose::WeightInitialisation, stream, place as u32).fill_uniform(&mut values);
+                let inputs: usize = spec.disk_shape.iter().skip(1).product();
+                let bound = (1.0 / (inputs as f64).sqrt()) as f32;
+                for value in &mut values {
+                    *value = bound * (2.0 * *value - 1.0);
+                }
+                values
+            }
+        };
+        architecture.parameters().iter().enumerate().map(start).collect()
+    }
+
+    /// The same values as leaves of automatic differentiation.
+    pub fn tracked(&self) -> Self {
+        let values = self
+            .values
+            .iter()
+            .map(|value| match value {
+                Value::Weight(tensor) => Value::Weight(tensor.clone().autodiff().require_grad()),
+                Value::Vector(tensor) => Value::Vector(tensor.clone().autodiff().require_grad()),
+            })
+            .collect();
+        Self { values }
+    }
+
+    /// Takes the gradient of each tracked parameter, in memory layout; zero where none arrived.
+    pub fn take_gradients(
+        &self,
+        architecture: &Architecture,
+        gradients: &mut burn::tensor::Gradients,
+    ) -> Vec<Vec<f32>> {
+        let specs = architecture.parameters().iter();
+        specs
+            .zip(&self.values)
+            .map(|(spec, value)| {
+                let data = match value {
+                    Value::Weight(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
+                    Value::Vector(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
+                };
+                data.and_then(|data| data.try_into_vec().ok()).unwrap_or_else(|| vec![0.0; spec.len()])
+            })
+            .collect()
+    }
+
+    /// A copy of the values in memory layout, one vector per parameter.
+    pub fn to_memory(&self) -> Vec<Vec<f64>> {
+        let wide = |data: TensorData| data.iter::<f64>().collect();
+        self.values
+            .iter()
+            .map(|value| match value {
+                Value::Weight(tensor) => wide(tensor.to_data()),
+                Value::Vector(tensor) => wide(tensor.to_data()),
+            })
+            .collect()
+    }
+
+    /// The float type of the values.
+    pub fn dtype(&self) -> DType {
+        match self.values.first() {
+            Some(Value::Weight(tensor)) => tensor.dtype(),
+            Some(Value::Vector(tensor)) => tensor.dtype(),
+            None => DType::F32,
+        }
+    }
+
+    #[allow(clippy::panic, reason = "an architecture's indices and kinds are its own")]
+    fn weight(&self, at: usize) -> Tensor<4> {
+        match &self.values[at] {
+            Value::Weight(tensor) => tensor.clone(),
+            Value::Vector(_) => panic!("parameter {at} is not a weight"),
+        }
+    }
+
+    #[allow(clippy::panic, reason = "an architecture's indices and kinds are its own")]
+    fn vector(&self, at: usize) -> Tensor<1> {
+        match &self.values[at] {
+            Value::Vector(tensor) => tensor.clone(),
+            Value::Weight(_) => panic!("parameter {at} is not a vector"),
+        }
+    }
+
+    pub(crate) fn conv(&self, conv: Conv) -> ConvLayer {
+        let at = conv.at.0;
+        ConvLayer { weight: self.weight(at), bias: self.vector(at + 1), geometry: conv.geometry }
+    }
+
+    pub(crate) fn norm(&self, norm: Norm, silu: bool) -> NormLayer {
+        let at = norm.at.0;
+        let settings = GroupNormSettings { groups: norm.groups, epsilon: norm.epsilon, silu };
+        NormLayer { scale: self.vector(at), shift: self.vector(at + 1), settings }
+    }
+}
+
+/// Reorders a parameter from diffusers' layout to the one in memory.
+pub(crate) fn to_memory_layout<T: Copy>(spec: &ParameterSpec, disk: &[T]) -> Vec<T> {
+    reorder(spec, |memory, on_disk| (memory, on_disk), disk)
+}
+
+/// Reorders a parameter from the layout in memory to diffusers'.
+pub(crate) fn to_disk_layout<T: Copy>(spec: &ParameterSpec, memory: &[T]) -> Vec<T> {
+    reorder(spec, |memory, on_disk| (on_disk, memory), memory)
+}
+
+/// Copies each value from its source to its target place; `places` turns (memory, disk) into (target, source).
+fn reorder<T: Copy>(spec: &ParameterSpec, places: impl Fn(usize, usize) -> (usize, usize), source: &[T]) -> Vec<T> {
+    let (output, input, taps) = match (spec.kind, spec.disk_shape.as_slice()) {
+        (ParameterKind::Convolution, &[output, input, height, width]) => (output, input, height * width),
+        (ParameterKind::Linear, &[output, input]) => (output, input, 1),
+        _ => return source.to_vec(),
+    };
+    let mut target = source.to_vec();
+    for o in 0..output {
+        for i in 0..input {
+            for tap in 0..taps {
+                let (to, from) = places((tap * input + i) * output + o, (o * input + i) * taps + tap);
+                target[to] = source[from];
+            }
+        }
+    }
+    target
+}

@@ -1,0 +1,189 @@
+//! Backward passes of the layers, as steps of Burn's automatic differentiation.
+//!
+//! A step keeps the tensors that its gradient formula needs; they are reference-counted, so keeping one costs no copy.
+
+use super::{GroupNormSettings, LayerGradients, LayerOps};
+use crate::ConvGeometry;
+use burn::backend::Autodiff;
+use burn::backend::TensorMetadata;
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+
+/// Registers one step: the output with its kept tensors if anything before it is tracked, else the output alone.
+macro_rules! step {
+    ($step:expr, $nodes:expr, $state:expr, $output:expr) => {
+        match $step.prepare::<C>($nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish($state, $output),
+            OpsKind::UnTracked(prepared) => prepared.finish($output),
+        }
+    };
+}
+
+#[derive(Debug)]
+struct Conv2dStep;
+
+impl<B: LayerGradients> Backward<B, 3> for Conv2dStep {
+    type State = (FloatTensor<B>, FloatTensor<B>, ConvGeometry);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let (input, weight, geometry) = ops.state;
+        let upstream = gradients.consume::<B>(&ops.node);
+        let [of_input, of_weight, of_bias] = ops.parents;
+        if let Some(node) = of_bias {
+            gradients.register::<B>(node.id, B::channel_sum(upstream.clone()));
+        }
+        let sides = input.shape().dims();
+        if let Some(node) = of_weight {
+            gradients.register::<B>(node.id, B::conv2d_weight_gradient(input, upstream.clone(), geometry));
+        }
+        if let Some(node) = of_input {
+            gradients.register::<B>(node.id, B::conv2d_input_gradient(upstream, weight, sides, geometry));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct GroupNormStep;
+
+impl<B: LayerGradients> Backward<B, 3> for GroupNormStep {
+    type State = ([FloatTensor<B>; 4], GroupNormSettings);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let ([input, scale, shift, statistics], settings) = ops.state;
+        let upstream = gradients.consume::<B>(&ops.node);
+        let parts = B::group_norm_gradient(input, scale, shift, statistics, upstream, settings);
+        register_each::<B, 3>(ops.parents.map(|node| node.map(|node| node.id)), gradients, parts);
+    }
+}
+
+fn register_each<B: LayerGradients, const N: usize>(
+    parents: [Option<NodeId>; N],
+    gradients: &mut Gradients,
+    parts: [FloatTensor<B>; N],
+) {
+    for (node, part) in parents.into_iter().zip(parts) {
+        if let Some(node) = node {
+            gradients.register::<B>(node, part);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct AttentionStep;
+
+impl<B: LayerGradients> Backward<B, 3> for AttentionStep {
+    type State = ([FloatTensor<B>; 3], usize);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let ([queries, keys, values], heads) = ops.state;
+        let upstream = gradients.consume::<B>(&ops.node);
+        let parts = B::attention_gradient(queries, keys, values, upstream, heads);
+        register_each::<B, 3>(ops.parents.map(|node| node.map(|node| node.id)), gradients, parts);
+    }
+}
+
+#[derive(Debug)]
+struct SiluStep;
+
+impl<B: LayerGradients> Backward<B, 1> for SiluStep {
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let upstream = gradients.consume::<B>(&ops.node);
+        register_each::<B, 1>(ops.parents.map(|node| node.map(|node| node.id)), gradients, [B::silu_gradient(ops.state, upstream)]);
+    }
+}
+
+#[derive(Debug)]
+struct UpsampleStep;
+
+impl<B: LayerGradients> Backward<B, 1> for UpsampleStep {
+    type State = ();
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let upstream = gradients.consume::<B>(&ops.node);
+        register_each::<B, 1>(ops.parents.map(|node| node.map(|node| node.id)), gradients, [B::upsample_gradient(upstream)]);
+    }
+}
+
+#[derive(Debug)]
+struct EmbeddingStep;
+
+impl<B: LayerGradients> Backward<B, 2> for EmbeddingStep {
+    /// Number of embeddings: one per image, or one.
+    type State = usize;
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let upstream = gradients.consume::<B>(&ops.node);
+        let [of_input, of_embedding] = ops.parents;
+        if let Some(node) = of_embedding {
+            gradients.register::<B>(node.id, B::embedding_gradient(upstream.clone(), ops.state));
+        }
+        if let Some(node) = of_input {
+            gradients.register::<B>(node.id, upstream);
+        }
+    }
+}
+
+impl<B: LayerGradients, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
+    fn conv2d_layer(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self> {
+        let nodes = [input.node(), weight.node(), bias.node()];
+        let [input, weight, bias] = [input, weight, bias].map(|tensor| tensor.into_primitive());
+        let output = B::conv2d_layer(input.clone(), weight.clone(), bias, geometry);
+        step!(Conv2dStep, nodes, (input, weight, geometry), output)
+    }
+
+    fn group_norm_layer(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        settings: GroupNormSettings,
+    ) -> FloatTensor<Self> {
+        let nodes = [input.node(), scale.node(), shift.node()];
+        let [input, scale, shift] = [input, scale, shift].map(|tensor| tensor.into_primitive());
+        let (output, statistics) =
+            B::group_norm_with_statistics(input.clone(), scale.clone(), shift.clone(), settings);
+        step!(GroupNormStep, nodes, ([input, scale, shift, statistics], settings), output)
+    }
+
+    fn attention_layer(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self> {
+        let nodes = [queries.node(), keys.node(), values.node()];
+        let [queries, keys, values] = [queries, keys, values].map(|tensor| tensor.into_primitive());
+        let output = B::attention_layer(queries.clone(), keys.clone(), values.clone(), heads);
+        step!(AttentionStep, nodes, ([queries, keys, values], heads), output)
+    }
+
+    fn silu_layer(input: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [input.node()];
+        let input = input.into_primitive();
+        let output = B::silu_layer(input.clone());
+        step!(SiluStep, nodes, input, output)
+    }
+
+    fn upsample_layer(input: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [input.node()];
+        let output = B::upsample_layer(input.into_primitive());
+        step!(UpsampleStep, nodes, (), output)
+    }
+
+    fn add_embedding_layer(input: FloatTensor<Self>, embedding: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [input.node(), embedding.node()];
+        let [embeddings, ..] = embedding.shape().dims::<4>();
+        let output = B::add_embedding_layer(input.into_primitive(), embedding.into_primitive());
+        step!(EmbeddingStep, nodes, embeddings, output)
+    }
+}

@@ -1,0 +1,437 @@
+//! The layers on Burn's CPU backend: `f32` by the fast kernels, `f64` by the reference loops.
+
+use super::{GroupNormSettings, LayerGradients, LayerOps, TangentOps};
+use crate::{AttentionShape, ConvGeometry, ConvShape, GroupNormShape, ShapeError, reference};
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::{DType, Element, TensorData};
+use burn_flex::FlexTensor;
+use bytemuck::Pod;
+
+/// The values of a contiguous tensor.
+trait Values {
+    fn values<E: Element + Pod>(&self) -> &[E];
+}
+
+impl Values for FlexTensor {
+    fn values<E: Element + Pod>(&self) -> &[E] {
+        let start = self.layout().start_offset();
+        &self.storage::<E>()[start..start + self.layout().num_elements()]
+    }
+}
+
+fn dims<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
+    tensor.shape().dims()
+}
+
+fn tensor<E: Element>(values: Vec<E>, shape: impl Into<Vec<usize>>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape.into()))
+}
+
+/// Shapes are checked where networks are built; here a misfit is a mistake of this project's code.
+#[allow(clippy::panic, reason = "a shape that does not fit cannot be continued with")]
+fn fitting<T>(shape: Result<T, ShapeError>) -> T {
+    match shape {
+        Ok(shape) => shape,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn conv_shape(input: &FlexTensor, weight: &FlexTensor, geometry: ConvGeometry) -> ConvShape {
+    conv_shape_of(dims(input), weight, geometry)
+}
+
+fn conv_shape_of(input: [usize; 4], weight: &FlexTensor, geometry: ConvGeometry) -> ConvShape {
+    let [height, width, input_channels, output_channels] = dims(weight);
+    assert_eq!(
+        (height, width, input_channels),
+        (geometry.kernel, geometry.kernel, input[3]),
+        "kernel and input channels of a weight"
+    );
+    fitting(ConvShape::new(input, output_channels, geometry))
+}
+
+fn output_dims(input: [usize; 4], shape: &ConvShape) -> Vec<usize> {
+    let side = |length| fitting(shape.geometry.output_side(length).ok_or(ShapeError(String::new())));
+    vec![input[0], side(input[1]), side(input[2]), shape.output_channels]
+}
+
+fn norm_shape(input: &FlexTensor, settings: GroupNormSettings) -> GroupNormShape {
+    let [images, height, width, channels] = dims(input);
+    let GroupNormSettings { groups, epsilon, silu } = settings;
+    fitting(GroupNormShape { images, pixels: height * width, channels, groups, epsilon, silu }.checked())
+}
+
+fn attention_shape(queries: &FlexTensor, heads: usize) -> AttentionShape {
+    let [images, height, width, channels] = dims(queries);
+    fitting(AttentionShape { images, tokens: height * width, channels, heads }.checked())
+}
+
+/// Runs one expression for `f32` and another for `f64`.
+macro_rules! by_type {
+    ($dtype:expr, f32 => $fast:expr, f64 => $plain:expr) => {
+        match $dtype {
+            DType::F64 => $plain,
+            DType::F32 => $fast,
+            #[allow(clippy::panic, reason = "no network of this project has another type")]
+            other => panic!("the kernels compute in f32 and f64, not {other:?}"),
+        }
+    };
+}
+
+fn conv(input: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>, geometry: ConvGeometry) -> FlexTensor {
+    let (input, weight, bias) = (input.to_contiguous(), weight.to_contiguous(), bias.map(FlexTensor::to_contiguous));
+    let shape = conv_shape(&input, &weight, geometry);
+    let sides = output_dims(dims(&input), &shape);
+    by_type!(input.dtype(),
+        f32 => {
+            let mut output = vec![0.0; sides.iter().product()];
+            crate::conv2d(&shape, input.values(), weight.values(), bias.as_ref().map(Values::values), &mut output);
+            tensor(output, sides)
+        },
+        f64 => {
+            let output = reference::conv2d::<f64>(&shape, input.values(), weight.values(), bias.as_ref().map(Values::values));
+            tensor(output, sides)
+        }
+    )
+}
+
+impl LayerOps for Flex {
+    fn conv2d_layer(input: FlexTensor, weight: FlexTensor, bias: FlexTensor, geometry: ConvGeometry) -> FlexTensor {
+        conv(&input, &weight, Some(&bias), geometry)
+    }
+
+    fn group_norm_layer(
+        input: FlexTensor,
+        scale: FlexTensor,
+        shift: FlexTensor,
+        settings: GroupNormSettings,
+    ) -> FlexTensor {
+        Self::group_norm_with_statistics(input, scale, shift, settings).0
+    }
+
+    fn attention_layer(queries: FlexTensor, keys: FlexTensor, values: FlexTensor, heads: usize) -> FlexTensor {
+        let [q, k, v] = [queries, keys, values].map(|tensor| tensor.to_contiguous());
+        let shape = attention_shape(&q, heads);
+        let sides = dims::<4>(&q);
+        by_type!(q.dtype(),
+            f32 => {
+                let mut output = vec![0.0; q.values::<f32>().len()];
+                crate::attention(&shape, q.values(), k.values(), v.values(), &mut output);
+                tensor(output, sides)
+            },
+            f64 => tensor(reference::attention::<f64>(&shape, q.values(), k.values(), v.values()), sides)
+        )
+    }
+
+    fn silu_layer(input: FlexTensor) -> FlexTensor {
+        let input = input.to_contiguous();
+        let sides = dims::<4>(&input);
+        by_type!(input.dtype(),
+            f32 => {
+                let mut output = vec![0.0; input.values::<f32>().len()];
+                crate::silu(input.values(), &mut output);
+                tensor(output, sides)
+            },
+            f64 => tensor(reference::silu::<f64>(input.values()), sides)
+        )
+    }
+
+    fn upsample_layer(input: FlexTensor) -> FlexTensor {
+        let input = input.to_contiguous();
+        let [images, height, width, channels] = dims(&input);
+        let sides = [images, 2 * height, 2 * width, channels];
+        by_type!(input.dtype(),
+            f32 => tensor(upsampled::<f32>(width, channels, input.values()), sides),
+            f64 => tensor(upsampled::<f64>(width, channels, input.values()), sides)
+        )
+    }
+
+    fn add_embedding_layer(input: FlexTensor, embedding: FlexTensor) -> FlexTensor {
+        let (input, embedding) = (input.to_contiguous(), embedding.to_contiguous());
+        let sides: [usize; 4] = dims(&input);
+        let [embeddings, _, _, channels] = dims(&embedding);
+        assert!(embeddings == 1 || embeddings == sides[0], "one embedding, or one per image");
+        assert_eq!(channels, sides[3], "channels of an embedding");
+        let image = sides[1] * sides[2] * channels;
+        by_type!(input.dtype(),
+            f32 => tensor(with_embedding::<f32>(image, channels, input.values(), embedding.values()), sides),
+            f64 => tensor(with_embedding::<f64>(image, channels, input.values(), embedding.values()), sides)
+        )
+    }
+}
+
+fn upsampled<T: Copy + Send + Sync + Default>(width: usize, channels: usize, input: &[T]) -> Vec<T> {
+    let mut output = vec![T::default(); 4 * input.len()];
+    crate::upsample_nearest(width, channels, input, &mut output);
+    output
+}
+
+fn with_embedding<T>(image: usize, channels: usize, input: &[T], embedding: &[T]) -> Vec<T>
+where
+    T: Copy + std::ops::Add<Output = T>,
+{
+    let mut output = Vec::with_capacity(input.len());
+    for (index, values) in input.chunks_exact(image).enumerate() {
+        let first = if embedding.len() == channels { 0 } else { index * channels };
+        for row in values.chunks_exact(channels) {
+            output.extend(row.iter().zip(&embedding[first..first + channels]).map(|(&a, &b)| a + b));
+        }
+    }
+    output
+}
+
+impl TangentOps for Flex {
+    fn conv2d_directional(tangent: FlexTensor, weight: FlexTensor, geometry: ConvGeometry) -> FlexTensor {
+        conv(&tangent, &weight, None, geometry)
+    }
+
+    fn group_norm_directional(
+        input: FlexTensor,
+        scale: FlexTensor,
+        shift: FlexTensor,
+        tangent: FlexTensor,
+        settings: GroupNormSettings,
+    ) -> FlexTensor {
+        let (input, tangent) = (input.to_contiguous(), tangent.to_contiguous());
+        let (scale, shift) = (scale.to_contiguous(), shift.to_contiguous());
+        let shape = norm_shape(&input, settings);
+        let sides = dims::<4>(&tangent);
+        by_type!(input.dtype(),
+            f32 => {
+                let mut statistics = vec![0.0; shape.statistics_length()];
+                let mut scratch = vec![0.0; input.values::<f32>().len()];
+                crate::group_norm(&shape, input.values(), scale.values(), shift.values(), &mut scratch, &mut statistics);
+                let mut output = vec![0.0; tangent.values::<f32>().len()];
+                crate::group_norm_tangent(
+                    &shape, input.values(), scale.values(), shift.values(), &statistics, tangent.values(), &mut output,
+                );
+                tensor(output, sides)
+            },
+            f64 => {
+                let output = reference::group_norm_tangent::<f64>(
+                    &shape, input.values(), scale.values(), shift.values(), tangent.values(),
+                );
+                tensor(output, sides)
+            }
+        )
+    }
+
+    fn attention_directional(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        query_tangent: FlexTensor,
+        key_tangent: FlexTensor,
+        value_tangent: FlexTensor,
+        heads: usize,
+    ) -> FlexTensor {
+        let [q, k, v] = [queries, keys, values].map(|tensor| tensor.to_contiguous());
+        let [dq, dk, dv] = [query_tangent, key_tangent, value_tangent].map(|tensor| tensor.to_contiguous());
+        let shape = attention_shape(&q, heads);
+        let sides = dims::<4>(&dq);
+        by_type!(q.dtype(),
+            f32 => {
+                let mut output = vec![0.0; dq.values::<f32>().len()];
+                crate::attention_tangent(
+                    &shape, q.values(), k.values(), v.values(), dq.values(), dk.values(), dv.values(), &mut output,
+                );
+                tensor(output, sides)
+            },
+            f64 => {
+                let output = reference::attention_tangent::<f64>(
+                    &shape, q.values(), k.values(), v.values(), dq.values(), dk.values(), dv.values(),
+                );
+                tensor(output, sides)
+            }
+        )
+    }
+}
+
+impl LayerGradients for Flex {
+    fn conv2d_input_gradient(
+        output_gradient: FlexTensor,
+        weight: FlexTensor,
+        input: [usize; 4],
+        geometry: ConvGeometry,
+    ) -> FlexTensor {
+        let (output_gradient, weight) = (output_gradient.to_contiguous(), weight.to_contiguous());
+        let shape = conv_shape_of(input, &weight, geometry);
+        by_type!(weight.dtype(),
+            f32 => {
+                let mut gradient = vec![0.0; input.iter().product()];
+                crate::conv2d_backward_input(&shape, output_gradient.values(), weight.values(), &mut gradient);
+                tensor(gradient, input)
+            },
+            f64 => tensor(reference::conv2d_backward_input::<f64>(&shape, output_gradient.values(), weight.values()), input)
+        )
+    }
+
+    fn conv2d_weight_gradient(input: FlexTensor, output_gradient: FlexTensor, geometry: ConvGeometry) -> FlexTensor {
+        let (input, output_gradient) = (input.to_contiguous(), output_gradient.to_contiguous());
+        let sides: [usize; 4] = dims(&input);
+        let output_channels = dims::<4>(&output_gradient)[3];
+        let shape = fitting(ConvShape::new(sides, output_channels, geometry));
+        let weight = [geometry.kernel, geometry.kernel, sides[3], output_channels];
+        by_type!(input.dtype(),
+            f32 => {
+                let mut gradient = vec![0.0; weight.iter().product()];
+                crate::conv2d_backward_weight(&shape, input.values(), output_gradient.values(), &mut gradient);
+                tensor(gradient, weight)
+            },
+            f64 => tensor(reference::conv2d_backward_weight::<f64>(&shape, input.values(), output_gradient.values()), weight)
+        )
+    }
+
+    fn channel_sum(output_gradient: FlexTensor) -> FlexTensor {
+        let output_gradient = output_gradient.to_contiguous();
+        let [images, _, _, channels] = dims(&output_gradient);
+        by_type!(output_gradient.dtype(),
+            f32 => {
+                let mut gradient = vec![0.0; channels];
+                crate::bias_backward(images, output_gradient.values(), &mut gradient);
+                tensor(gradient, [channels])
+            },
+            f64 => tensor(reference::bias_backward::<f64>(channels, output_gradient.values()), [channels])
+        )
+    }
+
+    fn group_norm_with_statistics(
+        input: FlexTensor,
+        scale: FlexTensor,
+        shift: FlexTensor,
+        settings: GroupNormSettings,
+    ) -> (FlexTensor, FlexTensor) {
+        let (input, scale, shift) = (input.to_contiguous(), scale.to_contiguous(), shift.to_contiguous());
+        let shape = norm_shape(&input, settings);
+        let sides = dims::<4>(&input);
+        by_type!(input.dtype(),
+            f32 => {
+                let mut output = vec![0.0; input.values::<f32>().len()];
+                let mut statistics = vec![0.0; shape.statistics_length()];
+                crate::group_norm(&shape, input.values(), scale.values(), shift.values(), &mut output, &mut statistics);
+                let length = statistics.len();
+                (tensor(output, sides), tensor(statistics, [length]))
+            },
+            f64 => {
+                let output = reference::group_norm::<f64>(&shape, input.values(), scale.values(), shift.values());
+                (tensor(output, sides), tensor(Vec::<f64>::new(), [0]))
+            }
+        )
+    }
+
+    fn group_norm_gradient(
+        input: FlexTensor,
+        scale: FlexTensor,
+        shift: FlexTensor,
+        statistics: FlexTensor,
+        output_gradient: FlexTensor,
+        settings: GroupNormSettings,
+    ) -> [FlexTensor; 3] {
+        let (input, output_gradient) = (input.to_contiguous(), output_gradient.to_contiguous());
+        let (scale, shift) = (scale.to_contiguous(), shift.to_contiguous());
+        let shape = norm_shape(&input, settings);
+        let (sides, channels) = (dims::<4>(&input), shape.channels);
+        by_type!(input.dtype(),
+            f32 => {
+                let mut gradient = vec![0.0; input.values::<f32>().len()];
+                let (mut of_scale, mut of_shift) = (vec![0.0; channels], vec![0.0; channels]);
+                crate::group_norm_backward(
+                    &shape, input.values(), scale.values(), shift.values(), statistics.values(),
+                    output_gradient.values(), &mut gradient, &mut of_scale, &mut of_shift,
+                );
+                [tensor(gradient, sides), tensor(of_scale, [channels]), tensor(of_shift, [channels])]
+            },
+            f64 => {
+                let (gradient, of_scale, of_shift) = reference::group_norm_backward::<f64>(
+                    &shape, input.values(), scale.values(), shift.values(), output_gradient.values(),
+                );
+                [tensor(gradient, sides), tensor(of_scale, [channels]), tensor(of_shift, [channels])]
+            }
+        )
+    }
+
+    fn attention_gradient(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        output_gradient: FlexTensor,
+        heads: usize,
+    ) -> [FlexTensor; 3] {
+        let [q, k, v, d] = [queries, keys, values, output_gradient].map(|tensor| tensor.to_contiguous());
+        let shape = attention_shape(&q, heads);
+        let sides = dims::<4>(&q);
+        by_type!(q.dtype(),
+            f32 => {
+                let length = q.values::<f32>().len();
+                let (mut dq, mut dk, mut dv) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
+                crate::attention_backward(
+                    &shape, q.values(), k.values(), v.values(), d.values(), &mut dq, &mut dk, &mut dv,
+                );
+                [tensor(dq, sides), tensor(dk, sides), tensor(dv, sides)]
+            },
+            f64 => {
+                let (dq, dk, dv) =
+                    reference::attention_backward::<f64>(&shape, q.values(), k.values(), v.values(), d.values());
+                [tensor(dq, sides), tensor(dk, sides), tensor(dv, sides)]
+            }
+        )
+    }
+
+    fn silu_gradient(input: FlexTensor, output_gradient: FlexTensor) -> FlexTensor {
+        let (input, output_gradient) = (input.to_contiguous(), output_gradient.to_contiguous());
+        let sides = dims::<4>(&input);
+        by_type!(input.dtype(),
+            f32 => {
+                let mut gradient = vec![0.0; input.values::<f32>().len()];
+                crate::silu_times_slope(input.values(), output_gradient.values(), &mut gradient);
+                tensor(gradient, sides)
+            },
+            f64 => tensor(reference::silu_times_slope::<f64>(input.values(), output_gradient.values()), sides)
+        )
+    }
+
+    fn upsample_gradient(output_gradient: FlexTensor) -> FlexTensor {
+        let output_gradient = output_gradient.to_contiguous();
+        let [images, height, width, channels] = dims(&output_gradient);
+        let sides = [images, height / 2, width / 2, channels];
+        by_type!(output_gradient.dtype(),
+            f32 => tensor(downsummed::<f32>(width / 2, channels, output_gradient.values()), sides),
+            f64 => tensor(downsummed::<f64>(width / 2, channels, output_gradient.values()), sides)
+        )
+    }
+
+    fn embedding_gradient(output_gradient: FlexTensor, embeddings: usize) -> FlexTensor {
+        let output_gradient = output_gradient.to_contiguous();
+        let [images, height, width, channels] = dims(&output_gradient);
+        let image = height * width * channels;
+        let sides = [embeddings, 1, 1, channels];
+        assert!(embeddings == images || embeddings == 1, "one embedding, or one per image");
+        by_type!(output_gradient.dtype(),
+            f32 => tensor(pixel_sums::<f32>(image, channels, embeddings, output_gradient.values()), sides),
+            f64 => tensor(pixel_sums::<f64>(image, channels, embeddings, output_gradient.values()), sides)
+        )
+    }
+}
+
+fn downsummed<T>(width: usize, channels: usize, output_gradient: &[T]) -> Vec<T>
+where
+    T: Copy + Send + Sync + Default + std::ops::Add<Output = T>,
+{
+    let mut gradient = vec![T::default(); output_gradient.len() / 4];
+    crate::upsample_nearest_backward(width, channels, output_gradient, &mut gradient);
+    gradient
+}
+
+fn pixel_sums<T: reference::Real>(image: usize, channels: usize, embeddings: usize, values: &[T]) -> Vec<T> {
+    let mut sums = vec![T::of(0.0); embeddings * channels];
+    for (index, values) in values.chunks_exact(image).enumerate() {
+        let first = if embeddings == 1 { 0 } else { index * channels };
+        let sum = &mut sums[first..first + channels];
+        for row in values.chunks_exact(channels) {
+            for (total, &value) in sum.iter_mut().zip(row) {
+                *total += value;
+            }
+        }
+    }
+    sums
+}

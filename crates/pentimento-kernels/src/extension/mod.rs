@@ -1,0 +1,235 @@
+//! The operations as functions of Burn tensors.
+//!
+//! [`LayerOps`] is routed by Burn to the backend of a tensor: Flex (the CPU) runs the kernels of this crate, and
+//! tensors under automatic differentiation get the hand-written backward passes of `autodiff.rs`. [`TangentOps`] is
+//! the forward mode, which Burn does not have; it is not routed through automatic differentiation, since nothing here
+//! takes derivatives of derivatives.
+
+mod autodiff;
+mod flex;
+
+use crate::ConvGeometry;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+
+/// Settings of a group normalisation that are not tensors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupNormSettings {
+    /// Number of groups; divides the channels.
+    pub groups: usize,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Whether SiLU follows.
+    pub silu: bool,
+}
+
+/// The layers of a diffusion U-Net. All activations are `[images, height, width, channels]`.
+#[backend_extension(Flex, Autodiff)]
+pub trait LayerOps: Backend {
+    /// See [`conv2d`].
+    fn conv2d_layer(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self>;
+    /// See [`group_norm`].
+    fn group_norm_layer(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        settings: GroupNormSettings,
+    ) -> FloatTensor<Self>;
+    /// See [`attention`].
+    fn attention_layer(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self>;
+    /// See [`silu`].
+    fn silu_layer(input: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`upsample_nearest`].
+    fn upsample_layer(input: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`add_embedding`].
+    fn add_embedding_layer(input: FloatTensor<Self>, embedding: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// Derivatives of the layers along given directions. The tangents of an image are consecutive in the first axis:
+/// `[images * tangents, height, width, channels]`.
+#[backend_extension(Flex)]
+pub trait TangentOps: Backend {
+    /// See [`conv2d_tangent`].
+    fn conv2d_directional(
+        tangent: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self>;
+    /// See [`group_norm_tangent`].
+    fn group_norm_directional(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        tangent: FloatTensor<Self>,
+        settings: GroupNormSettings,
+    ) -> FloatTensor<Self>;
+    /// See [`attention_tangent`].
+    #[allow(clippy::too_many_arguments, reason = "three inputs and their tangents")]
+    fn attention_directional(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        query_tangent: FloatTensor<Self>,
+        key_tangent: FloatTensor<Self>,
+        value_tangent: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self>;
+}
+
+/// What the backward passes need of a backend that runs [`LayerOps`].
+pub(crate) trait LayerGradients: LayerOps {
+    fn conv2d_input_gradient(
+        output_gradient: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        input: [usize; 4],
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self>;
+    fn conv2d_weight_gradient(
+        input: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self>;
+    /// Sum over everything but the channels.
+    fn channel_sum(output_gradient: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Output and statistics.
+    fn group_norm_with_statistics(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        settings: GroupNormSettings,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    /// Gradients of input, scale and shift.
+    fn group_norm_gradient(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+        settings: GroupNormSettings,
+    ) -> [FloatTensor<Self>; 3];
+    /// Gradients of queries, keys and values.
+    fn attention_gradient(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        output_gradient: FloatTensor<Self>,
+        heads: usize,
+    ) -> [FloatTensor<Self>; 3];
+    fn silu_gradient(input: FloatTensor<Self>, output_gradient: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn upsample_gradient(output_gradient: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Sum over the pixels of each image, `[images or 1, 1, 1, channels]`.
+    fn embedding_gradient(output_gradient: FloatTensor<Self>, embeddings: usize) -> FloatTensor<Self>;
+}
+
+/// `conv2d(input, weight) + bias`; weight `[kernel, kernel, input channels, output channels]`, bias `[output channels]`.
+///
+/// # Panics
+///
+/// If the shapes do not fit together; a network checks its own at construction.
+pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, geometry: ConvGeometry) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::conv2d_layer(
+        input.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        geometry,
+    ))
+}
+
+/// Group normalisation; scale and shift are `[channels]`.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn group_norm(input: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>, settings: GroupNormSettings) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::group_norm_layer(
+        input.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        settings,
+    ))
+}
+
+/// Attention over the pixels of each image.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn attention(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, heads: usize) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::attention_layer(
+        queries.into_dispatch(),
+        keys.into_dispatch(),
+        values.into_dispatch(),
+        heads,
+    ))
+}
+
+/// `z * sigmoid(z)`.
+pub fn silu(input: Tensor<4>) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::silu_layer(input.into_dispatch()))
+}
+
+/// Each pixel becomes a block of 2x2.
+pub fn upsample_nearest(input: Tensor<4>) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::upsample_layer(input.into_dispatch()))
+}
+
+/// Adds one value per image and channel; `embedding` is `[images, 1, 1, channels]`, or `[1, 1, 1, channels]` for all.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn add_embedding(input: Tensor<4>, embedding: Tensor<4>) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::add_embedding_layer(input.into_dispatch(), embedding.into_dispatch()))
+}
+
+/// Tangent of [`conv2d`]: the convolution without the bias.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn conv2d_tangent(tangent: Tensor<4>, weight: Tensor<4>, geometry: ConvGeometry) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::conv2d_directional(tangent.into_dispatch(), weight.into_dispatch(), geometry))
+}
+
+/// Tangent of [`group_norm`] at `input` along each of the tangents.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn group_norm_tangent(
+    input: Tensor<4>,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    tangent: Tensor<4>,
+    settings: GroupNormSettings,
+) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::group_norm_directional(
+        input.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        tangent.into_dispatch(),
+        settings,
+    ))
+}
+
+/// Tangent of [`attention`]; the first triple is the point, the second the directions.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn attention_tangent(point: [Tensor<4>; 3], directions: [Tensor<4>; 3], heads: usize) -> Tensor<4> {
+    let [q, k, v] = point.map(Tensor::into_dispatch);
+    let [dq, dk, dv] = directions.map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::attention_directional(q, k, v, dq, dk, dv, heads))
+}

@@ -1,0 +1,288 @@
+//! Sixteen `f32` lanes on every processor.
+//!
+//! All products are written for vectors of exactly sixteen lanes: one AVX-512 register, two AVX2 registers, four NEON
+//! registers, or an array. Each lane performs the same chain of fused multiply-adds whatever the register width, so a
+//! result has the same bytes on every processor that this crate supports.
+
+#![allow(unsafe_code, reason = "vector intrinsics take raw pointers")]
+
+/// Number of lanes of every [`Lanes`] type.
+pub(crate) const LANES: usize = 16;
+
+/// Sixteen `f32` values in vector registers.
+///
+/// # Safety
+///
+/// Implementations other than [`Array`] must only be used inside a function that was entered after the processor was
+/// found to have the needed instructions (see [`Instructions::detect`]).
+pub(crate) trait Lanes: Copy {
+    /// All lanes zero.
+    unsafe fn zero() -> Self;
+    /// All lanes `value`.
+    unsafe fn splat(value: f32) -> Self;
+    /// Sixteen values from `source`, which needs no alignment.
+    unsafe fn load(source: *const f32) -> Self;
+    /// Writes sixteen values to `target`, which needs no alignment.
+    unsafe fn store(self, target: *mut f32);
+    /// `self + left * right`, rounded once.
+    unsafe fn multiply_add(self, left: Self, right: Self) -> Self;
+    /// `self + other`.
+    unsafe fn add(self, other: Self) -> Self;
+}
+
+/// The portable implementation, also the one that defines what the others must compute.
+#[derive(Clone, Copy)]
+pub(crate) struct Array([f32; LANES]);
+
+// SAFETY of the bodies below: callers guarantee sixteen readable (writable) values behind each pointer.
+impl Lanes for Array {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self([0.0; LANES])
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+    #[inline(always)]
+    unsafe fn load(source: *const f32) -> Self {
+        // SAFETY: sixteen readable values, by the contract of the trait.
+        Self(unsafe { source.cast::<[f32; LANES]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, target: *mut f32) {
+        // SAFETY: sixteen writable values, by the contract of the trait.
+        unsafe { target.cast::<[f32; LANES]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add(self, left: Self, right: Self) -> Self {
+        Self(std::array::from_fn(|lane| left.0[lane].mul_add(right.0[lane], self.0[lane])))
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Lanes;
+    use std::arch::x86_64::*;
+
+    /// One AVX-512 register.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    impl Lanes for Avx512 {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            // SAFETY: AVX-512F is present, by the contract of the trait; the same holds for every block below.
+            Self(unsafe { _mm512_setzero_ps() })
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: see `zero`.
+            Self(unsafe { _mm512_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn load(source: *const f32) -> Self {
+            // SAFETY: see `zero`; sixteen readable values.
+            Self(unsafe { _mm512_loadu_ps(source) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, target: *mut f32) {
+            // SAFETY: see `zero`; sixteen writable values.
+            unsafe { _mm512_storeu_ps(target, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn multiply_add(self, left: Self, right: Self) -> Self {
+            // SAFETY: see `zero`.
+            Self(unsafe { _mm512_fmadd_ps(left.0, right.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            // SAFETY: see `zero`.
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+    }
+
+    /// Two AVX2 registers.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256, __m256);
+
+    impl Lanes for Avx2 {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            // SAFETY: AVX2 and FMA are present, by the contract of the trait; the same holds for every block below.
+            unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: see `zero`.
+            unsafe { Self(_mm256_set1_ps(value), _mm256_set1_ps(value)) }
+        }
+        #[inline(always)]
+        unsafe fn load(source: *const f32) -> Self {
+            // SAFETY: see `zero`; sixteen readable values.
+            unsafe { Self(_mm256_loadu_ps(source), _mm256_loadu_ps(source.add(8))) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, target: *mut f32) {
+            // SAFETY: see `zero`; sixteen writable values.
+            unsafe {
+                _mm256_storeu_ps(target, self.0);
+                _mm256_storeu_ps(target.add(8), self.1);
+            }
+        }
+        #[inline(always)]
+        unsafe fn multiply_add(self, left: Self, right: Self) -> Self {
+            // SAFETY: see `zero`.
+            unsafe { Self(_mm256_fmadd_ps(left.0, right.0, self.0), _mm256_fmadd_ps(left.1, right.1, self.1)) }
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            // SAFETY: see `zero`.
+            unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::Lanes;
+    use std::arch::aarch64::*;
+
+    /// Four NEON registers; NEON belongs to every 64-bit ARM processor.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon([float32x4_t; 4]);
+
+    impl Lanes for Neon {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            // SAFETY: NEON is always present; the same holds for every block below.
+            Self([unsafe { vdupq_n_f32(0.0) }; 4])
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: see `zero`.
+            Self([unsafe { vdupq_n_f32(value) }; 4])
+        }
+        #[inline(always)]
+        unsafe fn load(source: *const f32) -> Self {
+            // SAFETY: see `zero`; sixteen readable values.
+            Self(std::array::from_fn(|part| unsafe { vld1q_f32(source.add(4 * part)) }))
+        }
+        #[inline(always)]
+        unsafe fn store(self, target: *mut f32) {
+            for (part, register) in self.0.into_iter().enumerate() {
+                // SAFETY: see `zero`; sixteen writable values.
+                unsafe { vst1q_f32(target.add(4 * part), register) }
+            }
+        }
+        #[inline(always)]
+        unsafe fn multiply_add(self, left: Self, right: Self) -> Self {
+            // SAFETY: see `zero`.
+            Self(std::array::from_fn(|part| unsafe { vfmaq_f32(self.0[part], left.0[part], right.0[part]) }))
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            // SAFETY: see `zero`.
+            Self(std::array::from_fn(|part| unsafe { vaddq_f32(self.0[part], other.0[part]) }))
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use arm::Neon;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+/// The instruction set that the kernels run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instructions {
+    /// AVX-512F with FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// AVX2 with FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// Plain Rust, for every other processor. Correct, and slow where `mul_add` is a library call.
+    Portable,
+}
+
+impl Instructions {
+    /// The best set that this processor has.
+    #[inline]
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+                return Self::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Self::Avx2;
+            }
+            Self::Portable
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            Self::Neon
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        {
+            Self::Portable
+        }
+    }
+
+    /// Every set that this processor has, the best first; tests compare them byte by byte.
+    pub fn available() -> Vec<Self> {
+        let mut found = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+                found.push(Self::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Self::Avx2);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        found.push(Self::Neon);
+        found.push(Self::Portable);
+        found
+    }
+}
+
+/// Compiles the body of a function once for each instruction set and picks one at run time.
+///
+/// The body is ordinary Rust that the compiler vectorises; it must not reassociate sums, and Rust never does that by
+/// itself, so every version gives the same bytes.
+macro_rules! for_each_instruction_set {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $body:block) => {
+        $(#[$attribute])*
+        #[allow(unsafe_code, reason = "calls a function compiled for instructions that were detected")]
+        $visibility fn $name($($argument: $kind),*) {
+            #[inline(always)]
+            fn body($($argument: $kind),*) $body
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx2,fma")]
+            fn avx512($($argument: $kind),*) { body($($argument),*) }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($argument: $kind),*) { body($($argument),*) }
+            match $crate::lanes::Instructions::detect() {
+                // SAFETY: `detect` found the instructions.
+                #[cfg(target_arch = "x86_64")]
+                $crate::lanes::Instructions::Avx512 => unsafe { avx512($($argument),*) },
+                // SAFETY: `detect` found the instructions.
+                #[cfg(target_arch = "x86_64")]
+                $crate::lanes::Instructions::Avx2 => unsafe { avx2($($argument),*) },
+                _ => body($($argument),*),
+            }
+        }
+    };
+}
+pub(crate) use for_each_instruction_set;

@@ -1,0 +1,80 @@
+//! The few tensor operations that decide the speed of a diffusion U-Net.
+//!
+//! Activations are `[images, height, width, channels]` (channels last) throughout. The slice functions at the root are
+//! the fast CPU kernels for `f32`; [`reference`](mod@reference) has plain loops for any float, the measure of the fast ones and the path
+//! for `f64`; [`extension`] makes both available to Burn tensors, with backward passes for its automatic
+//! differentiation and tangents for forward mode.
+//!
+//! Results have the same bytes for any number of threads, any cut of the images into batches, and any vector width.
+
+mod activation;
+mod attention;
+mod conv2d;
+pub mod extension;
+mod group_norm;
+mod lanes;
+mod product;
+pub mod reference;
+mod upsample;
+
+pub use activation::{silu, silu_times_slope};
+pub use attention::{AttentionShape, attention, attention_backward, attention_tangent};
+pub use conv2d::{
+    ConvGeometry, ConvShape, bias_backward, conv2d, conv2d_backward_input, conv2d_backward_weight, conv2d_on,
+};
+pub use group_norm::{GroupNormShape, group_norm, group_norm_backward, group_norm_tangent};
+pub use lanes::Instructions;
+pub use upsample::{upsample_nearest, upsample_nearest_backward};
+
+use rayon::prelude::*;
+
+/// Sizes that do not fit together; the text names the operation and the sizes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ShapeError(pub String);
+
+/// Images are summed in this many chunks of consecutive images, whatever the number of threads.
+const CHUNKS_OF_A_SUM: usize = 8;
+
+/// `target = sum over images of add(image)`, in an order that depends on the number of images only.
+///
+/// Each chunk of consecutive images is summed in order, then the chunks are added in order.
+fn fixed_sum(images: usize, target: &mut [f32], add: impl Fn(usize, &mut [f32]) + Sync) {
+    target.fill(0.0);
+    let chunk = images.div_ceil(CHUNKS_OF_A_SUM).max(1);
+    let sums: Vec<Vec<f32>> = (0..images.div_ceil(chunk))
+        .into_par_iter()
+        .map(|index| {
+            let mut sum = vec![0.0; target.len()];
+            for image in index * chunk..((index + 1) * chunk).min(images) {
+                add(image, &mut sum);
+            }
+            sum
+        })
+        .collect();
+    for sum in &sums {
+        for (total, value) in target.iter_mut().zip(sum) {
+            *total += value;
+        }
+    }
+}
+
+/// Two sums over images at once, image after image.
+fn fixed_sum_pair<'a>(
+    images: usize,
+    first: &mut [f32],
+    second: &mut [f32],
+    parts: impl Fn(usize) -> (&'a [f32], &'a [f32]),
+) {
+    first.fill(0.0);
+    second.fill(0.0);
+    for image in 0..images {
+        let (a, b) = parts(image);
+        for (total, value) in first.iter_mut().zip(a) {
+            *total += value;
+        }
+        for (total, value) in second.iter_mut().zip(b) {
+            *total += value;
+        }
+    }
+}

@@ -1,0 +1,29 @@
+/// What a random value is for.
+///
+/// The numbers are part of the generator's counter and so of every result: a number is never changed or used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Purpose {
+    /// The weights of a network before its first training step.
+    WeightInitialisation = 1,
+    /// Which training images form a batch, and in which order.
+    BatchOrder = 2,
+    /// The timestep at which a training image is noised.
+    TrainingTimestep = 3,
+    /// The noise that is added to a training image, which the network learns to predict.
+    TrainingNoise = 4,
+    /// Whether a training image is mirrored.
+    HorizontalFlip = 5,
+    /// The exogenous noise of a sample: its first image and what each sampling step adds.
+    SampleNoise = 6,
+    /// Which code an image or a group of images gets.
+    CodeDraw = 7,
+    /// Which images a counterfactual leaves out, where that is drawn at random.
+    CounterfactualChoice = 8,
+    /// The resamples of a bootstrap interval and the shuffles of a permutation test.
+    Bootstrap = 9,
+    /// All randomness of the small classifiers that judge samples.
+    ClassifierTraining = 10,
+    /// Random values of tests and benches, which no result may use.
+    Test = 11,
+}

@@ -1,0 +1,108 @@
+//! The page around the sections.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
+
+use crate::difference::{BRIGHTER, DARKER, LEVELS, Scale, palette_entry};
+use crate::sections;
+use crate::text::{Line, name};
+use crate::{MadeWith, ReportError, ReportView};
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// Draws the page.
+///
+/// # Errors
+/// A [`ReportError`] that names the field when the parts of the view do not fit together: a picture whose
+/// bytes do not fit its size, a counterfactual of another size than its sample, two samples with one id, a
+/// table row of the wrong length.
+pub fn render(view: &ReportView) -> Result<String, ReportError> {
+    crate::check::check(view)?;
+    let sections = [
+        ("figures", "In short", sections::headline::section(view)),
+        ("samples", "Samples", sections::overview::section(view)?),
+        ("detail", "One by one", sections::sample::section(view, Scale::for_page(view))?),
+        ("classes", "Class by class", sections::group_table::section(view)),
+        ("approximations", "Approximations", sections::fidelity::section(view)),
+        ("training", "Training", sections::training::section(view)),
+        ("cost", "Cost", sections::cost::section(view)),
+        ("settings", "How it was made", sections::settings::section(view)),
+        ("words", "Words", Some(sections::words::section(view))),
+    ];
+    let sections: Vec<_> =
+        sections.into_iter().filter_map(|(id, title, body)| body.map(|body| (id, title, body))).collect();
+
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(content_security_policy());
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                title { (Line(&view.title)) " \u{b7} pentimento" }
+                style { (PreEscaped(colours())) (PreEscaped(STYLE)) }
+            }
+            body {
+                a.skip href="#main" { "Skip to the report" }
+                header.masthead {
+                    p.brand { "pentimento report" }
+                    h1 { (name(&view.title)) }
+                    @if !view.what_this_is.is_empty() { p.lead { (name(&view.what_this_is)) } }
+                    (made_with(&view.made_with))
+                    nav aria-label="Parts of this page" {
+                        ul { @for (id, title, _) in &sections { li { a href={ "#" (id) } { (title) } } } }
+                    }
+                }
+                main #main tabindex="-1" {
+                    @for (id, _, body) in &sections { section id=(id) aria-labelledby={ (id) "-title" } { (body) } }
+                }
+                footer { p { "This page is one file. It loads nothing and sends nothing." } }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    Ok(page.into_string())
+}
+
+/// Nothing may be loaded; pictures come from the page itself; only the page's own script may run. Styles are
+/// open because bars and marks carry their lengths as style attributes, which hold numbers only.
+fn content_security_policy() -> String {
+    let script = STANDARD.encode(Sha256::digest(SCRIPT.as_bytes()));
+    format!(
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'; \
+         base-uri 'none'; form-action 'none'"
+    )
+}
+
+/// The colours of the difference maps for the style sheet, so that legend, table and maps share them.
+fn colours() -> String {
+    let [darker, brighter] = [DARKER, BRIGHTER].map(|[red, green, blue]| format!("{red} {green} {blue}"));
+    let ramp = (0..=2 * LEVELS).map(|index| {
+        let ([red, green, blue], alpha) = palette_entry(index);
+        format!("rgb({red} {green} {blue}/{:.2})", f64::from(alpha) / 255.0)
+    });
+    let ramp = ramp.collect::<Vec<_>>().join(",");
+    format!(":root {{ --less: {darker}; --more: {brighter}; --ramp: linear-gradient(to right,{ramp}); }}\n")
+}
+
+fn made_with(made: &MadeWith) -> Markup {
+    let parts = [
+        ("made with", &made.version),
+        ("recipe", &made.recipe_name),
+        ("on", &made.machine),
+        ("date", &made.date),
+    ];
+    html! {
+        @if parts.iter().any(|(_, text)| !text.is_empty()) {
+            dl.made {
+                @for (term, text) in parts {
+                    @if !text.is_empty() { div { dt { (term) } dd { (name(text)) } } }
+                }
+            }
+        }
+    }
+}
