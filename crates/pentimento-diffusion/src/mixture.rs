@@ -97,15 +97,16 @@ impl Mixture {
         directions: usize,
         timestep: usize,
     ) -> (Vec<T>, Vec<T>) {
+        if directions == 0 {
+            return (self.predict(member, images, timestep), Vec::new());
+        }
         let sinusoids = timestep_embedding::<T>(&self.architecture, &[timestep]);
         // Tangents are images to the network: keep the batch's size with them.
         let together = (self.batch / (directions + 1)).max(1) * self.image_length();
         let (mut predicted, mut derivatives) = (Vec::with_capacity(images.len()), Vec::with_capacity(tangents.len()));
         for (batch, tangents) in images.chunks(together).zip(tangents.chunks(together * directions)) {
-            let input = Dual {
-                primal: self.tensor(batch.to_vec()),
-                tangent: (directions > 0).then(|| self.tensor(tangents.to_vec())),
-            };
+            let input =
+                Dual { primal: self.tensor(batch.to_vec()), tangent: Some(self.tensor(tangents.to_vec())) };
             let output = self.architecture.forward(&self.members[member], input, Dual::constant(sinusoids.clone()));
             predicted.extend(Self::values::<T>(output.primal));
             derivatives.extend(output.tangent.map(Self::values::<T>).unwrap_or_default());

@@ -31,9 +31,9 @@ pub enum LearningRateDecay {
     /// Not at all.
     #[default]
     Constant,
-    /// Half a cosine down to zero at the last step.
+    /// Half a cosine that would reach zero one step after the last.
     Cosine,
-    /// A straight line down to zero at the last step.
+    /// A straight line that would reach zero one step after the last.
     Linear,
 }
 
@@ -288,7 +288,7 @@ impl Trainer {
             })
             .collect();
         let loss = squares / (per_image * indices.len() as f64);
-        if !loss.is_finite() {
+        if !(loss as f32).is_finite() {
             return Err(DiffusionError::Diverged { member: self.stream as usize, step, loss });
         }
         let cotangent = Tensor::<4>::from_data(TensorData::new(cotangent, shape), &Device::flex());

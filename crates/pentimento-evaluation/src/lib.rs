@@ -1,5 +1,11 @@
 //! Measures how far an attribution can be trusted.
 //!
-//! [`statistics`] has the correlations, tests and intervals that every figure of an evaluation is stated with.
+//! - [`statistics`] has the correlations, tests and intervals that every figure of an evaluation is stated with.
+//! - [`classifier`] trains the small network that says which class a picture shows.
+//! - [`class_ablation`] sets the class seen in a sample against the class whose removal moves it most.
+//! - [`fidelity`] measures how well approximate counterfactuals tell the exact ones.
 
+pub mod class_ablation;
+pub mod classifier;
+pub mod fidelity;
 pub mod statistics;

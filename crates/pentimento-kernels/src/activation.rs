@@ -41,7 +41,12 @@ pub(crate) fn silu_slope(z: f32) -> f32 {
 
 for_each_instruction_set! {
     /// `output = silu(input)`, element by element.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
     pub fn silu(input: &[f32], output: &mut [f32]) {
+        assert_eq!(output.len(), input.len(), "length of SiLU's output");
         for (y, &z) in output.iter_mut().zip(input) {
             *y = z * sigmoid(z);
         }
@@ -50,7 +55,12 @@ for_each_instruction_set! {
 
 for_each_instruction_set! {
     /// `output = direction * silu'(input)`: both the backward pass and the tangent of SiLU.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
     pub fn silu_times_slope(input: &[f32], direction: &[f32], output: &mut [f32]) {
+        assert_eq!((output.len(), direction.len()), (input.len(), input.len()), "lengths of SiLU's slope");
         for ((y, &z), &d) in output.iter_mut().zip(input).zip(direction) {
             *y = d * silu_slope(z);
         }

@@ -292,6 +292,9 @@ pub fn attention_tangent(
     for length in [query_tangent.len(), key_tangent.len(), value_tangent.len(), output.len()] {
         assert_eq!(length, tangents * queries.len(), "length of an attention's tangent");
     }
+    if tangents == 0 {
+        return;
+    }
     let (length, products) = (shape.image_length(), Products::new(shape));
     output.par_chunks_exact_mut(tangents * length).enumerate().for_each(|(image, output)| {
         let of = |all: &[f32], image: usize, head: usize| Head::gather(shape, &all[image * length..][..length], head);

@@ -31,9 +31,11 @@ impl ConvGeometry {
     /// A 3x3 kernel that keeps the image's size.
     pub const SAME_3X3: Self = Self { kernel: 3, stride: 1, padding_before: 1, padding_after: 1 };
 
-    /// Height or width of the output for one of the input; `None` if the kernel does not fit once.
+    /// Height or width of the output for one of the input; `None` if the kernel does not fit once, or the padded side
+    /// overflows.
     pub fn output_side(&self, side: usize) -> Option<usize> {
-        let room = (side + self.padding_before + self.padding_after).checked_sub(self.kernel)?;
+        let padded = side.checked_add(self.padding_before)?.checked_add(self.padding_after)?;
+        let room = padded.checked_sub(self.kernel)?;
         (self.stride > 0 && self.kernel > 0).then(|| room / self.stride + 1)
     }
 }
@@ -70,17 +72,19 @@ impl ConvShape {
     ) -> Result<Self, ShapeError> {
         let [images, height, width, input_channels] = input;
         let bad = |what: &str| ShapeError(format!("conv2d of input {input:?} with {geometry:?}: {what}"));
-        let output_height = geometry.output_side(height).ok_or_else(|| bad("the kernel does not fit"))?;
-        let output_width = geometry.output_side(width).ok_or_else(|| bad("the kernel does not fit"))?;
         if input_channels == 0 || output_channels == 0 || height == 0 || width == 0 {
             return Err(bad("a size is zero"));
         }
+        let output_height = geometry.output_side(height).ok_or_else(|| bad("the kernel does not fit"))?;
+        let output_width = geometry.output_side(width).ok_or_else(|| bad("the kernel does not fit"))?;
         if input_channels.max(output_channels) > DEEPEST_TAP {
             return Err(bad(&format!("more than {DEEPEST_TAP} channels")));
         }
-        let largest = (height * width * input_channels).max(output_height * output_width * output_channels);
-        if largest >= PADDING as usize {
-            return Err(bad("an image has 2^32 values or more"));
+        let values = |[height, width, channels]: [usize; 3]| height.checked_mul(width)?.checked_mul(channels);
+        for image in [[height, width, input_channels], [output_height, output_width, output_channels]] {
+            if values(image).is_none_or(|values| values >= PADDING as usize) {
+                return Err(bad("an image has 2^32 values or more"));
+            }
         }
         let shape = Self {
             images, height, width, input_channels, output_channels, geometry, output_height, output_width,
@@ -91,7 +95,8 @@ impl ConvShape {
     /// Images of one pixel under a pointwise kernel are the rows of a single image, so that tiles hold many of them.
     fn merged_rows(self) -> Self {
         let one_pixel = self.height == 1 && self.width == 1 && self.geometry == ConvGeometry::POINTWISE;
-        let fits = self.images * self.input_channels.max(self.output_channels) < PADDING as usize;
+        let values = self.images.checked_mul(self.input_channels.max(self.output_channels));
+        let fits = values.is_some_and(|values| values < PADDING as usize);
         if one_pixel && fits && self.images > 0 {
             Self { images: 1, height: self.images, output_height: self.images, ..self }
         } else {
@@ -320,10 +325,12 @@ fn widen(rows_of_values: &[f32], rows: usize, columns: usize, padded: usize) -> 
 ///
 /// # Panics
 ///
-/// If `output_gradient` is not whole rows of `bias_gradient`.
+/// If the images of `output_gradient` are not whole rows as long as `bias_gradient`.
 pub fn bias_backward(images: usize, output_gradient: &[f32], bias_gradient: &mut [f32]) {
     let image_length = output_gradient.len().checked_div(images).unwrap_or(0);
     let channels = bias_gradient.len();
+    assert_eq!(output_gradient.len(), images * image_length, "length of an output gradient");
+    assert!(channels > 0 && image_length % channels == 0, "length of a bias gradient");
     fixed_sum(images, bias_gradient, |image, sum| {
         let mut inside = vec![0.0; channels];
         for row in output_gradient[image * image_length..][..image_length].chunks_exact(channels) {

@@ -217,6 +217,10 @@ impl Instructions {
     /// The best set that this processor has.
     #[inline]
     pub fn detect() -> Self {
+        #[cfg(test)]
+        if let Some(forced) = tests::forced() {
+            return forced;
+        }
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
@@ -286,3 +290,94 @@ macro_rules! for_each_instruction_set {
     };
 }
 pub(crate) use for_each_instruction_set;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// One more than a place in [`Instructions::available`], or zero. Other tests may meanwhile run on these
+    /// instructions too; that they do not notice is what the test below is about.
+    static FORCED: AtomicUsize = AtomicUsize::new(0);
+
+    pub(super) fn forced() -> Option<Instructions> {
+        let place = FORCED.load(Ordering::Relaxed);
+        Instructions::available().get(place.checked_sub(1)?).copied()
+    }
+
+    fn made(seed: usize, length: usize) -> Vec<f32> {
+        (0..length).map(|at| ((at * 7919 + seed * 104_729) % 2003) as f32 / 600.0 - 1.6).collect()
+    }
+
+    /// Every kernel once, on sizes that leave a rest in vectors and tiles.
+    fn all_kernels() -> Vec<(&'static str, Vec<f32>)> {
+        let mut all = Vec::new();
+        for (input, output, geometry) in [
+            ([2, 7, 5, 19], 37, ConvGeometry::SAME_3X3),
+            ([3, 6, 6, 16], 48, ConvGeometry { kernel: 3, stride: 2, padding_before: 0, padding_after: 1 }),
+            ([23, 1, 1, 33], 17, ConvGeometry::POINTWISE),
+        ] {
+            let shape = ConvShape::new(input, output, geometry).unwrap();
+            let [height, width] = [input[1], input[2]].map(|side| geometry.output_side(side).unwrap());
+            let x = made(1, input.iter().product());
+            let w = made(2, geometry.kernel * geometry.kernel * input[3] * output);
+            let d = made(3, input[0] * height * width * output);
+            let (mut y, mut of_x, mut of_w) = (d.clone(), x.clone(), w.clone());
+            let mut of_bias = vec![0.0; output];
+            conv2d(&shape, &x, &w, Some(&made(4, output)), &mut y);
+            conv2d_backward_input(&shape, &d, &w, &mut of_x);
+            conv2d_backward_weight(&shape, &x, &d, &mut of_w);
+            bias_backward(input[0], &d, &mut of_bias);
+            all.extend([("conv2d", y), ("of_x", of_x), ("of_w", of_w), ("of_bias", of_bias)]);
+        }
+        for silu in [true, false] {
+            let shape = GroupNormShape { images: 2, pixels: 21, channels: 38, groups: 2, epsilon: 1e-5, silu };
+            let length = 2 * 21 * 38;
+            let (x, d, u) = (made(5, length), made(6, length), made(7, 2 * length));
+            let (scale, shift) = (made(8, 38), made(9, 38));
+            let (mut y, mut statistics) = (x.clone(), vec![0.0; shape.statistics_length()]);
+            group_norm(&shape, &x, &scale, &shift, &mut y, &mut statistics);
+            let (mut of_x, mut of_scale, mut of_shift, mut along) = (x.clone(), scale.clone(), shift.clone(), u.clone());
+            group_norm_backward(
+                &shape, &x, &scale, &shift, &statistics, &d, &mut of_x, &mut of_scale, &mut of_shift,
+            );
+            group_norm_tangent(&shape, &x, &scale, &shift, &statistics, &u, &mut along);
+            all.extend([("group_norm", y), ("statistics", statistics), ("of_x", of_x)]);
+            all.extend([("of_scale", of_scale), ("of_shift", of_shift), ("along", along)]);
+        }
+        let shape = AttentionShape { images: 2, tokens: 29, channels: 2 * 19, heads: 2 };
+        let length = 2 * 29 * 38;
+        let [q, k, v, d] = [10, 11, 12, 13].map(|seed| made(seed, length));
+        let [dq, dk, dv] = [14, 15, 16].map(|seed| made(seed, 2 * length));
+        let [mut y, mut of_q, mut of_k, mut of_v] = [0; 4].map(|_| vec![0.0; length]);
+        attention(&shape, &q, &k, &v, &mut y);
+        attention_backward(&shape, &q, &k, &v, &d, &mut of_q, &mut of_k, &mut of_v);
+        let mut along = vec![0.0; 2 * length];
+        attention_tangent(&shape, &q, &k, &v, &dq, &dk, &dv, &mut along);
+        all.extend([("attention", y), ("of_q", of_q), ("of_k", of_k), ("of_v", of_v), ("along", along)]);
+        let (mut y, mut slope) = (q.clone(), q.clone());
+        silu(&q, &mut y);
+        silu_times_slope(&q, &d, &mut slope);
+        all.extend([("silu", y), ("slope", slope)]);
+        all
+    }
+
+    #[test]
+    fn every_kernel_has_the_same_bytes_on_every_instruction_set() {
+        let results: Vec<_> = (1..=Instructions::available().len())
+            .map(|place| {
+                FORCED.store(place, Ordering::Relaxed);
+                assert_eq!(Instructions::detect(), Instructions::available()[place - 1]);
+                all_kernels()
+            })
+            .collect();
+        FORCED.store(0, Ordering::Relaxed);
+        for (other, instructions) in results.iter().zip(Instructions::available()) {
+            for ((name, expected), (_, values)) in results[0].iter().zip(other) {
+                let same = expected.iter().zip(values).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "{name} on {instructions:?}");
+            }
+        }
+    }
+}

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 ///
 /// # Panics
 ///
-/// If the slices do not have these lengths.
+/// If the slices do not have these lengths, or a row is empty.
 pub fn upsample_nearest<T: Copy + Send + Sync>(width: usize, channels: usize, input: &[T], output: &mut [T]) {
     assert_eq!(output.len(), 4 * input.len(), "length of an upsampled image");
-    let row = width * channels;
+    let row = row_length(width, channels, input.len());
     output.par_chunks_exact_mut(4 * row).zip(input.par_chunks_exact(row)).for_each(|(output, input)| {
         let (upper, lower) = output.split_at_mut(2 * row);
         for (pair, pixel) in upper.chunks_exact_mut(2 * channels).zip(input.chunks_exact(channels)) {
@@ -20,17 +20,24 @@ pub fn upsample_nearest<T: Copy + Send + Sync>(width: usize, channels: usize, in
     });
 }
 
+/// Length of a row of the smaller image, which must fill `values` a whole number of times.
+fn row_length(width: usize, channels: usize, values: usize) -> usize {
+    let row = width * channels;
+    assert!(row > 0 && values % row == 0, "rows of an image");
+    row
+}
+
 /// The transpose of [`upsample_nearest`]: each block of 2x2 is summed.
 ///
 /// # Panics
 ///
-/// If the slices do not have these lengths.
+/// As [`upsample_nearest`].
 pub fn upsample_nearest_backward<T>(width: usize, channels: usize, output_gradient: &[T], input_gradient: &mut [T])
 where
     T: Copy + Send + Sync + std::ops::Add<Output = T>,
 {
     assert_eq!(output_gradient.len(), 4 * input_gradient.len(), "length of an upsampled image");
-    let row = width * channels;
+    let row = row_length(width, channels, input_gradient.len());
     input_gradient.par_chunks_exact_mut(row).zip(output_gradient.par_chunks_exact(4 * row)).for_each(
         |(target, source)| {
             let (upper, lower) = source.split_at(2 * row);

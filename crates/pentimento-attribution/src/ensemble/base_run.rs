@@ -58,21 +58,32 @@ impl<T: Precision> BaseRun<T> {
         samples: &[u32],
         mut progress: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let (length, members) = (mixture.image_length(), mixture.members());
-        let weights = full_weights(members);
         let mut x = mixture.noise::<T>(seed, samples, 0);
         let mut steps = Vec::with_capacity(sampler.len());
         for step in 0..sampler.len() {
-            let timestep = sampler.timestep(step);
-            let predictions = (0..members).map(|member| mixture.predict(member, &x, timestep)).collect();
-            let record = BaseStep { x: x.clone(), predictions };
-            let predicted: Vec<T> =
-                (0..samples.len()).flat_map(|sample| record.mixed(sample, length, &weights)).collect();
+            let (record, predicted) = base_step(mixture, sampler, step, &x);
             mixture.advance(sampler, step, seed, samples, &mut x, &predicted);
             steps.push(record);
             progress(step + 1)?;
         }
         Ok(Self { samples: samples.to_vec(), seed, steps, images: x })
+    }
+
+    /// Runs one sample on given noise instead of the counter's: `noise[0]` is the start, `noise[k]` is added after
+    /// step k. For comparison with other programs.
+    ///
+    /// # Panics
+    ///
+    /// If there are not `steps + 1` images of noise.
+    pub fn with_noise(mixture: &Mixture, sampler: &Sampler, noise: &[Vec<T>]) -> Self {
+        let mut x = noise[0].clone();
+        let mut steps = Vec::with_capacity(sampler.len());
+        for step in 0..sampler.len() {
+            let (record, predicted) = base_step(mixture, sampler, step, &x);
+            sampler.advance(step, &mut x, &predicted, &noise[step + 1]);
+            steps.push(record);
+        }
+        Self { samples: vec![0], seed: 0, steps, images: x }
     }
 
     /// The end of one trajectory, not clamped.
@@ -84,6 +95,18 @@ impl<T: Precision> BaseRun<T> {
         let length = self.images.len() / self.samples.len();
         &self.images[index * length..][..length]
     }
+}
+
+/// What every member says at `x`, and their average.
+fn base_step<T: Precision>(mixture: &Mixture, sampler: &Sampler, step: usize, x: &[T]) -> (BaseStep<T>, Vec<T>) {
+    let (length, members) = (mixture.image_length(), mixture.members());
+    let timestep = sampler.timestep(step);
+    let predictions = (0..members).map(|member| mixture.predict(member, x, timestep)).collect();
+    let record = BaseStep { x: x.to_vec(), predictions };
+    let weights = full_weights(members);
+    let predicted =
+        (0..x.len() / length).flat_map(|sample| record.mixed(sample, length, &weights)).collect();
+    (record, predicted)
 }
 
 /// Every member at 1/n.

@@ -147,7 +147,9 @@ impl UnetConfig {
 
     /// Width of the time embedding.
     pub fn time_embedding_width(&self) -> usize {
-        self.time_embedding_dim.unwrap_or(4 * self.block_out_channels.first().copied().unwrap_or(0))
+        let first = self.block_out_channels.first().copied().unwrap_or(0);
+        // Saturating, so that an absurd width is refused below and not wrapped into an ordinary one.
+        self.time_embedding_dim.unwrap_or(first.saturating_mul(4))
     }
 
     /// Whether residual blocks scale and shift by the time embedding instead of adding it.
@@ -217,19 +219,23 @@ impl UnetConfig {
         if !(self.mid_block_scale_factor > 0.0 && self.mid_block_scale_factor.is_finite()) {
             return bad("mid_block_scale_factor", self.mid_block_scale_factor.to_string(), "a positive number".into());
         }
-        let embedding = self.time_embedding_width();
-        if embedding == 0 || embedding > 16_384 {
-            return bad("time_embedding_dim", embedding.to_string(), "1 to 16384".into());
-        }
-        for &width in &self.block_out_channels {
+        for (level, &width) in self.block_out_channels.iter().enumerate() {
             if width == 0 || width > 8192 || width % self.norm_num_groups != 0 {
                 let bound = format!("multiples of norm_num_groups = {} up to 8192", self.norm_num_groups);
                 return bad("block_out_channels", width.to_string(), bound);
             }
+            let attends = self.down_block_types[level].starts_with("Attn")
+                || self.up_block_types[levels - 1 - level].starts_with("Attn")
+                || (self.add_attention && level + 1 == levels);
             let head = self.attention_head_dim.unwrap_or(width);
-            if head == 0 || width % head != 0 {
+            if attends && (head == 0 || width % head != 0) {
                 return bad("attention_head_dim", head.to_string(), format!("a divisor of the width {width}"));
             }
+        }
+        let embedding = self.time_embedding_width();
+        if embedding == 0 || embedding > 16_384 {
+            let bound = "1 to 16384; four times the first of block_out_channels if absent";
+            return bad("time_embedding_dim", embedding.to_string(), bound.into());
         }
         let half = self.block_out_channels[0] / 2;
         if half == 0 || half as f64 - self.freq_shift <= 0.0 {
@@ -249,14 +255,12 @@ impl UnetConfig {
     ///
     /// [`DiffusionError::Image`] naming the size and the divisor.
     pub fn check_image(&self, height: usize, width: usize, channels: usize) -> Result<(), DiffusionError> {
-        let divisor = 1usize << (self.block_out_channels.len() - 1);
+        let halvings = self.block_out_channels.len().saturating_sub(1);
+        let divisor = 1usize << halvings.min(16);
         let problem = if channels != self.in_channels {
             format!("the network takes {} channels", self.in_channels)
         } else if height == 0 || width == 0 || height % divisor != 0 || width % divisor != 0 {
-            format!(
-                "the network halves its images {} times, so height and width must be multiples of {divisor}",
-                self.block_out_channels.len() - 1
-            )
+            format!("the network halves its images {halvings} times, so height and width must be multiples of {divisor}")
         } else {
             return Ok(());
         };

@@ -16,5 +16,4 @@ pub use config::UnetConfig;
 pub use dual::Dual;
 pub use flow::{ConvLayer, Flow, NormLayer};
 pub use forward::timestep_embedding;
-pub use parameters::{Parameters, Precision};
-pub(crate) use parameters::{to_disk_layout, to_memory_layout};
+pub use parameters::{Parameters, Precision, to_disk_layout, to_memory_layout};

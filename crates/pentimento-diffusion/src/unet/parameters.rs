@@ -85,11 +85,16 @@ impl Parameters {
     }
 
     /// Takes the gradient of each tracked parameter, in memory layout; zero where none arrived.
-    pub fn take_gradients(
+    ///
+    /// # Panics
+    ///
+    /// If `T` is not the float type of the parameters.
+    #[allow(clippy::panic, reason = "a gradient of another type must not pass for a gradient of zero")]
+    pub fn take_gradients<T: Precision>(
         &self,
         architecture: &Architecture,
         gradients: &mut burn::tensor::Gradients,
-    ) -> Vec<Vec<f32>> {
+    ) -> Vec<Vec<T>> {
         let specs = architecture.parameters().iter();
         specs
             .zip(&self.values)
@@ -98,7 +103,11 @@ impl Parameters {
                     Value::Weight(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
                     Value::Vector(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
                 };
-                data.and_then(|data| data.try_into_vec().ok()).unwrap_or_else(|| vec![0.0; spec.len()])
+                match data.map(TensorData::try_into_vec::<T>) {
+                    None => vec![T::of(0.0); spec.len()],
+                    Some(Ok(gradient)) => gradient,
+                    Some(Err(error)) => panic!("gradient of {}: {error:?}", spec.name),
+                }
             })
             .collect()
     }
@@ -152,18 +161,29 @@ impl Parameters {
     }
 }
 
-/// Reorders a parameter from diffusers' layout to the one in memory.
-pub(crate) fn to_memory_layout<T: Copy>(spec: &ParameterSpec, disk: &[T]) -> Vec<T> {
+/// Reorders a parameter from diffusers' layout ([`ParameterSpec::disk_shape`]) to the one in memory
+/// ([`ParameterSpec::memory_shape`]).
+///
+/// # Panics
+///
+/// If `disk` has not the length of the parameter.
+pub fn to_memory_layout<T: Copy>(spec: &ParameterSpec, disk: &[T]) -> Vec<T> {
     reorder(spec, |memory, on_disk| (memory, on_disk), disk)
 }
 
-/// Reorders a parameter from the layout in memory to diffusers'.
-pub(crate) fn to_disk_layout<T: Copy>(spec: &ParameterSpec, memory: &[T]) -> Vec<T> {
+/// Reorders a parameter from the layout in memory ([`ParameterSpec::memory_shape`]) to diffusers'
+/// ([`ParameterSpec::disk_shape`]).
+///
+/// # Panics
+///
+/// If `memory` has not the length of the parameter.
+pub fn to_disk_layout<T: Copy>(spec: &ParameterSpec, memory: &[T]) -> Vec<T> {
     reorder(spec, |memory, on_disk| (on_disk, memory), memory)
 }
 
 /// Copies each value from its source to its target place; `places` turns (memory, disk) into (target, source).
 fn reorder<T: Copy>(spec: &ParameterSpec, places: impl Fn(usize, usize) -> (usize, usize), source: &[T]) -> Vec<T> {
+    assert_eq!(source.len(), spec.len(), "length of {}", spec.name);
     let (output, input, taps) = match (spec.kind, spec.disk_shape.as_slice()) {
         (ParameterKind::Convolution, &[output, input, height, width]) => (output, input, height * width),
         (ParameterKind::Linear, &[output, input]) => (output, input, 1),

@@ -1,11 +1,11 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF as _};
 use statrs::function::factorial::ln_binomial;
 
 use super::error::{StatisticsError, check_probability};
 
 /// The exact test of whether successes are more frequent than chance.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BinomialTest {
     /// The probability of at least as many successes by chance; 0 when below 10^-323: then `ln_p_value` tells it.
     pub p_value: f64,

@@ -25,14 +25,7 @@ pub fn bootstrap_mean<S: AsRef<[f64]>>(
     resamples: u32,
     seed: u64,
 ) -> Result<Estimate, StatisticsError> {
-    check_probability("confidence", confidence)?;
-    if samples.is_empty() {
-        return Err(StatisticsError::Empty { field: "samples".to_owned() });
-    }
-    if resamples == 0 {
-        return Err(StatisticsError::NoResamples);
-    }
-    let mut clusters = Vec::with_capacity(samples.len());
+    let mut ratios = Vec::with_capacity(samples.len());
     for (index, sample) in samples.iter().enumerate() {
         let values = sample.as_ref();
         let field = format!("sample {index}");
@@ -40,34 +33,84 @@ pub fn bootstrap_mean<S: AsRef<[f64]>>(
         if values.is_empty() {
             return Err(StatisticsError::Empty { field });
         }
-        clusters.push(Cluster { sum: values.iter().sum(), count: values.len() as f64 });
+        ratios.push(Ratio { numerator: values.iter().sum(), denominator: values.len() as f64 });
     }
-    let mut means: Vec<f64> = (0..resamples)
+    let estimate = bootstrap(&ratios, confidence, resamples, seed)?;
+    // No sample is empty, so no denominator is zero.
+    estimate.ok_or_else(|| StatisticsError::Empty { field: "samples".to_owned() })
+}
+
+/// The ratio of two sums over samples, Σ numerator / Σ denominator, with an interval as that of [`bootstrap_mean`]:
+/// whole samples are drawn, and each brings its numerator and its denominator. `samples` holds both of each sample.
+///
+/// `None` if all denominators are zero. Resamples in which they are, which happens when few are not, have no ratio and
+/// are left out.
+///
+/// # Errors
+///
+/// If there is no sample, a value is not finite, a denominator is negative, `resamples` is 0, or the confidence is not
+/// strictly between 0 and 1.
+pub fn bootstrap_ratio(
+    samples: &[(f64, f64)],
+    confidence: f64,
+    resamples: u32,
+    seed: u64,
+) -> Result<Option<Estimate>, StatisticsError> {
+    let (numerators, denominators): (Vec<f64>, Vec<f64>) = samples.iter().copied().unzip();
+    check_finite("numerators", &numerators)?;
+    check_finite("denominators", &denominators)?;
+    if let Some(index) = denominators.iter().position(|&denominator| denominator < 0.0) {
+        return Err(StatisticsError::NegativeDenominator { index, value: denominators[index] });
+    }
+    let ratios: Vec<Ratio> =
+        samples.iter().map(|&(numerator, denominator)| Ratio { numerator, denominator }).collect();
+    bootstrap(&ratios, confidence, resamples, seed)
+}
+
+/// What one sample adds to a ratio of sums: for a mean, the sum and the number of its values.
+#[derive(Clone, Copy)]
+struct Ratio {
+    numerator: f64,
+    denominator: f64,
+}
+
+fn bootstrap(
+    samples: &[Ratio],
+    confidence: f64,
+    resamples: u32,
+    seed: u64,
+) -> Result<Option<Estimate>, StatisticsError> {
+    check_probability("confidence", confidence)?;
+    if samples.is_empty() {
+        return Err(StatisticsError::Empty { field: "samples".to_owned() });
+    }
+    if resamples == 0 {
+        return Err(StatisticsError::NoResamples);
+    }
+    let Some(value) = ratio_of_sums(samples.iter().copied()) else { return Ok(None) };
+    let mut values: Vec<f64> = (0..resamples)
         .into_par_iter()
-        .map(|resample| {
+        .filter_map(|resample| {
             let mut draws = Stream::new(seed, Purpose::Bootstrap, 0, resample).draws();
-            mean(clusters.iter().map(|_| clusters[draws.below(clusters.len() as u64) as usize]))
+            ratio_of_sums(samples.iter().map(|_| samples[draws.below(samples.len() as u64) as usize]))
         })
         .collect();
-    means.sort_by(f64::total_cmp);
-    Ok(Estimate {
-        value: mean(clusters.iter().copied()),
-        low: quantile(&means, (1.0 - confidence) / 2.0),
-        high: quantile(&means, (1.0 + confidence) / 2.0),
-    })
+    if values.is_empty() {
+        return Ok(None);
+    }
+    values.sort_by(f64::total_cmp);
+    Ok(Some(Estimate {
+        value,
+        low: quantile(&values, (1.0 - confidence) / 2.0),
+        high: quantile(&values, (1.0 + confidence) / 2.0),
+    }))
 }
 
-/// The values of one sample.
-#[derive(Clone, Copy)]
-struct Cluster {
-    sum: f64,
-    count: f64,
-}
-
-fn mean(clusters: impl Iterator<Item = Cluster>) -> f64 {
-    let (sum, count) =
-        clusters.fold((0.0, 0.0), |(sum, count), cluster| (sum + cluster.sum, count + cluster.count));
-    sum / count
+fn ratio_of_sums(samples: impl Iterator<Item = Ratio>) -> Option<f64> {
+    let (numerator, denominator) = samples.fold((0.0, 0.0), |(numerator, denominator), sample| {
+        (numerator + sample.numerator, denominator + sample.denominator)
+    });
+    (denominator > 0.0).then(|| numerator / denominator)
 }
 
 /// The quantile of sorted values, interpolated linearly between the order statistics (definition 7 of Hyndman and Fan,
@@ -143,6 +186,28 @@ mod tests {
         // The standard error of such a quantile with 20,000 resamples is about 0.11.
         assert!((estimate.low - (200.0 - half_width)).abs() < 0.5, "{estimate:?}");
         assert!((estimate.high - (200.0 + half_width)).abs() < 0.5, "{estimate:?}");
+    }
+
+    #[test]
+    fn a_ratio_weighs_samples_by_their_denominators() {
+        let ratio = |samples: &[(f64, f64)]| bootstrap_ratio(samples, 0.95, 2000, 3);
+        // A mean is the ratio of the sums and the numbers of values.
+        let samples = [vec![0.0], vec![3.0, 5.0], vec![10.0, 10.0, 13.0]];
+        let mean = bootstrap_mean(&samples, 0.95, 2000, 3).unwrap();
+        assert_eq!(ratio(&[(0.0, 1.0), (8.0, 2.0), (33.0, 3.0)]), Ok(Some(mean)));
+        // The resamples are 2/0, which is left out, 4/2 and 6/4.
+        let estimate = ratio(&[(1.0, 0.0), (3.0, 2.0)]).unwrap().unwrap();
+        assert_eq!((estimate.value, estimate.low, estimate.high), (2.0, 1.5, 2.0));
+        assert_eq!(ratio(&[(1.0, 0.0), (0.0, 0.0)]), Ok(None));
+        assert_eq!(
+            ratio(&[(1.0, 1.0), (1.0, -0.5)]),
+            Err(StatisticsError::NegativeDenominator { index: 1, value: -0.5 })
+        );
+        assert!(
+            ratio(&[(1.0, f64::INFINITY)]).is_err()
+                && ratio(&[(f64::NAN, 1.0)]).is_err()
+                && ratio(&[]).is_err()
+        );
     }
 
     #[test]

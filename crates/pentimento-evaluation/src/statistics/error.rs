@@ -44,6 +44,14 @@ pub enum StatisticsError {
         /// Its value.
         value: f64,
     },
+    /// A ratio whose denominators are not all of one sign.
+    #[error("denominators: value {index} is {value}, but none may be negative")]
+    NegativeDenominator {
+        /// Where it stands, from 0.
+        index: usize,
+        /// The value.
+        value: f64,
+    },
     /// A bootstrap without resamples.
     #[error("resamples: 0 given, at least 1 is needed")]
     NoResamples,

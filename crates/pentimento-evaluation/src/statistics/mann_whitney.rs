@@ -1,6 +1,6 @@
 use std::f64::consts::{LN_2, PI, SQRT_2};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::{StatisticsError, check_finite, to_f64};
 use super::spearman::average_ranks;
@@ -10,7 +10,7 @@ use super::spearman::average_ranks;
 const SERIES_FROM: f64 = 30.0;
 
 /// The two-sided Mann-Whitney U test of whether the values of a tend to be larger or smaller than those of b.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MannWhitney {
     /// U of a: the number of pairs in which the value of a is the larger one; equal values count one half.
     pub u: f64,

@@ -1,0 +1,297 @@
+//! Every fast kernel against the plain loops in `f64`, over random shapes.
+
+mod common;
+
+use common::*;
+use pentimento_kernels::*;
+use proptest::prelude::*;
+
+/// Error bound of a chain of `length` fused multiply-adds whose terms have the absolute values that sum up to
+/// `magnitude`: each step rounds once, so the error is at most `length / 2 * EPSILON * magnitude` (Higham, Accuracy and
+/// Stability of Numerical Algorithms, 2002, section 3.1). It is a bound, not a guess: nothing is tuned.
+fn chain_bounds(length: usize, magnitudes: &[f64]) -> Vec<f64> {
+    magnitudes.iter().map(|magnitude| (length + 1) as f64 * 0.5 * EPSILON * magnitude).collect()
+}
+
+fn absolute(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value).abs()).collect()
+}
+
+fn check_convolution(shape: &ConvShape, seed: u64) {
+    let (inputs, weights, outputs) = conv_lengths(shape);
+    let (x, w, d) = (values(seed, inputs), values(seed + 1, weights), values(seed + 2, outputs));
+    let bias = values(seed + 3, shape.output_channels);
+    let taps = shape.geometry.kernel * shape.geometry.kernel;
+    let (x_abs, w_abs, d_abs, bias_abs) = (absolute(&x), absolute(&w), absolute(&d), absolute(&bias));
+
+    // One product per tap and channel, after the bias.
+    let depth = taps * shape.input_channels + 1;
+    for with_bias in [true, false] {
+        let mut output = vec![f32::NAN; outputs];
+        conv2d(shape, &x, &w, with_bias.then_some(&bias), &mut output);
+        let wide_bias = wide(&bias);
+        let truth = reference::conv2d(shape, &wide(&x), &wide(&w), with_bias.then_some(&wide_bias));
+        let magnitudes = reference::conv2d(shape, &x_abs, &w_abs, with_bias.then_some(&bias_abs));
+        assert_each_within("conv2d", &output, &truth, &chain_bounds(depth, &magnitudes));
+    }
+
+    let mut gradient = vec![f32::NAN; inputs];
+    conv2d_backward_input(shape, &d, &w, &mut gradient);
+    let truth = reference::conv2d_backward_input(shape, &wide(&d), &wide(&w));
+    let magnitudes = reference::conv2d_backward_input(shape, &d_abs, &w_abs);
+    let bounds = chain_bounds(taps * shape.output_channels, &magnitudes);
+    assert_each_within("conv2d_backward_input", &gradient, &truth, &bounds);
+
+    // One product per output pixel of an image, then one addition per image, and the eight chunks of images.
+    let mut gradient = vec![f32::NAN; weights];
+    conv2d_backward_weight(shape, &x, &d, &mut gradient);
+    let truth = reference::conv2d_backward_weight(shape, &wide(&x), &wide(&d));
+    let magnitudes = reference::conv2d_backward_weight(shape, &x_abs, &d_abs);
+    let rows = shape.output_height() * shape.output_width() + shape.images + 8;
+    assert_each_within("conv2d_backward_weight", &gradient, &truth, &chain_bounds(rows, &magnitudes));
+
+    let mut gradient = vec![f32::NAN; shape.output_channels];
+    bias_backward(shape.images, &d, &mut gradient);
+    let truth = reference::bias_backward(shape.output_channels, &wide(&d));
+    let magnitudes = reference::bias_backward(shape.output_channels, &d_abs);
+    assert_each_within("bias_backward", &gradient, &truth, &chain_bounds(rows, &magnitudes));
+}
+
+/// What the errors of a group normalisation grow with.
+struct NormConditions {
+    /// Largest `1 / sqrt(variance + epsilon)`.
+    inverse: f64,
+    /// Largest `|x| / sqrt(variance + epsilon)`: how much the mean cancels.
+    cancellation: f64,
+    scale: f64,
+}
+
+fn norm_conditions(shape: &GroupNormShape, input: &[f64], scale: &[f64]) -> NormConditions {
+    // With scale one, shift zero and no SiLU, `x_hat` of two values of a group gives the group's deviation back; here
+    // it is simpler to take it from its definition.
+    let per_group = shape.channels / shape.groups;
+    let mut inverse = 0.0f64;
+    for image in input.chunks_exact(shape.pixels * shape.channels) {
+        for group in 0..shape.groups {
+            let members: Vec<f64> = (image.chunks_exact(shape.channels))
+                .flat_map(|pixel| pixel[group * per_group..(group + 1) * per_group].iter().copied())
+                .collect();
+            let mean = members.iter().sum::<f64>() / members.len() as f64;
+            let variance = members.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / members.len() as f64;
+            inverse = inverse.max(1.0 / (variance + shape.epsilon).sqrt());
+        }
+    }
+    NormConditions { inverse, cancellation: largest(input) * inverse, scale: largest(scale) }
+}
+
+/// Sums over pixels are plain chains, which may lose one unit in the last place per pixel; about 16 more operations
+/// follow. Both count against the largest terms, which for a group of almost equal values are far larger than what is
+/// left of them.
+fn check_group_norm(shape: &GroupNormShape, tangents: usize, offset: f32, seed: u64) {
+    let length = shape.images * shape.pixels * shape.channels;
+    let x: Vec<f32> = values(seed, length).into_iter().map(|x| x + offset).collect();
+    let (scale, shift) = (values(seed + 1, shape.channels), values(seed + 2, shape.channels));
+    let (wide_x, wide_scale, wide_shift) = (wide(&x), wide(&scale), wide(&shift));
+    let conditions = norm_conditions(shape, &wide_x, &wide_scale);
+    let roundings = (shape.pixels + 16) as f64 * EPSILON;
+    let z_error = roundings * (conditions.cancellation * conditions.scale + largest(&wide_shift));
+
+    let (mut output, mut statistics) = (vec![f32::NAN; length], vec![f32::NAN; shape.statistics_length()]);
+    group_norm(shape, &x, &scale, &shift, &mut output, &mut statistics);
+    let truth = reference::group_norm(shape, &wide_x, &wide_scale, &wide_shift);
+    // SiLU's slope is at most 1.1.
+    assert_within("group_norm", &output, &truth, 1.1 * z_error);
+
+    // A derivative has terms of the size `scale / deviation * (1 + x_hat^2) * direction`; SiLU's slope at a z that is
+    // wrong by `z_error` is wrong by half of it.
+    let direction_error = |direction: &[f64]| {
+        let terms = conditions.inverse * conditions.scale * largest(direction);
+        3.0 * terms * (roundings * (1.0 + conditions.cancellation) * (1.0 + conditions.cancellation) + z_error)
+    };
+
+    let d = values(seed + 3, length);
+    let mut of_input = vec![f32::NAN; length];
+    let (mut of_scale, mut of_shift) = (vec![f32::NAN; shape.channels], vec![f32::NAN; shape.channels]);
+    group_norm_backward(
+        shape, &x, &scale, &shift, &statistics, &d, &mut of_input, &mut of_scale, &mut of_shift,
+    );
+    let (true_input, true_scale, true_shift) =
+        reference::group_norm_backward(shape, &wide_x, &wide_scale, &wide_shift, &wide(&d));
+    assert_within("group norm's input gradient", &of_input, &true_input, direction_error(&wide(&d)));
+    let summed = (shape.images * shape.pixels) as f64 * largest(&wide(&d));
+    let x_hat_error = roundings * (1.0 + conditions.cancellation) + 0.5 * z_error;
+    assert_within("group norm's scale gradient", &of_scale, &true_scale, 3.0 * summed * x_hat_error);
+    assert_within("group norm's shift gradient", &of_shift, &true_shift, summed * (2.0 * roundings + z_error));
+
+    let u = values(seed + 4, tangents * length);
+    let mut along = vec![f32::NAN; u.len()];
+    group_norm_tangent(shape, &x, &scale, &shift, &statistics, &u, &mut along);
+    let truth = reference::group_norm_tangent(shape, &wide_x, &wide_scale, &wide_shift, &wide(&u));
+    assert_within("group_norm_tangent", &along, &truth, direction_error(&wide(&u)));
+}
+
+/// Errors of an attention, from those of its parts. A score is a chain of `depth` products, a weight is wrong by twice
+/// the error of a score (relative to itself), and every further sum over `n` terms adds `n` half units.
+fn check_attention(shape: &AttentionShape, tangents: usize, seed: u64) {
+    let length = shape.images * shape.tokens * shape.channels;
+    let [q, k, v, d] = [0, 1, 2, 3].map(|number| values(seed + number, length));
+    let [wq, wk, wv, wd] = [&q, &k, &v, &d].map(|values| wide(values));
+    let (depth, tokens) = ((shape.channels / shape.heads) as f64, shape.tokens as f64);
+    let root = depth.sqrt();
+    let largest_score = root * largest(&wq) * largest(&wk);
+    let weight_error = EPSILON * ((depth + 4.0) * largest_score + tokens + 8.0);
+
+    let mut output = vec![f32::NAN; length];
+    attention(shape, &q, &k, &v, &mut output);
+    let truth = reference::attention(shape, &wq, &wk, &wv);
+    assert_within("attention", &output, &truth, largest(&wv) * (weight_error + tokens * EPSILON));
+
+    let [mut of_q, mut of_k, mut of_v] = [0; 3].map(|_| vec![f32::NAN; length]);
+    attention_backward(shape, &q, &k, &v, &d, &mut of_q, &mut of_k, &mut of_v);
+    let (true_q, true_k, true_v) = reference::attention_backward(shape, &wq, &wk, &wv, &wd);
+    // The derivative of the scores is `weight * (product - mean)` with products of `depth` terms.
+    let product = depth * largest(&wd) * largest(&wv);
+    let score_error = 2.0 * product * (2.0 * weight_error + (depth + 2.0 * tokens) * EPSILON) / root;
+    assert_within("attention's query gradient", &of_q, &true_q, score_error * largest(&wk));
+    // A key's weights, unlike a query's, need not add up to one.
+    assert_within("attention's key gradient", &of_k, &true_k, tokens * score_error * largest(&wq));
+    let value_error = tokens * largest(&wd) * (weight_error + tokens * EPSILON);
+    assert_within("attention's value gradient", &of_v, &true_v, value_error);
+
+    let [dq, dk, dv] = [5, 6, 7].map(|number| values(seed + number, tangents * length));
+    let [wdq, wdk, wdv] = [&dq, &dk, &dv].map(|values| wide(values));
+    let mut along = vec![f32::NAN; tangents * length];
+    attention_tangent(shape, &q, &k, &v, &dq, &dk, &dv, &mut along);
+    let truth = reference::attention_tangent(shape, &wq, &wk, &wv, &wdq, &wdk, &wdv);
+    let product = depth * (largest(&wdq) * largest(&wk) + largest(&wq) * largest(&wdk));
+    let score_error = 2.0 * product * (2.0 * weight_error + (depth + 2.0 * tokens) * EPSILON) / root;
+    let tolerance = score_error * largest(&wv) + largest(&wdv) * (weight_error + tokens * EPSILON);
+    assert_within("attention_tangent", &along, &truth, tolerance);
+}
+
+proptest! {
+    #![proptest_config(cases(160))]
+
+    #[test]
+    fn convolutions(shape in conv_shapes(5, 7, 40), seed in any::<u32>()) {
+        check_convolution(&shape, u64::from(seed));
+    }
+
+    #[test]
+    fn group_norms(
+        shape in norm_shapes(5, 30),
+        tangents in 1usize..=3,
+        offset in prop::sample::select(vec![0.0f32, 0.0, 5.0, -40.0]),
+        seed in any::<u32>(),
+    ) {
+        check_group_norm(&shape, tangents, offset, u64::from(seed));
+    }
+
+    #[test]
+    fn attentions(shape in attention_shapes(4, 21), tangents in 1usize..=3, seed in any::<u32>()) {
+        check_attention(&shape, tangents, u64::from(seed));
+    }
+
+    /// SiLU is `z / (1 + e^-z)` with an exponential good to two units in the last place: a few units in all.
+    #[test]
+    fn silu_and_its_slope(z in prop::collection::vec(-90.0f32..90.0, 1..70), seed in any::<u32>()) {
+        let d = values(u64::from(seed), z.len());
+        let (mut output, mut along) = (vec![f32::NAN; z.len()], vec![f32::NAN; z.len()]);
+        silu(&z, &mut output);
+        silu_times_slope(&z, &d, &mut along);
+        let truth = reference::silu(&wide(&z));
+        // Below the smallest normal number only an absolute error makes sense.
+        let bounds: Vec<f64> = truth.iter().map(|y| 8.0 * EPSILON * y.abs() + 1e-36).collect();
+        assert_each_within("silu", &output, &truth, &bounds);
+        // The slope vanishes near z = -1.28, so its error is against its largest value.
+        let truth = reference::silu_times_slope(&wide(&z), &wide(&d));
+        let bounds: Vec<f64> = (z.iter().zip(&d))
+            .map(|(&z, &d)| {
+                let size = (1.0 + f64::from(z).abs()) * libm::exp(f64::from(z.min(0.0)));
+                8.0 * EPSILON * f64::from(d).abs() * size.max(1e-30)
+            })
+            .collect();
+        assert_each_within("silu_times_slope", &along, &truth, &bounds);
+    }
+
+    /// Copies are exact; a sum of four numbers rounds three times.
+    #[test]
+    fn upsampling(
+        (images, height, width, channels) in (1usize..=4, 1usize..=6, 1usize..=6, 1usize..=20),
+        seed in any::<u32>(),
+    ) {
+        let x = values(u64::from(seed), images * height * width * channels);
+        let at = |image: usize, y: usize, x: usize, c: usize, height: usize, width: usize| {
+            ((image * height + y) * width + x) * channels + c
+        };
+        let mut up = vec![f32::NAN; 4 * x.len()];
+        upsample_nearest(width, channels, &x, &mut up);
+        let d = values(u64::from(seed) + 1, up.len());
+        let mut down = vec![f32::NAN; x.len()];
+        upsample_nearest_backward(width, channels, &d, &mut down);
+        let mut sums = vec![0.0f64; x.len()];
+        for image in 0..images {
+            for row in 0..2 * height {
+                for column in 0..2 * width {
+                    for c in 0..channels {
+                        let from = at(image, row / 2, column / 2, c, height, width);
+                        let to = at(image, row, column, c, 2 * height, 2 * width);
+                        prop_assert_eq!(up[to], x[from]);
+                        sums[from] += f64::from(d[to]);
+                    }
+                }
+            }
+        }
+        assert_within("upsample_nearest_backward", &down, &sums, 3.0 * EPSILON * 6.0);
+    }
+}
+
+/// Widths of several panels with a rest, more rows than a tile, and deep sums.
+#[test]
+fn convolutions_of_real_layers() {
+    let cases = [
+        ([1, 9, 9, 33], 70, ConvGeometry::SAME_3X3),
+        ([2, 8, 8, 64], 96, ConvGeometry::POINTWISE),
+        ([2, 8, 8, 48], 48, ConvGeometry { kernel: 3, stride: 2, padding_before: 1, padding_after: 1 }),
+        ([2, 8, 8, 48], 48, ConvGeometry { kernel: 3, stride: 2, padding_before: 0, padding_after: 1 }),
+        ([11, 1, 1, 40], 24, ConvGeometry::POINTWISE),
+        ([9, 28, 28, 1], 16, ConvGeometry::SAME_3X3),
+        ([1, 14, 14, 16], 1, ConvGeometry::SAME_3X3),
+    ];
+    for (seed, (input, output, geometry)) in cases.into_iter().enumerate() {
+        check_convolution(&ConvShape::new(input, output, geometry).unwrap(), seed as u64);
+    }
+}
+
+#[test]
+fn attentions_of_real_layers() {
+    for (seed, (tokens, channels, heads)) in [(49, 64, 1), (196, 32, 4), (64, 40, 5)].into_iter().enumerate() {
+        check_attention(&AttentionShape { images: 1, tokens, channels, heads }.checked().unwrap(), 2, seed as u64);
+    }
+}
+
+/// A group of equal values has no variance: its output is the shift, and nothing divides by zero.
+#[test]
+fn a_constant_image_normalises_to_the_shift() {
+    let shape = GroupNormShape { images: 2, pixels: 9, channels: 6, groups: 2, epsilon: 1e-5, silu: false };
+    let x = vec![0.75f32; 2 * 9 * 6];
+    let (scale, shift) = (values(1, 6), values(2, 6));
+    let (mut output, mut statistics) = (vec![f32::NAN; x.len()], vec![f32::NAN; shape.statistics_length()]);
+    group_norm(&shape, &x, &scale, &shift, &mut output, &mut statistics);
+    let truth: Vec<f64> = wide(&shift).into_iter().cycle().take(x.len()).collect();
+    // 0.75 is a short binary number, so the mean is exact; what is left is one rounding of `shift - a * mean`, whose
+    // terms are at most 1.5 * 316 * 0.75.
+    assert_within("group norm of a constant", &output, &truth, 0.5 * EPSILON * 1.5 * 316.3 * 0.75 + EPSILON);
+}
+
+/// Scores far apart: softmax becomes a choice, without overflow.
+#[test]
+fn an_attention_with_huge_scores_chooses() {
+    let shape = AttentionShape { images: 1, tokens: 3, channels: 2, heads: 1 }.checked().unwrap();
+    let q = [1e6f32, 0.0, 0.0, 1e6, -1e6, 0.0];
+    let k = [1e6f32, 0.0, 0.0, 1e6, -1e6, 0.0];
+    let v = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let mut output = [f32::NAN; 6];
+    attention(&shape, &q, &k, &v, &mut output);
+    assert_eq!(output, v);
+}

@@ -1,0 +1,142 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Finds the training images that a generated image rests on, and proves it by making the image again without them.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Threads to compute with; all cores if not given. Changes no result.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Images that pass through a network at once. Changes no result.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: Option<u16>,
+    /// A folder with the files of the public set, instead of fetching them.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_from: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train, sample, attribute and report on MNIST digits, in some minutes.
+    Quickstart(RunFolder),
+    /// Everything that a recipe asks for, from the data to the report.
+    Run(RecipeArguments),
+    /// Image sets.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Print what a recipe's codes come to: members, images of each, bounds, cost.
+    Codes(RecipeArguments),
+    /// Train the members of a recipe; goes on where it was stopped.
+    Train {
+        /// Recipe and run.
+        #[command(flatten)]
+        recipe: RecipeArguments,
+        /// Train only this member.
+        #[arg(long, value_name = "INDEX")]
+        member: Option<u32>,
+    },
+    /// Make the samples of a run.
+    Sample(ExistingRun),
+    /// Make the counterfactuals of a run's samples, exactly and by approximation, and search all training images.
+    Attribute {
+        /// The run.
+        #[command(flatten)]
+        run: ExistingRun,
+        /// Write and print the distances of every training image by this method.
+        #[arg(long, value_enum)]
+        method: Option<ScoreMethod>,
+        /// Print so many of each sample's most influential groups.
+        #[arg(long, default_value_t = 10, requires = "method")]
+        top: usize,
+    },
+    /// Make one sample again without some of the training images.
+    Ablate {
+        /// The run.
+        #[command(flatten)]
+        run: ExistingRun,
+        /// Id of the sample.
+        #[arg(long)]
+        sample: u32,
+        /// Names of groups to leave out, separated by commas.
+        #[arg(long, value_delimiter = ',', required_unless_present = "images")]
+        groups: Vec<String>,
+        /// Positions of training images in the source set to leave out (with all that share their code).
+        #[arg(long, value_delimiter = ',')]
+        images: Vec<usize>,
+        /// How.
+        #[arg(long, value_enum, default_value_t = AblationMethod::Exact)]
+        method: AblationMethod,
+    },
+    /// Write the report of a run.
+    Report(ExistingRun),
+    /// Check every object of a run against its length and digest.
+    Verify(ExistingRun),
+}
+
+/// Which run, by folder.
+#[derive(Debug, Args)]
+pub struct RunFolder {
+    /// Folder of the run; `runs/NAME` if not given.
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+}
+
+/// A recipe and where its run is.
+#[derive(Debug, Args)]
+pub struct RecipeArguments {
+    /// A recipe file.
+    pub recipe: PathBuf,
+    /// Folder of the run; `runs/NAME` if not given.
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Another value for a key of the recipe, such as `training.steps=100`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+/// A run that exists.
+#[derive(Debug, Args)]
+pub struct ExistingRun {
+    /// Folder of the run.
+    pub run: PathBuf,
+}
+
+/// Commands about image sets.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Fetch a public set into the cache and verify it.
+    Fetch {
+        /// `mnist` or `fashion-mnist`.
+        set: pentimento_data::PublicSet,
+        /// A folder that has the files already.
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+}
+
+/// Methods that give a distance for every training image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ScoreMethod {
+    /// The paper's Jacobian.
+    Jacobian,
+    /// The one-member Jacobian with the second-order term: the search's first stage.
+    OneMemberJacobian,
+}
+
+/// Ways to make a sample again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AblationMethod {
+    /// By the members that saw none of what is removed.
+    Exact,
+    /// Along the full ensemble's trajectory, corrected by one surviving member.
+    ControlVariate,
+    /// To first order in the members' weights.
+    Jacobian,
+}

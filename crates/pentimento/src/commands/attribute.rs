@@ -1,0 +1,67 @@
+//! `pentimento attribute --method`: a distance for every training image.
+
+use super::print;
+use crate::arguments::ScoreMethod;
+use crate::error::ProgramError;
+use crate::stages::Workspace;
+use crate::stages::analyse::{SampleAnalysis, read_analysis, search_form};
+use crate::stages::data::CodedData;
+use crate::stages::train::npy;
+use anyhow::Result;
+use pentimento_attribution::ensemble::{QuadraticForm, gram_matrix};
+
+/// Writes `scores/METHOD.npy`, `[samples, training images]`, with its axes in a JSON file, and prints the top groups.
+pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMethod, top: usize) -> Result<()> {
+    let (samples, fingerprint) = read_analysis(workspace, data)?;
+    let name = match method {
+        ScoreMethod::Jacobian => "jacobian",
+        ScoreMethod::OneMemberJacobian => "one-member-jacobian",
+    };
+    let mut values = Vec::new();
+    for sample in &samples {
+        let form = form(data, sample, method)?;
+        let distances = form.distances(&data.codes)?;
+        values.extend(data.groups.group_of().iter().map(|&group| distances[group as usize] as f32));
+        let list: Vec<String> = form
+            .most_influential(&data.codes, top)?
+            .iter()
+            .map(|influence| format!("{} ({:.4})", data.groups.names()[influence.group as usize], influence.distance))
+            .collect();
+        print(&format!("sample {}: {}", sample.sample, list.join(", ")));
+    }
+    let axes = serde_json::json!({
+        "method": name,
+        "value": "Euclidean distance between the sample and its approximate counterfactual without the training image's \
+                  group, images in [-1, 1]; larger = the sample rests on it more",
+        "axes": ["sample", "training_image"],
+        "sample": samples.iter().map(|sample| sample.sample).collect::<Vec<_>>(),
+        "training_image": data.images.source_indices(),
+    });
+    let array = npy(&[samples.len() as u64, data.images.len() as u64], &values)?;
+    let file = format!("scores/{name}.npy");
+    workspace.run.put_many(
+        [(file.clone(), array), (format!("scores/{name}.json"), serde_json::to_vec(&axes)?)],
+        fingerprint,
+    )?;
+    print(&format!("{}", workspace.run.root().join(file).display()));
+    Ok(())
+}
+
+fn form(data: &CodedData, sample: &SampleAnalysis, method: ScoreMethod) -> Result<QuadraticForm> {
+    let missing = |what: &str| ProgramError::NotYet {
+        what: format!("the {what} of sample {}", sample.sample),
+        command: "pentimento run RECIPE --set attribution.fidelity_samples=N, with N the number of samples,".into(),
+    };
+    match method {
+        ScoreMethod::OneMemberJacobian => {
+            let along = sample.along.as_ref().ok_or_else(|| missing("one-member Jacobian"))?;
+            search_form(&data.codes, &sample.image, &along.one_member_jacobian, &along.without_member)
+        }
+        ScoreMethod::Jacobian => {
+            let jacobian = sample.measured.as_ref().and_then(|measured| measured.full_jacobian.as_ref());
+            let jacobian = jacobian.ok_or_else(|| missing("full Jacobian"))?;
+            let columns = jacobian.masked(&sample.image).columns;
+            Ok(QuadraticForm::linear(&data.codes, &gram_matrix::<f32>(&columns))?)
+        }
+    }
+}

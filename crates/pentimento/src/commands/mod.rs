@@ -1,0 +1,129 @@
+//! The commands: each opens what it works on, calls the stages, and prints.
+
+mod ablate;
+mod attribute;
+mod codes;
+mod summary;
+
+use crate::arguments::{Arguments, Command, DataCommand, RecipeArguments};
+use crate::progress::say;
+use crate::recipe::Recipe;
+use crate::stages::{self, RunOptions, Workspace};
+use crate::stop::Stop;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// The recipe of `pentimento quickstart`.
+const QUICKSTART: &str = include_str!("../../../../recipes/quickstart.toml");
+
+/// Runs one command.
+///
+/// # Errors
+///
+/// Whatever the command fails with; [`crate::error::exit_code`] says what it means to the caller.
+pub fn run(arguments: Arguments) -> Result<()> {
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(usize::from(threads))
+            .build_global()
+            .context("cannot set the number of threads")?;
+    }
+    let stop = Stop::on_signals().context("cannot handle signals")?;
+    let options = RunOptions { batch: arguments.batch.map(usize::from), data_from: arguments.data_from };
+    let open = |folder: &Path| Workspace::open(folder, stop.clone(), options.clone());
+    match arguments.command {
+        Command::Quickstart(folder) => {
+            let recipe = Recipe::parse(QUICKSTART, "quickstart", &[])?;
+            everything(&workspace(recipe, folder.run, &stop, &options)?)
+        }
+        Command::Run(recipe) => everything(&recipe_workspace(&recipe, &stop, &options)?),
+        Command::Data(DataCommand::Fetch { set, from }) => {
+            let fetched = stages::data::fetch_public(set, from.as_deref().or(options.data_from.as_deref()))?;
+            print(&format!("{}", fetched.folder().display()));
+            Ok(())
+        }
+        Command::Codes(recipe) => codes::print_codes(&Recipe::open(&recipe.recipe, &recipe.overrides)?, &options),
+        Command::Train { recipe, member } => {
+            let workspace = recipe_workspace(&recipe, &stop, &options)?;
+            let data = stages::data::coded_data(&workspace)?;
+            stages::train::train(&workspace, &data, member)?;
+            print(&format!("{}", workspace.run.root().display()));
+            Ok(())
+        }
+        Command::Sample(run) => {
+            let workspace = open(&run.run)?;
+            let data = stages::data::coded_data(&workspace)?;
+            stages::analyse::sample(&workspace, &data)?;
+            print(&format!("{}", workspace.run.root().join("samples").display()));
+            Ok(())
+        }
+        Command::Attribute { run, method, top } => {
+            let workspace = open(&run.run)?;
+            let data = stages::data::coded_data(&workspace)?;
+            stages::analyse::attribute(&workspace, &data)?;
+            match method {
+                Some(method) => attribute::scores(&workspace, &data, method, top),
+                None => Ok(()),
+            }
+        }
+        Command::Ablate { run, sample, groups, images, method } => {
+            ablate::ablate(&open(&run.run)?, sample, &groups, &images, method)
+        }
+        Command::Report(run) => {
+            let workspace = open(&run.run)?;
+            let data = stages::data::coded_data(&workspace)?;
+            report(&workspace, &data)
+        }
+        Command::Verify(run) => verify(&run.run),
+    }
+}
+
+/// One line of results to stdout.
+#[allow(clippy::print_stdout, reason = "results go to stdout")]
+pub(crate) fn print(line: &str) {
+    println!("{line}");
+}
+
+fn recipe_workspace(arguments: &RecipeArguments, stop: &Stop, options: &RunOptions) -> Result<Workspace> {
+    // A run folder stands for its own recipe, so `train RUN` goes on with a run.
+    let file = if arguments.recipe.is_dir() { arguments.recipe.join("recipe.toml") } else { arguments.recipe.clone() };
+    let recipe = Recipe::open(&file, &arguments.overrides)?;
+    let run = arguments.run.clone().or_else(|| arguments.recipe.is_dir().then(|| arguments.recipe.clone()));
+    workspace(recipe, run, stop, options)
+}
+
+fn workspace(recipe: Recipe, run: Option<PathBuf>, stop: &Stop, options: &RunOptions) -> Result<Workspace> {
+    let folder = run.unwrap_or_else(|| Path::new("runs").join(&recipe.name));
+    Workspace::for_recipe(&folder, recipe, stop.clone(), options.clone())
+}
+
+/// All stages; what is there already is not made again.
+fn everything(workspace: &Workspace) -> Result<()> {
+    let data = stages::data::coded_data(workspace)?;
+    stages::train::train(workspace, &data, None)?;
+    stages::analyse::sample(workspace, &data)?;
+    stages::analyse::attribute(workspace, &data)?;
+    report(workspace, &data)
+}
+
+fn report(workspace: &Workspace, data: &stages::data::CodedData) -> Result<()> {
+    let (path, figures) = stages::report::report(workspace, data)?;
+    for line in summary::lines(&figures) {
+        print(&line);
+    }
+    print(&format!("{}", path.display()));
+    Ok(())
+}
+
+fn verify(folder: &Path) -> Result<()> {
+    let run = pentimento_store::Run::open_read_only(folder)?;
+    let problems = run.verify()?;
+    for problem in &problems {
+        say(&problem.to_string());
+    }
+    if problems.is_empty() {
+        print(&format!("{}: {} objects, all as the manifest says", folder.display(), run.names().len()));
+        return Ok(());
+    }
+    anyhow::bail!("{}: {} problems", folder.display(), problems.len())
+}

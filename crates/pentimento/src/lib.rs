@@ -1,0 +1,21 @@
+//! pentimento: finds, for an image made by a diffusion model, the training images it rests on, and proves it by making
+//! the image again without them.
+//!
+//! This crate is the front door: the libraries under their names, and the program's recipes, stages and commands.
+
+pub mod arguments;
+pub mod commands;
+pub mod error;
+pub mod pictures;
+pub mod progress;
+pub mod recipe;
+pub mod stages;
+pub mod stop;
+
+pub use pentimento_attribution as attribution;
+pub use pentimento_data as data;
+pub use pentimento_diffusion as diffusion;
+pub use pentimento_evaluation as evaluation;
+pub use pentimento_noise as noise;
+pub use pentimento_report as report;
+pub use pentimento_store as store;

@@ -1,0 +1,17 @@
+//! The program: parses its arguments, runs one command, and turns its result into an exit code.
+
+use clap::Parser as _;
+use pentimento::arguments::Arguments;
+use pentimento::error::exit_code;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match pentimento::commands::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            pentimento::progress::say(&format!("pentimento: {error:#}"));
+            exit_code(&error)
+        }
+    }
+}

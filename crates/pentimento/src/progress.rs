@@ -1,0 +1,75 @@
+//! Progress on stderr: a bar on a terminal, a line now and then elsewhere.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// Without a terminal, a stage says at most this often where it is.
+const LINE_EVERY: Duration = Duration::from_secs(15);
+
+/// The progress of one stage; threads may share it.
+pub struct Progress {
+    bar: ProgressBar,
+    terminal: bool,
+    stage: String,
+    total: u64,
+    started: Instant,
+    last_line: Mutex<Instant>,
+}
+
+impl Progress {
+    /// A stage with `total` units to do, of which `done` were done before.
+    pub fn new(stage: &str, total: u64, done: u64) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if terminal { ProgressBar::new(total) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{prefix:<12} {wide_bar} {pos}/{len}  {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(stage.to_string());
+        bar.set_length(total);
+        bar.set_position(done);
+        Self { bar, terminal, stage: stage.into(), total, started: Instant::now(), last_line: Mutex::new(Instant::now()) }
+    }
+
+    /// `done` units are done; `message` says more.
+    #[allow(clippy::print_stderr, reason = "progress goes to stderr")]
+    pub fn set(&self, done: u64, message: &str) {
+        if self.terminal {
+            self.bar.set_position(done);
+            self.bar.set_message(message.to_string());
+            return;
+        }
+        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() >= LINE_EVERY {
+            *last = Instant::now();
+            eprintln!("{}: {done} of {}, {message}", self.stage, self.total);
+        }
+    }
+
+    /// Ends the bar.
+    #[allow(clippy::print_stderr, reason = "progress goes to stderr")]
+    pub fn finish(&self, message: &str) {
+        self.bar.finish_and_clear();
+        eprintln!("{}: {message} ({})", self.stage, human_duration(self.started.elapsed()));
+    }
+}
+
+/// `1 h 02 min`, `3 min 07 s`, `4.2 s`.
+pub fn human_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds >= 3600 {
+        format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60)
+    } else if seconds >= 60 {
+        format!("{} min {:02} s", seconds / 60, seconds % 60)
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
+    }
+}
+
+/// One line to stderr.
+#[allow(clippy::print_stderr, reason = "what the program says beside its results goes to stderr")]
+pub fn say(line: &str) {
+    eprintln!("{line}");
+}

@@ -1,0 +1,620 @@
+//! Making samples and their counterfactuals: exact, and by every approximation, shard by shard.
+//!
+//! A shard is a fixed number of samples. What a shard holds follows from the members and the recipe alone, so shards
+//! can be made in any order, on any machine, and again.
+
+use super::arrays::Arrays;
+use super::data::CodedData;
+use super::train::{architecture, open_members};
+use super::workspace::Workspace;
+use crate::error::ProgramError;
+use crate::progress::Progress;
+use anyhow::Result;
+use pentimento_attribution::ensemble::approximation::{clamped, last_step, second_order_terms};
+use pentimento_attribution::ensemble::{
+    BaseRun, CodeBook, Influence, Jacobian, QuadraticForm, Request, TangentMembers, control_variates, full_weights,
+    gram_matrix, jacobians,
+};
+use pentimento_diffusion::mixture::{Mixture, Trajectory};
+use pentimento_diffusion::sampler::Sampler;
+use pentimento_noise::{Purpose, Stream};
+use pentimento_store::Fingerprint;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Samples of a shard. With 50 steps, 16 members and 28x28 pixels the base runs of a shard take 40 MB.
+pub const SAMPLES_PER_SHARD: usize = 16;
+
+/// The trained ensemble of a run, ready to sample.
+pub struct Ensemble {
+    /// The members.
+    pub mixture: Mixture,
+    /// The update rule.
+    pub sampler: Sampler,
+    /// Identifies the members and the update rule.
+    pub fingerprint: Fingerprint,
+    /// Seed of the recorded noise.
+    pub seed: u64,
+}
+
+impl Ensemble {
+    /// Opens the members of a run.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError::NotYet`] if they are not trained.
+    pub fn open(workspace: &Workspace, data: &CodedData) -> Result<Self> {
+        let architecture = architecture(workspace, data)?;
+        let (members, fingerprint) = open_members(workspace, data, &architecture)?;
+        let recipe = &workspace.recipe;
+        let (height, width) = (data.images.height(), data.images.width());
+        let mixture = Mixture::new(architecture, members, height, width, workspace.batch())?;
+        let sampler = Sampler::new(&recipe.schedule, recipe.sampling)?;
+        let fingerprint = Fingerprint::of("ensemble")
+            .fingerprint(fingerprint)
+            .json(&recipe.schedule)?
+            .json(&recipe.sampling)?
+            .json(&recipe.seed)?
+            .finish();
+        Ok(Self { mixture, sampler, fingerprint, seed: recipe.seed })
+    }
+}
+
+/// Ids of the samples of a shard.
+pub fn shard_samples(shard: usize, count: usize) -> Vec<u32> {
+    (shard * SAMPLES_PER_SHARD..((shard + 1) * SAMPLES_PER_SHARD).min(count)).map(|id| id as u32).collect()
+}
+
+/// Number of shards of so many samples.
+pub fn shard_count(samples: usize) -> usize {
+    samples.div_ceil(SAMPLES_PER_SHARD)
+}
+
+fn sample_fingerprint(ensemble: &Ensemble, samples: &[u32]) -> Result<Fingerprint> {
+    Ok(Fingerprint::of("samples").fingerprint(ensemble.fingerprint).json(&samples)?.finish())
+}
+
+fn sample_shard_name(shard: usize) -> String {
+    format!("samples/shard-{shard:05}.safetensors")
+}
+
+/// Makes every sample of the recipe that is not there: a shard of values, and a PNG for each.
+///
+/// # Errors
+///
+/// [`ProgramError::Stopped`] on Ctrl-C; finished shards are kept.
+pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
+    let ensemble = Ensemble::open(workspace, data)?;
+    let count = workspace.recipe.samples.count;
+    let mut todo = Vec::new();
+    for shard in 0..shard_count(count) {
+        let ids = shard_samples(shard, count);
+        let key = sample_fingerprint(&ensemble, &ids)?;
+        if !workspace.run.is_current(&sample_shard_name(shard), key) {
+            todo.push((shard, ids, key));
+        }
+    }
+    if todo.is_empty() {
+        return Ok(());
+    }
+    let steps = ensemble.sampler.len() as u64;
+    let progress = Progress::new("sampling", todo.len() as u64 * steps, 0);
+    for (index, (shard, ids, key)) in todo.iter().enumerate() {
+        let weights = full_weights(ensemble.mixture.members());
+        let trajectories: Vec<Trajectory> =
+            ids.iter().map(|&sample| Trajectory { sample, weights: weights.clone() }).collect();
+        let started = Instant::now();
+        let images: Vec<f32> = ensemble.mixture.sample(&ensemble.sampler, ensemble.seed, &trajectories, |done| {
+            progress.set(index as u64 * steps + done as u64, "");
+            workspace.stop.check()
+        })?;
+        let mut arrays = Arrays::default();
+        arrays.put_u32("sample", &[ids.len()], ids);
+        let [height, width, channels] = ensemble.mixture.image_shape();
+        arrays.put_f32("image", &[ids.len(), height, width, channels], &images);
+        let mut objects = Vec::new();
+        for (id, image) in ids.iter().zip(images.chunks_exact(ensemble.mixture.image_length())) {
+            let png = crate::pictures::png(&clamped(image), height, width, channels)?;
+            objects.push((format!("samples/{id:06}.png"), png));
+        }
+        // The shard says that its samples are there, so it comes with them in one replacement of the manifest.
+        objects.push((sample_shard_name(*shard), arrays.to_bytes()?));
+        workspace.run.put_many(objects, *key)?;
+        Costs::add(workspace, "sampling", started, ids.len())?;
+    }
+    progress.finish(&format!("{count} samples"));
+    Ok(())
+}
+
+/// What the stages of a run cost, kept in the run: the one object whose bytes differ from run to run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Costs {
+    /// Seconds and number of units (samples, counterfactuals) by stage.
+    pub stages: BTreeMap<String, (f64, usize)>,
+}
+
+impl Costs {
+    /// Reads the costs so far.
+    pub fn read(workspace: &Workspace) -> Self {
+        let bytes = workspace.run.get("costs.json").ok();
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    fn add(workspace: &Workspace, stage: &str, started: Instant, units: usize) -> Result<()> {
+        let mut costs = Self::read(workspace);
+        let entry = costs.stages.entry(stage.into()).or_default();
+        entry.0 += started.elapsed().as_secs_f64();
+        entry.1 += units;
+        let key = Fingerprint::of("costs").finish();
+        workspace.run.put("costs.json", key, &serde_json::to_vec_pretty(&costs)?)?;
+        Ok(())
+    }
+
+    fn merge(workspace: &Workspace, new: Vec<(&str, f64, usize)>) -> Result<()> {
+        let mut costs = Self::read(workspace);
+        for (stage, seconds, units) in new {
+            let entry = costs.stages.entry(stage.into()).or_default();
+            entry.0 += seconds;
+            entry.1 += units;
+        }
+        let key = Fingerprint::of("costs").finish();
+        workspace.run.put("costs.json", key, &serde_json::to_vec_pretty(&costs)?)?;
+        Ok(())
+    }
+}
+
+fn shard_name(shard: usize) -> String {
+    format!("attribution/shard-{shard:05}.safetensors")
+}
+
+fn shard_fingerprint(workspace: &Workspace, ensemble: &Ensemble, data: &CodedData, samples: &[u32]) -> Result<Fingerprint> {
+    Ok(Fingerprint::of("attribution")
+        .fingerprint(ensemble.fingerprint)
+        .fingerprint(data.fingerprint)
+        .json(&workspace.recipe.attribution)?
+        .json(&samples)?
+        .finish())
+}
+
+/// The groups whose counterfactuals are made exactly for a sample: all, or so many drawn at random.
+fn asked_groups(workspace: &Workspace, data: &CodedData, sample: u32) -> Vec<u32> {
+    let all = data.groups.len() as u32;
+    let count = workspace.recipe.attribution.counterfactuals;
+    if count >= all as usize {
+        return (0..all).collect();
+    }
+    let stream = Stream::new(workspace.recipe.seed, Purpose::CounterfactualChoice, sample, 0);
+    let mut chosen = stream.permutation(all);
+    chosen.truncate(count);
+    chosen.sort_unstable();
+    chosen
+}
+
+/// One sample's part of a shard.
+#[derive(Clone, Debug)]
+pub struct SampleAnalysis {
+    /// Id of the sample.
+    pub sample: u32,
+    /// Values before the final clamp, `[image]`.
+    pub image: Vec<f32>,
+    /// Groups whose counterfactuals were made.
+    pub groups: Vec<u32>,
+    /// Exact counterfactuals, one per group, not clamped.
+    pub exact: Vec<Vec<f32>>,
+    /// What the approximations need, for the samples that they are measured on and for every sample that is searched.
+    pub along: Option<Along>,
+    /// What only the measuring of approximations needs.
+    pub measured: Option<Measured>,
+    /// The most influential groups, the first ones first.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Derivatives along the full ensemble's trajectory.
+#[derive(Clone, Debug)]
+pub struct Along {
+    /// One member's tangents per step, one image per member.
+    pub one_member_jacobian: Jacobian<f32>,
+    /// The image without each member, by control variate, not clamped.
+    pub without_member: Vec<Vec<f32>>,
+}
+
+/// Approximations of one sample's counterfactuals.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Control-variate counterfactuals, one per group, not clamped.
+    pub control_variate: Vec<Vec<f32>>,
+    /// The last-step baseline, one per group, not clamped.
+    pub last_step: Vec<Vec<f32>>,
+    /// The paper's Jacobian, if the recipe asks for it.
+    pub full_jacobian: Option<Jacobian<f32>>,
+    /// Each member's own image from the same noise, not clamped.
+    pub alone: Vec<Vec<f32>>,
+}
+
+/// A group in a sample's search.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The group.
+    pub group: u32,
+    /// Distance by the one-member Jacobian with second-order term; absent where every counterfactual was made exactly.
+    pub linear: Option<f32>,
+    /// Distance by the control variate; absent likewise.
+    pub control_variate: Option<f32>,
+    /// Exact distance, where it was made.
+    pub exact: Option<f32>,
+}
+
+/// Makes every shard that is not there.
+///
+/// # Errors
+///
+/// [`ProgramError::Stopped`] on Ctrl-C; finished shards are kept.
+pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
+    let ensemble = Ensemble::open(workspace, data)?;
+    let count = workspace.recipe.samples.count;
+    let mut todo = Vec::new();
+    for shard in 0..shard_count(count) {
+        let ids = shard_samples(shard, count);
+        let key = shard_fingerprint(workspace, &ensemble, data, &ids)?;
+        if !workspace.run.is_current(&shard_name(shard), key) {
+            todo.push((shard, ids, key));
+        }
+    }
+    if todo.is_empty() {
+        return Ok(());
+    }
+    let progress = Progress::new("attribution", shard_count(count) as u64, (shard_count(count) - todo.len()) as u64);
+    let before = shard_count(count) - todo.len();
+    for (index, (shard, ids, key)) in todo.into_iter().enumerate() {
+        progress.set((before + index) as u64, &format!("shards of {SAMPLES_PER_SHARD} samples"));
+        let mut costs = Vec::new();
+        let arrays = analyse_shard(workspace, data, &ensemble, &ids, &mut costs)?;
+        workspace.run.put(&shard_name(shard), key, &arrays.to_bytes()?)?;
+        Costs::merge(workspace, costs)?;
+    }
+    progress.finish(&format!("{count} samples"));
+    Ok(())
+}
+
+fn timed<R>(
+    costs: &mut Vec<(&'static str, f64, usize)>,
+    stage: &'static str,
+    units: usize,
+    work: impl FnOnce() -> Result<R>,
+) -> Result<R> {
+    let started = Instant::now();
+    let result = work()?;
+    costs.push((stage, started.elapsed().as_secs_f64(), units));
+    Ok(result)
+}
+
+fn analyse_shard(
+    workspace: &Workspace,
+    data: &CodedData,
+    ensemble: &Ensemble,
+    ids: &[u32],
+    costs: &mut Vec<(&'static str, f64, usize)>,
+) -> Result<Arrays> {
+    let Ensemble { mixture, sampler, seed, .. } = ensemble;
+    let (length, members) = (mixture.image_length(), mixture.members());
+    let recipe = workspace.recipe.attribution;
+    let go_on = |_: usize| workspace.stop.check();
+    let base: BaseRun<f32> =
+        timed(costs, "base trajectories", ids.len(), || Ok(BaseRun::new(mixture, sampler, *seed, ids, go_on)?))?;
+
+    let groups: Vec<Vec<u32>> = ids.iter().map(|&id| asked_groups(workspace, data, id)).collect();
+    let mut asked = Vec::new();
+    for (sample, groups) in groups.iter().enumerate() {
+        for &group in groups {
+            asked.push(Request { sample, weights: data.codes.weights_without(&[group])? });
+        }
+    }
+    let exact = timed(costs, "exact counterfactuals", asked.len(), || exact_images(workspace, ensemble, ids, &asked))?;
+    let (samples, asked_per_sample) = (ids.len(), groups[0].len());
+    let mut arrays = Arrays::default();
+    arrays.put_u32("sample", &[samples], ids);
+    arrays.put_f32("image", &[samples, length], &base.images);
+    arrays.put_u32("group", &[samples, asked_per_sample], &groups.concat());
+    arrays.put_f32("exact", &[samples, asked_per_sample, length], &exact);
+
+    let measured = ids.first().is_some_and(|&id| (id as usize) < recipe.fidelity_samples);
+    let complete = asked_per_sample == data.groups.len();
+    if measured || !complete {
+        let one = timed(costs, "one-member Jacobian", samples, || {
+            Ok(jacobians(mixture, sampler, &base, TangentMembers::OnePerStep, go_on)?)
+        })?;
+        let without = timed(costs, "second-order term", samples, || {
+            let requests: Vec<Request> = (0..samples)
+                .flat_map(|sample| {
+                    (0..members).map(move |removed| Request { sample, weights: leave_out(members, removed) })
+                })
+                .collect();
+            Ok(control_variates(mixture, sampler, &base, &requests, go_on)?)
+        })?;
+        arrays.put_f32("one_member_jacobian", &[samples, members, length], &flat(&one));
+        arrays.put_f32("without_member", &[samples, members, length], &without);
+        if !complete {
+            let found = search(workspace, data, ensemble, &base, &one, &without, costs)?;
+            put_candidates(&mut arrays, &found);
+        }
+    }
+    if measured {
+        let last: Vec<f32> = asked
+            .iter()
+            .flat_map(|request| last_step(mixture, sampler, &base, request.sample, &request.weights))
+            .collect();
+        arrays.put_f32("last_step", &[samples, asked_per_sample, length], &last);
+        let varied: Vec<f32> = timed(costs, "control-variate counterfactuals", asked.len(), || {
+            Ok(control_variates(mixture, sampler, &base, &asked, go_on)?)
+        })?;
+        arrays.put_f32("control_variate", &[samples, asked_per_sample, length], &varied);
+        if recipe.full_jacobian {
+            let all = timed(costs, "full Jacobian", samples, || {
+                Ok(jacobians(mixture, sampler, &base, TangentMembers::All, go_on)?)
+            })?;
+            arrays.put_f32("full_jacobian", &[samples, members, length], &flat(&all));
+        }
+        let alone = timed(costs, "individual members", samples, || {
+            let trajectories: Vec<Trajectory> = ids
+                .iter()
+                .flat_map(|&sample| (0..members).map(move |member| Trajectory { sample, weights: only(members, member) }))
+                .collect();
+            Ok(mixture.sample::<f32, _>(sampler, *seed, &trajectories, go_on)?)
+        })?;
+        arrays.put_f32("alone", &[samples, members, length], &alone);
+    }
+    if complete {
+        let found: Vec<Vec<Candidate>> = (0..samples)
+            .map(|sample| {
+                let own = &exact[sample * asked_per_sample * length..][..asked_per_sample * length];
+                let distances = own.chunks_exact(length).map(|image| clamped_distance(base.image(sample), image));
+                let mut candidates: Vec<Candidate> = groups[sample]
+                    .iter()
+                    .zip(distances)
+                    .map(|(&group, exact)| Candidate { group, linear: None, control_variate: None, exact: Some(exact) })
+                    .collect();
+                let distance = |candidate: &Candidate| candidate.exact.unwrap_or(0.0);
+                candidates.sort_by(|a, b| distance(b).total_cmp(&distance(a)).then(a.group.cmp(&b.group)));
+                candidates
+            })
+            .collect();
+        put_candidates(&mut arrays, &found);
+    }
+    Ok(arrays)
+}
+
+fn put_candidates(arrays: &mut Arrays, found: &[Vec<Candidate>]) {
+    let shape = [found.len(), found.first().map_or(0, Vec::len)];
+    // What was not computed is NaN, which no distance is.
+    let of = |value: &dyn Fn(&Candidate) -> Option<f32>| -> Vec<f32> {
+        found.iter().flatten().map(|candidate| value(candidate).unwrap_or(f32::NAN)).collect()
+    };
+    let groups: Vec<u32> = found.iter().flatten().map(|candidate| candidate.group).collect();
+    arrays.put_u32("candidate", &shape, &groups);
+    arrays.put_f32("candidate_linear", &shape, &of(&|candidate| candidate.linear));
+    arrays.put_f32("candidate_control_variate", &shape, &of(&|candidate| candidate.control_variate));
+    arrays.put_f32("candidate_exact", &shape, &of(&|candidate| candidate.exact));
+}
+
+fn exact_images(workspace: &Workspace, ensemble: &Ensemble, ids: &[u32], requests: &[Request]) -> Result<Vec<f32>> {
+    let trajectories: Vec<Trajectory> = requests
+        .iter()
+        .map(|request| Trajectory { sample: ids[request.sample], weights: request.weights.clone() })
+        .collect();
+    let go_on = |_: usize| workspace.stop.check();
+    Ok(ensemble.mixture.sample(&ensemble.sampler, ensemble.seed, &trajectories, go_on)?)
+}
+
+fn flat(jacobians: &[Jacobian<f32>]) -> Vec<f32> {
+    jacobians.iter().flat_map(|jacobian| jacobian.columns.iter().flatten()).copied().collect()
+}
+
+/// All members but one, equally.
+fn leave_out(members: usize, removed: usize) -> Vec<f64> {
+    (0..members).map(|member| if member == removed { 0.0 } else { 1.0 / (members - 1) as f64 }).collect()
+}
+
+/// One member alone.
+fn only(members: usize, member: usize) -> Vec<f64> {
+    (0..members).map(|index| f64::from(u8::from(index == member))).collect()
+}
+
+/// The quadratic form of one sample's distances, by Jacobian and second-order term, both of the clamped image.
+///
+/// # Errors
+///
+/// If a value is not finite.
+pub fn search_form(
+    codes: &CodeBook,
+    image: &[f32],
+    jacobian: &Jacobian<f32>,
+    without: &[Vec<f32>],
+) -> Result<QuadraticForm> {
+    let terms = Jacobian { columns: second_order_terms(image, jacobian, without) };
+    let mut columns = jacobian.masked(image).columns;
+    columns.extend(terms.masked(image).columns);
+    Ok(QuadraticForm::second_order(codes, &gram_matrix::<f32>(&columns))?)
+}
+
+/// Two stages and a check: linear over all codes, control variate over the best, exact for the first few.
+fn search(
+    workspace: &Workspace,
+    data: &CodedData,
+    ensemble: &Ensemble,
+    base: &BaseRun<f32>,
+    jacobians: &[Jacobian<f32>],
+    without: &[f32],
+    costs: &mut Vec<(&'static str, f64, usize)>,
+) -> Result<Vec<Vec<Candidate>>> {
+    let Ensemble { mixture, sampler, .. } = ensemble;
+    let (length, members) = (mixture.image_length(), mixture.members());
+    let recipe = workspace.recipe.attribution;
+    let ids = &base.samples;
+    let go_on = |_: usize| workspace.stop.check();
+    let linear: Vec<Vec<Influence>> = timed(costs, "search: linear stage", ids.len() * data.groups.len(), || {
+        (0..ids.len())
+            .map(|sample| {
+                let own = &without[sample * members * length..][..members * length];
+                let own: Vec<Vec<f32>> = own.chunks_exact(length).map(<[f32]>::to_vec).collect();
+                let form = search_form(&data.codes, base.image(sample), &jacobians[sample], &own)?;
+                Ok(form.most_influential(&data.codes, recipe.candidates)?)
+            })
+            .collect()
+    })?;
+    let mut requests = Vec::new();
+    for (sample, influences) in linear.iter().enumerate() {
+        for influence in influences {
+            requests.push(Request { sample, weights: data.codes.weights_without(&[influence.group])? });
+        }
+    }
+    let varied: Vec<f32> = timed(costs, "search: control-variate stage", requests.len(), || {
+        Ok(control_variates(mixture, sampler, base, &requests, go_on)?)
+    })?;
+    let distance = |sample: usize, image: &[f32]| clamped_distance(base.image(sample), image);
+    let mut varied = varied.chunks_exact(length);
+    let mut found: Vec<Vec<Candidate>> = Vec::new();
+    for (sample, influences) in linear.iter().enumerate() {
+        let mut candidates: Vec<Candidate> = influences
+            .iter()
+            .zip(varied.by_ref())
+            .map(|(influence, image)| Candidate {
+                group: influence.group,
+                linear: Some(influence.distance as f32),
+                control_variate: Some(distance(sample, image)),
+                exact: None,
+            })
+            .collect();
+        let varied = |candidate: &Candidate| candidate.control_variate.unwrap_or(0.0);
+        candidates.sort_by(|a, b| varied(b).total_cmp(&varied(a)).then(a.group.cmp(&b.group)));
+        found.push(candidates);
+    }
+    let mut check = Vec::new();
+    for (sample, candidates) in found.iter().enumerate() {
+        for candidate in candidates.iter().take(recipe.exact) {
+            check.push(Request { sample, weights: data.codes.weights_without(&[candidate.group])? });
+        }
+    }
+    let exact = timed(costs, "search: exact check", check.len(), || exact_images(workspace, ensemble, ids, &check))?;
+    let mut exact = exact.chunks_exact(length);
+    for (sample, candidates) in found.iter_mut().enumerate() {
+        for (candidate, image) in candidates.iter_mut().take(recipe.exact).zip(exact.by_ref()) {
+            candidate.exact = Some(distance(sample, image));
+        }
+    }
+    Ok(found)
+}
+
+/// Euclidean distance of two images after their final clamp, in the scale of [-1, 1].
+pub fn clamped_distance(a: &[f32], b: &[f32]) -> f32 {
+    let square = |(a, b): (f32, f32)| f64::from(a - b) * f64::from(a - b);
+    clamped(a).into_iter().zip(clamped(b)).map(square).sum::<f64>().sqrt() as f32
+}
+
+/// Reads every shard of a run.
+///
+/// # Errors
+///
+/// [`ProgramError::NotYet`] if one is missing or was made from another recipe.
+pub fn read_analysis(workspace: &Workspace, data: &CodedData) -> Result<(Vec<SampleAnalysis>, Fingerprint)> {
+    let ensemble = Ensemble::open(workspace, data)?;
+    let count = workspace.recipe.samples.count;
+    let mut all = Vec::new();
+    let mut fingerprint = Fingerprint::of("analysis");
+    for shard in 0..shard_count(count) {
+        let ids = shard_samples(shard, count);
+        let key = shard_fingerprint(workspace, &ensemble, data, &ids)?;
+        let name = shard_name(shard);
+        if !workspace.run.is_current(&name, key) {
+            return Err(ProgramError::NotYet {
+                what: name,
+                command: format!("pentimento attribute {}", workspace.run.root().display()),
+            }
+            .into());
+        }
+        fingerprint = fingerprint.fingerprint(key);
+        let arrays = Arrays::from_bytes(&workspace.run.get(&name)?, &name)?;
+        all.extend(read_shard(&arrays, ids.len(), ensemble.mixture.image_length(), ensemble.mixture.members())?);
+    }
+    Ok((all, fingerprint.finish()))
+}
+
+/// The fingerprint that [`read_analysis`] would return, without reading.
+///
+/// # Errors
+///
+/// As [`read_analysis`].
+pub fn analysis_fingerprint(workspace: &Workspace, data: &CodedData) -> Result<Fingerprint> {
+    let ensemble = Ensemble::open(workspace, data)?;
+    let count = workspace.recipe.samples.count;
+    let mut fingerprint = Fingerprint::of("analysis");
+    for shard in 0..shard_count(count) {
+        let ids = shard_samples(shard, count);
+        fingerprint = fingerprint.fingerprint(shard_fingerprint(workspace, &ensemble, data, &ids)?);
+    }
+    Ok(fingerprint.finish())
+}
+
+fn read_shard(arrays: &Arrays, samples: usize, length: usize, members: usize) -> Result<Vec<SampleAnalysis>> {
+    let split = |values: Vec<f32>| -> Vec<Vec<Vec<f32>>> {
+        let per_sample = values.len() / samples.max(1);
+        let images = |part: &[f32]| part.chunks_exact(length).map(<[f32]>::to_vec).collect();
+        values.chunks_exact(per_sample.max(1)).map(images).collect()
+    };
+    let optional = |name: &str| -> Result<Option<Vec<Vec<Vec<f32>>>>> {
+        Ok(if arrays.contains(name) { Some(split(arrays.f32(name)?)) } else { None })
+    };
+    let ids = arrays.u32("sample")?;
+    let images = split(arrays.f32("image")?);
+    let groups = arrays.u32("group")?;
+    let exact = split(arrays.f32("exact")?);
+    let (one, without) = (optional("one_member_jacobian")?, optional("without_member")?);
+    let (varied, last) = (optional("control_variate")?, optional("last_step")?);
+    let (full, alone) = (optional("full_jacobian")?, optional("alone")?);
+    let candidate_groups = arrays.u32("candidate")?;
+    let (linear, second) = (arrays.f32("candidate_linear")?, arrays.f32("candidate_control_variate")?);
+    let checked = arrays.f32("candidate_exact")?;
+    let (asked, found) = (groups.len() / samples.max(1), candidate_groups.len() / samples.max(1));
+    let columns = |set: &Option<Vec<Vec<Vec<f32>>>>, count: usize| {
+        set.as_ref().is_none_or(|set| set.len() == samples && set.iter().all(|columns| columns.len() == count))
+    };
+    let fits = [ids.len(), images.len(), exact.len()] == [samples; 3]
+        && exact.iter().all(|columns| columns.len() == asked)
+        && [&one, &without, &full, &alone].into_iter().all(|set| columns(set, members))
+        && [&varied, &last].into_iter().all(|set| columns(set, asked))
+        && [linear.len(), second.len(), checked.len()] == [candidate_groups.len(); 3];
+    if !fits {
+        return Err(ProgramError::Inconsistent {
+            object: "attribution shard".into(),
+            problem: "its arrays do not fit together".into(),
+        }
+        .into());
+    }
+    let known = |value: f32| Some(value).filter(|value| value.is_finite());
+    Ok((0..samples)
+        .map(|s| SampleAnalysis {
+            sample: ids[s],
+            image: images[s].concat(),
+            groups: groups[s * asked..(s + 1) * asked].to_vec(),
+            exact: exact[s].clone(),
+            along: one.as_ref().zip(without.as_ref()).map(|(one, without)| Along {
+                one_member_jacobian: Jacobian { columns: one[s].clone() },
+                without_member: without[s].clone(),
+            }),
+            measured: varied.as_ref().zip(last.as_ref()).zip(alone.as_ref()).map(|((varied, last), alone)| Measured {
+                control_variate: varied[s].clone(),
+                last_step: last[s].clone(),
+                full_jacobian: full.as_ref().map(|full| Jacobian { columns: full[s].clone() }),
+                alone: alone[s].clone(),
+            }),
+            candidates: (s * found..(s + 1) * found)
+                .map(|at| Candidate {
+                    group: candidate_groups[at],
+                    linear: known(linear[at]),
+                    control_variate: known(second[at]),
+                    exact: known(checked[at]),
+                })
+                .collect(),
+        })
+        .collect())
+}

@@ -1,0 +1,111 @@
+//! The classifier that says what a sample shows: trained on the `train` split of the run's public set.
+
+use super::data::open_images;
+use super::workspace::Workspace;
+use crate::error::ProgramError;
+use crate::progress::Progress;
+use anyhow::Result;
+use pentimento_data::{Preprocessing, Split, prepare};
+use pentimento_evaluation::classifier::{Classifier, ClassifierConfig};
+use pentimento_store::Fingerprint;
+use serde::{Deserialize, Serialize};
+
+/// Object that holds the classifier.
+const CLASSIFIER: &str = "classifier/classifier.safetensors";
+/// Object that says how good it is.
+const ACCURACY: &str = "classifier/accuracy.json";
+
+/// A trained classifier and its accuracy on images that it was not trained on.
+pub struct TrainedClassifier {
+    /// The classifier.
+    pub classifier: Classifier,
+    /// Accuracy on the whole `test` split.
+    pub accuracy: Accuracy,
+    /// Identifies it.
+    pub fingerprint: Fingerprint,
+}
+
+/// How good a classifier is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Share of the `test` split that it names rightly.
+    pub test: f64,
+    /// Number of images in that split.
+    pub test_images: usize,
+}
+
+fn fingerprint(workspace: &Workspace, preprocessing: &Preprocessing) -> Result<Fingerprint> {
+    let recipe = &workspace.recipe;
+    Ok(Fingerprint::of("classifier")
+        .json(&recipe.data.set)?
+        .json(preprocessing)?
+        .json(&recipe.classifier)?
+        .json(&recipe.seed)?
+        .finish())
+}
+
+/// The classifier of a run, trained now if it is not there; none if the recipe asks for none.
+///
+/// # Errors
+///
+/// As opening images, training, and [`ProgramError::Stopped`].
+pub fn classifier(workspace: &Workspace) -> Result<Option<TrainedClassifier>> {
+    let Some(settings) = workspace.recipe.classifier else { return Ok(None) };
+    // All classes and all images, brought to the same shape.
+    let preprocessing = Preprocessing {
+        classes: None,
+        first_per_class: None,
+        first: None,
+        split: Split::Train,
+        ..workspace.recipe.data.preprocessing.clone()
+    };
+    let key = fingerprint(workspace, &preprocessing)?;
+    let run = &workspace.run;
+    if run.is_current(CLASSIFIER, key) && run.is_current(ACCURACY, key) {
+        let classifier = Classifier::from_bytes(&run.get(CLASSIFIER)?)?;
+        let accuracy = serde_json::from_slice(&run.get(ACCURACY)?)?;
+        return Ok(Some(TrainedClassifier { classifier, accuracy, fingerprint: key }));
+    }
+    let from = workspace.options.data_from.as_deref();
+    let (train, names) = open_images(&workspace.recipe.data, Split::Train, from)?;
+    let train = prepare(&train, &preprocessing)?;
+    let shape = [train.height(), train.width(), train.channels()];
+    let mut config = ClassifierConfig::new(names.len(), shape);
+    config.epochs = settings.epochs;
+    config.seed = workspace.recipe.seed;
+    let images = |index: usize, target: &mut [f32]| train.scaled_into(index, target);
+    let progress = Progress::new("classifier", (config.epochs * (train.len() / config.batch).max(1)) as u64, 0);
+    let classifier = Classifier::train(config, &images, train.len(), train.labels(), |state| -> Result<()> {
+        progress.set(state.step as u64, &format!("loss {:.3}", state.loss));
+        Ok(workspace.stop.check()?)
+    })?;
+    let (test, _) = open_images(&workspace.recipe.data, Split::Test, from)?;
+    let test = prepare(&test, &preprocessing)?;
+    let mut values = vec![0.0; test.len() * test.image_len()];
+    for (index, target) in values.chunks_exact_mut(test.image_len()).enumerate() {
+        test.scaled_into(index, target);
+    }
+    let accuracy =
+        Accuracy { test: classifier.accuracy(&values, test.labels())?, test_images: test.len() };
+    run.put_many(
+        [(CLASSIFIER, classifier.to_bytes()?), (ACCURACY, serde_json::to_vec_pretty(&accuracy)?)],
+        key,
+    )?;
+    progress.finish(&format!("{:.2} % right on {} test images", 100.0 * accuracy.test, accuracy.test_images));
+    Ok(Some(TrainedClassifier { classifier, accuracy, fingerprint: key }))
+}
+
+/// Classes and probabilities of images given before their final clamp.
+///
+/// # Errors
+///
+/// [`ProgramError::Inconsistent`] if the images have not the classifier's size.
+pub fn see(trained: &TrainedClassifier, images: &[Vec<f32>]) -> Result<Vec<(u32, f64)>, ProgramError> {
+    let values: Vec<f32> =
+        images.iter().flat_map(|image| pentimento_attribution::ensemble::approximation::clamped(image)).collect();
+    let seen = trained.classifier.predict(&values).map_err(|error| ProgramError::Inconsistent {
+        object: CLASSIFIER.into(),
+        problem: error.to_string(),
+    })?;
+    Ok(seen.iter().map(|prediction| (prediction.class, f64::from(prediction.probability))).collect())
+}

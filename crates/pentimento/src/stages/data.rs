@@ -1,0 +1,155 @@
+//! Opening the training images, their groups and their codes.
+
+use super::workspace::Workspace;
+use crate::error::ProgramError;
+use crate::progress::say;
+use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, Recipe};
+use anyhow::Result;
+use pentimento_attribution::ensemble::CodeBook;
+use pentimento_data::{
+    FetchEvent, FetchOptions, Groups, ImageSet, PreparedSet, PublicSet, Split, default_cache_dir, exact_duplicates,
+    fetch, prepare, read_idx,
+};
+use pentimento_store::{Fingerprint, Run};
+use std::path::Path;
+
+/// The training images of a run with their groups and codes.
+pub struct CodedData {
+    /// The images as they are trained on.
+    pub images: PreparedSet,
+    /// Which images share a code.
+    pub groups: Groups,
+    /// The code of each group.
+    pub codes: CodeBook,
+    /// Names of the classes, by label.
+    pub class_names: Vec<String>,
+    /// Identifies all of the above.
+    pub fingerprint: Fingerprint,
+}
+
+/// Fetches a public set into the cache, saying on stderr what is tried.
+///
+/// # Errors
+///
+/// [`pentimento_data::FetchError`] if nothing answers.
+pub fn fetch_public(set: PublicSet, from: Option<&Path>) -> Result<pentimento_data::FetchedSet> {
+    let mut options = FetchOptions::new(default_cache_dir()?);
+    options.from = from.map(Path::to_path_buf);
+    let mut show = |event: FetchEvent<'_>| {
+        if !matches!(event, FetchEvent::Progress { .. }) {
+            say(&event.to_string());
+        }
+    };
+    Ok(fetch(set, &options, &mut show)?)
+}
+
+/// Opens the images that a recipe names, before preprocessing.
+///
+/// # Errors
+///
+/// As reading and fetching.
+pub fn open_images(data: &DataRecipe, split: Split, from: Option<&Path>) -> Result<(ImageSet, Vec<String>)> {
+    if let Some(set) = data.set {
+        let names = set.class_names().iter().map(ToString::to_string).collect();
+        return Ok((fetch_public(set, from)?.open(split)?, names));
+    }
+    let (Some(images), Some(labels)) = (&data.images, &data.labels) else {
+        let message = "`data` needs either `set`, or both `images` and `labels`".into();
+        return Err(ProgramError::Recipe { file: "recipe".into(), message }.into());
+    };
+    let set = read_idx(images, labels)?;
+    let classes = set.labels().iter().max().map_or(0, |&label| label as usize + 1);
+    Ok((set, (0..classes).map(|class| class.to_string()).collect()))
+}
+
+impl CodedData {
+    /// Opens, prepares, groups and codes the images of a recipe.
+    ///
+    /// # Errors
+    ///
+    /// As reading, fetching, preparing, grouping and drawing codes.
+    pub fn open(recipe: &Recipe, from: Option<&Path>) -> Result<Self> {
+        let (set, class_names) = open_images(&recipe.data, recipe.data.preprocessing.split, from)?;
+        let images = prepare(&set, &recipe.data.preprocessing)?;
+        drop(set);
+        let groups = groups_of(&recipe.codes, &images, &class_names)?;
+        let codes = codes_for(&recipe.codes, groups.len(), recipe.seed)?;
+        let fingerprint = Fingerprint::of("coded data")
+            .json(&recipe.data.preprocessing)?
+            .json(&images.ids())?
+            .json(&images.labels())?
+            .json(&groups)?
+            .bytes(&codes.to_npy()?)
+            .finish();
+        Ok(Self { images, groups, codes, class_names, fingerprint })
+    }
+
+    /// Positions of the images that a member trains on.
+    ///
+    /// # Errors
+    ///
+    /// [`pentimento_attribution::ensemble::EnsembleError`] if there is no such member.
+    pub fn member_images(&self, member: u32) -> Result<Vec<u32>> {
+        Ok(self.codes.member_images(member, self.groups.group_of())?)
+    }
+
+    /// Writes `data.json` and `codes.npy`.
+    ///
+    /// # Errors
+    ///
+    /// As writing to the run.
+    pub fn save(&self, run: &Run) -> Result<()> {
+        let data = serde_json::json!({
+            "height": self.images.height(),
+            "width": self.images.width(),
+            "channels": self.images.channels(),
+            "class_names": self.class_names,
+            "ids": self.images.ids(),
+            "source_indices": self.images.source_indices(),
+            "labels": self.images.labels(),
+            "group_names": self.groups.names(),
+            "group_of": self.groups.group_of(),
+            "exact_duplicates": exact_duplicates(self.images.ids()),
+        });
+        run.put_many(
+            [("data.json", serde_json::to_vec(&data)?), ("codes.npy", self.codes.to_npy()?)],
+            self.fingerprint,
+        )?;
+        Ok(())
+    }
+}
+
+fn groups_of(codes: &CodesRecipe, images: &PreparedSet, class_names: &[String]) -> Result<Groups> {
+    Ok(match (codes.groups, &codes.table) {
+        (GroupBy::Class, _) => Groups::by_class(images.labels(), class_names)?,
+        (GroupBy::Table, Some(table)) => Groups::by_table(table, images)?,
+        _ => Groups::by_image(images),
+    })
+}
+
+fn codes_for(codes: &CodesRecipe, groups: usize, seed: u64) -> Result<CodeBook> {
+    let count = u32::try_from(groups).map_err(|_| ProgramError::Recipe {
+        file: "recipe".into(),
+        message: format!("{groups} groups are more than 2^32 - 1"),
+    })?;
+    Ok(match (codes.kind, codes.members) {
+        (CodeKind::Drawn, Some(members)) => {
+            CodeBook::draw(members, codes.weight.unwrap_or(members / 2), count, seed)?
+        }
+        _ => CodeBook::walsh(count)?,
+    })
+}
+
+/// Opens the coded data of a workspace and writes them to its run if they are not there.
+///
+/// # Errors
+///
+/// As opening and writing.
+pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
+    let data = CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref())?;
+    if !workspace.run.is_current("data.json", data.fingerprint) || !workspace.run.is_current("codes.npy", data.fingerprint)
+    {
+        data.save(&workspace.run)?;
+    }
+    Ok(data)
+}

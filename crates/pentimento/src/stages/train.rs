@@ -1,0 +1,346 @@
+//! Training the members, resumable at any moment.
+
+use super::data::CodedData;
+use super::workspace::Workspace;
+use crate::error::ProgramError;
+use crate::progress::{Progress, human_duration, say};
+use anyhow::{Context, Result};
+use npyz::WriterBuilder;
+use pentimento_diffusion::checkpoint::{pipeline_files, weights_from_bytes};
+use pentimento_diffusion::training::{Trainer, TrainingImages};
+use pentimento_diffusion::unet::{Architecture, Parameters};
+use pentimento_store::Fingerprint;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// A member in training is written to the run this often; a kill loses at most so much work.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+
+/// Steps that each way of using the cores is tried for before one is chosen.
+const TRIAL_STEPS: usize = 3;
+
+/// Folder of a member in the run.
+pub fn member_folder(member: u32) -> String {
+    format!("members/{member:03}")
+}
+
+/// What a member's bytes follow from.
+///
+/// # Errors
+///
+/// If a setting has no JSON form.
+pub fn member_fingerprint(
+    workspace: &Workspace,
+    data: &CodedData,
+    architecture: &Architecture,
+    member: u32,
+) -> Result<Fingerprint> {
+    let recipe = &workspace.recipe;
+    Ok(Fingerprint::of("member")
+        .fingerprint(data.fingerprint)
+        .text(&architecture.config().to_json())
+        .json(&recipe.schedule)?
+        .json(&recipe.training)?
+        .json(&recipe.seed)?
+        .json(&member)?
+        .finish())
+}
+
+/// The network of a run.
+///
+/// # Errors
+///
+/// If the recipe's model does not fit the images.
+pub fn architecture(workspace: &Workspace, data: &CodedData) -> Result<Architecture> {
+    let images = &data.images;
+    let config = workspace.recipe.unet(images.height(), images.width(), images.channels())?;
+    Ok(Architecture::new(&config)?)
+}
+
+struct Job<'a> {
+    workspace: &'a Workspace,
+    data: &'a CodedData,
+    architecture: &'a Architecture,
+    progress: &'a Progress,
+    /// Optimiser steps over all members, for the progress bar.
+    steps_done: &'a AtomicU64,
+    images_seen: &'a AtomicU64,
+    started: Instant,
+    steps_before: u64,
+    steps_total: u64,
+}
+
+/// Trains every member that is not there yet, or only `member`.
+///
+/// # Errors
+///
+/// [`ProgramError::Stopped`] on Ctrl-C, after the state of every member in training was written.
+pub fn train(workspace: &Workspace, data: &CodedData, member: Option<u32>) -> Result<()> {
+    let members = data.codes.members();
+    if let Some(member) = member.filter(|&member| member >= members) {
+        let bound = format!("members are 0 to {}", members - 1);
+        return Err(ProgramError::NoSuch { what: "member".into(), value: member.to_string(), bound }.into());
+    }
+    let architecture = architecture(workspace, data)?;
+    let mut todo = Vec::new();
+    for index in member.map_or(0..members, |member| member..member + 1) {
+        let fingerprint = member_fingerprint(workspace, data, &architecture, index)?;
+        if !workspace.run.is_current(&losses_name(index), fingerprint) {
+            todo.push((index, fingerprint));
+        }
+    }
+    if todo.is_empty() {
+        return Ok(());
+    }
+    let steps = workspace.recipe.training.steps as u64;
+    let before: u64 = todo.iter().map(|&(index, key)| steps_kept(workspace, index, key)).sum();
+    let total = steps * todo.len() as u64;
+    say(&format!(
+        "training {} of {members} members, {} parameters each",
+        todo.len(),
+        architecture.parameter_count()
+    ));
+    let lanes = choose_lanes(workspace, data, &architecture, &todo)?;
+    let progress = Progress::new("training", total, before);
+    let (steps_done, images_seen) = (AtomicU64::new(before), AtomicU64::new(0));
+    let job = Job {
+        workspace,
+        data,
+        architecture: &architecture,
+        progress: &progress,
+        steps_done: &steps_done,
+        images_seen: &images_seen,
+        started: Instant::now(),
+        steps_before: before,
+        steps_total: total,
+    };
+    if lanes == 1 {
+        for &(index, fingerprint) in &todo {
+            train_member(&job, index, fingerprint)?;
+        }
+    } else {
+        train_side_by_side(&job, &todo, lanes)?;
+    }
+    progress.finish(&format!("{} members trained", todo.len()));
+    Ok(())
+}
+
+/// Several members at once, one thread each.
+fn train_side_by_side(job: &Job<'_>, todo: &[(u32, Fingerprint)], lanes: usize) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let lane = || -> Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().context("cannot start a thread")?;
+        while let Some(&(index, fingerprint)) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+            pool.install(|| train_member(job, index, fingerprint))?;
+        }
+        Ok(())
+    };
+    let results: Vec<Result<()>> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+        handles
+            .into_iter()
+            .map(|handle| handle.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a training thread failed"))))
+            .collect()
+    });
+    // A real failure says more than that the others stopped.
+    let (stopped, failed): (Vec<_>, Vec<_>) = results
+        .into_iter()
+        .filter_map(Result::err)
+        .partition(|error| matches!(error.downcast_ref(), Some(ProgramError::Stopped)));
+    failed.into_iter().chain(stopped).next().map_or(Ok(()), Err)
+}
+
+fn losses_name(member: u32) -> String {
+    format!("{}/losses.npy", member_folder(member))
+}
+
+fn state_name(member: u32) -> String {
+    format!("{}/training_state.safetensors", member_folder(member))
+}
+
+/// Steps of a member that an interrupted training has already done.
+fn steps_kept(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> u64 {
+    let name = state_name(member);
+    if !workspace.run.is_current(&name, fingerprint) {
+        return 0;
+    }
+    let losses = workspace.run.get(&name).ok().and_then(|bytes| {
+        super::arrays::Arrays::from_bytes(&bytes, &name).ok().and_then(|arrays| arrays.f32("losses").ok())
+    });
+    losses.map_or(0, |losses| losses.len() as u64)
+}
+
+fn trainer(workspace: &Workspace, architecture: &Architecture, member: u32) -> Result<Trainer> {
+    let recipe = &workspace.recipe;
+    Ok(Trainer::new(architecture.clone(), &recipe.schedule, recipe.training, recipe.seed, member)?)
+}
+
+/// Runs `work` with the images of one member.
+fn with_images<R>(
+    data: &CodedData,
+    member: u32,
+    work: impl FnOnce(&TrainingImages<'_>) -> Result<R>,
+) -> Result<R> {
+    let own = data.member_images(member)?;
+    let read = |index: usize, target: &mut [f32]| data.images.scaled_into(own[index] as usize, target);
+    let shape = [data.images.height(), data.images.width(), data.images.channels()];
+    work(&TrainingImages { count: own.len(), shape, read: &read })
+}
+
+/// Tries both ways of using the cores for a few steps and takes the faster: one member after another with all threads,
+/// or one member per thread. Both give the same bytes.
+fn choose_lanes(
+    workspace: &Workspace,
+    data: &CodedData,
+    architecture: &Architecture,
+    todo: &[(u32, Fingerprint)],
+) -> Result<usize> {
+    let threads = rayon::current_num_threads();
+    let lanes = threads.min(todo.len());
+    // Fewer members left than threads: side by side would leave cores idle.
+    if lanes < 2 || lanes < threads {
+        return Ok(1);
+    }
+    let member = todo[0].0;
+    let trial = || -> Result<f64> {
+        let mut trainer = trainer(workspace, architecture, member)?;
+        with_images(data, member, |images| {
+            // The first step also pays for memory that later ones reuse.
+            trainer.train_step(images)?;
+            let started = Instant::now();
+            for _ in 0..TRIAL_STEPS {
+                workspace.stop.check()?;
+                trainer.train_step(images)?;
+            }
+            Ok(started.elapsed().as_secs_f64())
+        })
+    };
+    let together = trial()?;
+    let side_by_side: Vec<Result<f64>> = std::thread::scope(|scope| {
+        let lane = || -> Result<f64> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().context("cannot start a thread")?;
+            pool.install(trial)
+        };
+        let handles: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+        handles
+            .into_iter()
+            .map(|handle| handle.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a training thread failed"))))
+            .collect()
+    });
+    let mut slowest = 0.0f64;
+    for seconds in side_by_side {
+        slowest = slowest.max(seconds?);
+    }
+    let faster_apart = slowest / lanes as f64 <= together;
+    let per_step = |seconds: f64| 1000.0 * seconds / TRIAL_STEPS as f64;
+    say(&format!(
+        "one member at a time: {:.0} ms per step; {lanes} side by side: {:.0} ms per step and member; taking the {}",
+        per_step(together),
+        per_step(slowest),
+        if faster_apart { "second" } else { "first" }
+    ));
+    Ok(if faster_apart { lanes } else { 1 })
+}
+
+fn train_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint) -> Result<()> {
+    let workspace = job.workspace;
+    let mut trainer = trainer(workspace, job.architecture, member)?;
+    let state = state_name(member);
+    if workspace.run.is_current(&state, fingerprint) {
+        trainer.restore(&workspace.run.get(&state)?, &state)?;
+    }
+    with_images(job.data, member, |images| {
+        let mut written = Instant::now();
+        while !trainer.is_finished() {
+            let stopping = workspace.stop.is_set();
+            if stopping || written.elapsed() >= CHECKPOINT_EVERY {
+                workspace.run.put(&state, fingerprint, &trainer.state()?)?;
+                written = Instant::now();
+                if stopping {
+                    return Err(ProgramError::Stopped.into());
+                }
+            }
+            let loss = trainer.train_step(images)?;
+            show_progress(job, member, loss);
+        }
+        Ok(())
+    })?;
+    save_member(job, member, fingerprint, &trainer)
+}
+
+fn show_progress(job: &Job<'_>, member: u32, loss: f32) {
+    let done = job.steps_done.fetch_add(1, Ordering::Relaxed) + 1;
+    let batch = job.workspace.recipe.training.batch as u64;
+    let images = job.images_seen.fetch_add(batch, Ordering::Relaxed) + batch;
+    let seconds = job.started.elapsed().as_secs_f64().max(1e-9);
+    let new = (done - job.steps_before) as f64;
+    let left = Duration::from_secs_f64((job.steps_total - done) as f64 * seconds / new);
+    let rate = images as f64 / seconds;
+    let left = human_duration(left);
+    job.progress.set(done, &format!("{rate:.0} images/s, loss {loss:.4} (member {member}), {left} left"));
+}
+
+fn save_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint, trainer: &Trainer) -> Result<()> {
+    let folder = member_folder(member);
+    let mut files: Vec<(String, Vec<u8>)> =
+        pipeline_files(job.architecture, &job.workspace.recipe.schedule, trainer.member())?
+            .into_iter()
+            .map(|(name, bytes)| (format!("{folder}/{name}"), bytes))
+            .collect();
+    files.push((losses_name(member), npy(&[trainer.losses().len() as u64], trainer.losses())?));
+    job.workspace.run.put_many(files, fingerprint)?;
+    job.workspace.run.remove(&state_name(member))?;
+    Ok(())
+}
+
+/// The bytes of a `.npy` file of `f32`.
+///
+/// # Errors
+///
+/// If the values do not fill the shape.
+pub fn npy(shape: &[u64], values: &[f32]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd()?;
+    writer.extend(values.iter().copied())?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+/// The loss curve of a trained member.
+///
+/// # Errors
+///
+/// If it is not there.
+pub fn losses(workspace: &Workspace, member: u32) -> Result<Vec<f32>> {
+    let bytes = workspace.run.get(&losses_name(member))?;
+    Ok(npyz::NpyFile::new(&bytes[..])?.into_vec()?)
+}
+
+/// Opens every trained member.
+///
+/// # Errors
+///
+/// [`ProgramError::NotYet`] if one is missing or was trained from another recipe.
+pub fn open_members(
+    workspace: &Workspace,
+    data: &CodedData,
+    architecture: &Architecture,
+) -> Result<(Vec<Parameters>, Fingerprint)> {
+    let mut members = Vec::new();
+    let mut all = Fingerprint::of("members");
+    for member in 0..data.codes.members() {
+        let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
+        let name = format!("{}/unet/diffusion_pytorch_model.safetensors", member_folder(member));
+        if !workspace.run.is_current(&name, fingerprint) {
+            return Err(ProgramError::NotYet {
+                what: format!("member {member}"),
+                command: format!("pentimento train {}", workspace.run.root().display()),
+            }
+            .into());
+        }
+        let values = weights_from_bytes(architecture, &workspace.run.get(&name)?, &name)?;
+        members.push(Parameters::from_memory(architecture, values));
+        all = all.fingerprint(fingerprint);
+    }
+    Ok((members, all.finish()))
+}
