@@ -17,8 +17,10 @@ const CASES: [&str; 3] = ["plain", "ddpm_cifar_like", "scale_shift_heads"];
 const TRAIN_STEPS: usize = 20;
 
 fn goldens() -> PathBuf {
-    std::env::var_os("PENTIMENTO_GOLDENS")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens")), PathBuf::from)
+    std::env::var_os("PENTIMENTO_GOLDENS").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens")),
+        PathBuf::from,
+    )
 }
 
 fn read(case: &str, file: &str) -> Vec<u8> {
@@ -39,31 +41,49 @@ impl Case {
             let config = String::from_utf8(read(name, &format!("{folder}/config.json"))).unwrap();
             let file = format!("{folder}/diffusion_pytorch_model.safetensors");
             let (architecture, values) = open_unet(&config, folder, &read(name, &file), &file).unwrap();
-            let values =
-                values.into_iter().map(|values| values.into_iter().map(|v| T::of(f64::from(v))).collect()).collect();
+            let values = values
+                .into_iter()
+                .map(|values| values.into_iter().map(|v| T::of(f64::from(v))).collect())
+                .collect();
             members.push(Parameters::from_memory::<T>(&architecture, values));
             shared = Some(architecture);
         }
         let architecture = shared.unwrap();
         let side = architecture.config().sample_size.unwrap();
-        Self { mixture: Mixture::new(architecture, members, side, side, 8).unwrap(), golden: read(name, "golden.safetensors") }
+        Self {
+            mixture: Mixture::new(architecture, members, side, side, 8).unwrap(),
+            golden: read(name, "golden.safetensors"),
+        }
     }
 
     /// A tensor of images as `[images][height, width, channels]`.
     fn images(&self, name: &str) -> Vec<Vec<f64>> {
         let tensors = SafeTensors::deserialize(&self.golden).unwrap();
         let view = tensors.tensor(name).unwrap();
-        let values: Vec<f64> =
-            view.data().as_chunks::<4>().0.iter().map(|chunk| f64::from(f32::from_le_bytes(*chunk))).collect();
+        let values: Vec<f64> = view
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|chunk| f64::from(f32::from_le_bytes(*chunk)))
+            .collect();
         let [height, width, channels] = self.mixture.image_shape();
-        values.chunks_exact(height * width * channels).map(|image| channels_last(image, height, width, channels)).collect()
+        values
+            .chunks_exact(height * width * channels)
+            .map(|image| channels_last(image, height, width, channels))
+            .collect()
     }
 
     fn columns(&self, name: &str) -> Vec<Vec<f64>> {
         let tensors = SafeTensors::deserialize(&self.golden).unwrap();
         let view = tensors.tensor(name).unwrap();
-        let values: Vec<f64> =
-            view.data().as_chunks::<4>().0.iter().map(|chunk| f64::from(f32::from_le_bytes(*chunk))).collect();
+        let values: Vec<f64> = view
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|chunk| f64::from(f32::from_le_bytes(*chunk)))
+            .collect();
         let count = view.shape()[1];
         (0..count).map(|column| values.iter().skip(column).step_by(count).copied().collect()).collect()
     }
@@ -105,7 +125,9 @@ fn golden_sample<T: Precision>(case: &Case, weights: &[f64]) -> Vec<f64> {
     for step in 0..TRAIN_STEPS {
         let mut predicted = vec![T::of(0.0); x.len()];
         for (member, &weight) in weights.iter().enumerate() {
-            for (sum, value) in predicted.iter_mut().zip(case.mixture.predict(member, &x, sampler.timestep(step))) {
+            for (sum, value) in
+                predicted.iter_mut().zip(case.mixture.predict(member, &x, sampler.timestep(step)))
+            {
                 *sum += T::of(weight) * value;
             }
         }
@@ -123,7 +145,10 @@ fn the_average_and_an_ablation_are_those_of_pytorch() {
         let ablated = golden_sample::<f64>(&case, &[0.0, 0.5, 0.5]);
         assert!(largest_error(&ablated, &case.images("ensemble.ablated_sample")[0]) < 2e-6, "{name}");
         let single = Case::open::<f32>(name);
-        let error = largest_error(&golden_sample::<f32>(&single, &full_weights(3)), &case.images("ensemble.sample")[0]);
+        let error = largest_error(
+            &golden_sample::<f32>(&single, &full_weights(3)),
+            &case.images("ensemble.sample")[0],
+        );
         assert!(error < 2e-4, "{name}: {error:e} in f32");
     }
 }
@@ -154,7 +179,9 @@ fn golden_jacobian<T: Precision>(name: &str) -> GoldenJacobian {
         .map(|image| image.iter().map(|&value| T::of(value)).collect())
         .collect();
     let base = BaseRun::with_noise(&case.mixture, &sampler(), &noise);
-    let all: Vec<_> = jacobians::<T, Infallible>(&case.mixture, &sampler(), &base, TangentMembers::All, |_| Ok(())).unwrap();
+    let all: Vec<_> =
+        jacobians::<T, Infallible>(&case.mixture, &sampler(), &base, TangentMembers::All, |_| Ok(()))
+            .unwrap();
     let [height, width, channels] = case.mixture.image_shape();
     let wide = |column: &Vec<T>| column.iter().map(|value| value.wide()).collect::<Vec<f64>>();
     let found: Vec<Vec<f64>> = all[0].columns.iter().map(wide).collect();
@@ -182,8 +209,10 @@ fn short_sampler() -> Sampler {
 fn our_jacobians<T: Precision>(name: &str) -> Vec<Vec<Vec<f64>>> {
     let (case, sampler) = (Case::open::<T>(name), short_sampler());
     let base: BaseRun<T> =
-        BaseRun::new::<Infallible>(&case.mixture, &sampler, 9, &FINITE_DIFFERENCE_SAMPLES, |_| Ok(())).unwrap();
-    let all = jacobians::<T, Infallible>(&case.mixture, &sampler, &base, TangentMembers::All, |_| Ok(())).unwrap();
+        BaseRun::new::<Infallible>(&case.mixture, &sampler, 9, &FINITE_DIFFERENCE_SAMPLES, |_| Ok(()))
+            .unwrap();
+    let all =
+        jacobians::<T, Infallible>(&case.mixture, &sampler, &base, TangentMembers::All, |_| Ok(())).unwrap();
     let wide = |column: &Vec<T>| column.iter().map(|value| value.wide()).collect();
     all.iter().map(|jacobian| jacobian.columns.iter().map(wide).collect()).collect()
 }
@@ -202,7 +231,10 @@ fn finite_differences(name: &str) -> Vec<Vec<Vec<f64>>> {
         let (above, below) = (moved(sample, member, WIDTH), moved(sample, member, -WIDTH));
         above.iter().zip(&below).map(|(a, b)| (a - b) / (2.0 * WIDTH)).collect()
     };
-    FINITE_DIFFERENCE_SAMPLES.iter().map(|&sample| (0..3).map(|member| column(sample, member)).collect()).collect()
+    FINITE_DIFFERENCE_SAMPLES
+        .iter()
+        .map(|&sample| (0..3).map(|member| column(sample, member)).collect())
+        .collect()
 }
 
 /// The differences are taken in f64 for both: in f32 they would show the rounding of two images, not a derivative.
@@ -231,13 +263,16 @@ fn with_equal_members_every_approximation_is_exact() {
     let mixture = Mixture::new(architecture, members, 8, 8, 4).unwrap();
     let sampler = sampler();
     let base: BaseRun<f64> = BaseRun::new::<Infallible>(&mixture, &sampler, 1, &[0], |_| Ok(())).unwrap();
-    let one = jacobians::<f64, Infallible>(&mixture, &sampler, &base, TangentMembers::OnePerStep, |_| Ok(())).unwrap();
-    let all = jacobians::<f64, Infallible>(&mixture, &sampler, &base, TangentMembers::All, |_| Ok(())).unwrap();
+    let one = jacobians::<f64, Infallible>(&mixture, &sampler, &base, TangentMembers::OnePerStep, |_| Ok(()))
+        .unwrap();
+    let all =
+        jacobians::<f64, Infallible>(&mixture, &sampler, &base, TangentMembers::All, |_| Ok(())).unwrap();
     for (a, b) in one[0].columns.iter().zip(&all[0].columns) {
         assert!(largest_error(a, b) < 1e-12);
     }
     let request = Request { sample: 0, weights: vec![0.0, 0.5, 0.5] };
-    let varied = control_variates::<f64, Infallible>(&mixture, &sampler, &base, &[request], |_| Ok(())).unwrap();
+    let varied =
+        control_variates::<f64, Infallible>(&mixture, &sampler, &base, &[request], |_| Ok(())).unwrap();
     assert!(largest_error(&varied, base.image(0)) < 1e-12);
 }
 
@@ -249,7 +284,8 @@ fn the_control_variate_is_exact_when_the_survivors_agree() {
     let architecture = case.mixture.architecture().clone();
     let member = |folder: &str| {
         let bytes = read("plain", &format!("{folder}/diffusion_pytorch_model.safetensors"));
-        let values = pentimento_diffusion::checkpoint::weights_from_bytes(&architecture, &bytes, folder).unwrap();
+        let values =
+            pentimento_diffusion::checkpoint::weights_from_bytes(&architecture, &bytes, folder).unwrap();
         let wide = values.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
         Parameters::from_memory::<f64>(&architecture, wide)
     };
@@ -259,7 +295,8 @@ fn the_control_variate_is_exact_when_the_survivors_agree() {
     let base: BaseRun<f64> = BaseRun::new::<Infallible>(&mixture, &sampler, 1, &[0, 1], |_| Ok(())).unwrap();
     let weights = vec![0.0, 0.5, 0.5];
     let request = Request { sample: 1, weights: weights.clone() };
-    let varied = control_variates::<f64, Infallible>(&mixture, &sampler, &base, &[request], |_| Ok(())).unwrap();
+    let varied =
+        control_variates::<f64, Infallible>(&mixture, &sampler, &base, &[request], |_| Ok(())).unwrap();
     let exact = mixture
         .sample::<f64, Infallible>(&sampler, 1, &[Trajectory { sample: 1, weights }], |_| Ok(()))
         .unwrap();

@@ -77,7 +77,9 @@ pub fn weights_to_bytes(architecture: &Architecture, values: &[Vec<f32>]) -> Res
     };
     let views: Vec<(&str, TensorView<'_>)> = tensors
         .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(broken)?)))
+        .map(|(name, shape, bytes)| {
+            Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(broken)?))
+        })
         .collect::<Result<_, DiffusionError>>()?;
     let metadata = Some([("format".to_string(), "pt".to_string())].into());
     safetensors::serialize(views, metadata).map_err(broken)
@@ -94,12 +96,18 @@ pub fn weights_from_bytes(
     bytes: &[u8],
     file: &str,
 ) -> Result<Vec<Vec<f32>>, DiffusionError> {
-    let tensors = SafeTensors::deserialize(bytes)
-        .map_err(|error| DiffusionError::File { file: file.into(), problem: format!("not safetensors: {error}") })?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| DiffusionError::File {
+        file: file.into(),
+        problem: format!("not safetensors: {error}"),
+    })?;
     let mut left: BTreeSet<String> = tensors.names().into_iter().map(String::from).collect();
     let mut values = Vec::new();
     for spec in architecture.parameters() {
-        let bad = |problem: String| DiffusionError::Tensor { file: file.into(), tensor: spec.name.clone(), problem };
+        let bad = |problem: String| DiffusionError::Tensor {
+            file: file.into(),
+            tensor: spec.name.clone(),
+            problem,
+        };
         let name = names_of(spec)
             .into_iter()
             .find(|name| left.contains(name))
@@ -108,8 +116,13 @@ pub fn weights_from_bytes(
         let view = tensors.tensor(&name).map_err(|error| bad(error.to_string()))?;
         let as_convolution: Vec<usize> = spec.disk_shape.iter().copied().chain([1, 1]).collect();
         // Some very old files hold attention weights as 1x1 convolutions: the same values in the same order.
-        if view.shape() != spec.disk_shape && !(spec.disk_shape.len() == 2 && view.shape() == as_convolution) {
-            return Err(bad(format!("has shape {:?}, the configuration says {:?}", view.shape(), spec.disk_shape)));
+        if view.shape() != spec.disk_shape && !(spec.disk_shape.len() == 2 && view.shape() == as_convolution)
+        {
+            return Err(bad(format!(
+                "has shape {:?}, the configuration says {:?}",
+                view.shape(),
+                spec.disk_shape
+            )));
         }
         if view.dtype() != Dtype::F32 {
             return Err(bad(format!("has type {:?}, supported is F32", view.dtype())));

@@ -103,11 +103,13 @@ impl Mixture {
         let sinusoids = timestep_embedding::<T>(&self.architecture, &[timestep]);
         // Tangents are images to the network: keep the batch's size with them.
         let together = (self.batch / (directions + 1)).max(1) * self.image_length();
-        let (mut predicted, mut derivatives) = (Vec::with_capacity(images.len()), Vec::with_capacity(tangents.len()));
+        let (mut predicted, mut derivatives) =
+            (Vec::with_capacity(images.len()), Vec::with_capacity(tangents.len()));
         for (batch, tangents) in images.chunks(together).zip(tangents.chunks(together * directions)) {
             let input =
                 Dual { primal: self.tensor(batch.to_vec()), tangent: Some(self.tensor(tangents.to_vec())) };
-            let output = self.architecture.forward(&self.members[member], input, Dual::constant(sinusoids.clone()));
+            let output =
+                self.architecture.forward(&self.members[member], input, Dual::constant(sinusoids.clone()));
             predicted.extend(Self::values::<T>(output.primal));
             derivatives.extend(output.tangent.map(Self::values::<T>).unwrap_or_default());
         }
@@ -178,7 +180,8 @@ impl Mixture {
             if users.is_empty() {
                 continue;
             }
-            let images: Vec<T> = users.iter().flat_map(|&index| &x[index * length..][..length]).copied().collect();
+            let images: Vec<T> =
+                users.iter().flat_map(|&index| &x[index * length..][..length]).copied().collect();
             let outputs = self.predict(member, &images, timestep);
             for (&index, output) in users.iter().zip(outputs.chunks_exact(length)) {
                 let weight = T::of(trajectories[index].weights[member]);

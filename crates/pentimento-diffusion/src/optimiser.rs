@@ -45,7 +45,13 @@ impl Adam {
     /// # Panics
     ///
     /// If parameters and gradients have not the lengths of this optimiser.
-    pub fn update(&mut self, step: usize, learning_rate: f64, parameters: &mut [Vec<f32>], gradients: &[Vec<f32>]) {
+    pub fn update(
+        &mut self,
+        step: usize,
+        learning_rate: f64,
+        parameters: &mut [Vec<f32>],
+        gradients: &[Vec<f32>],
+    ) {
         let Self { config, means, squares } = self;
         let correction1 = 1.0 - libm::pow(config.beta1, step as f64);
         let correction2 = (1.0 - libm::pow(config.beta2, step as f64)).sqrt();
@@ -86,7 +92,8 @@ mod tests {
             theta -= rate * config.weight_decay * theta;
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;
-            let (m_hat, v_hat) = (m / (1.0 - 0.9f64.powi(step as i32)), v / (1.0 - 0.999f64.powi(step as i32)));
+            let (m_hat, v_hat) =
+                (m / (1.0 - 0.9f64.powi(step as i32)), v / (1.0 - 0.999f64.powi(step as i32)));
             theta -= rate * m_hat / (v_hat.sqrt() + 1e-8);
             assert!((f64::from(parameters[0][0]) - theta).abs() < 1e-5, "step {step}");
         }

@@ -189,7 +189,10 @@ impl Sampler {
     ) {
         let c = self.steps[self.len() - 1 - step];
         let same = tangent.len();
-        assert!([x.len(), predicted.len(), predicted_tangent.len()] == [same; 3], "lengths of a tangent step");
+        assert!(
+            [x.len(), predicted.len(), predicted_tangent.len()] == [same; 3],
+            "lengths of a tangent step"
+        );
         let of = |value: f64| T::of(value);
         let (image, to_image, from_image) = (of(c.image), of(c.noise_to_image), of(c.from_image));
         let (from_x, from_eps, one) = (of(c.from_x), of(c.from_eps), of(1.0));

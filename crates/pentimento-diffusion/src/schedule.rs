@@ -32,7 +32,12 @@ pub struct ScheduleConfig {
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self { num_train_timesteps: 1000, beta_start: 1e-4, beta_end: 0.02, beta_schedule: BetaSchedule::Linear }
+        Self {
+            num_train_timesteps: 1000,
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            beta_schedule: BetaSchedule::Linear,
+        }
     }
 }
 
@@ -50,7 +55,11 @@ impl ScheduleConfig {
             bound: bound.into(),
         };
         if !(1..=1_000_000).contains(&self.num_train_timesteps) {
-            return Err(bad("num_train_timesteps", self.num_train_timesteps.to_string(), "1 to 1,000,000 timesteps"));
+            return Err(bad(
+                "num_train_timesteps",
+                self.num_train_timesteps.to_string(),
+                "1 to 1,000,000 timesteps",
+            ));
         }
         for (field, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
             if !(beta > 0.0 && beta < 1.0) {
@@ -126,7 +135,11 @@ impl Respaced {
     /// # Errors
     ///
     /// [`DiffusionError::Config`] if `steps` is 0 or more than T.
-    pub fn new(config: &ScheduleConfig, steps: usize, spacing: TimestepSpacing) -> Result<Self, DiffusionError> {
+    pub fn new(
+        config: &ScheduleConfig,
+        steps: usize,
+        spacing: TimestepSpacing,
+    ) -> Result<Self, DiffusionError> {
         config.validate()?;
         let total = config.num_train_timesteps;
         if steps == 0 || steps > total {
@@ -187,9 +200,13 @@ mod tests {
         let cosine = ScheduleConfig { beta_schedule: BetaSchedule::Cosine, ..Default::default() }.betas();
         // Nichol and Dhariwal's clip is reached at the end only.
         assert!(cosine[0] < 1e-4 && cosine[999] == 0.999 && cosine[900] < 0.1);
-        let scaled =
-            ScheduleConfig { beta_schedule: BetaSchedule::ScaledLinear, beta_start: 0.01, beta_end: 0.09, num_train_timesteps: 3 }
-                .betas();
+        let scaled = ScheduleConfig {
+            beta_schedule: BetaSchedule::ScaledLinear,
+            beta_start: 0.01,
+            beta_end: 0.09,
+            num_train_timesteps: 3,
+        }
+        .betas();
         for (beta, expected) in scaled.iter().zip([0.01, 0.04, 0.09]) {
             assert!((beta - expected).abs() < 1e-15);
         }

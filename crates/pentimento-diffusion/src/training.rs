@@ -122,7 +122,8 @@ impl TrainingConfig {
 
     /// Learning rate of a step, counted from 0.
     pub fn learning_rate_at(&self, step: usize) -> f64 {
-        let warmup = if step < self.warmup_steps { (step + 1) as f64 / self.warmup_steps as f64 } else { 1.0 };
+        let warmup =
+            if step < self.warmup_steps { (step + 1) as f64 / self.warmup_steps as f64 } else { 1.0 };
         let rest = self.steps.saturating_sub(self.warmup_steps).max(1);
         let done = step.saturating_sub(self.warmup_steps) as f64 / rest as f64;
         let decay = match self.decay {
@@ -243,7 +244,8 @@ impl Trainer {
         let step = self.step;
         let indices = self.batch_indices(step, images.count);
         let stream = |purpose| Stream::new(self.seed, purpose, self.stream, step as u32);
-        let (timestep_stream, noise_stream) = (stream(Purpose::TrainingTimestep), stream(Purpose::TrainingNoise));
+        let (timestep_stream, noise_stream) =
+            (stream(Purpose::TrainingTimestep), stream(Purpose::TrainingNoise));
         let flip_stream = stream(Purpose::HorizontalFlip);
         let timesteps: Vec<usize> = (0..indices.len())
             .map(|place| timestep_stream.below(place as u64, self.alphas_cumprod.len() as u64) as usize)
@@ -350,10 +352,13 @@ impl Trainer {
     ///
     /// [`DiffusionError::File`] or [`DiffusionError::Tensor`] if the bytes are not such a state.
     pub fn restore(&mut self, state: &[u8], file: &str) -> Result<(), DiffusionError> {
-        let tensors = SafeTensors::deserialize(state)
-            .map_err(|error| DiffusionError::File { file: file.into(), problem: format!("not safetensors: {error}") })?;
+        let tensors = SafeTensors::deserialize(state).map_err(|error| DiffusionError::File {
+            file: file.into(),
+            problem: format!("not safetensors: {error}"),
+        })?;
         let read = |name: &str| -> Result<Vec<f32>, DiffusionError> {
-            let bad = |problem: String| DiffusionError::Tensor { file: file.into(), tensor: name.into(), problem };
+            let bad =
+                |problem: String| DiffusionError::Tensor { file: file.into(), tensor: name.into(), problem };
             let view = tensors.tensor(name).map_err(|error| bad(error.to_string()))?;
             if view.dtype() != Dtype::F32 {
                 return Err(bad(format!("has type {:?}, not F32", view.dtype())));
@@ -399,5 +404,21 @@ fn mirror(image: &mut [f32], width: usize, channels: usize) {
                 row.swap(x * channels + c, (width - 1 - x) * channels + c);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirroring_reverses_pixels_and_keeps_channels() {
+        // Two rows of three pixels with two channels.
+        let image: Vec<f32> = (0..12u8).map(f32::from).collect();
+        let mut mirrored = image.clone();
+        mirror(&mut mirrored, 3, 2);
+        assert_eq!(mirrored, [4.0, 5.0, 2.0, 3.0, 0.0, 1.0, 10.0, 11.0, 8.0, 9.0, 6.0, 7.0]);
+        mirror(&mut mirrored, 3, 2);
+        assert_eq!(mirrored, image);
     }
 }

@@ -21,8 +21,9 @@ fn taken_apart(bytes: &[u8]) -> Tensors {
 }
 
 fn put_together(tensors: &Tensors) -> Vec<u8> {
-    let views =
-        tensors.iter().map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    let views = tensors
+        .iter()
+        .map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
     safetensors::serialize(views, None).unwrap()
 }
 
@@ -74,7 +75,9 @@ fn layouts_are_inverse_to_each_other() {
         assert_eq!(to_disk_layout(spec, &memory), disk, "{}", spec.name);
         assert_eq!(spec.memory_shape().iter().product::<usize>(), spec.len());
         // [output, input, row, column] on disk, [row, column, input, output] in memory.
-        if let (&[outputs, inputs, rows, columns], [_, _, i, o]) = (&spec.disk_shape[..], &spec.memory_shape()[..]) {
+        if let (&[outputs, inputs, rows, columns], [_, _, i, o]) =
+            (&spec.disk_shape[..], &spec.memory_shape()[..])
+        {
             assert_eq!((*i, *o), (inputs, outputs));
             let (o, i, y, x) = (outputs - 1, inputs / 2, rows - 1, 0);
             let on_disk = ((o * inputs + i) * rows + y) * columns + x;
@@ -88,7 +91,10 @@ fn missing_and_superfluous_tensors() {
     let text = refused(|tensors| {
         tensors.remove("mid_block.attentions.0.to_q.weight").unwrap();
     });
-    assert!(text.starts_with("members/003/weights: tensor `mid_block.attentions.0.to_q.weight`: is missing"), "{text}");
+    assert!(
+        text.starts_with("members/003/weights: tensor `mid_block.attentions.0.to_q.weight`: is missing"),
+        "{text}"
+    );
     let text = refused(|tensors| {
         let copy = tensors["conv_in.bias"].clone();
         tensors.insert("conv_in.wings".into(), copy);
@@ -106,7 +112,10 @@ fn missing_and_superfluous_tensors() {
 fn wrong_shapes_and_types() {
     // As many values in another shape.
     let text = refused(|tensors| tensors.get_mut("conv_in.weight").unwrap().1 = vec![1, 4, 3, 3]);
-    assert!(text.contains("`conv_in.weight`: has shape [1, 4, 3, 3], the configuration says [4, 1, 3, 3]"), "{text}");
+    assert!(
+        text.contains("`conv_in.weight`: has shape [1, 4, 3, 3], the configuration says [4, 1, 3, 3]"),
+        "{text}"
+    );
     let text = refused(|tensors| {
         let bias = tensors.get_mut("conv_in.bias").unwrap();
         *bias = (Dtype::F32, vec![3], bias.2[..12].to_vec());
@@ -205,8 +214,13 @@ fn a_pipeline_folder() {
     let text = |name: &str| String::from_utf8(files[name].clone()).unwrap();
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
 
-    let (read, read_values) =
-        open_unet(&text("unet/config.json"), "config.json", &files["unet/diffusion_pytorch_model.safetensors"], "w").unwrap();
+    let (read, read_values) = open_unet(
+        &text("unet/config.json"),
+        "config.json",
+        &files["unet/diffusion_pytorch_model.safetensors"],
+        "w",
+    )
+    .unwrap();
     assert_eq!(read.config(), architecture.config());
     assert_eq!(read_values, values);
 
@@ -224,7 +238,10 @@ fn a_pipeline_folder() {
             }
         }
     }
-    assert_eq!(json(&text("model_index.json"))["unet"], json(&String::from_utf8(read_golden("model_index.json")).unwrap())["unet"]);
+    assert_eq!(
+        json(&text("model_index.json"))["unet"],
+        json(&String::from_utf8(read_golden("model_index.json")).unwrap())["unet"]
+    );
     let scheduler = json(&text("scheduler/scheduler_config.json"));
     assert_eq!(scheduler["num_train_timesteps"], 77);
     assert_eq!(scheduler["beta_start"], 2e-4);
@@ -232,7 +249,8 @@ fn a_pipeline_folder() {
     assert_eq!(scheduler["beta_schedule"], "scaled_linear");
     for (schedule, name) in [(BetaSchedule::Linear, "linear"), (BetaSchedule::Cosine, "squaredcos_cap_v2")] {
         let schedule = ScheduleConfig { beta_schedule: schedule, ..ScheduleConfig::default() };
-        let files: BTreeMap<_, _> = pipeline_files(&architecture, &schedule, &values).unwrap().into_iter().collect();
+        let files: BTreeMap<_, _> =
+            pipeline_files(&architecture, &schedule, &values).unwrap().into_iter().collect();
         let scheduler = String::from_utf8(files["scheduler/scheduler_config.json"].clone()).unwrap();
         assert_eq!(json(&scheduler)["beta_schedule"], name);
     }
@@ -247,7 +265,10 @@ fn a_broken_configuration_is_named() {
     let (_, _, weights) = tiny_file();
     let config = tiny_config();
     let error = open_unet("{", "m/unet/config.json", &weights, "w").unwrap_err();
-    assert!(matches!(error, DiffusionError::File { .. }) && error.to_string().starts_with("m/unet/config.json: "), "{error}");
+    assert!(
+        matches!(error, DiffusionError::File { .. }) && error.to_string().starts_with("m/unet/config.json: "),
+        "{error}"
+    );
     // The weights of another network.
     let wider = UnetConfig { block_out_channels: vec![8, 8], ..config };
     let error = open_unet(&wider.to_json(), "c", &weights, "m/w").unwrap_err();

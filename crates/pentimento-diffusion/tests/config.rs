@@ -63,7 +63,10 @@ fn golden_configurations() {
             assert!(same, "{case}: `{key}` is {} instead of {value}", ours[key]);
         }
         let golden: Value = serde_json::from_slice(&read(&format!("{case}/golden.json"))).unwrap();
-        assert_eq!(Architecture::new(&config).unwrap().parameter_count() as u64, golden["parameters"].as_u64().unwrap());
+        assert_eq!(
+            Architecture::new(&config).unwrap().parameter_count() as u64,
+            golden["parameters"].as_u64().unwrap()
+        );
     }
 }
 
@@ -107,7 +110,11 @@ fn missing_keys_have_the_defaults_of_diffusers() {
     for (key, value) in expected.as_object().unwrap() {
         assert_eq!(written[key], *value, "`{key}`");
     }
-    assert_eq!(written.as_object().unwrap().len(), expected.as_object().unwrap().len() + 2, "and two keys with _");
+    assert_eq!(
+        written.as_object().unwrap().len(),
+        expected.as_object().unwrap().len() + 2,
+        "and two keys with _"
+    );
 }
 
 /// The tiny configuration with some keys set.
@@ -188,7 +195,14 @@ fn absurd_widths_are_refused() {
 
 #[test]
 fn text_that_is_no_configuration() {
-    for text in ["", "[]", "3", "{\"in_channels\": \"three\"}", "{\"in_channels\": -1}", "{\"sample_size\": [32, 16]}"] {
+    for text in [
+        "",
+        "[]",
+        "3",
+        "{\"in_channels\": \"three\"}",
+        "{\"in_channels\": -1}",
+        "{\"sample_size\": [32, 16]}",
+    ] {
         match UnetConfig::from_json(text, "unet/config.json") {
             Err(error @ DiffusionError::File { .. }) => {
                 assert!(error.to_string().starts_with("unet/config.json: not a configuration"), "{error}");

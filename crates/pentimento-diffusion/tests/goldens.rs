@@ -1,7 +1,8 @@
 //! The golden cases: real diffusers checkpoints, and what PyTorch computed with them in `f64`.
 //!
 //! Answers are stored as `f32`, each rounded by at most 6e-8 of itself. So a computation in `f64` is right if it agrees to
-//! 1e-6 of the largest entry. One in `f32` rounds at every operation; forty layers in a row may cost some hundred
+//! 1e-6 of the largest entry (the softmax of diffusers' attention runs in `f32` even there, which costs another such
+//! rounding in each attention). One in `f32` rounds at every operation; forty layers in a row may cost some hundred
 //! roundings of the largest entry, 2e-4 in all.
 
 mod common;
@@ -46,7 +47,8 @@ fn outputs() {
 /// A mixture of the members of a case.
 fn mixture<T: Precision>(case: &str, folders: &[&str]) -> Mixture {
     let networks: Vec<_> = folders.iter().map(|folder| golden_network(case, folder)).collect();
-    let members = networks.iter().map(|(architecture, values)| parameters::<T>(architecture, values)).collect();
+    let members =
+        networks.iter().map(|(architecture, values)| parameters::<T>(architecture, values)).collect();
     let architecture = networks[0].0.clone();
     let side = side(&architecture);
     Mixture::new(architecture, members, side, side, 8).unwrap()
@@ -125,7 +127,8 @@ fn check_gradients<T: Precision>(case: &str, folder: &str, relative: f64) {
     ];
     for (name, sample, function) in functions {
         let (architecture, found, _) = gradients::<T>(case, folder, sample, function);
-        let expected_of = |parameter: &str| golden.values(&format!("gradient.{name}.{sample}.{parameter}")).to_vec();
+        let expected_of =
+            |parameter: &str| golden.values(&format!("gradient.{name}.{sample}.{parameter}")).to_vec();
         let expected: Vec<Vec<f64>> =
             architecture.parameters().iter().map(|spec| expected_of(&spec.name)).collect();
         let overall = expected.iter().map(|gradient| largest(gradient)).fold(0.0, f64::max);
@@ -144,7 +147,12 @@ fn check_gradients<T: Precision>(case: &str, folder: &str, relative: f64) {
     }
     let losses: Vec<f64> =
         (0..4).map(|sample| gradients::<T>(case, folder, sample, mean_of_squared_error).2).collect();
-    assert_close(&format!("losses of {case}/{folder}"), &losses, golden.values("gradient.loss_value"), relative);
+    assert_close(
+        &format!("losses of {case}/{folder}"),
+        &losses,
+        golden.values("gradient.loss_value"),
+        relative,
+    );
 }
 
 #[test]
@@ -158,7 +166,12 @@ fn gradients_in_all_parameters() {
 }
 
 /// A whole trajectory of a mixture with these weights along the recorded noise of the case.
-fn trajectory<T: Precision>(case: &str, mixture: &Mixture, weights: &[f64], config: SamplingConfig) -> Vec<f64> {
+fn trajectory<T: Precision>(
+    case: &str,
+    mixture: &Mixture,
+    weights: &[f64],
+    config: SamplingConfig,
+) -> Vec<f64> {
     let noise = of::<T>(&Golden::read(case).images("sampling.noise"));
     let noise: Vec<&[T]> = noise.chunks_exact(mixture.image_length()).collect();
     let sampler = Sampler::new(&golden_schedule(), config).unwrap();
@@ -166,7 +179,8 @@ fn trajectory<T: Precision>(case: &str, mixture: &Mixture, weights: &[f64], conf
     for step in 0..sampler.len() {
         let mut predicted = vec![T::of(0.0); x.len()];
         for (member, &weight) in weights.iter().enumerate() {
-            for (sum, value) in predicted.iter_mut().zip(mixture.predict(member, &x, sampler.timestep(step))) {
+            for (sum, value) in predicted.iter_mut().zip(mixture.predict(member, &x, sampler.timestep(step)))
+            {
                 *sum += T::of(weight) * value;
             }
         }
@@ -223,7 +237,12 @@ fn ensemble<T: Precision>(case: &str, first: &str, relative: f64) {
     let average = trajectory::<T>(case, &mixture, &[1.0 / 3.0; 3], config);
     assert_close(&format!("ensemble of {case}"), &average, &golden.images("ensemble.sample"), relative);
     let ablated = trajectory::<T>(case, &mixture, golden.values("ensemble.ablated_weights"), config);
-    assert_close(&format!("ablation of {case}"), &ablated, &golden.images("ensemble.ablated_sample"), relative);
+    assert_close(
+        &format!("ablation of {case}"),
+        &ablated,
+        &golden.images("ensemble.ablated_sample"),
+        relative,
+    );
 }
 
 #[test]

@@ -14,7 +14,8 @@ const SEED: u64 = 5;
 const MEMBERS: usize = 3;
 
 fn mixture_of<T: Precision>(architecture: &Architecture, numbers: &[u32], batch: usize) -> Mixture {
-    let members = numbers.iter().map(|&number| parameters::<T>(architecture, &random_values(architecture, number)));
+    let members =
+        numbers.iter().map(|&number| parameters::<T>(architecture, &random_values(architecture, number)));
     let side = architecture.config().sample_size.unwrap();
     Mixture::new(architecture.clone(), members.collect(), side, side, batch).unwrap()
 }
@@ -48,7 +49,9 @@ fn trajectories() -> Vec<Trajectory> {
         vec![0.0, 0.0, 1.0],
         vec![0.2, 0.3, 0.5],
     ];
-    (0..11u32).map(|index| Trajectory { sample: index / 3, weights: weights[index as usize % 6].clone() }).collect()
+    (0..11u32)
+        .map(|index| Trajectory { sample: index / 3, weights: weights[index as usize % 6].clone() })
+        .collect()
 }
 
 #[test]
@@ -76,7 +79,8 @@ fn a_trajectory_does_not_see_the_others() {
     }
     // Backwards: no order plays a role.
     let backwards: Vec<Trajectory> = trajectories.iter().rev().cloned().collect();
-    let reversed: Vec<f32> = run(&mixture, &short(), &backwards).chunks_exact(16).rev().flatten().copied().collect();
+    let reversed: Vec<f32> =
+        run(&mixture, &short(), &backwards).chunks_exact(16).rev().flatten().copied().collect();
     assert_eq!(bits(&reversed), bits(&together));
 }
 
@@ -99,8 +103,18 @@ fn a_mixture_is_the_weighted_sum_of_its_members() {
     let weights = [0.2, 0.3, 0.5];
     for config in [
         SamplingConfig { steps: 6, ..SamplingConfig::default() },
-        SamplingConfig { steps: 6, variance: Variance::EncodedEnsemble, clip: false, ..SamplingConfig::default() },
-        SamplingConfig { steps: 6, sampler: SamplerKind::Ddim, spacing: TimestepSpacing::Leading, ..SamplingConfig::default() },
+        SamplingConfig {
+            steps: 6,
+            variance: Variance::EncodedEnsemble,
+            clip: false,
+            ..SamplingConfig::default()
+        },
+        SamplingConfig {
+            steps: 6,
+            sampler: SamplerKind::Ddim,
+            spacing: TimestepSpacing::Leading,
+            ..SamplingConfig::default()
+        },
     ] {
         let sampler = sampler(config);
         let trajectory = Trajectory { sample: 4, weights: weights.to_vec() };
@@ -119,7 +133,9 @@ fn a_mixture_is_the_weighted_sum_of_its_members() {
         for step in 0..6 {
             let mut predicted = [0.0f64; 16];
             for (member, weight) in weights.iter().enumerate() {
-                for (sum, value) in predicted.iter_mut().zip(mixture.predict(member, &x, sampler.timestep(step))) {
+                for (sum, value) in
+                    predicted.iter_mut().zip(mixture.predict(member, &x, sampler.timestep(step)))
+                {
                     *sum += weight * value;
                 }
             }
@@ -166,8 +182,19 @@ fn architectures() -> Vec<Architecture> {
     let variants = [
         config.clone(),
         UnetConfig { center_input_sample: true, mid_block_scale_factor: 1.5, ..config.clone() },
-        UnetConfig { downsample_padding: 0, freq_shift: 1.0, flip_sin_to_cos: false, add_attention: false, ..config.clone() },
-        UnetConfig { resnet_time_scale_shift: "scale_shift".into(), attn_norm_num_groups: Some(4), in_channels: 2, ..config },
+        UnetConfig {
+            downsample_padding: 0,
+            freq_shift: 1.0,
+            flip_sin_to_cos: false,
+            add_attention: false,
+            ..config.clone()
+        },
+        UnetConfig {
+            resnet_time_scale_shift: "scale_shift".into(),
+            attn_norm_num_groups: Some(4),
+            in_channels: 2,
+            ..config
+        },
     ];
     variants.iter().map(|config| Architecture::new(config).unwrap()).collect()
 }
@@ -210,7 +237,8 @@ fn tangents_in_f64() {
 #[test]
 fn tangents_in_f32() {
     for architecture in &architectures() {
-        let (fast, exact) = (mixture_of::<f32>(architecture, &[7], 8), mixture_of::<f64>(architecture, &[7], 8));
+        let (fast, exact) =
+            (mixture_of::<f32>(architecture, &[7], 8), mixture_of::<f64>(architecture, &[7], 8));
         let length = fast.image_length();
         let (x, u) = (normals(1, length), normals(2, 3 * length));
         let (output, along) = fast.predict_with_tangents(0, &x, &u, 3, 13);
@@ -222,7 +250,8 @@ fn tangents_in_f32() {
             fast.predict(0, &moved, 13)
         };
         let (up, down) = (moved(1e-2), moved(-1e-2));
-        let expected: Vec<f64> = up.iter().zip(&down).map(|(a, b)| (f64::from(*a) - f64::from(*b)) / 2e-2).collect();
+        let expected: Vec<f64> =
+            up.iter().zip(&down).map(|(a, b)| (f64::from(*a) - f64::from(*b)) / 2e-2).collect();
         assert_close("differences", &wide(&along[..output.len()]), &expected, 2e-3);
     }
 }
@@ -249,7 +278,10 @@ fn directions_do_not_see_each_other() {
 #[test]
 fn images_that_do_not_fit_are_refused() {
     let error = Mixture::new(tiny(), Vec::new(), 5, 4, 1).unwrap_err();
-    assert!(error.to_string().contains("images of 5x4") && error.to_string().contains("multiples of 2"), "{error}");
+    assert!(
+        error.to_string().contains("images of 5x4") && error.to_string().contains("multiples of 2"),
+        "{error}"
+    );
 }
 
 fn any_config() -> impl Strategy<Value = SamplingConfig> {
@@ -260,7 +292,13 @@ fn any_config() -> impl Strategy<Value = SamplingConfig> {
         prop::sample::select(vec![Variance::FixedSmall, Variance::FixedLarge, Variance::EncodedEnsemble]),
         any::<bool>(),
     )
-        .prop_map(|(steps, spacing, sampler, variance, clip)| SamplingConfig { steps, spacing, sampler, variance, clip })
+        .prop_map(|(steps, spacing, sampler, variance, clip)| SamplingConfig {
+            steps,
+            spacing,
+            sampler,
+            variance,
+            clip,
+        })
 }
 
 proptest! {
@@ -291,7 +329,7 @@ proptest! {
     }
 
     /// Variances and means of the ancestral step from their definitions (Ho et al. 2020, equations 6 and 7), and what
-    /// clipping means: the predicted image stays in [-1, 1].
+    /// clipping means: the predicted image stays in [-1, 1], except in the last step, which returns it as it is.
     #[test]
     fn a_step_is_that_of_the_papers(config in any_config(), place in any::<prop::sample::Index>(), number in any::<u32>()) {
         let sampler = sampler(config);
@@ -308,7 +346,7 @@ proptest! {
         let beta = 1.0 - alpha;
         for place in 0..x.len() {
             let mut image = (x[place] - (1.0 - bar).sqrt() * eps[place]) / bar.sqrt();
-            if config.clip {
+            if config.clip && !last {
                 image = image.clamp(-1.0, 1.0);
             }
             let (mean, variance) = match config.sampler {
@@ -336,7 +374,8 @@ proptest! {
 fn steps_that_the_schedule_does_not_have() {
     let schedule = ScheduleConfig { num_train_timesteps: 20, ..ScheduleConfig::default() };
     for steps in [0, 21] {
-        let error = Sampler::new(&schedule, SamplingConfig { steps, ..SamplingConfig::default() }).unwrap_err();
+        let error =
+            Sampler::new(&schedule, SamplingConfig { steps, ..SamplingConfig::default() }).unwrap_err();
         assert!(error.to_string().contains("`steps`") && error.to_string().contains("1 to 20"), "{error}");
     }
 }

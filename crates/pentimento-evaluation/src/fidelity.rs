@@ -327,7 +327,9 @@ mod tests {
     fn wrong_data_is_refused() {
         let good = (vec![1.0, 2.0], vec![1.0, 3.0]);
         let message = |images: Vec<(Vec<f32>, Vec<f32>)>| {
-            fidelity(&[pairs(&[good.clone()]), pairs(&images)], &SETTINGS).unwrap_err().to_string()
+            fidelity(&[pairs(std::slice::from_ref(&good)), pairs(&images)], &SETTINGS)
+                .unwrap_err()
+                .to_string()
         };
         assert!(matches!(fidelity(&[], &SETTINGS), Err(FidelityError::Statistics(_))));
         assert_eq!(message(vec![]), "sample 1: no counterfactuals given, at least one is needed");

@@ -44,7 +44,8 @@ fn main() {
             flops / weights * 1e-9
         );
     }
-    let shape = GroupNormShape { images: 64, pixels: 784, channels: 32, groups: 8, epsilon: 1e-5, silu: true };
+    let shape =
+        GroupNormShape { images: 64, pixels: 784, channels: 32, groups: 8, epsilon: 1e-5, silu: true };
     let x = vec![0.5f32; 64 * 784 * 32];
     let (mut y, mut s) = (x.clone(), vec![0.0; shape.statistics_length()]);
     let (a, b) = (vec![1.0; 32], vec![0.0; 32]);

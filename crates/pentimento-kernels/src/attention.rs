@@ -4,10 +4,12 @@
 //! `weights = softmax(q k' / sqrt(head_channels))` over keys, output `weights v`. The weights are never kept: the
 //! backward pass and the tangent compute them again.
 
+use crate::ShapeError;
 use crate::activation::exp;
 use crate::lanes::{Instructions, LANES, for_each_instruction_set};
-use crate::product::{DEEPEST_TAP, Panels, RowTable, SharedOutput, Strides, TransposedJob, multiply_rows, multiply_transposed};
-use crate::ShapeError;
+use crate::product::{
+    DEEPEST_TAP, Panels, RowTable, SharedOutput, Strides, TransposedJob, multiply_rows, multiply_transposed,
+};
 use rayon::prelude::*;
 
 /// Sizes of one attention.
@@ -31,7 +33,12 @@ impl AttentionShape {
     /// [`ShapeError`] if they do not, a size is zero, or there are too many tokens for one product.
     pub fn checked(self) -> Result<Self, ShapeError> {
         let fits = self.tokens <= DEEPEST_TAP && self.channels <= DEEPEST_TAP;
-        if self.heads == 0 || self.tokens == 0 || self.channels == 0 || self.channels % self.heads != 0 || !fits {
+        if self.heads == 0
+            || self.tokens == 0
+            || self.channels == 0
+            || !self.channels.is_multiple_of(self.heads)
+            || !fits
+        {
             return Err(ShapeError(format!(
                 "attention: {} heads do not divide {} channels, or not 1 to {DEEPEST_TAP} tokens: {}",
                 self.heads, self.channels, self.tokens
@@ -71,7 +78,9 @@ impl Head {
     fn gather(shape: &AttentionShape, image: &[f32], head: usize) -> Self {
         let mut gathered = Self::empty(shape);
         let first = head * gathered.channels;
-        for (row, source) in gathered.values.chunks_exact_mut(gathered.padded).zip(image.chunks_exact(shape.channels)) {
+        for (row, source) in
+            gathered.values.chunks_exact_mut(gathered.padded).zip(image.chunks_exact(shape.channels))
+        {
             row[..gathered.channels].copy_from_slice(&source[first..first + gathered.channels]);
         }
         gathered
@@ -79,7 +88,8 @@ impl Head {
 
     fn scatter(&self, shape: &AttentionShape, head: usize, image: &mut [f32]) {
         let first = head * self.channels;
-        for (row, target) in self.values.chunks_exact(self.padded).zip(image.chunks_exact_mut(shape.channels)) {
+        for (row, target) in self.values.chunks_exact(self.padded).zip(image.chunks_exact_mut(shape.channels))
+        {
             target[first..first + self.channels].copy_from_slice(&row[..self.channels]);
         }
     }
@@ -146,7 +156,9 @@ impl Products {
             right_columns: right.channels,
         };
         multiply_transposed(self.instructions, &job, &mut dense);
-        for (row, source) in target.values.chunks_exact_mut(right.padded).zip(dense.chunks_exact(right.channels)) {
+        for (row, source) in
+            target.values.chunks_exact_mut(right.padded).zip(dense.chunks_exact(right.channels))
+        {
             row[..right.channels].copy_from_slice(source);
         }
     }
@@ -252,7 +264,8 @@ pub fn attention_backward(
         .for_each(|(image, ((query_gradient, key_gradient), value_gradient))| {
             let of = |all: &[f32], head: usize| Head::gather(shape, &all[image * length..][..length], head);
             for head in 0..shape.heads {
-                let (q, k, v, d) = (of(queries, head), of(keys, head), of(values, head), of(output_gradient, head));
+                let (q, k, v, d) =
+                    (of(queries, head), of(keys, head), of(values, head), of(output_gradient, head));
                 let weights = products.weights(shape, &q, &k);
                 let mut result = Head::empty(shape);
                 products.apply_transposed(&weights, &d, &mut result);
@@ -297,14 +310,17 @@ pub fn attention_tangent(
     }
     let (length, products) = (shape.image_length(), Products::new(shape));
     output.par_chunks_exact_mut(tangents * length).enumerate().for_each(|(image, output)| {
-        let of = |all: &[f32], image: usize, head: usize| Head::gather(shape, &all[image * length..][..length], head);
+        let of = |all: &[f32], image: usize, head: usize| {
+            Head::gather(shape, &all[image * length..][..length], head)
+        };
         for head in 0..shape.heads {
             let (q, k, v) = (of(queries, image, head), of(keys, image, head), of(values, image, head));
             let weights = products.weights(shape, &q, &k);
             let (key_panels, value_panels) = (k.transposed_panels(), v.panels());
             for (index, output) in output.chunks_exact_mut(length).enumerate() {
                 let at = image * tangents + index;
-                let (dq, dk, dv) = (of(query_tangent, at, head), of(key_tangent, at, head), of(value_tangent, at, head));
+                let (dq, dk, dv) =
+                    (of(query_tangent, at, head), of(key_tangent, at, head), of(value_tangent, at, head));
                 let mut scores = products.square(&dq, &key_panels);
                 let other = products.square(&q, &dk.transposed_panels());
                 add_to(&mut scores, &other);

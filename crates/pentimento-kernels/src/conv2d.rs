@@ -5,7 +5,8 @@
 
 use crate::lanes::{Instructions, LANES};
 use crate::product::{
-    DEEPEST_TAP, PADDING, Panels, RowTable, SharedOutput, Strides, TransposedJob, multiply_rows, multiply_transposed,
+    DEEPEST_TAP, PADDING, Panels, RowTable, SharedOutput, Strides, TransposedJob, multiply_rows,
+    multiply_transposed,
 };
 use crate::{ShapeError, fixed_sum};
 use rayon::prelude::*;
@@ -87,7 +88,14 @@ impl ConvShape {
             }
         }
         let shape = Self {
-            images, height, width, input_channels, output_channels, geometry, output_height, output_width,
+            images,
+            height,
+            width,
+            input_channels,
+            output_channels,
+            geometry,
+            output_height,
+            output_width,
         };
         Ok(shape.merged_rows())
     }
@@ -146,7 +154,8 @@ enum Direction {
 
 /// The tables of a network's few dozen shapes are built once per process.
 fn table(shape: &ConvShape, direction: Direction) -> Arc<RowTable> {
-    static TABLES: Mutex<Option<HashMap<(ConvShape, Direction), Arc<RowTable>>>> = Mutex::new(None);
+    type Tables = HashMap<(ConvShape, Direction), Arc<RowTable>>;
+    static TABLES: Mutex<Option<Tables>> = Mutex::new(None);
     let key = (ConvShape { images: 0, ..*shape }, direction);
     let mut guard = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
     let tables = guard.get_or_insert_default();
@@ -166,8 +175,10 @@ fn forward_table(shape: &ConvShape) -> RowTable {
             targets.push(((y * shape.output_width + x) * shape.output_channels) as u32);
             for ky in 0..kernel {
                 for kx in 0..kernel {
-                    let source_y = (y * stride + ky).checked_sub(padding_before).filter(|&at| at < shape.height);
-                    let source_x = (x * stride + kx).checked_sub(padding_before).filter(|&at| at < shape.width);
+                    let source_y =
+                        (y * stride + ky).checked_sub(padding_before).filter(|&at| at < shape.height);
+                    let source_x =
+                        (x * stride + kx).checked_sub(padding_before).filter(|&at| at < shape.width);
                     taps.push(match (source_y, source_x) {
                         (Some(sy), Some(sx)) => ((sy * shape.width + sx) * shape.input_channels) as u32,
                         _ => PADDING,
@@ -264,7 +275,12 @@ pub fn conv2d_on(
 /// # Panics
 ///
 /// If a slice has not the length that `shape` says.
-pub fn conv2d_backward_input(shape: &ConvShape, output_gradient: &[f32], weight: &[f32], input_gradient: &mut [f32]) {
+pub fn conv2d_backward_input(
+    shape: &ConvShape,
+    output_gradient: &[f32],
+    weight: &[f32],
+    input_gradient: &mut [f32],
+) {
     shape.check(input_gradient.len(), weight.len(), output_gradient.len());
     let (depth, columns) = (shape.output_channels, shape.input_channels);
     let strides = Strides { tap: depth * columns, depth: 1, column: depth };
@@ -278,7 +294,12 @@ pub fn conv2d_backward_input(shape: &ConvShape, output_gradient: &[f32], weight:
 /// # Panics
 ///
 /// If a slice has not the length that `shape` says.
-pub fn conv2d_backward_weight(shape: &ConvShape, input: &[f32], output_gradient: &[f32], weight_gradient: &mut [f32]) {
+pub fn conv2d_backward_weight(
+    shape: &ConvShape,
+    input: &[f32],
+    output_gradient: &[f32],
+    weight_gradient: &mut [f32],
+) {
     shape.check(input.len(), weight_gradient.len(), output_gradient.len());
     let instructions = Instructions::detect();
     let table = table(shape, Direction::Forward);
@@ -330,7 +351,7 @@ pub fn bias_backward(images: usize, output_gradient: &[f32], bias_gradient: &mut
     let image_length = output_gradient.len().checked_div(images).unwrap_or(0);
     let channels = bias_gradient.len();
     assert_eq!(output_gradient.len(), images * image_length, "length of an output gradient");
-    assert!(channels > 0 && image_length % channels == 0, "length of a bias gradient");
+    assert!(channels > 0 && image_length.is_multiple_of(channels), "length of a bias gradient");
     fixed_sum(images, bias_gradient, |image, sum| {
         let mut inside = vec![0.0; channels];
         for row in output_gradient[image * image_length..][..image_length].chunks_exact(channels) {

@@ -33,7 +33,11 @@ impl GroupNormShape {
     ///
     /// [`ShapeError`] if they do not, or a size is zero.
     pub fn checked(self) -> Result<Self, ShapeError> {
-        if self.groups == 0 || self.pixels == 0 || self.channels == 0 || self.channels % self.groups != 0 {
+        if self.groups == 0
+            || self.pixels == 0
+            || self.channels == 0
+            || !self.channels.is_multiple_of(self.groups)
+        {
             return Err(ShapeError(format!(
                 "group_norm: {} groups do not divide {} channels, or an image is empty",
                 self.groups, self.channels

@@ -137,7 +137,9 @@ mod x86 {
         #[inline(always)]
         unsafe fn multiply_add(self, left: Self, right: Self) -> Self {
             // SAFETY: see `zero`.
-            unsafe { Self(_mm256_fmadd_ps(left.0, right.0, self.0), _mm256_fmadd_ps(left.1, right.1, self.1)) }
+            unsafe {
+                Self(_mm256_fmadd_ps(left.0, right.0, self.0), _mm256_fmadd_ps(left.1, right.1, self.1))
+            }
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
@@ -332,15 +334,25 @@ mod tests {
             all.extend([("conv2d", y), ("of_x", of_x), ("of_w", of_w), ("of_bias", of_bias)]);
         }
         for silu in [true, false] {
-            let shape = GroupNormShape { images: 2, pixels: 21, channels: 38, groups: 2, epsilon: 1e-5, silu };
+            let shape =
+                GroupNormShape { images: 2, pixels: 21, channels: 38, groups: 2, epsilon: 1e-5, silu };
             let length = 2 * 21 * 38;
             let (x, d, u) = (made(5, length), made(6, length), made(7, 2 * length));
             let (scale, shift) = (made(8, 38), made(9, 38));
             let (mut y, mut statistics) = (x.clone(), vec![0.0; shape.statistics_length()]);
             group_norm(&shape, &x, &scale, &shift, &mut y, &mut statistics);
-            let (mut of_x, mut of_scale, mut of_shift, mut along) = (x.clone(), scale.clone(), shift.clone(), u.clone());
+            let (mut of_x, mut of_scale, mut of_shift, mut along) =
+                (x.clone(), scale.clone(), shift.clone(), u.clone());
             group_norm_backward(
-                &shape, &x, &scale, &shift, &statistics, &d, &mut of_x, &mut of_scale, &mut of_shift,
+                &shape,
+                &x,
+                &scale,
+                &shift,
+                &statistics,
+                &d,
+                &mut of_x,
+                &mut of_scale,
+                &mut of_shift,
             );
             group_norm_tangent(&shape, &x, &scale, &shift, &statistics, &u, &mut along);
             all.extend([("group_norm", y), ("statistics", statistics), ("of_x", of_x)]);

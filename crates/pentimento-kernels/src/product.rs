@@ -138,8 +138,14 @@ pub(crate) fn multiply_rows(
     assert_eq!(table.taps_per_row, panels.taps);
     assert!(rows.end <= table.len());
     assert!(panels.depth <= DEEPEST_TAP, "a tap is deeper than the zeros that stand for padding");
-    assert!(table.last_tap.is_none_or(|tap| tap + panels.depth <= input.len()), "a row lies outside the input");
-    assert!(table.last_target.is_none_or(|row| row + panels.columns <= output.1), "a row lies outside the output");
+    assert!(
+        table.last_tap.is_none_or(|tap| tap + panels.depth <= input.len()),
+        "a row lies outside the input"
+    );
+    assert!(
+        table.last_target.is_none_or(|row| row + panels.columns <= output.1),
+        "a row lies outside the output"
+    );
     assert!(start.is_none_or(|values| values.len() == panels.columns));
     let job = RowsJob { input, table, panels, start, output };
     // SAFETY: the instructions were detected; the sizes are asserted above.
@@ -247,7 +253,8 @@ unsafe fn tile_rows<V: Lanes, const VECTORS: usize, const ROWS: usize>(
                     if row >= present {
                         return;
                     }
-                    let target = job.output.0.add(table.targets[first + row] as usize + here + vector * LANES);
+                    let target =
+                        job.output.0.add(table.targets[first + row] as usize + here + vector * LANES);
                     if whole {
                         value.store(target);
                     } else {
@@ -449,6 +456,7 @@ unsafe fn run_transposed<V: Lanes, const VECTORS: usize>(
 }
 
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "a row is a place in the sums and an offset behind a pointer")]
 unsafe fn tile_transposed<V: Lanes, const VECTORS: usize, const ROWS: usize>(
     job: &TransposedJob<'_>,
     first: usize,

@@ -80,7 +80,9 @@ fn visit_convolution(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usiz
                             for o in 0..shape.output_channels {
                                 visit(
                                     input_pixel * shape.input_channels + i,
-                                    ((ky * geometry.kernel + kx) * shape.input_channels + i) * shape.output_channels + o,
+                                    ((ky * geometry.kernel + kx) * shape.input_channels + i)
+                                        * shape.output_channels
+                                        + o,
                                     output_pixel * shape.output_channels + o,
                                 );
                             }
@@ -230,7 +232,8 @@ pub fn group_norm_tangent<T: Real>(
         for index in 0..tangents {
             let moved = |at: usize| at - image * length + (image * tangents + index) * length;
             let mean = indices.iter().map(|&(at, _)| tangent[moved(at)]).sum::<T>() / count;
-            let along = (indices.iter().zip(x_hat)).map(|(&(at, _), &x)| tangent[moved(at)] * x).sum::<T>() / count;
+            let along =
+                (indices.iter().zip(x_hat)).map(|(&(at, _), &x)| tangent[moved(at)] * x).sum::<T>() / count;
             for (&(at, channel), &x) in indices.iter().zip(x_hat) {
                 let dz = scale[channel] * inverse * (tangent[moved(at)] - mean - x * along);
                 let z = x * scale[channel] + shift[channel];
@@ -242,7 +245,13 @@ pub fn group_norm_tangent<T: Real>(
 }
 
 /// Softmax weights of one head of one image, `[tokens][tokens]`.
-fn attention_weights<T: Real>(shape: &AttentionShape, queries: &[T], keys: &[T], image: usize, head: usize) -> Vec<T> {
+fn attention_weights<T: Real>(
+    shape: &AttentionShape,
+    queries: &[T],
+    keys: &[T],
+    image: usize,
+    head: usize,
+) -> Vec<T> {
     let at = |token: usize, channel: usize| index(shape, image, token, head, channel);
     let (tokens, depth) = (shape.tokens, shape.channels / shape.heads);
     let scale = T::of(1.0 / (depth as f64).sqrt());
@@ -283,7 +292,10 @@ pub fn attention<T: Real>(shape: &AttentionShape, queries: &[T], keys: &[T], val
             for query in 0..shape.tokens {
                 for channel in 0..shape.channels / shape.heads {
                     output[index(shape, image, query, head, channel)] = (0..shape.tokens)
-                        .map(|key| weights[query * shape.tokens + key] * values[index(shape, image, key, head, channel)])
+                        .map(|key| {
+                            weights[query * shape.tokens + key]
+                                * values[index(shape, image, key, head, channel)]
+                        })
                         .sum();
                 }
             }
@@ -354,7 +366,9 @@ pub fn attention_tangent<T: Real>(
             let weights = attention_weights(shape, queries, keys, image, head);
             let at = |token: usize, channel: usize| index(shape, image, token, head, channel);
             for number in 0..tangents {
-                let moved = |token: usize, channel: usize| index(shape, image * tangents + number, token, head, channel);
+                let moved = |token: usize, channel: usize| {
+                    index(shape, image * tangents + number, token, head, channel)
+                };
                 let mut scores = vec![T::of(0.0); tokens * tokens];
                 for query in 0..tokens {
                     for key in 0..tokens {

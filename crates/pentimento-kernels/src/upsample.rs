@@ -23,7 +23,7 @@ pub fn upsample_nearest<T: Copy + Send + Sync>(width: usize, channels: usize, in
 /// Length of a row of the smaller image, which must fill `values` a whole number of times.
 fn row_length(width: usize, channels: usize, values: usize) -> usize {
     let row = width * channels;
-    assert!(row > 0 && values % row == 0, "rows of an image");
+    assert!(row > 0 && values.is_multiple_of(row), "rows of an image");
     row
 }
 
@@ -32,8 +32,12 @@ fn row_length(width: usize, channels: usize, values: usize) -> usize {
 /// # Panics
 ///
 /// As [`upsample_nearest`].
-pub fn upsample_nearest_backward<T>(width: usize, channels: usize, output_gradient: &[T], input_gradient: &mut [T])
-where
+pub fn upsample_nearest_backward<T>(
+    width: usize,
+    channels: usize,
+    output_gradient: &[T],
+    input_gradient: &mut [T],
+) where
     T: Copy + Send + Sync + std::ops::Add<Output = T>,
 {
     assert_eq!(output_gradient.len(), 4 * input_gradient.len(), "length of an upsampled image");

@@ -77,7 +77,8 @@ fn norm_conditions(shape: &GroupNormShape, input: &[f64], scale: &[f64]) -> Norm
                 .flat_map(|pixel| pixel[group * per_group..(group + 1) * per_group].iter().copied())
                 .collect();
             let mean = members.iter().sum::<f64>() / members.len() as f64;
-            let variance = members.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / members.len() as f64;
+            let variance =
+                members.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / members.len() as f64;
             inverse = inverse.max(1.0 / (variance + shape.epsilon).sqrt());
         }
     }
@@ -106,14 +107,23 @@ fn check_group_norm(shape: &GroupNormShape, tangents: usize, offset: f32, seed: 
     // wrong by `z_error` is wrong by half of it.
     let direction_error = |direction: &[f64]| {
         let terms = conditions.inverse * conditions.scale * largest(direction);
-        3.0 * terms * (roundings * (1.0 + conditions.cancellation) * (1.0 + conditions.cancellation) + z_error)
+        3.0 * terms
+            * (roundings * (1.0 + conditions.cancellation) * (1.0 + conditions.cancellation) + z_error)
     };
 
     let d = values(seed + 3, length);
     let mut of_input = vec![f32::NAN; length];
     let (mut of_scale, mut of_shift) = (vec![f32::NAN; shape.channels], vec![f32::NAN; shape.channels]);
     group_norm_backward(
-        shape, &x, &scale, &shift, &statistics, &d, &mut of_input, &mut of_scale, &mut of_shift,
+        shape,
+        &x,
+        &scale,
+        &shift,
+        &statistics,
+        &d,
+        &mut of_input,
+        &mut of_scale,
+        &mut of_shift,
     );
     let (true_input, true_scale, true_shift) =
         reference::group_norm_backward(shape, &wide_x, &wide_scale, &wide_shift, &wide(&d));
@@ -121,7 +131,12 @@ fn check_group_norm(shape: &GroupNormShape, tangents: usize, offset: f32, seed: 
     let summed = (shape.images * shape.pixels) as f64 * largest(&wide(&d));
     let x_hat_error = roundings * (1.0 + conditions.cancellation) + 0.5 * z_error;
     assert_within("group norm's scale gradient", &of_scale, &true_scale, 3.0 * summed * x_hat_error);
-    assert_within("group norm's shift gradient", &of_shift, &true_shift, summed * (2.0 * roundings + z_error));
+    assert_within(
+        "group norm's shift gradient",
+        &of_shift,
+        &true_shift,
+        summed * (2.0 * roundings + z_error),
+    );
 
     let u = values(seed + 4, tangents * length);
     let mut along = vec![f32::NAN; u.len()];
@@ -170,7 +185,7 @@ fn check_attention(shape: &AttentionShape, tangents: usize, seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(cases(160))]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn convolutions(shape in conv_shapes(5, 7, 40), seed in any::<u32>()) {
@@ -265,8 +280,13 @@ fn convolutions_of_real_layers() {
 
 #[test]
 fn attentions_of_real_layers() {
-    for (seed, (tokens, channels, heads)) in [(49, 64, 1), (196, 32, 4), (64, 40, 5)].into_iter().enumerate() {
-        check_attention(&AttentionShape { images: 1, tokens, channels, heads }.checked().unwrap(), 2, seed as u64);
+    for (seed, (tokens, channels, heads)) in [(49, 64, 1), (196, 32, 4), (64, 40, 5)].into_iter().enumerate()
+    {
+        check_attention(
+            &AttentionShape { images: 1, tokens, channels, heads }.checked().unwrap(),
+            2,
+            seed as u64,
+        );
     }
 }
 

@@ -56,8 +56,13 @@ fn a_group_norm_has_the_bytes_of_the_kernel() {
         assert_same_bytes("group_norm", &values_of(result), &y);
         let mut along = vec![f32::NAN; u.len()];
         group_norm_tangent(&shape, &x, &a, &b, &statistics, &u, &mut along);
-        let result =
-            extension::group_norm_tangent(tensor(&x, sides), scale, shift, tensor(&u, [6, 3, 4, 6]), settings);
+        let result = extension::group_norm_tangent(
+            tensor(&x, sides),
+            scale,
+            shift,
+            tensor(&u, [6, 3, 4, 6]),
+            settings,
+        );
         assert_same_bytes("group_norm_tangent", &values_of(result), &along);
     }
 }
@@ -112,7 +117,9 @@ fn views_are_read_through_their_strides() {
     let (x, w, b) = (values(1, 3 * 4 * 5 * 6), values(2, 9 * 6 * 4), values(3, 4));
     let (weight, bias) = (tensor(&w, [3, 3, 6, 4]), tensor(&b, [4]));
     let input: Tensor<4> = tensor(&x, [3, 4, 5, 6]);
-    let run = |input: Tensor<4>| values_of::<4, f32>(extension::conv2d(input, weight.clone(), bias.clone(), geometry));
+    let run = |input: Tensor<4>| {
+        values_of::<4, f32>(extension::conv2d(input, weight.clone(), bias.clone(), geometry))
+    };
     let whole = run(input.clone());
     let tail = run(input.clone().slice([1..3]));
     assert_same_bytes("the last two images", &tail, &whole[4 * 5 * 4..]);
@@ -266,7 +273,8 @@ fn gradients_by_burn<T: Real + Element>(network: &Little<T>, tracked: [bool; 8])
     ]
 }
 
-const NAMES: [&str; 8] = ["input", "weight", "bias", "scale", "shift", "embedding", "last weight", "last bias"];
+const NAMES: [&str; 8] =
+    ["input", "weight", "bias", "scale", "shift", "embedding", "last weight", "last bias"];
 
 fn check_gradients<T: Real + Element>(tracked: [bool; 8], relative: f64) {
     let network = little::<T>();

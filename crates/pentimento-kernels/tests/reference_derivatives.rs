@@ -68,11 +68,14 @@ fn assert_adjoint(what: &str, pairs: [(&[f64], &[f64]); 2], roundings: f64) {
     let [(u, jv), (ju, v)] = pairs;
     let (left, right) = (dot(u, jv), dot(ju, v));
     let tolerance = roundings * (magnitude(u, jv) + magnitude(ju, v));
-    assert!((left - right).abs() <= tolerance, "{what}: {left} and {right} differ by more than {tolerance:e}");
+    assert!(
+        (left - right).abs() <= tolerance,
+        "{what}: {left} and {right} differ by more than {tolerance:e}"
+    );
 }
 
 proptest! {
-    #![proptest_config(cases(60))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn convolution(shape in conv_shapes(3, 5, 6), seed in any::<u32>()) {

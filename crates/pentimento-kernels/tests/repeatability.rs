@@ -43,7 +43,8 @@ fn awkward_values(seed: u64, length: usize) -> Vec<f32> {
 
 fn convolution(shape: &ConvShape, seed: u64) -> Bits {
     let (inputs, weights, outputs) = conv_lengths(shape);
-    let (x, w, d) = (awkward_values(seed, inputs), awkward_values(seed + 1, weights), awkward_values(seed + 2, outputs));
+    let (x, w, d) =
+        (awkward_values(seed, inputs), awkward_values(seed + 1, weights), awkward_values(seed + 2, outputs));
     let bias = awkward_values(seed + 3, shape.output_channels);
     let [mut y, mut plain] = [0; 2].map(|_| vec![f32::NAN; outputs]);
     let (mut of_x, mut of_w) = (vec![f32::NAN; inputs], vec![f32::NAN; weights]);
@@ -68,7 +69,12 @@ fn cut<T>(all: &[T], images: usize, range: std::ops::Range<usize>) -> &[T] {
     &all[range.start * length..range.end * length]
 }
 
-fn group_normalisation(shape: &GroupNormShape, tangents: usize, seed: u64, range: std::ops::Range<usize>) -> Bits {
+fn group_normalisation(
+    shape: &GroupNormShape,
+    tangents: usize,
+    seed: u64,
+    range: std::ops::Range<usize>,
+) -> Bits {
     let length = shape.images * shape.pixels * shape.channels;
     let (x, d, u) = (values(seed, length), values(seed + 1, length), values(seed + 2, tangents * length));
     let (scale, shift) = (values(seed + 3, shape.channels), values(seed + 4, shape.channels));
@@ -124,7 +130,7 @@ fn joined(images: usize, of_image: impl Fn(usize) -> Bits) -> Bits {
 }
 
 proptest! {
-    #![proptest_config(cases(60))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn convolutions_on_every_instruction_set(shape in conv_shapes(3, 7, 40), seed in 0u64..1000) {
@@ -258,7 +264,11 @@ fn zeros_have_one_sign() {
         for instructions in Instructions::available() {
             for threads in [1, 3] {
                 let other = with_threads(threads, || run(instructions));
-                assert_same_bytes(&format!("{geometry:?} on {instructions:?}, {threads} threads"), &first, &other);
+                assert_same_bytes(
+                    &format!("{geometry:?} on {instructions:?}, {threads} threads"),
+                    &first,
+                    &other,
+                );
             }
         }
     }

@@ -30,7 +30,14 @@ impl Progress {
         bar.set_prefix(stage.to_string());
         bar.set_length(total);
         bar.set_position(done);
-        Self { bar, terminal, stage: stage.into(), total, started: Instant::now(), last_line: Mutex::new(Instant::now()) }
+        Self {
+            bar,
+            terminal,
+            stage: stage.into(),
+            total,
+            started: Instant::now(),
+            last_line: Mutex::new(Instant::now()),
+        }
     }
 
     /// `done` units are done; `message` says more.

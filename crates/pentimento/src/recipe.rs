@@ -147,7 +147,14 @@ pub struct AttributionRecipe {
 
 impl Default for AttributionRecipe {
     fn default() -> Self {
-        Self { counterfactuals: 64, fidelity_samples: 32, full_jacobian: true, top: 10, candidates: 32, exact: 3 }
+        Self {
+            counterfactuals: 64,
+            fidelity_samples: 32,
+            full_jacobian: true,
+            top: 10,
+            candidates: 32,
+            exact: 3,
+        }
     }
 }
 
@@ -211,7 +218,10 @@ impl Recipe {
     fn validate(&self) -> Result<(), String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if self.name.is_empty() || !self.name.chars().all(plain) || self.name.starts_with('.') {
-            return Err(format!("`name` is {:?}: letters, digits, `-`, `_` and `.` make a folder's name", self.name));
+            return Err(format!(
+                "`name` is {:?}: letters, digits, `-`, `_` and `.` make a folder's name",
+                self.name
+            ));
         }
         let data = &self.data;
         match (&data.set, &data.images, &data.labels) {
@@ -265,9 +275,10 @@ impl Recipe {
             CodeKind::Drawn if self.codes.members.is_none() => {
                 Err("`codes.members` is missing: drawn codes need the number of members n".into())
             }
-            CodeKind::Walsh if self.codes.members.is_some() || self.codes.weight.is_some() => {
-                Err("`codes.members` and `codes.weight` follow from the number of groups with `kind = \"walsh\"`".into())
-            }
+            CodeKind::Walsh if self.codes.members.is_some() || self.codes.weight.is_some() => Err(
+                "`codes.members` and `codes.weight` follow from the number of groups with `kind = \"walsh\"`"
+                    .into(),
+            ),
             _ => Ok(()),
         }
     }
@@ -285,9 +296,13 @@ impl Recipe {
         if let Some(key) = unknown.first() {
             return Err(bad(format!("`model.{key}` is not a key of UNet2DModel")));
         }
-        for (key, value) in [("in_channels", &mut config.in_channels), ("out_channels", &mut config.out_channels)] {
+        for (key, value) in
+            [("in_channels", &mut config.in_channels), ("out_channels", &mut config.out_channels)]
+        {
             if self.model.contains_key(key) && *value != channels {
-                return Err(bad(format!("`model.{key}` is {value}, but the images have {channels} channels")));
+                return Err(bad(format!(
+                    "`model.{key}` is {value}, but the images have {channels} channels"
+                )));
             }
             *value = channels;
         }
@@ -301,8 +316,9 @@ impl Recipe {
 
 /// Applies `a.b=value` to a table; the value is TOML, or a string if it is not.
 fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> {
-    let (path, value) =
-        setting.split_once('=').ok_or_else(|| format!("`--set {setting}`: write it as `section.key=value`"))?;
+    let (path, value) = setting
+        .split_once('=')
+        .ok_or_else(|| format!("`--set {setting}`: write it as `section.key=value`"))?;
     let value = format!("value = {value}")
         .parse::<toml::Table>()
         .ok()

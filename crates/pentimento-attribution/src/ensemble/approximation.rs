@@ -26,7 +26,11 @@ pub fn linear<T: Precision>(image: &[T], jacobian: &Jacobian<T>, direction: &[f6
 
 /// What each member's removal alone does beyond the linear term: `S_j = D_j - J d_j`, where D_j is the change of the
 /// image when member j leaves and `d_j = -(e_j - 1/n) / (n - 1)` the change of the weights then.
-pub fn second_order_terms<T: Precision>(image: &[T], jacobian: &Jacobian<T>, without: &[Vec<T>]) -> Vec<Vec<T>> {
+pub fn second_order_terms<T: Precision>(
+    image: &[T],
+    jacobian: &Jacobian<T>,
+    without: &[Vec<T>],
+) -> Vec<Vec<T>> {
     let members = jacobian.columns.len();
     without
         .iter()

@@ -98,14 +98,18 @@ impl<T: Precision> BaseRun<T> {
 }
 
 /// What every member says at `x`, and their average.
-fn base_step<T: Precision>(mixture: &Mixture, sampler: &Sampler, step: usize, x: &[T]) -> (BaseStep<T>, Vec<T>) {
+fn base_step<T: Precision>(
+    mixture: &Mixture,
+    sampler: &Sampler,
+    step: usize,
+    x: &[T],
+) -> (BaseStep<T>, Vec<T>) {
     let (length, members) = (mixture.image_length(), mixture.members());
     let timestep = sampler.timestep(step);
     let predictions = (0..members).map(|member| mixture.predict(member, x, timestep)).collect();
     let record = BaseStep { x: x.to_vec(), predictions };
     let weights = full_weights(members);
-    let predicted =
-        (0..x.len() / length).flat_map(|sample| record.mixed(sample, length, &weights)).collect();
+    let predicted = (0..x.len() / length).flat_map(|sample| record.mixed(sample, length, &weights)).collect();
     (record, predicted)
 }
 

@@ -54,7 +54,8 @@ pub fn control_variates<T: Precision, E>(
             if users.is_empty() {
                 continue;
             }
-            let images: Vec<T> = users.iter().flat_map(|&index| &x[index * length..][..length]).copied().collect();
+            let images: Vec<T> =
+                users.iter().flat_map(|&index| &x[index * length..][..length]).copied().collect();
             let here = mixture.predict(member, &images, sampler.timestep(step));
             for (&index, here) in users.iter().zip(here.chunks_exact(length)) {
                 let there = &record.predictions[member][requests[index].sample * length..][..length];

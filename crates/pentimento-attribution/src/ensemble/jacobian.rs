@@ -50,7 +50,8 @@ pub fn jacobians<T: Precision, E>(
         if step > 0 {
             for (member, weight) in carriers {
                 let timestep = sampler.timestep(step);
-                let (_, carried) = mixture.predict_with_tangents(member, &record.x, &tangents, members, timestep);
+                let (_, carried) =
+                    mixture.predict_with_tangents(member, &record.x, &tangents, members, timestep);
                 let weight = T::of(weight);
                 for (sum, value) in moved.iter_mut().zip(carried) {
                     *sum += weight * value;
@@ -66,12 +67,19 @@ pub fn jacobians<T: Precision, E>(
                 for (sum, &value) in moved[at..at + length].iter_mut().zip(own) {
                     *sum += value;
                 }
-                sampler.advance_tangent(step, x, &predicted, &mut tangents[at..at + length], &moved[at..at + length]);
+                sampler.advance_tangent(
+                    step,
+                    x,
+                    &predicted,
+                    &mut tangents[at..at + length],
+                    &moved[at..at + length],
+                );
             }
         }
         progress(step + 1)?;
     }
-    let jacobian = |sample: &[T]| Jacobian { columns: sample.chunks_exact(length).map(<[T]>::to_vec).collect() };
+    let jacobian =
+        |sample: &[T]| Jacobian { columns: sample.chunks_exact(length).map(<[T]>::to_vec).collect() };
     Ok(tangents.chunks_exact(members * length).map(jacobian).collect())
 }
 

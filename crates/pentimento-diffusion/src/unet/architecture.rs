@@ -42,7 +42,9 @@ impl ParameterSpec {
     /// Sizes in memory.
     pub fn memory_shape(&self) -> Vec<usize> {
         match (self.kind, self.disk_shape.as_slice()) {
-            (ParameterKind::Convolution, &[output, input, height, width]) => vec![height, width, input, output],
+            (ParameterKind::Convolution, &[output, input, height, width]) => {
+                vec![height, width, input, output]
+            }
             (ParameterKind::Linear, &[output, input]) => vec![1, 1, input, output],
             (_, shape) => shape.to_vec(),
         }
@@ -132,7 +134,8 @@ impl Architecture {
         let widths = &config.block_out_channels;
         let first = widths[0];
         let embedding = config.time_embedding_width();
-        let conv_in = build.conv("conv_in", config.in_channels, first, ConvGeometry::SAME_3X3, Start::Uniform);
+        let conv_in =
+            build.conv("conv_in", config.in_channels, first, ConvGeometry::SAME_3X3, Start::Uniform);
         let time_embedding = [
             build.linear("time_embedding.linear_1", first, embedding, Start::Uniform),
             build.linear("time_embedding.linear_2", embedding, embedding, Start::Uniform),
@@ -147,15 +150,16 @@ impl Architecture {
             let mut blocks = Vec::new();
             for layer in 0..config.layers_per_block {
                 let resnet = build.resnet(&format!("{prefix}.resnets.{layer}"), channels, width, 1.0);
-                let attention =
-                    with_attention.then(|| build.attention(&format!("{prefix}.attentions.{layer}"), width, 1.0, true));
+                let attention = with_attention
+                    .then(|| build.attention(&format!("{prefix}.attentions.{layer}"), width, 1.0, true));
                 blocks.push((resnet, attention));
                 channels = width;
                 skips.push(width);
             }
             let resize = (level + 1 < widths.len()).then(|| {
                 let before = config.downsample_padding;
-                let geometry = ConvGeometry { kernel: 3, stride: 2, padding_before: before, padding_after: 1 };
+                let geometry =
+                    ConvGeometry { kernel: 3, stride: 2, padding_before: before, padding_after: 1 };
                 skips.push(width);
                 build.conv(&format!("{prefix}.downsamplers.0.conv"), width, width, geometry, Start::Uniform)
             });
@@ -180,8 +184,8 @@ impl Architecture {
             for layer in 0..=config.layers_per_block {
                 let skip = skips.pop().unwrap_or(first);
                 let resnet = build.resnet(&format!("{prefix}.resnets.{layer}"), channels + skip, width, 1.0);
-                let attention =
-                    with_attention.then(|| build.attention(&format!("{prefix}.attentions.{layer}"), width, 1.0, true));
+                let attention = with_attention
+                    .then(|| build.attention(&format!("{prefix}.attentions.{layer}"), width, 1.0, true));
                 blocks.push((resnet, attention));
                 channels = width;
             }
@@ -241,7 +245,12 @@ impl Builder<'_> {
     ) -> ParameterIndex {
         let at = ParameterIndex(self.parameters.len());
         let vector_start = Start::Zero;
-        self.parameters.push(ParameterSpec { name: format!("{name}.weight"), kind, disk_shape: shape, start });
+        self.parameters.push(ParameterSpec {
+            name: format!("{name}.weight"),
+            kind,
+            disk_shape: shape,
+            start,
+        });
         self.parameters.push(ParameterSpec {
             name: format!("{name}.bias"),
             kind: ParameterKind::Vector,
@@ -251,7 +260,14 @@ impl Builder<'_> {
         at
     }
 
-    fn conv(&mut self, name: &str, input: usize, output: usize, geometry: ConvGeometry, start: Start) -> Conv {
+    fn conv(
+        &mut self,
+        name: &str,
+        input: usize,
+        output: usize,
+        geometry: ConvGeometry,
+        start: Start,
+    ) -> Conv {
         let shape = vec![output, input, geometry.kernel, geometry.kernel];
         Conv { at: self.pair(name, ParameterKind::Convolution, shape, output, start), geometry }
     }
@@ -274,7 +290,12 @@ impl Builder<'_> {
         Resnet {
             norm1: self.norm(&format!("{name}.norm1"), input, config.norm_num_groups),
             conv1: self.conv(&format!("{name}.conv1"), input, output, ConvGeometry::SAME_3X3, Start::Uniform),
-            time_projection: self.linear(&format!("{name}.time_emb_proj"), embedding, projected, Start::Uniform),
+            time_projection: self.linear(
+                &format!("{name}.time_emb_proj"),
+                embedding,
+                projected,
+                Start::Uniform,
+            ),
             norm2: self.norm(&format!("{name}.norm2"), output, config.norm_num_groups),
             conv2: self.conv(&format!("{name}.conv2"), output, output, ConvGeometry::SAME_3X3, Start::Zero),
             shortcut: (input != output).then(|| {
@@ -287,7 +308,8 @@ impl Builder<'_> {
     }
 
     fn attention(&mut self, name: &str, channels: usize, output_scale: f64, normalised: bool) -> Attention {
-        let middle_groups = if name.starts_with("mid_block") { self.config.attn_norm_num_groups } else { None };
+        let middle_groups =
+            if name.starts_with("mid_block") { self.config.attn_norm_num_groups } else { None };
         let groups = middle_groups.unwrap_or(self.config.norm_num_groups);
         Attention {
             norm: normalised.then(|| self.norm(&format!("{name}.group_norm"), channels, groups)),

@@ -113,7 +113,8 @@ impl UnetConfig {
             file: file.into(),
             problem: format!("not a configuration of UNet2DModel: {error}"),
         };
-        let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(broken)?;
+        let mut object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(broken)?;
         // diffusers also writes [height, width]; this project's U-Nets take either as long as they are equal.
         if let Some(serde_json::Value::Array(sides)) = object.get("sample_size") {
             if sides.len() == 2 && sides[0] == sides[1] {
@@ -184,7 +185,11 @@ impl UnetConfig {
             return bad("num_class_embeds", classes.to_string(), "class embeddings are not supported".into());
         }
         if self.downsample_padding > 1 {
-            return bad("downsample_padding", self.downsample_padding.to_string(), "supported are 0 and 1".into());
+            return bad(
+                "downsample_padding",
+                self.downsample_padding.to_string(),
+                "supported are 0 and 1".into(),
+            );
         }
         let levels = self.block_out_channels.len();
         if levels == 0 || levels > 16 {
@@ -217,7 +222,11 @@ impl UnetConfig {
             return bad("norm_eps", self.norm_eps.to_string(), "a positive number".into());
         }
         if !(self.mid_block_scale_factor > 0.0 && self.mid_block_scale_factor.is_finite()) {
-            return bad("mid_block_scale_factor", self.mid_block_scale_factor.to_string(), "a positive number".into());
+            return bad(
+                "mid_block_scale_factor",
+                self.mid_block_scale_factor.to_string(),
+                "a positive number".into(),
+            );
         }
         for (level, &width) in self.block_out_channels.iter().enumerate() {
             if width == 0 || width > 8192 || width % self.norm_num_groups != 0 {
@@ -229,7 +238,11 @@ impl UnetConfig {
                 || (self.add_attention && level + 1 == levels);
             let head = self.attention_head_dim.unwrap_or(width);
             if attends && (head == 0 || width % head != 0) {
-                return bad("attention_head_dim", head.to_string(), format!("a divisor of the width {width}"));
+                return bad(
+                    "attention_head_dim",
+                    head.to_string(),
+                    format!("a divisor of the width {width}"),
+                );
             }
         }
         let embedding = self.time_embedding_width();
@@ -239,7 +252,11 @@ impl UnetConfig {
         }
         let half = self.block_out_channels[0] / 2;
         if half == 0 || half as f64 - self.freq_shift <= 0.0 {
-            return bad("freq_shift", self.freq_shift.to_string(), format!("below half the first width, {half}"));
+            return bad(
+                "freq_shift",
+                self.freq_shift.to_string(),
+                format!("below half the first width, {half}"),
+            );
         }
         if let Some(groups) = self.attn_norm_num_groups {
             if groups == 0 || self.block_out_channels[levels - 1] % groups != 0 {
@@ -260,7 +277,9 @@ impl UnetConfig {
         let problem = if channels != self.in_channels {
             format!("the network takes {} channels", self.in_channels)
         } else if height == 0 || width == 0 || height % divisor != 0 || width % divisor != 0 {
-            format!("the network halves its images {halvings} times, so height and width must be multiples of {divisor}")
+            format!(
+                "the network halves its images {halvings} times, so height and width must be multiples of {divisor}"
+            )
         } else {
             return Ok(());
         };

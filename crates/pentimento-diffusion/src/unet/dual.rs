@@ -22,7 +22,11 @@ impl Dual {
     }
 
     /// Applies `primal` to the value and `linear` to the tangents.
-    fn map(self, primal: impl FnOnce(Tensor<4>) -> Tensor<4>, linear: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Self {
+    fn map(
+        self,
+        primal: impl FnOnce(Tensor<4>) -> Tensor<4>,
+        linear: impl FnOnce(Tensor<4>) -> Tensor<4>,
+    ) -> Self {
         Self { primal: primal(self.primal), tangent: self.tangent.map(linear) }
     }
 
@@ -39,10 +43,12 @@ fn repeated(values: Tensor<4>, directions: usize, images: usize) -> Tensor<4> {
     if count == 1 && images != 1 {
         return values;
     }
-    values
-        .reshape([count, 1, height, width * channels])
-        .repeat_dim(1, directions)
-        .reshape([count * directions, height, width, channels])
+    values.reshape([count, 1, height, width * channels]).repeat_dim(1, directions).reshape([
+        count * directions,
+        height,
+        width,
+        channels,
+    ])
 }
 
 impl Flow for Dual {

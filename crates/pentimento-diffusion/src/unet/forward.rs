@@ -19,8 +19,11 @@ pub fn timestep_embedding<T: Precision>(architecture: &Architecture, timesteps: 
         };
         let sines = (0..half).map(|index| libm::sin(angle(index)));
         let cosines = (0..half).map(|index| libm::cos(angle(index)));
-        let row: Vec<f64> =
-            if config.flip_sin_to_cos { cosines.chain(sines).collect() } else { sines.chain(cosines).collect() };
+        let row: Vec<f64> = if config.flip_sin_to_cos {
+            cosines.chain(sines).collect()
+        } else {
+            sines.chain(cosines).collect()
+        };
         values.extend(row.into_iter().map(T::of));
         // An odd width ends with a zero, as in diffusers.
         values.extend(std::iter::repeat_n(T::of(0.0), channels - 2 * half));

@@ -59,7 +59,8 @@ impl Parameters {
             Start::One => vec![1.0; spec.len()],
             Start::Uniform => {
                 let mut values = vec![0.0; spec.len()];
-                Stream::new(seed, Purpose::WeightInitialisation, stream, place as u32).fill_uniform(&mut values);
+                Stream::new(seed, Purpose::WeightInitialisation, stream, place as u32)
+                    .fill_uniform(&mut values);
                 let inputs: usize = spec.disk_shape.iter().skip(1).product();
                 let bound = (1.0 / (inputs as f64).sqrt()) as f32;
                 for value in &mut values {
@@ -182,7 +183,11 @@ pub fn to_disk_layout<T: Copy>(spec: &ParameterSpec, memory: &[T]) -> Vec<T> {
 }
 
 /// Copies each value from its source to its target place; `places` turns (memory, disk) into (target, source).
-fn reorder<T: Copy>(spec: &ParameterSpec, places: impl Fn(usize, usize) -> (usize, usize), source: &[T]) -> Vec<T> {
+fn reorder<T: Copy>(
+    spec: &ParameterSpec,
+    places: impl Fn(usize, usize) -> (usize, usize),
+    source: &[T],
+) -> Vec<T> {
     assert_eq!(source.len(), spec.len(), "length of {}", spec.name);
     let (output, input, taps) = match (spec.kind, spec.disk_shape.as_slice()) {
         (ParameterKind::Convolution, &[output, input, height, width]) => (output, input, height * width),

@@ -53,8 +53,16 @@ impl Golden {
             .into_iter()
             .map(|(name, view)| {
                 let values = match view.dtype() {
-                    Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|c| f64::from(f32::from_le_bytes(*c))).collect(),
-                    Dtype::I64 => view.data().as_chunks::<8>().0.iter().map(|c| i64::from_le_bytes(*c) as f64).collect(),
+                    Dtype::F32 => view
+                        .data()
+                        .as_chunks::<4>()
+                        .0
+                        .iter()
+                        .map(|c| f64::from(f32::from_le_bytes(*c)))
+                        .collect(),
+                    Dtype::I64 => {
+                        view.data().as_chunks::<8>().0.iter().map(|c| i64::from_le_bytes(*c) as f64).collect()
+                    }
                     other => panic!("{name} has type {other:?}"),
                 };
                 (name, (view.shape().to_vec(), values))
@@ -76,7 +84,9 @@ impl Golden {
     /// `[images, height, width, channels]`.
     pub fn images(&self, name: &str) -> Vec<f64> {
         let (shape, values) = &self.tensors[name];
-        let [channels, height, width] = shape[shape.len() - 3..] else { panic!("{name} has shape {shape:?}") };
+        let [channels, height, width] = shape[shape.len() - 3..] else {
+            panic!("{name} has shape {shape:?}")
+        };
         let mut images = Vec::with_capacity(values.len());
         for image in values.chunks_exact(channels * height * width) {
             for pixel in 0..height * width {
@@ -120,7 +130,10 @@ pub fn assert_close(what: &str, computed: &[f64], expected: &[f64], relative: f6
     assert!(size > 0.0 && size.is_finite(), "{what}: nothing to compare with");
     for (place, (a, b)) in computed.iter().zip(expected).enumerate() {
         let error = (a - b).abs() / size;
-        assert!(error <= relative, "{what}[{place}]: {a} instead of {b}, relative error {error:e} > {relative:e}");
+        assert!(
+            error <= relative,
+            "{what}[{place}]: {a} instead of {b}, relative error {error:e} > {relative:e}"
+        );
     }
 }
 

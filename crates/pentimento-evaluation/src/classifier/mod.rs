@@ -124,7 +124,7 @@ impl Classifier {
         read: impl Fn(Tensor<4>, Tensor<4>) -> Vec<f64>,
     ) -> Result<Vec<f32>, ClassifierError> {
         let image_length = self.config.image_length();
-        if images.len() % image_length != 0 {
+        if !images.len().is_multiple_of(image_length) {
             return Err(ClassifierError::PartialImage { values: images.len(), image_length });
         }
         if let Some(position) = images.iter().position(|value| !value.is_finite()) {

@@ -94,7 +94,11 @@ impl<B: LayerGradients> Backward<B, 1> for SiluStep {
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let upstream = gradients.consume::<B>(&ops.node);
-        register_each::<B, 1>(ops.parents.map(|node| node.map(|node| node.id)), gradients, [B::silu_gradient(ops.state, upstream)]);
+        register_each::<B, 1>(
+            ops.parents.map(|node| node.map(|node| node.id)),
+            gradients,
+            [B::silu_gradient(ops.state, upstream)],
+        );
     }
 }
 
@@ -106,7 +110,11 @@ impl<B: LayerGradients> Backward<B, 1> for UpsampleStep {
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let upstream = gradients.consume::<B>(&ops.node);
-        register_each::<B, 1>(ops.parents.map(|node| node.map(|node| node.id)), gradients, [B::upsample_gradient(upstream)]);
+        register_each::<B, 1>(
+            ops.parents.map(|node| node.map(|node| node.id)),
+            gradients,
+            [B::upsample_gradient(upstream)],
+        );
     }
 }
 

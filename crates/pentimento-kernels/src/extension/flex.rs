@@ -78,8 +78,14 @@ macro_rules! by_type {
     };
 }
 
-fn conv(input: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>, geometry: ConvGeometry) -> FlexTensor {
-    let (input, weight, bias) = (input.to_contiguous(), weight.to_contiguous(), bias.map(FlexTensor::to_contiguous));
+fn conv(
+    input: &FlexTensor,
+    weight: &FlexTensor,
+    bias: Option<&FlexTensor>,
+    geometry: ConvGeometry,
+) -> FlexTensor {
+    let (input, weight, bias) =
+        (input.to_contiguous(), weight.to_contiguous(), bias.map(FlexTensor::to_contiguous));
     let shape = conv_shape(&input, &weight, geometry);
     let sides = output_dims(dims(&input), &shape);
     by_type!(input.dtype(),
@@ -96,7 +102,12 @@ fn conv(input: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>, geom
 }
 
 impl LayerOps for Flex {
-    fn conv2d_layer(input: FlexTensor, weight: FlexTensor, bias: FlexTensor, geometry: ConvGeometry) -> FlexTensor {
+    fn conv2d_layer(
+        input: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        geometry: ConvGeometry,
+    ) -> FlexTensor {
         conv(&input, &weight, Some(&bias), geometry)
     }
 
@@ -109,7 +120,12 @@ impl LayerOps for Flex {
         Self::group_norm_with_statistics(input, scale, shift, settings).0
     }
 
-    fn attention_layer(queries: FlexTensor, keys: FlexTensor, values: FlexTensor, heads: usize) -> FlexTensor {
+    fn attention_layer(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        heads: usize,
+    ) -> FlexTensor {
         let [q, k, v] = [queries, keys, values].map(|tensor| tensor.to_contiguous());
         let shape = attention_shape(&q, heads);
         let sides = dims::<4>(&q);
@@ -266,7 +282,11 @@ impl LayerGradients for Flex {
         )
     }
 
-    fn conv2d_weight_gradient(input: FlexTensor, output_gradient: FlexTensor, geometry: ConvGeometry) -> FlexTensor {
+    fn conv2d_weight_gradient(
+        input: FlexTensor,
+        output_gradient: FlexTensor,
+        geometry: ConvGeometry,
+    ) -> FlexTensor {
         let (input, output_gradient) = (input.to_contiguous(), output_gradient.to_contiguous());
         let sides: [usize; 4] = dims(&input);
         let output_channels = dims::<4>(&output_gradient)[3];

@@ -151,7 +151,12 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, geometry: Co
 /// # Panics
 ///
 /// If the shapes do not fit together.
-pub fn group_norm(input: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>, settings: GroupNormSettings) -> Tensor<4> {
+pub fn group_norm(
+    input: Tensor<4>,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    settings: GroupNormSettings,
+) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::group_norm_layer(
         input.into_dispatch(),
         scale.into_dispatch(),
@@ -199,7 +204,11 @@ pub fn add_embedding(input: Tensor<4>, embedding: Tensor<4>) -> Tensor<4> {
 ///
 /// If the shapes do not fit together.
 pub fn conv2d_tangent(tangent: Tensor<4>, weight: Tensor<4>, geometry: ConvGeometry) -> Tensor<4> {
-    Tensor::from_dispatch(Dispatch::conv2d_directional(tangent.into_dispatch(), weight.into_dispatch(), geometry))
+    Tensor::from_dispatch(Dispatch::conv2d_directional(
+        tangent.into_dispatch(),
+        weight.into_dispatch(),
+        geometry,
+    ))
 }
 
 /// Tangent of [`group_norm`] at `input` along each of the tangents.

@@ -53,7 +53,10 @@ pub fn assert_each_within(what: &str, computed: &[f32], truth: &[f64], tolerance
     assert_eq!(computed.len(), truth.len(), "{what}: number of values");
     for (place, ((&value, &truth), &tolerance)) in computed.iter().zip(truth).zip(tolerances).enumerate() {
         let error = (f64::from(value) - truth).abs();
-        assert!(error <= tolerance, "{what}[{place}] is {value}, not {truth}: off by {error:e} > {tolerance:e}");
+        assert!(
+            error <= tolerance,
+            "{what}[{place}] is {value}, not {truth}: off by {error:e} > {tolerance:e}"
+        );
     }
 }
 
@@ -100,9 +103,18 @@ pub fn conv_shapes(images: usize, side: usize, channels: usize) -> impl Strategy
 
 /// Group normalisations of up to `pixels` pixels, one to six groups of one to seven channels.
 pub fn norm_shapes(images: usize, pixels: usize) -> impl Strategy<Value = GroupNormShape> {
-    (1..=images, 1..=pixels, 1usize..=6, 1usize..=7, prop::sample::select(vec![1e-6, 1e-5, 1e-2]), any::<bool>())
+    (
+        1..=images,
+        1..=pixels,
+        1usize..=6,
+        1usize..=7,
+        prop::sample::select(vec![1e-6, 1e-5, 1e-2]),
+        any::<bool>(),
+    )
         .prop_map(|(images, pixels, groups, per_group, epsilon, silu)| {
-            GroupNormShape { images, pixels, channels: groups * per_group, groups, epsilon, silu }.checked().unwrap()
+            GroupNormShape { images, pixels, channels: groups * per_group, groups, epsilon, silu }
+                .checked()
+                .unwrap()
         })
 }
 

@@ -68,9 +68,13 @@ pub(super) fn ablate(
         key,
     )?;
     let remaining = weights.iter().filter(|&&weight| weight != 0.0).count();
-    print(&format!("sample {sample} without {} of {} groups, {remaining} of {} members left ({label}{})",
-        removed.len(), data.groups.len(), weights.len(),
-        if method == AblationMethod::Exact { "" } else { ", approximate" }));
+    print(&format!(
+        "sample {sample} without {} of {} groups, {remaining} of {} members left ({label}{})",
+        removed.len(),
+        data.groups.len(),
+        weights.len(),
+        if method == AblationMethod::Exact { "" } else { ", approximate" }
+    ));
     print(&format!("distance: {:.4}", clamped_distance(base.image(0), &without)));
     if !uncovered.is_empty() {
         print(&format!("note: {} other groups are seen by no member that is left either", uncovered.len()));
@@ -91,13 +95,14 @@ fn removed_groups(data: &CodedData, names: &[String], images: &[usize]) -> Resul
         removed.push(place as u32);
     }
     for &image in images {
-        let place = data.images.source_indices().iter().position(|&index| index == image).ok_or_else(|| {
-            let bound = format!(
-                "the run trains on {} images of the source set; `data.json` lists their positions",
-                data.images.len()
-            );
-            ProgramError::NoSuch { what: "training image".into(), value: image.to_string(), bound }
-        })?;
+        let place =
+            data.images.source_indices().iter().position(|&index| index == image).ok_or_else(|| {
+                let bound = format!(
+                    "the run trains on {} images of the source set; `data.json` lists their positions",
+                    data.images.len()
+                );
+                ProgramError::NoSuch { what: "training image".into(), value: image.to_string(), bound }
+            })?;
         removed.push(data.groups.group_of()[place]);
     }
     removed.sort_unstable();

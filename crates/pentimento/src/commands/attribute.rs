@@ -25,7 +25,9 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
         let list: Vec<String> = form
             .most_influential(&data.codes, top)?
             .iter()
-            .map(|influence| format!("{} ({:.4})", data.groups.names()[influence.group as usize], influence.distance))
+            .map(|influence| {
+                format!("{} ({:.4})", data.groups.names()[influence.group as usize], influence.distance)
+            })
             .collect();
         print(&format!("sample {}: {}", sample.sample, list.join(", ")));
     }
@@ -50,7 +52,8 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
 fn form(data: &CodedData, sample: &SampleAnalysis, method: ScoreMethod) -> Result<QuadraticForm> {
     let missing = |what: &str| ProgramError::NotYet {
         what: format!("the {what} of sample {}", sample.sample),
-        command: "pentimento run RECIPE --set attribution.fidelity_samples=N, with N the number of samples,".into(),
+        command: "pentimento run RECIPE --set attribution.fidelity_samples=N, with N the number of samples,"
+            .into(),
     };
     match method {
         ScoreMethod::OneMemberJacobian => {

@@ -14,7 +14,10 @@ pub(super) fn print_codes(recipe: &Recipe, options: &RunOptions) -> Result<()> {
     let (codes, images) = (&data.codes, data.images.len());
     let (members, weight) = (codes.members(), codes.weight());
     print(&format!("images: {images}, groups: {}", data.groups.len()));
-    print(&format!("members n = {members}, each group is seen by h = {weight} of them, {} remain without it", members - weight));
+    print(&format!(
+        "members n = {members}, each group is seen by h = {weight} of them, {} remain without it",
+        members - weight
+    ));
     let sizes: Vec<usize> =
         (0..members).map(|member| Ok(data.member_images(member)?.len())).collect::<Result<_>>()?;
     let text: Vec<String> = sizes.iter().map(ToString::to_string).collect();
@@ -35,6 +38,8 @@ pub(super) fn print_codes(recipe: &Recipe, options: &RunOptions) -> Result<()> {
     let extra: usize = duplicates.iter().map(|group| group.len() - 1).sum();
     print(&format!("exact duplicates: {extra} images have the same pixels as an earlier one"));
     let trained = sizes.iter().sum::<usize>() as f64 / images as f64;
-    print(&format!("cost: {members} members; together they see each image as often as {trained:.1} models of all images would"));
+    print(&format!(
+        "cost: {members} members; together they see each image as often as {trained:.1} models of all images would"
+    ));
     Ok(())
 }

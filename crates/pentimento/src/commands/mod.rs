@@ -42,7 +42,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
             print(&format!("{}", fetched.folder().display()));
             Ok(())
         }
-        Command::Codes(recipe) => codes::print_codes(&Recipe::open(&recipe.recipe, &recipe.overrides)?, &options),
+        Command::Codes(recipe) => {
+            codes::print_codes(&Recipe::open(&recipe.recipe, &recipe.overrides)?, &options)
+        }
         Command::Train { recipe, member } => {
             let workspace = recipe_workspace(&recipe, &stop, &options)?;
             let data = stages::data::coded_data(&workspace)?;
@@ -86,7 +88,11 @@ pub(crate) fn print(line: &str) {
 
 fn recipe_workspace(arguments: &RecipeArguments, stop: &Stop, options: &RunOptions) -> Result<Workspace> {
     // A run folder stands for its own recipe, so `train RUN` goes on with a run.
-    let file = if arguments.recipe.is_dir() { arguments.recipe.join("recipe.toml") } else { arguments.recipe.clone() };
+    let file = if arguments.recipe.is_dir() {
+        arguments.recipe.join("recipe.toml")
+    } else {
+        arguments.recipe.clone()
+    };
     let recipe = Recipe::open(&file, &arguments.overrides)?;
     let run = arguments.run.clone().or_else(|| arguments.recipe.is_dir().then(|| arguments.recipe.clone()));
     workspace(recipe, run, stop, options)

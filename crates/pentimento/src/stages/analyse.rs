@@ -12,8 +12,8 @@ use crate::progress::Progress;
 use anyhow::Result;
 use pentimento_attribution::ensemble::approximation::{clamped, last_step, second_order_terms};
 use pentimento_attribution::ensemble::{
-    BaseRun, CodeBook, Influence, Jacobian, QuadraticForm, Request, TangentMembers, control_variates, full_weights,
-    gram_matrix, jacobians,
+    BaseRun, CodeBook, Influence, Jacobian, QuadraticForm, Request, TangentMembers, control_variates,
+    full_weights, gram_matrix, jacobians,
 };
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
@@ -105,10 +105,11 @@ pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
         let trajectories: Vec<Trajectory> =
             ids.iter().map(|&sample| Trajectory { sample, weights: weights.clone() }).collect();
         let started = Instant::now();
-        let images: Vec<f32> = ensemble.mixture.sample(&ensemble.sampler, ensemble.seed, &trajectories, |done| {
-            progress.set(index as u64 * steps + done as u64, "");
-            workspace.stop.check()
-        })?;
+        let images: Vec<f32> =
+            ensemble.mixture.sample(&ensemble.sampler, ensemble.seed, &trajectories, |done| {
+                progress.set(index as u64 * steps + done as u64, "");
+                workspace.stop.check()
+            })?;
         let mut arrays = Arrays::default();
         arrays.put_u32("sample", &[ids.len()], ids);
         let [height, width, channels] = ensemble.mixture.image_shape();
@@ -168,7 +169,12 @@ fn shard_name(shard: usize) -> String {
     format!("attribution/shard-{shard:05}.safetensors")
 }
 
-fn shard_fingerprint(workspace: &Workspace, ensemble: &Ensemble, data: &CodedData, samples: &[u32]) -> Result<Fingerprint> {
+fn shard_fingerprint(
+    workspace: &Workspace,
+    ensemble: &Ensemble,
+    data: &CodedData,
+    samples: &[u32],
+) -> Result<Fingerprint> {
     Ok(Fingerprint::of("attribution")
         .fingerprint(ensemble.fingerprint)
         .fingerprint(data.fingerprint)
@@ -264,7 +270,8 @@ pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
     if todo.is_empty() {
         return Ok(());
     }
-    let progress = Progress::new("attribution", shard_count(count) as u64, (shard_count(count) - todo.len()) as u64);
+    let progress =
+        Progress::new("attribution", shard_count(count) as u64, (shard_count(count) - todo.len()) as u64);
     let before = shard_count(count) - todo.len();
     for (index, (shard, ids, key)) in todo.into_iter().enumerate() {
         progress.set((before + index) as u64, &format!("shards of {SAMPLES_PER_SHARD} samples"));
@@ -300,8 +307,9 @@ fn analyse_shard(
     let (length, members) = (mixture.image_length(), mixture.members());
     let recipe = workspace.recipe.attribution;
     let go_on = |_: usize| workspace.stop.check();
-    let base: BaseRun<f32> =
-        timed(costs, "base trajectories", ids.len(), || Ok(BaseRun::new(mixture, sampler, *seed, ids, go_on)?))?;
+    let base: BaseRun<f32> = timed(costs, "base trajectories", ids.len(), || {
+        Ok(BaseRun::new(mixture, sampler, *seed, ids, go_on)?)
+    })?;
 
     let groups: Vec<Vec<u32>> = ids.iter().map(|&id| asked_groups(workspace, data, id)).collect();
     let mut asked = Vec::new();
@@ -310,7 +318,9 @@ fn analyse_shard(
             asked.push(Request { sample, weights: data.codes.weights_without(&[group])? });
         }
     }
-    let exact = timed(costs, "exact counterfactuals", asked.len(), || exact_images(workspace, ensemble, ids, &asked))?;
+    let exact = timed(costs, "exact counterfactuals", asked.len(), || {
+        exact_images(workspace, ensemble, ids, &asked)
+    })?;
     let (samples, asked_per_sample) = (ids.len(), groups[0].len());
     let mut arrays = Arrays::default();
     arrays.put_u32("sample", &[samples], ids);
@@ -358,7 +368,9 @@ fn analyse_shard(
         let alone = timed(costs, "individual members", samples, || {
             let trajectories: Vec<Trajectory> = ids
                 .iter()
-                .flat_map(|&sample| (0..members).map(move |member| Trajectory { sample, weights: only(members, member) }))
+                .flat_map(|&sample| {
+                    (0..members).map(move |member| Trajectory { sample, weights: only(members, member) })
+                })
                 .collect();
             Ok(mixture.sample::<f32, _>(sampler, *seed, &trajectories, go_on)?)
         })?;
@@ -368,11 +380,17 @@ fn analyse_shard(
         let found: Vec<Vec<Candidate>> = (0..samples)
             .map(|sample| {
                 let own = &exact[sample * asked_per_sample * length..][..asked_per_sample * length];
-                let distances = own.chunks_exact(length).map(|image| clamped_distance(base.image(sample), image));
+                let distances =
+                    own.chunks_exact(length).map(|image| clamped_distance(base.image(sample), image));
                 let mut candidates: Vec<Candidate> = groups[sample]
                     .iter()
                     .zip(distances)
-                    .map(|(&group, exact)| Candidate { group, linear: None, control_variate: None, exact: Some(exact) })
+                    .map(|(&group, exact)| Candidate {
+                        group,
+                        linear: None,
+                        control_variate: None,
+                        exact: Some(exact),
+                    })
                     .collect();
                 let distance = |candidate: &Candidate| candidate.exact.unwrap_or(0.0);
                 candidates.sort_by(|a, b| distance(b).total_cmp(&distance(a)).then(a.group.cmp(&b.group)));
@@ -397,7 +415,12 @@ fn put_candidates(arrays: &mut Arrays, found: &[Vec<Candidate>]) {
     arrays.put_f32("candidate_exact", &shape, &of(&|candidate| candidate.exact));
 }
 
-fn exact_images(workspace: &Workspace, ensemble: &Ensemble, ids: &[u32], requests: &[Request]) -> Result<Vec<f32>> {
+fn exact_images(
+    workspace: &Workspace,
+    ensemble: &Ensemble,
+    ids: &[u32],
+    requests: &[Request],
+) -> Result<Vec<f32>> {
     let trajectories: Vec<Trajectory> = requests
         .iter()
         .map(|request| Trajectory { sample: ids[request.sample], weights: request.weights.clone() })
@@ -452,16 +475,17 @@ fn search(
     let recipe = workspace.recipe.attribution;
     let ids = &base.samples;
     let go_on = |_: usize| workspace.stop.check();
-    let linear: Vec<Vec<Influence>> = timed(costs, "search: linear stage", ids.len() * data.groups.len(), || {
-        (0..ids.len())
-            .map(|sample| {
-                let own = &without[sample * members * length..][..members * length];
-                let own: Vec<Vec<f32>> = own.chunks_exact(length).map(<[f32]>::to_vec).collect();
-                let form = search_form(&data.codes, base.image(sample), &jacobians[sample], &own)?;
-                Ok(form.most_influential(&data.codes, recipe.candidates)?)
-            })
-            .collect()
-    })?;
+    let linear: Vec<Vec<Influence>> =
+        timed(costs, "search: linear stage", ids.len() * data.groups.len(), || {
+            (0..ids.len())
+                .map(|sample| {
+                    let own = &without[sample * members * length..][..members * length];
+                    let own: Vec<Vec<f32>> = own.chunks_exact(length).map(<[f32]>::to_vec).collect();
+                    let form = search_form(&data.codes, base.image(sample), &jacobians[sample], &own)?;
+                    Ok(form.most_influential(&data.codes, recipe.candidates)?)
+                })
+                .collect()
+        })?;
     let mut requests = Vec::new();
     for (sample, influences) in linear.iter().enumerate() {
         for influence in influences {
@@ -495,7 +519,8 @@ fn search(
             check.push(Request { sample, weights: data.codes.weights_without(&[candidate.group])? });
         }
     }
-    let exact = timed(costs, "search: exact check", check.len(), || exact_images(workspace, ensemble, ids, &check))?;
+    let exact =
+        timed(costs, "search: exact check", check.len(), || exact_images(workspace, ensemble, ids, &check))?;
     let mut exact = exact.chunks_exact(length);
     for (sample, candidates) in found.iter_mut().enumerate() {
         for (candidate, image) in candidates.iter_mut().take(recipe.exact).zip(exact.by_ref()) {
@@ -534,7 +559,12 @@ pub fn read_analysis(workspace: &Workspace, data: &CodedData) -> Result<(Vec<Sam
         }
         fingerprint = fingerprint.fingerprint(key);
         let arrays = Arrays::from_bytes(&workspace.run.get(&name)?, &name)?;
-        all.extend(read_shard(&arrays, ids.len(), ensemble.mixture.image_length(), ensemble.mixture.members())?);
+        all.extend(read_shard(
+            &arrays,
+            ids.len(),
+            ensemble.mixture.image_length(),
+            ensemble.mixture.members(),
+        )?);
     }
     Ok((all, fingerprint.finish()))
 }
@@ -576,7 +606,8 @@ fn read_shard(arrays: &Arrays, samples: usize, length: usize, members: usize) ->
     let checked = arrays.f32("candidate_exact")?;
     let (asked, found) = (groups.len() / samples.max(1), candidate_groups.len() / samples.max(1));
     let columns = |set: &Option<Vec<Vec<Vec<f32>>>>, count: usize| {
-        set.as_ref().is_none_or(|set| set.len() == samples && set.iter().all(|columns| columns.len() == count))
+        set.as_ref()
+            .is_none_or(|set| set.len() == samples && set.iter().all(|columns| columns.len() == count))
     };
     let fits = [ids.len(), images.len(), exact.len()] == [samples; 3]
         && exact.iter().all(|columns| columns.len() == asked)
@@ -601,12 +632,14 @@ fn read_shard(arrays: &Arrays, samples: usize, length: usize, members: usize) ->
                 one_member_jacobian: Jacobian { columns: one[s].clone() },
                 without_member: without[s].clone(),
             }),
-            measured: varied.as_ref().zip(last.as_ref()).zip(alone.as_ref()).map(|((varied, last), alone)| Measured {
-                control_variate: varied[s].clone(),
-                last_step: last[s].clone(),
-                full_jacobian: full.as_ref().map(|full| Jacobian { columns: full[s].clone() }),
-                alone: alone[s].clone(),
-            }),
+            measured: varied.as_ref().zip(last.as_ref()).zip(alone.as_ref()).map(
+                |((varied, last), alone)| Measured {
+                    control_variate: varied[s].clone(),
+                    last_step: last[s].clone(),
+                    full_jacobian: full.as_ref().map(|full| Jacobian { columns: full[s].clone() }),
+                    alone: alone[s].clone(),
+                },
+            ),
             candidates: (s * found..(s + 1) * found)
                 .map(|at| Candidate {
                     group: candidate_groups[at],

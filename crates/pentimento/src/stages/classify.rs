@@ -74,19 +74,20 @@ pub fn classifier(workspace: &Workspace) -> Result<Option<TrainedClassifier>> {
     config.epochs = settings.epochs;
     config.seed = workspace.recipe.seed;
     let images = |index: usize, target: &mut [f32]| train.scaled_into(index, target);
-    let progress = Progress::new("classifier", (config.epochs * (train.len() / config.batch).max(1)) as u64, 0);
-    let classifier = Classifier::train(config, &images, train.len(), train.labels(), |state| -> Result<()> {
-        progress.set(state.step as u64, &format!("loss {:.3}", state.loss));
-        Ok(workspace.stop.check()?)
-    })?;
+    let progress =
+        Progress::new("classifier", (config.epochs * (train.len() / config.batch).max(1)) as u64, 0);
+    let classifier =
+        Classifier::train(config, &images, train.len(), train.labels(), |state| -> Result<()> {
+            progress.set(state.step as u64, &format!("loss {:.3}", state.loss));
+            Ok(workspace.stop.check()?)
+        })?;
     let (test, _) = open_images(&workspace.recipe.data, Split::Test, from)?;
     let test = prepare(&test, &preprocessing)?;
     let mut values = vec![0.0; test.len() * test.image_len()];
     for (index, target) in values.chunks_exact_mut(test.image_len()).enumerate() {
         test.scaled_into(index, target);
     }
-    let accuracy =
-        Accuracy { test: classifier.accuracy(&values, test.labels())?, test_images: test.len() };
+    let accuracy = Accuracy { test: classifier.accuracy(&values, test.labels())?, test_images: test.len() };
     run.put_many(
         [(CLASSIFIER, classifier.to_bytes()?), (ACCURACY, serde_json::to_vec_pretty(&accuracy)?)],
         key,
@@ -101,8 +102,10 @@ pub fn classifier(workspace: &Workspace) -> Result<Option<TrainedClassifier>> {
 ///
 /// [`ProgramError::Inconsistent`] if the images have not the classifier's size.
 pub fn see(trained: &TrainedClassifier, images: &[Vec<f32>]) -> Result<Vec<(u32, f64)>, ProgramError> {
-    let values: Vec<f32> =
-        images.iter().flat_map(|image| pentimento_attribution::ensemble::approximation::clamped(image)).collect();
+    let values: Vec<f32> = images
+        .iter()
+        .flat_map(|image| pentimento_attribution::ensemble::approximation::clamped(image))
+        .collect();
     let seen = trained.classifier.predict(&values).map_err(|error| ProgramError::Inconsistent {
         object: CLASSIFIER.into(),
         problem: error.to_string(),

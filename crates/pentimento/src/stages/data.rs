@@ -7,8 +7,8 @@ use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, Recipe};
 use anyhow::Result;
 use pentimento_attribution::ensemble::CodeBook;
 use pentimento_data::{
-    FetchEvent, FetchOptions, Groups, ImageSet, PreparedSet, PublicSet, Split, default_cache_dir, exact_duplicates,
-    fetch, prepare, read_idx,
+    FetchEvent, FetchOptions, Groups, ImageSet, PreparedSet, PublicSet, Split, default_cache_dir,
+    exact_duplicates, fetch, prepare, read_idx,
 };
 use pentimento_store::{Fingerprint, Run};
 use std::path::Path;
@@ -147,7 +147,8 @@ fn codes_for(codes: &CodesRecipe, groups: usize, seed: u64) -> Result<CodeBook> 
 /// As opening and writing.
 pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
     let data = CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref())?;
-    if !workspace.run.is_current("data.json", data.fingerprint) || !workspace.run.is_current("codes.npy", data.fingerprint)
+    if !workspace.run.is_current("data.json", data.fingerprint)
+        || !workspace.run.is_current("codes.npy", data.fingerprint)
     {
         data.save(&workspace.run)?;
     }

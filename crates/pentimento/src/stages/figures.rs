@@ -164,8 +164,12 @@ impl Method {
                 Some(clamped(&second_order(image, &along.one_member_jacobian, &terms, &direction)))
             }
             Self::OneMemberJacobian => Some(clamped(&linear(image, &along.one_member_jacobian, &direction))),
-            Self::Jacobian => measured.full_jacobian.as_ref().map(|all| clamped(&linear(image, all, &direction))),
-            Self::PaperJacobian => measured.full_jacobian.as_ref().map(|all| linear_masked(image, all, &direction)),
+            Self::Jacobian => {
+                measured.full_jacobian.as_ref().map(|all| clamped(&linear(image, all, &direction)))
+            }
+            Self::PaperJacobian => {
+                measured.full_jacobian.as_ref().map(|all| linear_masked(image, all, &direction))
+            }
             Self::IndividualMembers => Some(clamped(&individual_members(image, &measured.alone, &direction))),
             Self::LastStep => Some(clamped(&measured.last_step[place])),
         })
@@ -266,13 +270,18 @@ pub fn group_classes(data: &CodedData) -> Vec<u32> {
         .collect()
 }
 
-fn fidelities(workspace: &Workspace, data: &CodedData, samples: &[SampleAnalysis]) -> Result<Vec<MethodFidelity>> {
+fn fidelities(
+    workspace: &Workspace,
+    data: &CodedData,
+    samples: &[SampleAnalysis],
+) -> Result<Vec<MethodFidelity>> {
     let measured: Vec<&SampleAnalysis> = samples.iter().filter(|sample| sample.measured.is_some()).collect();
     let mut all = Vec::new();
     if measured.is_empty() {
         return Ok(all);
     }
-    let difference = |image: &[f32], base: &[f32]| -> Vec<f32> { image.iter().zip(base).map(|(a, b)| a - b).collect() };
+    let difference =
+        |image: &[f32], base: &[f32]| -> Vec<f32> { image.iter().zip(base).map(|(a, b)| a - b).collect() };
     let bases: Vec<Vec<f32>> = measured.iter().map(|sample| clamped(&sample.image)).collect();
     let exact: Vec<Vec<Vec<f32>>> = measured
         .iter()
@@ -282,8 +291,9 @@ fn fidelities(workspace: &Workspace, data: &CodedData, samples: &[SampleAnalysis
     for method in Method::ALL {
         let mut approximate: Vec<Vec<Vec<f32>>> = Vec::new();
         for (sample, base) in measured.iter().zip(&bases) {
-            let images: Option<Vec<Vec<f32>>> =
-                (0..sample.groups.len()).map(|place| method.image(data, sample, place)).collect::<Result<_>>()?;
+            let images: Option<Vec<Vec<f32>>> = (0..sample.groups.len())
+                .map(|place| method.image(data, sample, place))
+                .collect::<Result<_>>()?;
             let Some(images) = images else { break };
             approximate.push(images.iter().map(|image| difference(image, base)).collect());
         }
@@ -294,7 +304,11 @@ fn fidelities(workspace: &Workspace, data: &CodedData, samples: &[SampleAnalysis
             .iter()
             .zip(&approximate)
             .map(|(exact, approximate)| {
-                exact.iter().zip(approximate).map(|(exact, approximate)| DifferencePair { exact, approximate }).collect()
+                exact
+                    .iter()
+                    .zip(approximate)
+                    .map(|(exact, approximate)| DifferencePair { exact, approximate })
+                    .collect()
             })
             .collect();
         all.push(MethodFidelity { method, fidelity: fidelity(&pairs, &intervals(workspace))? });
@@ -319,9 +333,10 @@ fn comparisons(fidelity: &[MethodFidelity]) -> Result<Vec<Comparison>> {
             let samples = entry.fidelity.per_sample.iter();
             samples.filter(|sample| if spearman { sample.spearman } else { sample.pearson }.is_some()).count()
         };
-        for (measure, test, spearman) in
-            [("Pearson over pixels", tests.pearson, false), ("Spearman over counterfactuals", tests.spearman, true)]
-        {
+        for (measure, test, spearman) in [
+            ("Pearson over pixels", tests.pearson, false),
+            ("Spearman over counterfactuals", tests.spearman, true),
+        ] {
             if let Some(test) = test {
                 all.push(Comparison {
                     measure: measure.into(),
@@ -341,7 +356,9 @@ fn comparisons(fidelity: &[MethodFidelity]) -> Result<Vec<Comparison>> {
 fn agreement(samples: &[SampleAnalysis]) -> Result<Vec<Agreement>> {
     let searched: Vec<&SampleAnalysis> = samples
         .iter()
-        .filter(|sample| sample.candidates.first().is_some_and(|candidate| candidate.control_variate.is_some()))
+        .filter(|sample| {
+            sample.candidates.first().is_some_and(|candidate| candidate.control_variate.is_some())
+        })
         .collect();
     if searched.is_empty() {
         return Ok(Vec::new());
@@ -361,7 +378,8 @@ fn agreement(samples: &[SampleAnalysis]) -> Result<Vec<Agreement>> {
         Agreement {
             question: "the linear stage and the control variate name the same group first".into(),
             share: share(&|sample| {
-                first_by(sample, &|candidate| candidate.linear) == first_by(sample, &|candidate| candidate.control_variate)
+                first_by(sample, &|candidate| candidate.linear)
+                    == first_by(sample, &|candidate| candidate.control_variate)
             })?,
         },
         Agreement {

@@ -1,6 +1,8 @@
 //! The page: turns what a run found into what a person reads.
 
-use super::analyse::{Candidate, Costs, SampleAnalysis, analysis_fingerprint, clamped_distance, read_analysis};
+use super::analyse::{
+    Candidate, Costs, SampleAnalysis, analysis_fingerprint, clamped_distance, read_analysis,
+};
 use super::classify::{TrainedClassifier, classifier};
 use super::data::CodedData;
 use super::figures::{Figures, Method, SeenSample, group_classes, measure, see_all};
@@ -13,9 +15,10 @@ use pentimento_attribution::ensemble::approximation::clamped;
 use pentimento_data::exact_duplicates;
 use pentimento_evaluation::statistics::{self, pearson};
 use pentimento_report::{
-    AgreementRow, ApproximationView, Basis, CounterfactualView, Estimate, FidelityRow, GroupTableRow, GroupTableView,
-    HeadlineFigure, Interval, LossCurve, LossPoint, MadeWith, MethodComparison, MethodView, Picture, Reference, Removed,
-    ReportView, SampleView, SeenAs, StageCost, TopImageView, TrainingImageList, Unit, render,
+    AgreementRow, ApproximationView, Basis, CounterfactualView, Estimate, FidelityRow, GroupTableRow,
+    GroupTableView, HeadlineFigure, Interval, LossCurve, LossPoint, MadeWith, MethodComparison, MethodView,
+    Picture, Reference, Removed, ReportView, SampleView, SeenAs, StageCost, TopImageView, TrainingImageList,
+    Unit, render,
 };
 use pentimento_store::Fingerprint;
 use std::path::PathBuf;
@@ -52,7 +55,14 @@ pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figur
     let (samples, _) = read_analysis(workspace, data)?;
     let seen = see_all(trained.as_ref(), &samples)?;
     let figures = measure(workspace, data, &samples, trained.as_ref(), &seen)?;
-    let page = Page { workspace, data, samples: &samples, seen: &seen, figures: &figures, trained: trained.as_ref() };
+    let page = Page {
+        workspace,
+        data,
+        samples: &samples,
+        seen: &seen,
+        figures: &figures,
+        trained: trained.as_ref(),
+    };
     let html = render(&page.view()?)?;
     run.put_many([(FIGURES, serde_json::to_vec_pretty(&figures)?), (REPORT, html.into_bytes())], key)?;
     Ok((path, figures))
@@ -76,7 +86,8 @@ impl Page<'_> {
         let recipe = &self.workspace.recipe;
         let members = self.data.codes.members();
         let shown = self.figures.fidelity.iter().map(|entry| entry.method);
-        let shown: Vec<Method> = Method::ALL.into_iter().filter(|method| shown.clone().any(|m| m == *method)).collect();
+        let shown: Vec<Method> =
+            Method::ALL.into_iter().filter(|method| shown.clone().any(|m| m == *method)).collect();
         Ok(ReportView {
             title: format!("What {} generated pictures rest on", self.samples.len()),
             what_this_is: recipe.description.clone(),
@@ -87,14 +98,24 @@ impl Page<'_> {
                 date: today(),
             },
             headline_figures: self.headlines(),
-            interval_meaning: "95 % intervals: Wilson's for shares of samples, else a bootstrap over samples".into(),
-            distance_meaning: "the Euclidean distance between all values of two pictures, black −1 and white 1".into(),
+            interval_meaning: "95 % intervals: Wilson's for shares of samples, else a bootstrap over samples"
+                .into(),
+            distance_meaning:
+                "the Euclidean distance between all values of two pictures, black −1 and white 1".into(),
             members: Some(members),
             methods: shown
                 .iter()
-                .map(|method| MethodView { name: method.name().into(), explanation: method.explanation().into() })
+                .map(|method| MethodView {
+                    name: method.name().into(),
+                    explanation: method.explanation().into(),
+                })
                 .collect(),
-            samples: self.samples.iter().enumerate().map(|(at, sample)| self.sample(at, sample)).collect::<Result<_>>()?,
+            samples: self
+                .samples
+                .iter()
+                .enumerate()
+                .map(|(at, sample)| self.sample(at, sample))
+                .collect::<Result<_>>()?,
             group_table: self.group_table(),
             fidelity: self
                 .figures
@@ -147,11 +168,19 @@ impl Page<'_> {
             let chance = 1.0 / self.data.groups.len() as f64;
             if let Some(agreement) = &classes.agreement_of_groups {
                 all.push(HeadlineFigure {
-                    label: "The class whose removal moves the picture most is the class a classifier sees in it".into(),
+                    label:
+                        "The class whose removal moves the picture most is the class a classifier sees in it"
+                            .into(),
                     estimate: estimate(&agreement.share),
                     unit: Unit::Share,
-                    note: format!("{} of {} samples seen as one of the classes trained on", agreement.agreeing, agreement.samples),
-                    references: vec![reference("chance", chance), reference("Dai and Gifford, all samples", 0.61)],
+                    note: format!(
+                        "{} of {} samples seen as one of the classes trained on",
+                        agreement.agreeing, agreement.samples
+                    ),
+                    references: vec![
+                        reference("chance", chance),
+                        reference("Dai and Gifford, all samples", 0.61),
+                    ],
                 });
             }
             if let Some(own) = &classes.own_flips {
@@ -173,9 +202,14 @@ impl Page<'_> {
         }
         for method in [Method::ControlVariate, Method::OneMemberJacobian, Method::PaperJacobian] {
             let entry = self.figures.fidelity.iter().find(|entry| entry.method == method);
-            if let Some((entry, pearson)) = entry.and_then(|entry| Some((entry, entry.fidelity.pearson.as_ref()?))) {
+            if let Some((entry, pearson)) =
+                entry.and_then(|entry| Some((entry, entry.fidelity.pearson.as_ref()?)))
+            {
                 all.push(HeadlineFigure {
-                    label: format!("How well the {} tells the exact difference, pixel by pixel", method.name()),
+                    label: format!(
+                        "How well the {} tells the exact difference, pixel by pixel",
+                        method.name()
+                    ),
                     estimate: estimate(pearson),
                     unit: Unit::Number { decimals: 3 },
                     note: format!("Pearson correlation, {} samples", entry.fidelity.per_sample.len()),
@@ -206,7 +240,12 @@ impl Page<'_> {
     fn picture(&self, values: &[f32]) -> Picture {
         let images = &self.data.images;
         let side = |length: usize| length as u32;
-        Picture::from_model_range(side(images.height()), side(images.width()), side(images.channels()), values)
+        Picture::from_model_range(
+            side(images.height()),
+            side(images.width()),
+            side(images.channels()),
+            values,
+        )
     }
 
     fn training_picture(&self, image: usize) -> Picture {
@@ -224,7 +263,11 @@ impl Page<'_> {
             image: self.picture(&clamped(&sample.image)),
             seen_as: seen.map(|seen| self.seen(seen.base)),
             // Of many single images only the search's list is worth a picture each.
-            counterfactuals: if self.workspace.recipe.codes.groups == GroupBy::Image { Vec::new() } else { counterfactuals },
+            counterfactuals: if self.workspace.recipe.codes.groups == GroupBy::Image {
+                Vec::new()
+            } else {
+                counterfactuals
+            },
             training_image_lists: if detail { vec![self.top_images(sample)] } else { Vec::new() },
             show_detail: detail,
         })
@@ -239,7 +282,8 @@ impl Page<'_> {
     ) -> Result<CounterfactualView> {
         let exact = clamped(&sample.exact[place]);
         let base = clamped(&sample.image);
-        let difference = |image: &[f32]| -> Vec<f32> { image.iter().zip(&base).map(|(a, b)| a - b).collect() };
+        let difference =
+            |image: &[f32]| -> Vec<f32> { image.iter().zip(&base).map(|(a, b)| a - b).collect() };
         let mut approximations = Vec::new();
         if detail {
             for method in Method::ALL {
@@ -310,7 +354,11 @@ impl Page<'_> {
     /// All images of a group leave together; of the most influential one, those that look most like the sample.
     fn most_similar_of_top_group(&self, sample: &SampleAnalysis) -> TrainingImageList {
         let Some(top) = sample.candidates.first() else {
-            return TrainingImageList { title: String::new(), explanation: String::new(), images: Vec::new() };
+            return TrainingImageList {
+                title: String::new(),
+                explanation: String::new(),
+                images: Vec::new(),
+            };
         };
         let base = clamped(&sample.image);
         let mut members: Vec<(f32, usize)> = self
@@ -345,7 +393,8 @@ impl Page<'_> {
         let distance = distances[rank];
         // The linear stage and the control variate differ by a few percent from the exact distance, so closer
         // neighbours are not told apart.
-        let near = |other: Option<&f32>| other.is_some_and(|other| (other - distance).abs() < 0.02 * distance);
+        let near =
+            |other: Option<&f32>| other.is_some_and(|other| (other - distance).abs() < 0.02 * distance);
         let before = rank.checked_sub(1).and_then(|before| distances.get(before));
         let single = self.workspace.recipe.codes.groups == GroupBy::Image;
         TopImageView {
@@ -400,7 +449,10 @@ impl Page<'_> {
             )
         });
         if duplicates.is_empty() {
-            return format!("No two of the {} training images are equal.{classifier}", self.data.images.len());
+            return format!(
+                "No two of the {} training images are equal.{classifier}",
+                self.data.images.len()
+            );
         }
         let extra: usize = duplicates.iter().map(|group| group.len() - 1).sum();
         format!(
@@ -423,7 +475,8 @@ fn machine() -> String {
 
 /// The date in UTC, from the system's clock (Hinnant's civil-from-days).
 fn today() -> String {
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let seconds =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let days = (seconds / 86_400) as i64 + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);

@@ -218,7 +218,8 @@ fn choose_lanes(
     let together = trial()?;
     let side_by_side: Vec<Result<f64>> = std::thread::scope(|scope| {
         let lane = || -> Result<f64> {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().context("cannot start a thread")?;
+            let pool =
+                rayon::ThreadPoolBuilder::new().num_threads(1).build().context("cannot start a thread")?;
             pool.install(trial)
         };
         let handles: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
