@@ -1,6 +1,8 @@
 //! The ensembles that PyTorch computed in float64 (tests/goldens of the repository): sample, Jacobian and Gram matrix,
 //! and the derivative against finite differences of our own sampler.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 use pentimento_attribution::ensemble::{
     BaseRun, Request, TangentMembers, control_variates, full_weights, gram_matrix, jacobians,
 };

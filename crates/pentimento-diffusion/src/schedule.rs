@@ -186,9 +186,8 @@ mod tests {
         for spacing in [TimestepSpacing::Linspace, TimestepSpacing::Leading] {
             let all = Respaced::new(&config, 1000, spacing).unwrap();
             assert_eq!(all.timesteps, (0..1000).collect::<Vec<_>>());
-            for t in 0..1000 {
-                let beta = 1.0 - all.alphas_cumprod[t] / all.previous[t];
-                assert!((beta - betas[t]).abs() < 1e-12);
+            for ((bar, previous), beta) in all.alphas_cumprod.iter().zip(&all.previous).zip(&betas) {
+                assert!((1.0 - bar / previous - beta).abs() < 1e-12);
             }
         }
     }

@@ -1,5 +1,12 @@
 //! Checkpoints in diffusers layout: round trips, and everything that can be wrong with a file.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use common::*;

@@ -5,6 +5,13 @@
 //! rounding in each attention). One in `f32` rounds at every operation; forty layers in a row may cost some hundred
 //! roundings of the largest entry, 2e-4 in all.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use burn::tensor::Tensor;
@@ -87,12 +94,15 @@ fn schedule() {
     }
 }
 
+/// A scalar function of the output and the noise.
+type Function = fn(Tensor<4>, Tensor<4>) -> Tensor<1>;
+
 /// The output for one noised sample, with every parameter tracked; then the gradients of `function(output, noise)`.
 fn gradients<T: Precision>(
     case: &str,
     folder: &str,
     sample: usize,
-    function: fn(Tensor<4>, Tensor<4>) -> Tensor<1>,
+    function: Function,
 ) -> (Architecture, Vec<Vec<f64>>, f64) {
     let (architecture, values) = golden_network(case, folder);
     let golden = Golden::read(case);
@@ -120,7 +130,7 @@ fn mean_of_squared_error(output: Tensor<4>, noise: Tensor<4>) -> Tensor<1> {
 
 fn check_gradients<T: Precision>(case: &str, folder: &str, relative: f64) {
     let golden = Golden::read(case);
-    let functions: [(&str, usize, fn(Tensor<4>, Tensor<4>) -> Tensor<1>); 3] = [
+    let functions: [(&str, usize, Function); 3] = [
         ("loss", 1, mean_of_squared_error),
         ("square", 2, |output, _| output.square().mean()),
         ("mean", 2, |output, _| output.mean()),

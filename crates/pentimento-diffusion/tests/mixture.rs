@@ -1,5 +1,12 @@
 //! Sampling from mixtures, and the derivatives of one step.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use common::*;

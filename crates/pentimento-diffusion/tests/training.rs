@@ -1,5 +1,12 @@
 //! Training: repeatable to the byte, resumable, and right.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use common::*;

@@ -1,5 +1,5 @@
 //! Prints how fast the convolution kernels are here, in GFLOP/s: `cargo run --release --example speed -p pentimento-kernels`.
-#![allow(clippy::print_stdout, reason = "prints figures")]
+#![allow(clippy::print_stdout, clippy::expect_used, reason = "prints figures of shapes that fit")]
 use pentimento_kernels::*;
 use std::time::Instant;
 

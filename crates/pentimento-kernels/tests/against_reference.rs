@@ -1,5 +1,12 @@
 //! Every fast kernel against the plain loops in `f64`, over random shapes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use common::*;

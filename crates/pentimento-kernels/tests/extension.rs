@@ -1,9 +1,16 @@
 //! The kernels behind Burn's tensors: the same bytes as the slice functions, and gradients through automatic
 //! differentiation that are those of the references.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
-use burn::tensor::{DType, Device, Element, Tensor, TensorData};
+use burn::tensor::{DType, Device, Element, Tensor, TensorData, s};
 use common::*;
 use pentimento_kernels::extension::{self, GroupNormSettings};
 use pentimento_kernels::reference::Real;
@@ -121,7 +128,7 @@ fn views_are_read_through_their_strides() {
         values_of::<4, f32>(extension::conv2d(input, weight.clone(), bias.clone(), geometry))
     };
     let whole = run(input.clone());
-    let tail = run(input.clone().slice([1..3]));
+    let tail = run(input.clone().slice(s![1..3]));
     assert_same_bytes("the last two images", &tail, &whole[4 * 5 * 4..]);
     // The same values, stored as [images, channels, height, width].
     let channels_first: Vec<f32> = (0..x.len())

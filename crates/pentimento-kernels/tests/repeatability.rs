@@ -1,5 +1,12 @@
 //! The same bytes on every instruction set, for every number of threads and for every cut into batches.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use common::*;
@@ -34,7 +41,7 @@ fn awkward_values(seed: u64, length: usize) -> Vec<f32> {
     let odd = [0.0, -0.0, 1e-30, -1e-30, 0.0, 1e-44];
     let mut made = values(seed, length);
     for (place, value) in made.iter_mut().enumerate() {
-        if (place as u64 + seed) % 3 == 0 {
+        if (place as u64 + seed).is_multiple_of(3) {
             *value = odd[(place + seed as usize) / 3 % odd.len()];
         }
     }

@@ -1,5 +1,12 @@
 //! Sizes that do not fit together are an error with a text, never a panic.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use common::cases;

@@ -116,11 +116,12 @@ impl UnetConfig {
         let mut object: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(text).map_err(broken)?;
         // diffusers also writes [height, width]; this project's U-Nets take either as long as they are equal.
-        if let Some(serde_json::Value::Array(sides)) = object.get("sample_size") {
-            if sides.len() == 2 && sides[0] == sides[1] {
-                let side = sides[0].clone();
-                object.insert("sample_size".into(), side);
-            }
+        if let Some(serde_json::Value::Array(sides)) = object.get("sample_size")
+            && let [height, width] = sides.as_slice()
+            && height == width
+        {
+            let side = height.clone();
+            object.insert("sample_size".into(), side);
         }
         let known = serde_json::to_value(Self::default()).map_err(broken)?;
         let unknown = object
@@ -258,10 +259,10 @@ impl UnetConfig {
                 format!("below half the first width, {half}"),
             );
         }
-        if let Some(groups) = self.attn_norm_num_groups {
-            if groups == 0 || self.block_out_channels[levels - 1] % groups != 0 {
-                return bad("attn_norm_num_groups", groups.to_string(), "a divisor of the last width".into());
-            }
+        if let Some(groups) = self.attn_norm_num_groups
+            && (groups == 0 || !self.block_out_channels[levels - 1].is_multiple_of(groups))
+        {
+            return bad("attn_norm_num_groups", groups.to_string(), "a divisor of the last width".into());
         }
         Ok(())
     }
@@ -276,7 +277,11 @@ impl UnetConfig {
         let divisor = 1usize << halvings.min(16);
         let problem = if channels != self.in_channels {
             format!("the network takes {} channels", self.in_channels)
-        } else if height == 0 || width == 0 || height % divisor != 0 || width % divisor != 0 {
+        } else if height == 0
+            || width == 0
+            || !height.is_multiple_of(divisor)
+            || !width.is_multiple_of(divisor)
+        {
             format!(
                 "the network halves its images {halvings} times, so height and width must be multiples of {divisor}"
             )
