@@ -10,6 +10,14 @@ use std::collections::BTreeSet;
 const OLD_NAMES: [(&str, &str); 4] =
     [(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")];
 
+/// Names of the files that [`pipeline_files`] gives, in its order.
+pub const PIPELINE_FILES: [&str; 4] = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+];
+
 /// The files of a pipeline folder, by path relative to it.
 ///
 /// `values` are in memory layout, one vector per parameter of the architecture.
@@ -24,12 +32,13 @@ pub fn pipeline_files(
 ) -> Result<Vec<(String, Vec<u8>)>, DiffusionError> {
     let index = "{\n  \"_class_name\": \"DDPMPipeline\",\n  \"_diffusers_version\": \"0.30.0\",\n  \
                  \"scheduler\": [\"diffusers\", \"DDPMScheduler\"],\n  \"unet\": [\"diffusers\", \"UNet2DModel\"]\n}\n";
-    Ok(vec![
-        ("model_index.json".into(), index.into()),
-        ("scheduler/scheduler_config.json".into(), scheduler_json(schedule).into_bytes()),
-        ("unet/config.json".into(), architecture.config().to_json().into_bytes()),
-        ("unet/diffusion_pytorch_model.safetensors".into(), weights_to_bytes(architecture, values)?),
-    ])
+    let contents = [
+        index.into(),
+        scheduler_json(schedule).into_bytes(),
+        architecture.config().to_json().into_bytes(),
+        weights_to_bytes(architecture, values)?,
+    ];
+    Ok(PIPELINE_FILES.map(String::from).into_iter().zip(contents).collect())
 }
 
 fn scheduler_json(schedule: &ScheduleConfig) -> String {

@@ -1,4 +1,4 @@
-//! One denoising step and its derivative, on recorded exogenous noise (METHODS 0.2, 0.3, 1.4).
+//! One denoising step and its derivative, on recorded exogenous noise.
 
 use crate::DiffusionError;
 use crate::schedule::{Respaced, ScheduleConfig, TimestepSpacing};

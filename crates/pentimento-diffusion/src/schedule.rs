@@ -1,4 +1,4 @@
-//! Noise schedules: betas over the training timesteps, and their respaced subsets (METHODS 0.1, 0.2).
+//! Noise schedules: betas over the training timesteps, and their respaced subsets.
 
 use crate::DiffusionError;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,12 @@ impl ScheduleConfig {
                 return Err(bad(field, beta.to_string(), "a beta lies between 0 and 1"));
             }
         }
+        // Samplers divide by the root of the last cumulative alpha.
+        let last = self.alphas_cumprod().last().copied().unwrap_or(0.0);
+        if last < 1e-30 {
+            let bound = "so small that alphas_cumprod stays above 1e-30 over all timesteps";
+            return Err(bad("beta_end", self.beta_end.to_string(), bound));
+        }
         Ok(())
     }
 
@@ -108,7 +114,7 @@ impl ScheduleConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimestepSpacing {
-    /// `round(linspace(0, T - 1, S))`: first and last timestep included.
+    /// `round(linspace(0, T - 1, S))`, a half to even as NumPy rounds: first and last timestep included.
     #[default]
     Linspace,
     /// `k * (T / S)`: the default of diffusers.
@@ -154,7 +160,7 @@ impl Respaced {
             TimestepSpacing::Linspace if steps == 1 => vec![total - 1],
             TimestepSpacing::Linspace => {
                 let gap = (total - 1) as f64 / (steps - 1) as f64;
-                (0..steps).map(|index| (index as f64 * gap).round() as usize).collect()
+                (0..steps).map(|index| (index as f64 * gap).round_ties_even() as usize).collect()
             }
             TimestepSpacing::Leading => (0..steps).map(|index| index * (total / steps)).collect(),
         };

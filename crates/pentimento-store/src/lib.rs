@@ -7,7 +7,7 @@
 //! # What holds at every moment
 //!
 //! - **What the manifest does not list does not exist.** Leftovers of a killed process are never read, and
-//!   [`Run::clean`] removes them.
+//!   [`Run::clean`] removes them and nothing else.
 //! - **An object is listed only when all its bytes are on the disk**: written under a temporary name in the same folder,
 //!   synced, renamed, and then listed by a manifest that is itself replaced in this way.
 //! - **A kill loses nothing that was listed.** To replace listed objects, the manifest first records the new ones as

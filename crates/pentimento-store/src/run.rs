@@ -204,28 +204,40 @@ impl Run {
         verify(&self.root, &manifest)
     }
 
-    /// Deletes all files and empty folders that the manifest does not list, and gives the files.
+    /// Deletes what a killed process left behind, and gives the files: temporary files, and files that the manifest does
+    /// not list whose name (relative, with `/`) `ours` says this run's program would write. Whatever else a person keeps
+    /// in the folder stays. Folders that become empty by it go too.
     ///
     /// It takes the run exclusively, so that no object is being written meanwhile. Links are left alone and not followed.
     ///
     /// # Errors
     ///
     /// [`StoreError::OpenForReadingOnly`], or that of listing a folder or deleting a file.
-    pub fn clean(&mut self) -> Result<Vec<PathBuf>, StoreError> {
+    pub fn clean(&mut self, ours: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, StoreError> {
         self.refuse_if_read_only()?;
         let manifest = self.manifest();
-        let unlisted = unlisted_files(&self.root, &manifest)?;
-        unlisted.files.iter().try_for_each(|file| delete(file))?;
-        for folder in &unlisted.folders {
-            match fs::remove_dir(folder) {
-                Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
-                    return Err(StoreError::io("delete the folder", folder, error));
+        let left_behind: Vec<PathBuf> = unlisted_files(&self.root, &manifest)?
+            .into_iter()
+            .filter(|file| {
+                let temporary =
+                    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY_PREFIX));
+                temporary || relative_name(&self.root, file).is_some_and(|name| ours(&name))
+            })
+            .collect();
+        for file in &left_behind {
+            delete(file)?;
+            let folders = file.ancestors().skip(1).take_while(|folder| *folder != self.root);
+            for folder in folders {
+                // The first one that still holds something ends the climb.
+                match fs::remove_dir(folder) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => break,
+                    Err(error) => return Err(StoreError::io("delete the folder", folder, error)),
                 }
-                _ => {}
             }
         }
         sync_folder(&self.root)?;
-        Ok(unlisted.files.into_iter().collect())
+        Ok(left_behind)
     }
 
     /// Writes the bytes of an object to a temporary file, without holding up other threads.
@@ -285,4 +297,13 @@ fn refuse_foreign_folder(root: &Path) -> Result<(), StoreError> {
         None => Ok(()),
         Some(found) => Err(StoreError::NotARun { path: root.to_path_buf(), found }),
     }
+}
+
+/// The name of a file in the run, with `/` between its components; none if it is not UTF-8.
+fn relative_name(root: &Path, file: &Path) -> Option<String> {
+    let components = file.strip_prefix(root).ok()?.components();
+    components
+        .map(|component| component.as_os_str().to_str())
+        .collect::<Option<Vec<_>>>()
+        .map(|parts| parts.join("/"))
 }

@@ -21,7 +21,8 @@ pub enum Problem {
         /// [`StoreError::Missing`], [`StoreError::Corrupt`], or that of a failed read.
         error: StoreError,
     },
-    /// The manifest does not list this file, so it does not exist for the run. [`Run::clean`](crate::Run::clean) deletes it.
+    /// The manifest does not list this file, so it does not exist for the run. [`Run::clean`](crate::Run::clean) deletes
+    /// it if it is a leftover.
     Unlisted {
         /// The file.
         file: PathBuf,
@@ -46,20 +47,13 @@ pub(crate) fn verify(root: &Path, manifest: &Manifest) -> Result<Vec<Problem>, S
             problems.push(Problem::Object { name: name.to_string(), error });
         }
     }
-    let unlisted = unlisted_files(root, manifest)?.files;
+    let unlisted = unlisted_files(root, manifest)?;
     problems.extend(unlisted.into_iter().map(|file| Problem::Unlisted { file }));
     Ok(problems)
 }
 
-/// What is in a run folder and not in its manifest.
-pub(crate) struct Unlisted {
-    pub(crate) files: BTreeSet<PathBuf>,
-    /// All folders below the root, each after those that it holds.
-    pub(crate) folders: Vec<PathBuf>,
-}
-
 /// Walks the run folder. Links and devices are passed over: no run makes them, so they are someone else's.
-pub(crate) fn unlisted_files(root: &Path, manifest: &Manifest) -> Result<Unlisted, StoreError> {
+pub(crate) fn unlisted_files(root: &Path, manifest: &Manifest) -> Result<BTreeSet<PathBuf>, StoreError> {
     let mut known = BTreeSet::from([root.join(MANIFEST_FILE), root.join(LOCK_FILE)]);
     known.extend(manifest.objects.keys().map(|name| name.file_in(root)));
     for (name, replacement) in &manifest.pending {
@@ -68,7 +62,7 @@ pub(crate) fn unlisted_files(root: &Path, manifest: &Manifest) -> Result<Unliste
         known.insert(file);
     }
 
-    let mut unlisted = Unlisted { files: BTreeSet::new(), folders: Vec::new() };
+    let mut unlisted = BTreeSet::new();
     let mut to_visit = vec![root.to_path_buf()];
     while let Some(folder) = to_visit.pop() {
         let failed = |error| StoreError::io("list the folder", &folder, error);
@@ -76,14 +70,11 @@ pub(crate) fn unlisted_files(root: &Path, manifest: &Manifest) -> Result<Unliste
             let entry = entry.map_err(failed)?;
             let kind = entry.file_type().map_err(failed)?;
             if kind.is_dir() {
-                unlisted.folders.push(entry.path());
                 to_visit.push(entry.path());
             } else if kind.is_file() && !known.contains(&entry.path()) {
-                unlisted.files.insert(entry.path());
+                unlisted.insert(entry.path());
             }
         }
     }
-    // A folder's path is a prefix of the paths in it, so it sorts before them.
-    unlisted.folders.sort_unstable_by(|a, b| b.cmp(a));
     Ok(unlisted)
 }

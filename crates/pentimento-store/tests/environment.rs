@@ -75,7 +75,7 @@ fn a_run_that_is_open_for_reading_refuses_writes() {
         run.put_many([("b", b"1")], key("1")),
         run.put_with("b", key("1"), |_| Ok(())),
         run.remove("a").map(drop),
-        run.clean().map(drop),
+        run.clean(|_| true).map(drop),
     ];
     for refusal in refusals {
         assert!(matches!(refusal, Err(StoreError::OpenForReadingOnly { .. })), "{refusal:?}");

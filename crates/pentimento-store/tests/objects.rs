@@ -269,13 +269,14 @@ fn damage_is_found_and_named() {
 }
 
 #[test]
-fn clean_deletes_what_is_not_listed_and_nothing_else() {
+fn clean_deletes_leftovers_and_nothing_else() {
     let (folder, mut run) = empty_run();
     run.put("a/b", key("1"), b"abc").unwrap();
     let root = run.root().to_path_buf();
     fs::create_dir_all(root.join("left/over")).unwrap();
     fs::write(root.join("left/over/object"), b"1").unwrap();
     fs::write(root.join("a/.tmp-123456"), b"2").unwrap();
+    fs::write(root.join("notes.txt"), b"a person's own").unwrap();
     fs::write(folder.path().join("outside"), b"3").unwrap();
     #[cfg(unix)]
     std::os::unix::fs::symlink(folder.path(), root.join("link")).unwrap();
@@ -284,12 +285,13 @@ fn clean_deletes_what_is_not_listed_and_nothing_else() {
     assert!(matches!(run.get("left/over/object"), Err(StoreError::NotListed { .. })));
     assert_eq!(run.names(), ["a/b"]);
 
-    let deleted = run.clean().unwrap();
+    let deleted = run.clean(|name| name.starts_with("left/")).unwrap();
     assert_eq!(deleted, [root.join("a/.tmp-123456"), root.join("left/over/object")]);
     assert!(!root.join("left").exists());
+    assert!(root.join("notes.txt").exists(), "a file that the run did not write is gone");
     assert!(folder.path().join("outside").exists(), "a link was followed");
     assert_eq!(run.get("a/b").unwrap(), b"abc");
-    assert!(run.verify().unwrap().is_empty());
+    assert_eq!(run.verify().unwrap().len(), 1, "the person's file is still not listed");
     run.put("c", key("1"), b"d").unwrap();
 }
 
@@ -414,7 +416,7 @@ proptest! {
                     drop(run);
                     run = Run::create_or_open(root).unwrap();
                 }
-                Step::Clean => prop_assert!(run.clean().unwrap().is_empty()),
+                Step::Clean => prop_assert!(run.clean(|_| true).unwrap().is_empty()),
             }
             prop_assert_eq!(run.names(), model.keys().cloned().collect::<Vec<_>>());
             for (name, (bytes, made_from)) in &model {

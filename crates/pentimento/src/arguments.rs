@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Finds the training images that a generated image rests on, and proves it by making the image again without them.
 #[derive(Debug, Parser)]
@@ -19,6 +20,14 @@ pub struct Arguments {
     /// A folder with the files of the public set, instead of fetching them.
     #[arg(long, global = true, value_name = "DIR")]
     pub data_from: Option<PathBuf>,
+    /// Seconds between checkpoints of a member in training. Changes no result.
+    #[arg(long, global = true, hide = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub checkpoint_seconds: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// The commands.
@@ -127,7 +136,7 @@ pub enum ScoreMethod {
     /// The paper's Jacobian.
     Jacobian,
     /// The one-member Jacobian with the second-order term: the search's first stage.
-    OneMemberJacobian,
+    SecondOrder,
 }
 
 /// Ways to make a sample again.
@@ -137,6 +146,6 @@ pub enum AblationMethod {
     Exact,
     /// Along the full ensemble's trajectory, corrected by one surviving member.
     ControlVariate,
-    /// To first order in the members' weights.
+    /// The paper's Jacobian: to first order in the members' weights.
     Jacobian,
 }

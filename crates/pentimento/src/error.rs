@@ -3,6 +3,7 @@
 use pentimento_data::{DataError, FetchError};
 use pentimento_diffusion::DiffusionError;
 use pentimento_store::StoreError;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Failures that belong to no library.
@@ -29,6 +30,12 @@ pub enum ProgramError {
         /// What exists.
         bound: String,
     },
+    /// The results have nowhere to go.
+    #[error("cannot write to the standard output: {source}")]
+    Output {
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// An earlier stage has not been run, or for another recipe.
     #[error("{what} is not there yet: run `{command}` first")]
     NotYet {
@@ -47,7 +54,7 @@ pub enum ProgramError {
     },
 }
 
-/// The exit code of a failure (DESIGN: 1 failed, 2 wrong usage, 42 wrong input, 75 try again).
+/// The exit code of a failure: 1 failed, 42 wrong input, 75 try again (clap itself ends with 2 on wrong usage).
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<ProgramError>() {
@@ -55,6 +62,9 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 ProgramError::Recipe { .. } | ProgramError::NoSuch { .. } | ProgramError::NotYet { .. } => 42,
                 ProgramError::Stopped => 75,
                 ProgramError::Inconsistent { .. } => 1,
+                // The reader has what it wanted, as in `pentimento codes RECIPE | head -3`.
+                ProgramError::Output { source } if source.kind() == ErrorKind::BrokenPipe => 0,
+                ProgramError::Output { .. } => 1,
             });
         }
         if let Some(error) = cause.downcast_ref::<StoreError>() {
@@ -68,7 +78,15 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
             return ExitCode::from(if matches!(error, DiffusionError::Diverged { .. }) { 1 } else { 42 });
         }
         if let Some(error) = cause.downcast_ref::<DataError>() {
-            return ExitCode::from(if matches!(error, DataError::Io { .. }) { 1 } else { 42 });
+            return ExitCode::from(match error {
+                // A recipe names a file that is not there, or whose compressed data are damaged.
+                DataError::Io { source, .. } => match source.kind() {
+                    ErrorKind::NotFound | ErrorKind::InvalidData | ErrorKind::InvalidInput => 42,
+                    _ => 1,
+                },
+                DataError::OutOfMemory { .. } => 1,
+                _ => 42,
+            });
         }
         if let Some(error) = cause.downcast_ref::<FetchError>() {
             return ExitCode::from(if matches!(error, FetchError::NothingAnswered { .. }) { 75 } else { 1 });

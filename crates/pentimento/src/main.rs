@@ -10,8 +10,11 @@ fn main() -> ExitCode {
     match pentimento::commands::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            pentimento::progress::say(&format!("pentimento: {error:#}"));
-            exit_code(&error)
+            let code = exit_code(&error);
+            if code != ExitCode::SUCCESS {
+                pentimento::progress::say(&format!("pentimento: {error:#}"));
+            }
+            code
         }
     }
 }

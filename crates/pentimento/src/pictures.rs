@@ -2,11 +2,7 @@
 
 use anyhow::{Context, Result};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
-
-/// One byte of a value in [-1, 1]: `(x / 2 + 0.5)` clamped to [0, 1], as diffusers does, rounded to 255 steps.
-pub fn byte(value: f32) -> u8 {
-    ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8
-}
+use pentimento_report::Picture;
 
 /// A PNG of an image `[height, width, channels]` with values in [-1, 1]; grey for one channel, RGB for three.
 ///
@@ -14,7 +10,7 @@ pub fn byte(value: f32) -> u8 {
 ///
 /// If there are other than one or three channels.
 pub fn png(values: &[f32], height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
-    let bytes: Vec<u8> = values.iter().map(|&value| byte(value)).collect();
+    let picture = Picture::from_model_range(height as u32, width as u32, channels as u32, values);
     let color = match channels {
         1 => ExtendedColorType::L8,
         3 => ExtendedColorType::Rgb8,
@@ -22,7 +18,7 @@ pub fn png(values: &[f32], height: usize, width: usize, channels: usize) -> Resu
     };
     let mut png = Vec::new();
     PngEncoder::new(&mut png)
-        .write_image(&bytes, width as u32, height as u32, color)
+        .write_image(&picture.pixels, width as u32, height as u32, color)
         .context("cannot encode a PNG")?;
     Ok(png)
 }

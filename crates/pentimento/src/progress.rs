@@ -1,7 +1,7 @@
 //! Progress on stderr: a bar on a terminal, a line now and then elsewhere.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -41,7 +41,6 @@ impl Progress {
     }
 
     /// `done` units are done; `message` says more.
-    #[allow(clippy::print_stderr, reason = "progress goes to stderr")]
     pub fn set(&self, done: u64, message: &str) {
         if self.terminal {
             self.bar.set_position(done);
@@ -51,15 +50,14 @@ impl Progress {
         let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
         if last.elapsed() >= LINE_EVERY {
             *last = Instant::now();
-            eprintln!("{}: {done} of {}, {message}", self.stage, self.total);
+            say(&format!("{}: {done} of {}, {message}", self.stage, self.total));
         }
     }
 
     /// Ends the bar.
-    #[allow(clippy::print_stderr, reason = "progress goes to stderr")]
     pub fn finish(&self, message: &str) {
         self.bar.finish_and_clear();
-        eprintln!("{}: {message} ({})", self.stage, human_duration(self.started.elapsed()));
+        say(&format!("{}: {message} ({})", self.stage, human_duration(self.started.elapsed())));
     }
 }
 
@@ -76,7 +74,7 @@ pub fn human_duration(duration: Duration) -> String {
 }
 
 /// One line to stderr.
-#[allow(clippy::print_stderr, reason = "what the program says beside its results goes to stderr")]
 pub fn say(line: &str) {
-    eprintln!("{line}");
+    // Nobody is told of a closed stderr, and it is no reason to end hours of work.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

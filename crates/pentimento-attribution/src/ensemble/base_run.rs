@@ -86,6 +86,21 @@ impl<T: Precision> BaseRun<T> {
         Self { samples: vec![0], seed: 0, steps, images: x }
     }
 
+    /// The first `count` samples alone; `length` is that of an image.
+    pub fn first(&self, count: usize, length: usize) -> Self {
+        let cut = |images: &[T]| images[..(count * length).min(images.len())].to_vec();
+        let step = |step: &BaseStep<T>| BaseStep {
+            x: cut(&step.x),
+            predictions: step.predictions.iter().map(|prediction| cut(prediction)).collect(),
+        };
+        Self {
+            samples: self.samples.iter().copied().take(count).collect(),
+            seed: self.seed,
+            steps: self.steps.iter().map(step).collect(),
+            images: cut(&self.images),
+        }
+    }
+
     /// The end of one trajectory, not clamped.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! The derivative of a sample in the weights of the members (METHODS 1.5), by forward mode through the sampler.
+//! The derivative of a sample in the weights of the members (Dai and Gifford 2023, section 2.3), by forward mode through the sampler.
 
 use super::base_run::{BaseRun, full_weights};
 use pentimento_diffusion::mixture::Mixture;

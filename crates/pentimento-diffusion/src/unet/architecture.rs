@@ -168,7 +168,7 @@ impl Architecture {
 
         let scale = config.mid_block_scale_factor;
         let before = build.resnet("mid_block.resnets.0", channels, channels, scale);
-        // Trap 2 of the checkpoint format: with scale_shift and no groups of its own, the middle attention has no norm.
+        // As diffusers builds it: with scale_shift and no groups of its own, the middle attention has no norm.
         let normalised = !config.scale_shift() || config.attn_norm_num_groups.is_some();
         let attention = config
             .add_attention

@@ -5,7 +5,7 @@ use super::flow::Flow;
 use super::parameters::{Parameters, Precision};
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// The sinusoidal embedding of timesteps, `[timesteps, 1, 1, channels]` (trap 4 of the checkpoint format):
+/// The sinusoidal embedding of timesteps, `[timesteps, 1, 1, channels]` as diffusers has it:
 /// frequencies `exp(-ln(10000) i / (half - freq_shift))`, sines before cosines unless flipped.
 pub fn timestep_embedding<T: Precision>(architecture: &Architecture, timesteps: &[usize]) -> Tensor<4> {
     let config = architecture.config();
@@ -106,7 +106,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Trap 5 of the checkpoint format.
+    /// `ResnetBlock2D` of diffusers: norm, SiLU, convolution, time embedding, norm, SiLU, convolution, shortcut.
     fn resnet<F: Flow>(&self, resnet: &Resnet, x: F, embedding: &F) -> F {
         let hidden = x.clone().group_norm(self.parameters.norm(resnet.norm1, true));
         let hidden = self.conv(resnet.conv1, hidden);
@@ -127,7 +127,7 @@ impl Pass<'_> {
         rescaled(straight.add(hidden), resnet.output_scale)
     }
 
-    /// Trap 6 of the checkpoint format.
+    /// `Attention` of diffusers with a residual: norm, queries, keys and values, softmax, output.
     fn attention<F: Flow>(&self, attention: &Attention, x: F) -> F {
         let normalised = match attention.norm {
             Some(norm) => x.clone().group_norm(self.parameters.norm(norm, false)),

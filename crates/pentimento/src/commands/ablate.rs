@@ -8,7 +8,7 @@ use crate::stages::Workspace;
 use crate::stages::analyse::{Ensemble, clamped_distance};
 use crate::stages::data::{CodedData, coded_data};
 use anyhow::Result;
-use pentimento_attribution::ensemble::approximation::{clamped, linear};
+use pentimento_attribution::ensemble::approximation::{clamped, linear_masked};
 use pentimento_attribution::ensemble::{
     BaseRun, Request, TangentMembers, control_variates, jacobians, linear_coefficients,
 };
@@ -47,12 +47,13 @@ pub(super) fn ablate(
         AblationMethod::Jacobian => {
             let all = jacobians(mixture, sampler, &base, TangentMembers::All, go_on)?;
             let direction = linear_coefficients(&weights);
-            all.first().map(|jacobian| linear(base.image(0), jacobian, &direction)).unwrap_or_default()
+            all.first().map(|jacobian| linear_masked(base.image(0), jacobian, &direction)).unwrap_or_default()
         }
     };
     let [height, width, channels] = mixture.image_shape();
     let name = |what: &str| format!("ablations/sample-{sample:06}-{what}.png");
-    let key = Fingerprint::of("ablation").fingerprint(ensemble.fingerprint).json(&removed)?.finish();
+    let key =
+        Fingerprint::of("ablation").fingerprint(ensemble.fingerprint).json(&(sample, &removed))?.finish();
     let label = match method {
         AblationMethod::Exact => "exact",
         AblationMethod::ControlVariate => "control-variate",
@@ -74,12 +75,12 @@ pub(super) fn ablate(
         data.groups.len(),
         weights.len(),
         if method == AblationMethod::Exact { "" } else { ", approximate" }
-    ));
-    print(&format!("distance: {:.4}", clamped_distance(base.image(0), &without)));
+    ))?;
+    print(&format!("distance: {:.4}", clamped_distance(base.image(0), &without)))?;
     if !uncovered.is_empty() {
-        print(&format!("note: {} other groups are seen by no member that is left either", uncovered.len()));
+        print(&format!("note: {} other groups are seen by no member that is left either", uncovered.len()))?;
     }
-    print(&format!("{}", workspace.run.root().join(file).display()));
+    print(&format!("{}", workspace.run.root().join(file).display()))?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
     let (samples, fingerprint) = read_analysis(workspace, data)?;
     let name = match method {
         ScoreMethod::Jacobian => "jacobian",
-        ScoreMethod::OneMemberJacobian => "one-member-jacobian",
+        ScoreMethod::SecondOrder => "second-order",
     };
     let mut values = Vec::new();
     for sample in &samples {
@@ -29,12 +29,17 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
                 format!("{} ({:.4})", data.groups.names()[influence.group as usize], influence.distance)
             })
             .collect();
-        print(&format!("sample {}: {}", sample.sample, list.join(", ")));
+        print(&format!("sample {}: {}", sample.sample, list.join(", ")))?;
     }
     let axes = serde_json::json!({
         "method": name,
-        "value": "Euclidean distance between the sample and its approximate counterfactual without the training image's \
-                  group, images in [-1, 1]; larger = the sample rests on it more",
+        "value": match method {
+            ScoreMethod::Jacobian => "length of J (u - 1/n), the first-order change of the sample without the training \
+                                      image's group; pixels beyond black or white count as still",
+            ScoreMethod::SecondOrder => "length of J (u - 1/n) + sum_j c_j^2 S_j, with one member's tangents per step; \
+                                         pixels beyond black or white count as still",
+        },
+        "unit": "Euclidean, black -1 and white 1; larger = the sample rests on the image more",
         "axes": ["sample", "training_image"],
         "sample": samples.iter().map(|sample| sample.sample).collect::<Vec<_>>(),
         "training_image": data.images.source_indices(),
@@ -45,7 +50,7 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
         [(file.clone(), array), (format!("scores/{name}.json"), serde_json::to_vec(&axes)?)],
         fingerprint,
     )?;
-    print(&format!("{}", workspace.run.root().join(file).display()));
+    print(&format!("{}", workspace.run.root().join(file).display()))?;
     Ok(())
 }
 
@@ -56,7 +61,7 @@ fn form(data: &CodedData, sample: &SampleAnalysis, method: ScoreMethod) -> Resul
             .into(),
     };
     match method {
-        ScoreMethod::OneMemberJacobian => {
+        ScoreMethod::SecondOrder => {
             let along = sample.along.as_ref().ok_or_else(|| missing("one-member Jacobian"))?;
             search_form(&data.codes, &sample.image, &along.one_member_jacobian, &along.without_member)
         }

@@ -6,11 +6,13 @@ mod codes;
 mod summary;
 
 use crate::arguments::{Arguments, Command, DataCommand, RecipeArguments};
+use crate::error::ProgramError;
 use crate::progress::say;
 use crate::recipe::Recipe;
 use crate::stages::{self, RunOptions, Workspace};
 use crate::stop::Stop;
 use anyhow::{Context, Result};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The recipe of `pentimento quickstart`.
@@ -29,7 +31,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
             .context("cannot set the number of threads")?;
     }
     let stop = Stop::on_signals().context("cannot handle signals")?;
-    let options = RunOptions { batch: arguments.batch.map(usize::from), data_from: arguments.data_from };
+    let options = RunOptions {
+        batch: arguments.batch.map(usize::from),
+        data_from: arguments.data_from,
+        checkpoint_every: arguments.checkpoint_seconds,
+    };
     let open = |folder: &Path| Workspace::open(folder, stop.clone(), options.clone());
     match arguments.command {
         Command::Quickstart(folder) => {
@@ -39,7 +45,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Run(recipe) => everything(&recipe_workspace(&recipe, &stop, &options)?),
         Command::Data(DataCommand::Fetch { set, from }) => {
             let fetched = stages::data::fetch_public(set, from.as_deref().or(options.data_from.as_deref()))?;
-            print(&format!("{}", fetched.folder().display()));
+            print(&format!("{}", fetched.folder().display()))?;
             Ok(())
         }
         Command::Codes(recipe) => {
@@ -49,14 +55,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
             let workspace = recipe_workspace(&recipe, &stop, &options)?;
             let data = stages::data::coded_data(&workspace)?;
             stages::train::train(&workspace, &data, member)?;
-            print(&format!("{}", workspace.run.root().display()));
+            print(&format!("{}", workspace.run.root().display()))?;
             Ok(())
         }
         Command::Sample(run) => {
             let workspace = open(&run.run)?;
             let data = stages::data::coded_data(&workspace)?;
             stages::analyse::sample(&workspace, &data)?;
-            print(&format!("{}", workspace.run.root().join("samples").display()));
+            print(&format!("{}", workspace.run.root().join("samples").display()))?;
             Ok(())
         }
         Command::Attribute { run, method, top } => {
@@ -81,9 +87,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
 }
 
 /// One line of results to stdout.
-#[allow(clippy::print_stdout, reason = "results go to stdout")]
-pub(crate) fn print(line: &str) {
-    println!("{line}");
+pub(crate) fn print(line: &str) -> Result<(), ProgramError> {
+    writeln!(std::io::stdout(), "{line}").map_err(|source| ProgramError::Output { source })
 }
 
 fn recipe_workspace(arguments: &RecipeArguments, stop: &Stop, options: &RunOptions) -> Result<Workspace> {
@@ -115,21 +120,28 @@ fn everything(workspace: &Workspace) -> Result<()> {
 fn report(workspace: &Workspace, data: &stages::data::CodedData) -> Result<()> {
     let (path, figures) = stages::report::report(workspace, data)?;
     for line in summary::lines(&figures) {
-        print(&line);
+        print(&line)?;
     }
-    print(&format!("{}", path.display()));
+    print(&format!("{}", path.display()))?;
     Ok(())
 }
 
 fn verify(folder: &Path) -> Result<()> {
+    stages::workspace::refuse_what_is_no_run(folder)?;
     let run = pentimento_store::Run::open_read_only(folder)?;
-    let problems = run.verify()?;
-    for problem in &problems {
+    let (unlisted, damaged): (Vec<_>, Vec<_>) = run
+        .verify()?
+        .into_iter()
+        .partition(|problem| matches!(problem, pentimento_store::Problem::Unlisted { .. }));
+    for file in &unlisted {
+        say(&format!("note: {file} in the manifest, so no stage reads it"));
+    }
+    for problem in &damaged {
         say(&problem.to_string());
     }
-    if problems.is_empty() {
-        print(&format!("{}: {} objects, all as the manifest says", folder.display(), run.names().len()));
+    if damaged.is_empty() {
+        print(&format!("{}: {} objects, all as the manifest says", folder.display(), run.names().len()))?;
         return Ok(());
     }
-    anyhow::bail!("{}: {} problems", folder.display(), problems.len())
+    anyhow::bail!("{}: {} problems", folder.display(), damaged.len())
 }

@@ -9,6 +9,7 @@ use super::train::{architecture, open_members};
 use super::workspace::Workspace;
 use crate::error::ProgramError;
 use crate::progress::Progress;
+use crate::recipe::AttributionRecipe;
 use anyhow::Result;
 use pentimento_attribution::ensemble::approximation::{clamped, last_step, second_order_terms};
 use pentimento_attribution::ensemble::{
@@ -75,6 +76,10 @@ fn sample_fingerprint(ensemble: &Ensemble, samples: &[u32]) -> Result<Fingerprin
     Ok(Fingerprint::of("samples").fingerprint(ensemble.fingerprint).json(&samples)?.finish())
 }
 
+fn picture_name(sample: u32) -> String {
+    format!("samples/{sample:06}.png")
+}
+
 fn sample_shard_name(shard: usize) -> String {
     format!("samples/shard-{shard:05}.safetensors")
 }
@@ -91,10 +96,12 @@ pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
     for shard in 0..shard_count(count) {
         let ids = shard_samples(shard, count);
         let key = sample_fingerprint(&ensemble, &ids)?;
-        if !workspace.run.is_current(&sample_shard_name(shard), key) {
+        let pictures = ids.iter().map(|&id| picture_name(id));
+        if !pictures.chain([sample_shard_name(shard)]).all(|name| workspace.run.is_current(&name, key)) {
             todo.push((shard, ids, key));
         }
     }
+    remove_beyond(workspace, "samples/shard-", shard_count(count))?;
     if todo.is_empty() {
         return Ok(());
     }
@@ -117,18 +124,35 @@ pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
         let mut objects = Vec::new();
         for (id, image) in ids.iter().zip(images.chunks_exact(ensemble.mixture.image_length())) {
             let png = crate::pictures::png(&clamped(image), height, width, channels)?;
-            objects.push((format!("samples/{id:06}.png"), png));
+            objects.push((picture_name(*id), png));
         }
         // The shard says that its samples are there, so it comes with them in one replacement of the manifest.
         objects.push((sample_shard_name(*shard), arrays.to_bytes()?));
         workspace.run.put_many(objects, *key)?;
-        Costs::add(workspace, "sampling", started, ids.len())?;
+        Costs::record(workspace, &[("sampling", started.elapsed().as_secs_f64(), ids.len())])?;
     }
     progress.finish(&format!("{count} samples"));
     Ok(())
 }
 
-/// What the stages of a run cost, kept in the run: the one object whose bytes differ from run to run.
+/// Removes shards that an earlier recipe with more samples left, with the pictures of their samples.
+fn remove_beyond(workspace: &Workspace, prefix: &str, shards: usize) -> Result<()> {
+    let count = workspace.recipe.samples.count;
+    for name in workspace.run.names() {
+        let number = |rest: &str, suffix: &str| {
+            rest.strip_suffix(suffix).and_then(|digits| digits.parse::<usize>().ok())
+        };
+        let shard = name.strip_prefix(prefix).and_then(|rest| number(rest, ".safetensors"));
+        let picture = name.strip_prefix("samples/").and_then(|rest| number(rest, ".png"));
+        if shard.is_some_and(|shard| shard >= shards) || picture.is_some_and(|sample| sample >= count) {
+            workspace.run.remove(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the stages of a run cost, over all times that they ran in this folder. Seconds differ from run to run, so this
+/// object and the page that shows it do too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
     /// Seconds and number of units (samples, counterfactuals) by stage.
@@ -142,19 +166,14 @@ impl Costs {
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    fn add(workspace: &Workspace, stage: &str, started: Instant, units: usize) -> Result<()> {
+    /// Adds what stages cost, as (stage, seconds, units).
+    ///
+    /// # Errors
+    ///
+    /// As writing to the run.
+    pub fn record(workspace: &Workspace, new: &[(&str, f64, usize)]) -> Result<()> {
         let mut costs = Self::read(workspace);
-        let entry = costs.stages.entry(stage.into()).or_default();
-        entry.0 += started.elapsed().as_secs_f64();
-        entry.1 += units;
-        let key = Fingerprint::of("costs").finish();
-        workspace.run.put("costs.json", key, &serde_json::to_vec_pretty(&costs)?)?;
-        Ok(())
-    }
-
-    fn merge(workspace: &Workspace, new: Vec<(&str, f64, usize)>) -> Result<()> {
-        let mut costs = Self::read(workspace);
-        for (stage, seconds, units) in new {
+        for &(stage, seconds, units) in new {
             let entry = costs.stages.entry(stage.into()).or_default();
             entry.0 += seconds;
             entry.1 += units;
@@ -175,10 +194,12 @@ fn shard_fingerprint(
     data: &CodedData,
     samples: &[u32],
 ) -> Result<Fingerprint> {
+    // How long the list on the page is changes nothing that is computed.
+    let asked = AttributionRecipe { top: 0, ..workspace.recipe.attribution };
     Ok(Fingerprint::of("attribution")
         .fingerprint(ensemble.fingerprint)
         .fingerprint(data.fingerprint)
-        .json(&workspace.recipe.attribution)?
+        .json(&asked)?
         .json(&samples)?
         .finish())
 }
@@ -251,6 +272,13 @@ pub struct Candidate {
     pub exact: Option<f32>,
 }
 
+impl Candidate {
+    /// The distance by the best way that was taken: exact, else control variate, else linear.
+    pub fn best(&self) -> f32 {
+        self.exact.or(self.control_variate).or(self.linear).unwrap_or(0.0)
+    }
+}
+
 /// Makes every shard that is not there.
 ///
 /// # Errors
@@ -267,6 +295,7 @@ pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
             todo.push((shard, ids, key));
         }
     }
+    remove_beyond(workspace, "attribution/shard-", shard_count(count))?;
     if todo.is_empty() {
         return Ok(());
     }
@@ -278,7 +307,7 @@ pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
         let mut costs = Vec::new();
         let arrays = analyse_shard(workspace, data, &ensemble, &ids, &mut costs)?;
         workspace.run.put(&shard_name(shard), key, &arrays.to_bytes()?)?;
-        Costs::merge(workspace, costs)?;
+        Costs::record(workspace, &costs)?;
     }
     progress.finish(&format!("{count} samples"));
     Ok(())
@@ -328,9 +357,10 @@ fn analyse_shard(
     arrays.put_u32("group", &[samples, asked_per_sample], &groups.concat());
     arrays.put_f32("exact", &[samples, asked_per_sample, length], &exact);
 
-    let measured = ids.first().is_some_and(|&id| (id as usize) < recipe.fidelity_samples);
+    // Ids rise, so the samples to be measured are the first ones.
+    let measured = ids.iter().filter(|&&id| (id as usize) < recipe.fidelity_samples).count();
     let complete = asked_per_sample == data.groups.len();
-    if measured || !complete {
+    if measured > 0 || !complete {
         let one = timed(costs, "one-member Jacobian", samples, || {
             Ok(jacobians(mixture, sampler, &base, TangentMembers::OnePerStep, go_on)?)
         })?;
@@ -349,24 +379,28 @@ fn analyse_shard(
             put_candidates(&mut arrays, &found);
         }
     }
-    if measured {
-        let last: Vec<f32> = asked
-            .iter()
-            .flat_map(|request| last_step(mixture, sampler, &base, request.sample, &request.weights))
-            .collect();
-        arrays.put_f32("last_step", &[samples, asked_per_sample, length], &last);
+    if measured > 0 {
+        let base = base.first(measured, length);
+        let asked: Vec<Request> = asked.iter().filter(|request| request.sample < measured).cloned().collect();
+        let last = timed(costs, "last step", asked.len(), || {
+            let image =
+                |request: &Request| last_step(mixture, sampler, &base, request.sample, &request.weights);
+            Ok(asked.iter().flat_map(image).collect::<Vec<f32>>())
+        })?;
+        arrays.put_f32("last_step", &[measured, asked_per_sample, length], &last);
         let varied: Vec<f32> = timed(costs, "control-variate counterfactuals", asked.len(), || {
             Ok(control_variates(mixture, sampler, &base, &asked, go_on)?)
         })?;
-        arrays.put_f32("control_variate", &[samples, asked_per_sample, length], &varied);
+        arrays.put_f32("control_variate", &[measured, asked_per_sample, length], &varied);
         if recipe.full_jacobian {
-            let all = timed(costs, "full Jacobian", samples, || {
+            let all = timed(costs, "full Jacobian", measured, || {
                 Ok(jacobians(mixture, sampler, &base, TangentMembers::All, go_on)?)
             })?;
-            arrays.put_f32("full_jacobian", &[samples, members, length], &flat(&all));
+            arrays.put_f32("full_jacobian", &[measured, members, length], &flat(&all));
         }
-        let alone = timed(costs, "individual members", samples, || {
-            let trajectories: Vec<Trajectory> = ids
+        let alone = timed(costs, "individual members", measured, || {
+            let trajectories: Vec<Trajectory> = base
+                .samples
                 .iter()
                 .flat_map(|&sample| {
                     (0..members).map(move |member| Trajectory { sample, weights: only(members, member) })
@@ -374,7 +408,7 @@ fn analyse_shard(
                 .collect();
             Ok(mixture.sample::<f32, _>(sampler, *seed, &trajectories, go_on)?)
         })?;
-        arrays.put_f32("alone", &[samples, members, length], &alone);
+        arrays.put_f32("alone", &[measured, members, length], &alone);
     }
     if complete {
         let found: Vec<Vec<Candidate>> = (0..samples)
@@ -392,14 +426,18 @@ fn analyse_shard(
                         exact: Some(exact),
                     })
                     .collect();
-                let distance = |candidate: &Candidate| candidate.exact.unwrap_or(0.0);
-                candidates.sort_by(|a, b| distance(b).total_cmp(&distance(a)).then(a.group.cmp(&b.group)));
+                sort_by_best(&mut candidates);
                 candidates
             })
             .collect();
         put_candidates(&mut arrays, &found);
     }
     Ok(arrays)
+}
+
+/// The most influential first, ties by group.
+pub fn sort_by_best(candidates: &mut [Candidate]) {
+    candidates.sort_by(|a, b| b.best().total_cmp(&a.best()).then(a.group.cmp(&b.group)));
 }
 
 fn put_candidates(arrays: &mut Arrays, found: &[Vec<Candidate>]) {
@@ -509,8 +547,8 @@ fn search(
                 exact: None,
             })
             .collect();
-        let varied = |candidate: &Candidate| candidate.control_variate.unwrap_or(0.0);
-        candidates.sort_by(|a, b| varied(b).total_cmp(&varied(a)).then(a.group.cmp(&b.group)));
+        // None is exact yet, so this is the order of the control variate.
+        sort_by_best(&mut candidates);
         found.push(candidates);
     }
     let mut check = Vec::new();
@@ -586,38 +624,34 @@ pub fn analysis_fingerprint(workspace: &Workspace, data: &CodedData) -> Result<F
 }
 
 fn read_shard(arrays: &Arrays, samples: usize, length: usize, members: usize) -> Result<Vec<SampleAnalysis>> {
-    let split = |values: Vec<f32>| -> Vec<Vec<Vec<f32>>> {
-        let per_sample = values.len() / samples.max(1);
+    // `[samples][columns][image]`; samples from the front may be fewer than those of the shard.
+    let columns_of = |values: Vec<f32>, columns: usize| -> Vec<Vec<Vec<f32>>> {
         let images = |part: &[f32]| part.chunks_exact(length).map(<[f32]>::to_vec).collect();
-        values.chunks_exact(per_sample.max(1)).map(images).collect()
+        values.chunks_exact((columns * length).max(1)).map(images).collect()
     };
-    let optional = |name: &str| -> Result<Option<Vec<Vec<Vec<f32>>>>> {
-        Ok(if arrays.contains(name) { Some(split(arrays.f32(name)?)) } else { None })
+    let optional = |name: &str, columns: usize| -> Result<Vec<Vec<Vec<f32>>>> {
+        Ok(if arrays.contains(name) { columns_of(arrays.f32(name)?, columns) } else { Vec::new() })
     };
     let ids = arrays.u32("sample")?;
-    let images = split(arrays.f32("image")?);
+    let images = columns_of(arrays.f32("image")?, 1);
     let groups = arrays.u32("group")?;
-    let exact = split(arrays.f32("exact")?);
-    let (one, without) = (optional("one_member_jacobian")?, optional("without_member")?);
-    let (varied, last) = (optional("control_variate")?, optional("last_step")?);
-    let (full, alone) = (optional("full_jacobian")?, optional("alone")?);
     let candidate_groups = arrays.u32("candidate")?;
     let (linear, second) = (arrays.f32("candidate_linear")?, arrays.f32("candidate_control_variate")?);
     let checked = arrays.f32("candidate_exact")?;
     let (asked, found) = (groups.len() / samples.max(1), candidate_groups.len() / samples.max(1));
-    let columns = |set: &Option<Vec<Vec<Vec<f32>>>>, count: usize| {
-        set.as_ref()
-            .is_none_or(|set| set.len() == samples && set.iter().all(|columns| columns.len() == count))
-    };
+    let exact = columns_of(arrays.f32("exact")?, asked);
+    let (one, without) = (optional("one_member_jacobian", members)?, optional("without_member", members)?);
+    let (varied, last) = (optional("control_variate", asked)?, optional("last_step", asked)?);
+    let (full, alone) = (optional("full_jacobian", members)?, optional("alone", members)?);
     let fits = [ids.len(), images.len(), exact.len()] == [samples; 3]
-        && exact.iter().all(|columns| columns.len() == asked)
-        && [&one, &without, &full, &alone].into_iter().all(|set| columns(set, members))
-        && [&varied, &last].into_iter().all(|set| columns(set, asked))
+        && one.len() == without.len()
+        && [last.len(), alone.len()] == [varied.len(); 2]
+        && varied.len() <= one.len()
         && [linear.len(), second.len(), checked.len()] == [candidate_groups.len(); 3];
     if !fits {
         return Err(ProgramError::Inconsistent {
             object: "attribution shard".into(),
-            problem: "its arrays do not fit together".into(),
+            problem: format!("its arrays are not those of {samples} samples and {members} members"),
         }
         .into());
     }
@@ -628,18 +662,18 @@ fn read_shard(arrays: &Arrays, samples: usize, length: usize, members: usize) ->
             image: images[s].concat(),
             groups: groups[s * asked..(s + 1) * asked].to_vec(),
             exact: exact[s].clone(),
-            along: one.as_ref().zip(without.as_ref()).map(|(one, without)| Along {
-                one_member_jacobian: Jacobian { columns: one[s].clone() },
-                without_member: without[s].clone(),
+            along: one.get(s).zip(without.get(s)).map(|(one, without)| Along {
+                one_member_jacobian: Jacobian { columns: one.clone() },
+                without_member: without.clone(),
             }),
-            measured: varied.as_ref().zip(last.as_ref()).zip(alone.as_ref()).map(
-                |((varied, last), alone)| Measured {
-                    control_variate: varied[s].clone(),
-                    last_step: last[s].clone(),
-                    full_jacobian: full.as_ref().map(|full| Jacobian { columns: full[s].clone() }),
-                    alone: alone[s].clone(),
-                },
-            ),
+            measured: varied.get(s).zip(last.get(s)).zip(alone.get(s)).map(|((varied, last), alone)| {
+                Measured {
+                    control_variate: varied.clone(),
+                    last_step: last.clone(),
+                    full_jacobian: full.get(s).map(|full| Jacobian { columns: full.clone() }),
+                    alone: alone.clone(),
+                }
+            }),
             candidates: (s * found..(s + 1) * found)
                 .map(|at| Candidate {
                     group: candidate_groups[at],

@@ -1,5 +1,6 @@
 //! The classifier that says what a sample shows: trained on the `train` split of the run's public set.
 
+use super::analyse::Costs;
 use super::data::open_images;
 use super::workspace::Workspace;
 use crate::error::ProgramError;
@@ -9,6 +10,7 @@ use pentimento_data::{Preprocessing, Split, prepare};
 use pentimento_evaluation::classifier::{Classifier, ClassifierConfig};
 use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
+use std::time::Instant;
 
 /// Object that holds the classifier.
 const CLASSIFIER: &str = "classifier/classifier.safetensors";
@@ -66,6 +68,7 @@ pub fn classifier(workspace: &Workspace) -> Result<Option<TrainedClassifier>> {
         let accuracy = serde_json::from_slice(&run.get(ACCURACY)?)?;
         return Ok(Some(TrainedClassifier { classifier, accuracy, fingerprint: key }));
     }
+    let started = Instant::now();
     let from = workspace.options.data_from.as_deref();
     let (train, names) = open_images(&workspace.recipe.data, Split::Train, from)?;
     let train = prepare(&train, &preprocessing)?;
@@ -92,6 +95,7 @@ pub fn classifier(workspace: &Workspace) -> Result<Option<TrainedClassifier>> {
         [(CLASSIFIER, classifier.to_bytes()?), (ACCURACY, serde_json::to_vec_pretty(&accuracy)?)],
         key,
     )?;
+    Costs::record(workspace, &[("classifier", started.elapsed().as_secs_f64(), 1)])?;
     progress.finish(&format!("{:.2} % right on {} test images", 100.0 * accuracy.test, accuracy.test_images));
     Ok(Some(TrainedClassifier { classifier, accuracy, fingerprint: key }))
 }

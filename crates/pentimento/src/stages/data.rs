@@ -98,7 +98,7 @@ impl CodedData {
     /// # Errors
     ///
     /// As writing to the run.
-    pub fn save(&self, run: &Run) -> Result<()> {
+    pub fn save(&self, run: &Run, key: Fingerprint) -> Result<()> {
         let data = serde_json::json!({
             "height": self.images.height(),
             "width": self.images.width(),
@@ -111,11 +111,17 @@ impl CodedData {
             "group_of": self.groups.group_of(),
             "exact_duplicates": exact_duplicates(self.images.ids()),
         });
-        run.put_many(
-            [("data.json", serde_json::to_vec(&data)?), ("codes.npy", self.codes.to_npy()?)],
-            self.fingerprint,
-        )?;
+        run.put_many([("data.json", serde_json::to_vec(&data)?), ("codes.npy", self.codes.to_npy()?)], key)?;
         Ok(())
+    }
+
+    /// What `data.json` follows from: beside what training uses, where the images come from and what classes are called.
+    fn listing_fingerprint(&self) -> Result<Fingerprint> {
+        Ok(Fingerprint::of("data listing")
+            .fingerprint(self.fingerprint)
+            .json(&self.images.source_indices())?
+            .json(&self.class_names)?
+            .finish())
     }
 }
 
@@ -140,17 +146,19 @@ fn codes_for(codes: &CodesRecipe, groups: usize, seed: u64) -> Result<CodeBook> 
     })
 }
 
-/// Opens the coded data of a workspace and writes them to its run if they are not there.
+/// Opens the coded data of a workspace and writes them, and the recipe, to its run if they are not there.
 ///
 /// # Errors
 ///
-/// As opening and writing.
+/// As opening and writing, and for a network that does not fit the images.
 pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
     let data = CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref())?;
-    if !workspace.run.is_current("data.json", data.fingerprint)
-        || !workspace.run.is_current("codes.npy", data.fingerprint)
-    {
-        data.save(&workspace.run)?;
+    // Refuses a network that does not fit the images before the run takes the recipe.
+    super::train::architecture(workspace, &data)?;
+    workspace.save_recipe()?;
+    let key = data.listing_fingerprint()?;
+    if !["data.json", "codes.npy"].iter().all(|name| workspace.run.is_current(name, key)) {
+        data.save(&workspace.run, key)?;
     }
     Ok(data)
 }

@@ -105,8 +105,8 @@ impl Method {
             Self::ControlVariate => "control variate",
             Self::SecondOrder => "one-member Jacobian, second order",
             Self::OneMemberJacobian => "one-member Jacobian",
-            Self::Jacobian => "Jacobian",
-            Self::PaperJacobian => "Jacobian as in the paper",
+            Self::Jacobian => "Jacobian, clamped after",
+            Self::PaperJacobian => "Jacobian (as in the paper)",
             Self::IndividualMembers => "individual members (paper's baseline)",
             Self::LastStep => "last step (paper's baseline)",
         }
@@ -151,7 +151,8 @@ impl Method {
         }
     }
 
-    /// The approximate counterfactual of one group, after its clamp; none if it was not computed.
+    /// The approximate counterfactual of one group as it is compared with the exact one; none if it was not computed.
+    /// The paper's two linear methods change the finished image and are not clamped again.
     pub fn image(self, data: &CodedData, sample: &SampleAnalysis, place: usize) -> Result<Option<Vec<f32>>> {
         let (Some(along), Some(measured)) = (&sample.along, &sample.measured) else { return Ok(None) };
         let weights = data.codes.weights_without(&[sample.groups[place]])?;
@@ -170,7 +171,11 @@ impl Method {
             Self::PaperJacobian => {
                 measured.full_jacobian.as_ref().map(|all| linear_masked(image, all, &direction))
             }
-            Self::IndividualMembers => Some(clamped(&individual_members(image, &measured.alone, &direction))),
+            // The paper mixes finished images.
+            Self::IndividualMembers => {
+                let alone: Vec<Vec<f32>> = measured.alone.iter().map(|image| clamped(image)).collect();
+                Some(individual_members(&clamped(image), &alone, &direction))
+            }
             Self::LastStep => Some(clamped(&measured.last_step[place])),
         })
     }
@@ -374,20 +379,25 @@ fn agreement(samples: &[SampleAnalysis]) -> Result<Vec<Agreement>> {
         let count = searched.iter().filter(|sample| agrees(sample)).count();
         Ok(wilson_interval(count as u64, searched.len() as u64, 0.95)?)
     };
-    Ok(vec![
-        Agreement {
-            question: "the linear stage and the control variate name the same group first".into(),
-            share: share(&|sample| {
-                first_by(sample, &|candidate| candidate.linear)
-                    == first_by(sample, &|candidate| candidate.control_variate)
-            })?,
-        },
-        Agreement {
+    let mut rows = vec![Agreement {
+        question: "the linear stage and the control variate name the same group first".into(),
+        share: share(&|sample| {
+            first_by(sample, &|candidate| candidate.linear)
+                == first_by(sample, &|candidate| candidate.control_variate)
+        })?,
+    }];
+    let made = |sample: &SampleAnalysis| {
+        sample.candidates.iter().filter(|candidate| candidate.exact.is_some()).count()
+    };
+    // Among fewer than two there is nothing to agree about.
+    if searched.iter().all(|sample| made(sample) >= 2) {
+        rows.push(Agreement {
             question: "of the groups made exactly, the control variate's first is the first".into(),
             share: share(&|sample| {
                 first_by(sample, &|candidate| candidate.exact)
                     == first_by(sample, &|candidate| candidate.exact.and(candidate.control_variate))
             })?,
-        },
-    ])
+        });
+    }
+    Ok(rows)
 }

@@ -1,7 +1,7 @@
 //! The page: turns what a run found into what a person reads.
 
 use super::analyse::{
-    Candidate, Costs, SampleAnalysis, analysis_fingerprint, clamped_distance, read_analysis,
+    Candidate, Costs, SampleAnalysis, analysis_fingerprint, clamped_distance, read_analysis, sort_by_best,
 };
 use super::classify::{TrainedClassifier, classifier};
 use super::data::CodedData;
@@ -12,8 +12,9 @@ use crate::progress::say;
 use crate::recipe::GroupBy;
 use anyhow::Result;
 use pentimento_attribution::ensemble::approximation::clamped;
+use pentimento_attribution::ensemble::{DistinctLists, distinct_influences};
 use pentimento_data::exact_duplicates;
-use pentimento_evaluation::statistics::{self, pearson};
+use pentimento_evaluation::statistics::{self, euclidean_distance, pearson};
 use pentimento_report::{
     AgreementRow, ApproximationView, Basis, CounterfactualView, Estimate, FidelityRow, GroupTableRow,
     GroupTableView, HeadlineFigure, Interval, LossCurve, LossPoint, MadeWith, MethodComparison, MethodView,
@@ -55,6 +56,15 @@ pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figur
     let (samples, _) = read_analysis(workspace, data)?;
     let seen = see_all(trained.as_ref(), &samples)?;
     let figures = measure(workspace, data, &samples, trained.as_ref(), &seen)?;
+    let distinct = if workspace.recipe.codes.groups == GroupBy::Image {
+        let ranking = |sample: &SampleAnalysis| -> Vec<u32> {
+            top_candidates(sample, usize::MAX).iter().map(|candidate| candidate.group).collect()
+        };
+        let rankings: Vec<Vec<u32>> = samples.iter().map(ranking).collect();
+        Some(distinct_influences(&rankings, workspace.recipe.attribution.top)?)
+    } else {
+        None
+    };
     let page = Page {
         workspace,
         data,
@@ -62,6 +72,7 @@ pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figur
         seen: &seen,
         figures: &figures,
         trained: trained.as_ref(),
+        distinct,
     };
     let html = render(&page.view()?)?;
     run.put_many([(FIGURES, serde_json::to_vec_pretty(&figures)?), (REPORT, html.into_bytes())], key)?;
@@ -75,6 +86,8 @@ struct Page<'a> {
     seen: &'a [SeenSample],
     figures: &'a Figures,
     trained: Option<&'a TrainedClassifier>,
+    /// The samples' lists without generally influential images, for runs whose groups are single images.
+    distinct: Option<DistinctLists>,
 }
 
 fn estimate(estimate: &statistics::Estimate) -> Estimate {
@@ -98,7 +111,8 @@ impl Page<'_> {
                 date: today(),
             },
             headline_figures: self.headlines(),
-            interval_meaning: "95 % intervals: Wilson's for shares of samples, else a bootstrap over samples"
+            interval_meaning: "95 % intervals over samples of this one trained ensemble (another training seed is not in them): Wilson's for \
+                 shares of samples, else a bootstrap over samples"
                 .into(),
             distance_meaning:
                 "the Euclidean distance between all values of two pictures, black −1 and white 1".into(),
@@ -174,8 +188,10 @@ impl Page<'_> {
                     estimate: estimate(&agreement.share),
                     unit: Unit::Share,
                     note: format!(
-                        "{} of {} samples seen as one of the classes trained on",
-                        agreement.agreeing, agreement.samples
+                        "{} of {} samples seen as one of the classes trained on; of all samples {:.1} %",
+                        agreement.agreeing,
+                        agreement.samples,
+                        100.0 * classes.agreement.share.value
                     ),
                     references: vec![
                         reference("chance", chance),
@@ -268,7 +284,7 @@ impl Page<'_> {
             } else {
                 counterfactuals
             },
-            training_image_lists: if detail { vec![self.top_images(sample)] } else { Vec::new() },
+            training_image_lists: if detail { self.training_images(at, sample) } else { Vec::new() },
             show_detail: detail,
         })
     }
@@ -290,7 +306,7 @@ impl Page<'_> {
                 let Some(image) = method.image(self.data, sample, place)? else { continue };
                 approximations.push(ApproximationView {
                     method: method.name().into(),
-                    distance: Some(f64::from(clamped_distance(&base, &image))),
+                    distance: Some(euclidean_distance(&image, &base)?),
                     pearson_with_exact: pearson(&difference(&exact), &difference(&image))?,
                     picture: Some(self.picture(&image)),
                 });
@@ -308,52 +324,81 @@ impl Page<'_> {
         })
     }
 
-    fn top_images(&self, sample: &SampleAnalysis) -> TrainingImageList {
-        if self.workspace.recipe.codes.groups == GroupBy::Image {
-            self.top_single_images(sample)
-        } else {
-            self.most_similar_of_top_group(sample)
+    fn training_images(&self, at: usize, sample: &SampleAnalysis) -> Vec<TrainingImageList> {
+        if self.workspace.recipe.codes.groups != GroupBy::Image {
+            return vec![self.most_similar_of_top_group(sample)];
         }
+        let mut lists = vec![self.top_single_images(sample)];
+        lists.extend(self.distinct.as_ref().and_then(|distinct| self.own_images(distinct, at, sample)));
+        lists
+    }
+
+    /// What is left of a sample's list without the images that stand in other samples' lists too.
+    fn own_images(
+        &self,
+        distinct: &DistinctLists,
+        at: usize,
+        sample: &SampleAnalysis,
+    ) -> Option<TrainingImageList> {
+        let own = distinct.lists.get(at)?;
+        let kept: Vec<Candidate> = own
+            .iter()
+            .filter_map(|&group| sample.candidates.iter().find(|candidate| candidate.group == group).copied())
+            .collect();
+        let distances: Vec<f32> = kept.iter().map(Candidate::best).collect();
+        let image = |(rank, candidate): (usize, &Candidate)| {
+            let image = *self.data.groups.members(candidate.group).first()?;
+            Some(self.top_image(image, rank, &distances, basis_of(candidate)))
+        };
+        Some(TrainingImageList {
+            title: "Of these, in no other sample's list".into(),
+            explanation: format!(
+                "Some images move every sample. {} of them stand in more than one sample's list and are left out here; the \
+                 next ranks take their places.",
+                distinct.removed.len()
+            ),
+            images: kept.iter().enumerate().filter_map(image).collect(),
+        })
     }
 
     /// The search's list: one image per group.
     fn top_single_images(&self, sample: &SampleAnalysis) -> TrainingImageList {
         let recipe = self.workspace.recipe.attribution;
-        let best = |candidate: &Candidate| candidate.exact.or(candidate.control_variate).unwrap_or(0.0);
-        let mut candidates: Vec<Candidate> = sample.candidates.clone();
-        candidates.sort_by(|a, b| best(b).total_cmp(&best(a)).then(a.group.cmp(&b.group)));
-        candidates.truncate(recipe.top);
-        let distances: Vec<f32> = candidates.iter().map(best).collect();
+        let candidates = top_candidates(sample, recipe.top);
+        let distances: Vec<f32> = candidates.iter().map(Candidate::best).collect();
         let images = candidates
             .iter()
             .enumerate()
             .filter_map(|(rank, candidate)| {
                 let image = *self.data.groups.members(candidate.group).first()?;
-                let basis = match candidate.exact {
-                    Some(_) => Basis::Exact,
-                    None => Basis::Approximate { method: Method::ControlVariate.name().into() },
-                };
-                Some(self.top_image(image, rank, &distances, basis))
+                Some(self.top_image(image, rank, &distances, basis_of(candidate)))
             })
             .collect();
         TrainingImageList {
             title: "Training images it rests on most".into(),
-            explanation: format!(
-                "A search over all {} training images: the one-member Jacobian with its second-order term ranks every code, \
+            explanation: if sample.candidates.iter().all(|candidate| candidate.linear.is_none()) {
+                format!(
+                    "The sample was made again without each of the {} training images.",
+                    self.data.groups.len()
+                )
+            } else {
+                format!(
+                    "A search over all {} training images: the one-member Jacobian with its second-order term ranks every code, \
                  the control variate ranks the best {} again, and the first {} were made exactly. Images with nearly the \
                  same code cannot be told apart: {} members give each picture only so much resolution.",
-                self.data.groups.len(),
-                recipe.candidates,
-                recipe.exact,
-                self.data.codes.members()
-            ),
+                    self.data.groups.len(),
+                    recipe.candidates,
+                    recipe.exact,
+                    self.data.codes.members()
+                )
+            },
             images,
         }
     }
 
     /// All images of a group leave together; of the most influential one, those that look most like the sample.
     fn most_similar_of_top_group(&self, sample: &SampleAnalysis) -> TrainingImageList {
-        let Some(top) = sample.candidates.first() else {
+        let Some(top) = top_candidates(sample, 1).into_iter().next() else {
             return TrainingImageList {
                 title: String::new(),
                 explanation: String::new(),
@@ -370,8 +415,8 @@ impl Page<'_> {
             .collect();
         members.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         members.truncate(IMAGES_SHOWN);
-        let distance = top.exact.unwrap_or(0.0);
-        let distances = vec![distance; members.len()];
+        let distances = vec![top.best(); members.len()];
+        let basis = basis_of(&top);
         let removed = self.removed(top.group);
         TrainingImageList {
             title: format!("Training images of {}", removed.label),
@@ -384,7 +429,7 @@ impl Page<'_> {
             images: members
                 .iter()
                 .enumerate()
-                .map(|(rank, &(_, image))| self.top_image(image, rank, &distances, Basis::Exact))
+                .map(|(rank, &(_, image))| self.top_image(image, rank, &distances, basis.clone()))
                 .collect(),
         }
     }
@@ -461,6 +506,24 @@ impl Page<'_> {
             self.data.images.len()
         )
     }
+}
+
+/// The first of a sample's groups, by the best distance known of each.
+fn top_candidates(sample: &SampleAnalysis, count: usize) -> Vec<Candidate> {
+    let mut candidates = sample.candidates.clone();
+    sort_by_best(&mut candidates);
+    candidates.truncate(count);
+    candidates
+}
+
+/// How a candidate's best distance was found.
+fn basis_of(candidate: &Candidate) -> Basis {
+    let method = match (candidate.exact, candidate.control_variate) {
+        (Some(_), _) => return Basis::Exact,
+        (None, Some(_)) => Method::ControlVariate,
+        (None, None) => Method::SecondOrder,
+    };
+    Basis::Approximate { method: method.name().into() }
 }
 
 /// Processor and number of threads.

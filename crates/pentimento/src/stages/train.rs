@@ -1,20 +1,19 @@
 //! Training the members, resumable at any moment.
 
+use super::analyse::Costs;
 use super::data::CodedData;
 use super::workspace::Workspace;
 use crate::error::ProgramError;
 use crate::progress::{Progress, human_duration, say};
 use anyhow::{Context, Result};
 use npyz::WriterBuilder;
-use pentimento_diffusion::checkpoint::{pipeline_files, weights_from_bytes};
+use pentimento_diffusion::DiffusionError;
+use pentimento_diffusion::checkpoint::{PIPELINE_FILES, pipeline_files, weights_from_bytes};
 use pentimento_diffusion::training::{Trainer, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, Parameters};
 use pentimento_store::Fingerprint;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-/// A member in training is written to the run this often; a kill loses at most so much work.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
 /// Steps that each way of using the cores is tried for before one is chosen.
 const TRIAL_STEPS: usize = 3;
@@ -85,7 +84,10 @@ pub fn train(workspace: &Workspace, data: &CodedData, member: Option<u32>) -> Re
     let mut todo = Vec::new();
     for index in member.map_or(0..members, |member| member..member + 1) {
         let fingerprint = member_fingerprint(workspace, data, &architecture, index)?;
-        if !workspace.run.is_current(&losses_name(index), fingerprint) {
+        if is_trained(workspace, index, fingerprint) {
+            // A kill between the last two operations of a training leaves its state.
+            workspace.run.remove(&state_name(index))?;
+        } else {
             todo.push((index, fingerprint));
         }
     }
@@ -114,13 +116,14 @@ pub fn train(workspace: &Workspace, data: &CodedData, member: Option<u32>) -> Re
         steps_before: before,
         steps_total: total,
     };
-    if lanes == 1 {
-        for &(index, fingerprint) in &todo {
-            train_member(&job, index, fingerprint)?;
-        }
+    let trained = if lanes == 1 {
+        todo.iter().try_for_each(|&(index, fingerprint)| train_member(&job, index, fingerprint))
     } else {
-        train_side_by_side(&job, &todo, lanes)?;
-    }
+        train_side_by_side(&job, &todo, lanes)
+    };
+    let done = todo.iter().filter(|(index, key)| is_trained(workspace, *index, *key)).count();
+    Costs::record(workspace, &[("training", job.started.elapsed().as_secs_f64(), done)])?;
+    trained?;
     progress.finish(&format!("{} members trained", todo.len()));
     Ok(())
 }
@@ -150,12 +153,26 @@ fn train_side_by_side(job: &Job<'_>, todo: &[(u32, Fingerprint)], lanes: usize) 
     failed.into_iter().chain(stopped).next().map_or(Ok(()), Err)
 }
 
+fn weights_name(member: u32) -> String {
+    format!("{}/unet/diffusion_pytorch_model.safetensors", member_folder(member))
+}
+
 fn losses_name(member: u32) -> String {
     format!("{}/losses.npy", member_folder(member))
 }
 
 fn state_name(member: u32) -> String {
     format!("{}/training_state.safetensors", member_folder(member))
+}
+
+/// Whether every file of a member is there.
+fn is_trained(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> bool {
+    let folder = member_folder(member);
+    PIPELINE_FILES
+        .iter()
+        .map(|file| format!("{folder}/{file}"))
+        .chain([losses_name(member)])
+        .all(|name| workspace.run.is_current(&name, fingerprint))
 }
 
 /// Steps of a member that an interrupted training has already done.
@@ -232,7 +249,9 @@ fn choose_lanes(
     for seconds in side_by_side {
         slowest = slowest.max(seconds?);
     }
-    let faster_apart = slowest / lanes as f64 <= together;
+    // Members that do not fill a last round leave threads idle in it.
+    let rounds = todo.len().div_ceil(lanes) as f64;
+    let faster_apart = rounds * slowest <= todo.len() as f64 * together;
     let per_step = |seconds: f64| 1000.0 * seconds / TRIAL_STEPS as f64;
     say(&format!(
         "one member at a time: {:.0} ms per step; {lanes} side by side: {:.0} ms per step and member; taking the {}",
@@ -254,7 +273,7 @@ fn train_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint) -> Result<
         let mut written = Instant::now();
         while !trainer.is_finished() {
             let stopping = workspace.stop.is_set();
-            if stopping || written.elapsed() >= CHECKPOINT_EVERY {
+            if stopping || written.elapsed() >= workspace.options.checkpoint_every {
                 workspace.run.put(&state, fingerprint, &trainer.state()?)?;
                 written = Instant::now();
                 if stopping {
@@ -283,6 +302,11 @@ fn show_progress(job: &Job<'_>, member: u32, loss: f32) {
 
 fn save_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint, trainer: &Trainer) -> Result<()> {
     let folder = member_folder(member);
+    // The loss of a step is that of the weights before it, so the last step's weights were not looked at yet.
+    if let Some(value) = trainer.member().iter().flatten().find(|value| !value.is_finite()) {
+        let (member, step, loss) = (member as usize, trainer.steps_done(), f64::from(*value));
+        return Err(DiffusionError::Diverged { member, step, loss }.into());
+    }
     let mut files: Vec<(String, Vec<u8>)> =
         pipeline_files(job.architecture, &job.workspace.recipe.schedule, trainer.member())?
             .into_iter()
@@ -331,7 +355,7 @@ pub fn open_members(
     let mut all = Fingerprint::of("members");
     for member in 0..data.codes.members() {
         let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
-        let name = format!("{}/unet/diffusion_pytorch_model.safetensors", member_folder(member));
+        let name = weights_name(member);
         if !workspace.run.is_current(&name, fingerprint) {
             return Err(ProgramError::NotYet {
                 what: format!("member {member}"),

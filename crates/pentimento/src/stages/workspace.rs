@@ -1,19 +1,23 @@
 //! A run folder with its recipe: what every stage works on.
 
 use crate::error::ProgramError;
+use crate::progress::say;
 use crate::recipe::Recipe;
 use crate::stop::Stop;
 use anyhow::{Context, Result};
 use pentimento_store::{Fingerprint, Run};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What a command may choose that changes no result.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RunOptions {
     /// Images that pass through a network at once.
     pub batch: Option<usize>,
     /// A folder with the files of a public set, instead of fetching them.
     pub data_from: Option<PathBuf>,
+    /// A member in training is written to the run this often; a kill loses at most so much work.
+    pub checkpoint_every: Duration,
 }
 
 /// An open run.
@@ -28,22 +32,43 @@ pub struct Workspace {
     pub options: RunOptions,
 }
 
+/// Where the stages write; leftovers of a killed process are looked for here and nowhere else.
+const OBJECT_FOLDERS: [&str; 6] =
+    ["members/", "samples/", "attribution/", "classifier/", "scores/", "ablations/"];
+
 /// Name of the recipe inside a run.
 const RECIPE: &str = "recipe.toml";
 
 impl Workspace {
-    /// Opens or creates the run of a recipe. A changed recipe takes the old one's place; stages then make again what
-    /// it changes, and nothing else.
+    /// Opens or creates the run of a recipe. A changed recipe takes the old one's place as soon as
+    /// [`save_recipe`](Self::save_recipe) is called; stages then make again what it changes, and nothing else.
     ///
     /// # Errors
     ///
     /// If the folder cannot be used, see [`pentimento_store::StoreError`].
     pub fn for_recipe(folder: &Path, recipe: Recipe, stop: Stop, options: RunOptions) -> Result<Self> {
-        let mut run = Run::create_or_open(folder)?;
-        run.clean()?;
-        let text = recipe.to_text()?;
-        run.put(RECIPE, Fingerprint::of("recipe").text(&text).finish(), text.as_bytes())?;
-        Ok(Self { run, recipe, stop, options })
+        Ok(Self { run: open_cleaned(folder)?, recipe, stop, options })
+    }
+
+    /// Writes the recipe to the run, if it is not there. Called once the recipe is known to fit its images, so that one
+    /// that does not leaves the run as it was.
+    ///
+    /// # Errors
+    ///
+    /// As writing to the run.
+    pub fn save_recipe(&self) -> Result<()> {
+        let text = self.recipe.to_text()?;
+        let key = Fingerprint::of("recipe").text(&text).finish();
+        if !self.run.is_current(RECIPE, key) {
+            if self.run.entry(RECIPE).is_some() {
+                let before = String::from_utf8_lossy(&self.run.get(RECIPE)?).into_owned();
+                for line in text.lines().filter(|line| !before.lines().any(|old| old == *line)) {
+                    say(&format!("the run's recipe now says `{line}`: what depends on it is made again"));
+                }
+            }
+            self.run.put(RECIPE, key, text.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Opens an existing run for writing.
@@ -52,15 +77,8 @@ impl Workspace {
     ///
     /// If there is no run in this folder, or it cannot be used.
     pub fn open(folder: &Path, stop: Stop, options: RunOptions) -> Result<Self> {
-        if !folder.join("manifest.json").exists() {
-            return Err(ProgramError::NoSuch {
-                what: "run".into(),
-                value: folder.display().to_string(),
-                bound: "a run is a folder that `pentimento run RECIPE` made".into(),
-            }
-            .into());
-        }
-        let run = Run::create_or_open(folder)?;
+        refuse_what_is_no_run(folder)?;
+        let run = open_cleaned(folder)?;
         let recipe = Self::read_recipe(&run)?;
         Ok(Self { run, recipe, stop, options })
     }
@@ -75,4 +93,27 @@ impl Workspace {
         // Measured on 2 cores with the quickstart's network: 16 to 128 are within 5 % of each other.
         self.options.batch.unwrap_or(64)
     }
+}
+
+/// Opens a run for writing, without what a killed process left in it.
+fn open_cleaned(folder: &Path) -> Result<Run> {
+    let mut run = Run::create_or_open(folder)?;
+    run.clean(|name| OBJECT_FOLDERS.iter().any(|folder| name.starts_with(folder)))?;
+    Ok(run)
+}
+
+/// Refuses a folder that no run was made in.
+///
+/// # Errors
+///
+/// [`ProgramError::NoSuch`].
+pub fn refuse_what_is_no_run(folder: &Path) -> Result<(), ProgramError> {
+    if folder.join("manifest.json").exists() {
+        return Ok(());
+    }
+    Err(ProgramError::NoSuch {
+        what: "run".into(),
+        value: folder.display().to_string(),
+        bound: "a run is a folder that `pentimento run RECIPE` made".into(),
+    })
 }
