@@ -50,7 +50,10 @@ fn leave_one_out_direction(members: usize, removed: usize) -> Vec<f64> {
 
 /// The linear approximation plus the diagonal second-order term `sum_j c_j^2 S_j`, `c_j = -(n - 1)(u_j - 1/n)`.
 ///
-/// It tells a code from its complement, which the linear term cannot when n = 2h.
+/// It tells a code from its complement, which the linear term cannot when n = 2h. As the directions d_j sum to zero, it
+/// does not return D_j itself for a single member; the coefficients that would for a diagonal second derivative,
+/// `n / (n - 2) (S_j - sum_k S_k / (n (n - 1)))`, did no better on the quickstart (32 samples: Pearson 0.836 against
+/// 0.855, Spearman 0.863 against 0.869).
 pub fn second_order<T: Precision>(
     image: &[T],
     jacobian: &Jacobian<T>,
