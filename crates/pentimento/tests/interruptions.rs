@@ -1,5 +1,6 @@
 //! Killed and stopped at random moments, a run still ends with the bytes of one that was left alone.
 #![cfg(unix)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod common;
 
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 const SIGKILL: i32 = 9;
 
 /// So often that most kills in a training come after a checkpoint, and some within the writing of one.
-const CHECKPOINTS: [&str; 2] = ["--checkpoint-seconds", "0.02"];
+const CHECKPOINTS: [&str; 2] = ["--checkpoint-seconds", "0.01"];
 
 /// Longer than the other tests' recipes, so that each stage takes long enough to be hit: more steps, three shards.
 const LONGER: [&str; 6] =
@@ -140,12 +141,19 @@ fn twenty_kills_change_no_byte() {
         let [training, sampling, attribution] = durations[..] else { panic!("{durations:?}") };
         let expected = objects(&undisturbed);
         assert_complete(&expected, members, SAMPLES);
-        for (number, threads) in ["1", "2"].into_iter().enumerate() {
+        // Two runs are twelve kills; more runs if some came after the end, as on a machine that is busy by turns.
+        let mut hit = 0;
+        for number in 0..6 {
+            if number >= 2 && hit >= 10 {
+                break;
+            }
             let run = laboratory.path(&format!("killed-{members}-{number}"));
             let order = [training, training, sampling, sampling, attribution, attribution];
+            let threads = ["1", "2"][number % 2];
             let hits = kill_and_resume(&recipe, &run, members, threads, &order, &mut draws);
             assert_equal_runs(&expected, &run);
             assert_verified(&run);
+            hit += hits.stages.len();
             stages.extend(hits.stages);
             with_training_state += hits.with_training_state;
         }
@@ -158,10 +166,24 @@ fn twenty_kills_change_no_byte() {
     assert!(with_training_state >= 2, "no training went on from a checkpoint");
 }
 
-/// Steps that a member's training state has behind it.
-fn steps_done(state: &Path) -> usize {
-    let bytes = fs::read(state).unwrap();
-    SafeTensors::deserialize(&bytes).unwrap().tensor("losses").unwrap().shape().iter().product()
+/// Steps that the one training state of a run has behind it, and which member's it is.
+fn steps_done(run: &Path) -> (String, usize) {
+    let states: Vec<String> =
+        listed(run).into_iter().filter(|name| name.ends_with("training_state.safetensors")).collect();
+    let [state] = &states[..] else { panic!("one member was in training: {states:?}") };
+    let bytes = fs::read(run.join(state)).unwrap();
+    let steps = SafeTensors::deserialize(&bytes).unwrap().tensor("losses").unwrap().shape().iter().product();
+    (state.clone(), steps)
+}
+
+/// Waits until a program has the lock of a run, and so handles signals.
+fn wait_for_lock(child: &mut Child, run: &Path) {
+    let holder = format!("process {} ", child.id());
+    let started = Instant::now();
+    while !fs::read_to_string(run.join(".lock")).unwrap().starts_with(&holder) {
+        assert!(started.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none());
+        sleep(Duration::from_millis(1));
+    }
 }
 
 fn terminate(child: &Child) {
@@ -197,16 +219,20 @@ fn a_stopped_training_keeps_its_state_and_goes_on_from_it() {
     assert!(said.contains("stopped") && said.contains("goes on"), "{said}");
     assert_no_panic(&said);
     assert_verified(&run);
-    let done = steps_done(&run.join("members/001/training_state.safetensors"));
+    let (member, done) = steps_done(&run);
     assert!(done > 0 && done < STEPS, "{done}");
 
     // The rest of the member only: stopped again after its next steps, it is further than before, not behind.
     let mut child = run_command(&recipe, &run, &more).spawn().unwrap();
+    wait_for_lock(&mut child, &run);
     sleep(Duration::from_millis(60));
-    assert_eq!(child.try_wait().unwrap(), None);
     terminate(&child);
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(75));
-    assert!(steps_done(&run.join("members/001/training_state.safetensors")) >= done);
+    let (member_after, done_after) = steps_done(&run);
+    assert!(
+        (&member_after, done_after) >= (&member, done),
+        "{member_after} {done_after}, before {member} {done}"
+    );
 
     succeed(&mut program([Path::new("train"), &run]));
     assert!(!has_training_state(&run));

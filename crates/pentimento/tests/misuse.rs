@@ -1,5 +1,6 @@
 //! Wrong input, full disks and other programs: the message says what is wrong with which file, key and bound, the exit
 //! code says what to do (42: mend the input, 75: try again, 2: read the help, 1: the rest), and the run stays whole.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What is there already is not made again; what a changed recipe or a damaged file concerns is, and nothing else.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod common;
 
