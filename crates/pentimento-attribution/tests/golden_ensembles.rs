@@ -58,36 +58,26 @@ impl Case {
         }
     }
 
-    /// A tensor of images as `[images][height, width, channels]`.
-    fn images(&self, name: &str) -> Vec<Vec<f64>> {
+    /// A tensor's sizes and values.
+    fn tensor(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
         let tensors = SafeTensors::deserialize(&self.golden).unwrap();
         let view = tensors.tensor(name).unwrap();
-        let values: Vec<f64> = view
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|chunk| f64::from(f32::from_le_bytes(*chunk)))
-            .collect();
-        let [height, width, channels] = self.mixture.image_shape();
-        values
-            .chunks_exact(height * width * channels)
-            .map(|image| channels_last(image, height, width, channels))
-            .collect()
+        let (chunks, _) = view.data().as_chunks::<4>();
+        (view.shape().to_vec(), chunks.iter().map(|chunk| f64::from(f32::from_le_bytes(*chunk))).collect())
     }
 
+    /// A tensor of images as `[images][height, width, channels]`.
+    fn images(&self, name: &str) -> Vec<Vec<f64>> {
+        let [height, width, channels] = self.mixture.image_shape();
+        let (_, values) = self.tensor(name);
+        let image = |image| channels_last(image, height, width, channels);
+        values.chunks_exact(height * width * channels).map(image).collect()
+    }
+
+    /// The columns of a matrix.
     fn columns(&self, name: &str) -> Vec<Vec<f64>> {
-        let tensors = SafeTensors::deserialize(&self.golden).unwrap();
-        let view = tensors.tensor(name).unwrap();
-        let values: Vec<f64> = view
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|chunk| f64::from(f32::from_le_bytes(*chunk)))
-            .collect();
-        let count = view.shape()[1];
-        (0..count).map(|column| values.iter().skip(column).step_by(count).copied().collect()).collect()
+        let (shape, values) = self.tensor(name);
+        (0..shape[1]).map(|column| values.iter().skip(column).step_by(shape[1]).copied().collect()).collect()
     }
 }
 

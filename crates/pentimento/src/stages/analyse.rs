@@ -435,9 +435,13 @@ fn analyse_shard(
     Ok(arrays)
 }
 
-/// The most influential first, ties by group.
+/// The most influential first, ties by group. Those that were made exactly come before those that were not: they are
+/// the first of the stage before, and distances of two kinds are not compared.
 pub fn sort_by_best(candidates: &mut [Candidate]) {
-    candidates.sort_by(|a, b| b.best().total_cmp(&a.best()).then(a.group.cmp(&b.group)));
+    let exact = |candidate: &Candidate| candidate.exact.is_some();
+    candidates.sort_by(|a, b| {
+        exact(b).cmp(&exact(a)).then(b.best().total_cmp(&a.best())).then(a.group.cmp(&b.group))
+    });
 }
 
 fn put_candidates(arrays: &mut Arrays, found: &[Vec<Candidate>]) {
@@ -684,4 +688,37 @@ fn read_shard(arrays: &Arrays, samples: usize, length: usize, members: usize) ->
                 .collect(),
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_of_two_kinds_are_not_ranked_against_each_other() {
+        let candidate = |group, control_variate: f32, exact: Option<f32>| Candidate {
+            group,
+            linear: Some(9.0),
+            control_variate: Some(control_variate),
+            exact,
+        };
+        // The control variate put 4 and 7 first, so they were made exactly; exactly, 7 is the larger.
+        let mut candidates = vec![
+            candidate(2, 0.60, None),
+            candidate(4, 0.70, Some(0.50)),
+            candidate(1, 0.60, None),
+            candidate(7, 0.65, Some(0.55)),
+        ];
+        sort_by_best(&mut candidates);
+        assert_eq!(candidates.iter().map(|candidate| candidate.group).collect::<Vec<_>>(), [7, 4, 1, 2]);
+    }
+
+    #[test]
+    fn shards_cover_every_sample_once() {
+        for count in [1, 15, 16, 17, 1000] {
+            let ids: Vec<u32> =
+                (0..shard_count(count)).flat_map(|shard| shard_samples(shard, count)).collect();
+            assert_eq!(ids, (0..count as u32).collect::<Vec<_>>());
+        }
+    }
 }
