@@ -235,6 +235,8 @@ pub struct SampleAnalysis {
     pub measured: Option<Measured>,
     /// The most influential groups, the first ones first.
     pub candidates: Vec<Candidate>,
+    /// After a search: the groups that were made exactly, with their counterfactuals, not clamped.
+    pub checked: Vec<(u32, Vec<f32>)>,
 }
 
 /// Derivatives along the full ensemble's trajectory.
@@ -375,8 +377,9 @@ fn analyse_shard(
         arrays.put_f32("one_member_jacobian", &[samples, members, length], &flat(&one));
         arrays.put_f32("without_member", &[samples, members, length], &without);
         if !complete {
-            let found = search(workspace, data, ensemble, &base, &one, &without, costs)?;
+            let (found, checked) = search(workspace, data, ensemble, &base, &one, &without, costs)?;
             put_candidates(&mut arrays, &found);
+            arrays.put_f32("checked", &[samples, checked.len() / (samples * length), length], &checked);
         }
     }
     if measured > 0 {
@@ -502,7 +505,8 @@ pub fn search_form(
     Ok(QuadraticForm::second_order(codes, &gram_matrix::<f32>(&columns))?)
 }
 
-/// Two stages and a check: linear over all codes, control variate over the best, exact for the first few.
+/// Two stages and a check: linear over all codes, control variate over the best, exact for the first few. Returns each
+/// sample's candidates, and the images of those made exactly, `[samples, exact, image]`.
 fn search(
     workspace: &Workspace,
     data: &CodedData,
@@ -511,7 +515,7 @@ fn search(
     jacobians: &[Jacobian<f32>],
     without: &[f32],
     costs: &mut Vec<(&'static str, f64, usize)>,
-) -> Result<Vec<Vec<Candidate>>> {
+) -> Result<(Vec<Vec<Candidate>>, Vec<f32>)> {
     let Ensemble { mixture, sampler, .. } = ensemble;
     let (length, members) = (mixture.image_length(), mixture.members());
     let recipe = workspace.recipe.attribution;
@@ -561,15 +565,15 @@ fn search(
             check.push(Request { sample, weights: data.codes.weights_without(&[candidate.group])? });
         }
     }
-    let exact =
+    let checked =
         timed(costs, "search: exact check", check.len(), || exact_images(workspace, ensemble, ids, &check))?;
-    let mut exact = exact.chunks_exact(length);
+    let mut exact = checked.chunks_exact(length);
     for (sample, candidates) in found.iter_mut().enumerate() {
         for (candidate, image) in candidates.iter_mut().take(recipe.exact).zip(exact.by_ref()) {
             candidate.exact = Some(distance(sample, image));
         }
     }
-    Ok(found)
+    Ok((found, checked))
 }
 
 /// Euclidean distance of two images after their final clamp, in the scale of [-1, 1].
@@ -641,17 +645,21 @@ fn read_shard(arrays: &Arrays, samples: usize, length: usize, members: usize) ->
     let groups = arrays.u32("group")?;
     let candidate_groups = arrays.u32("candidate")?;
     let (linear, second) = (arrays.f32("candidate_linear")?, arrays.f32("candidate_control_variate")?);
-    let checked = arrays.f32("candidate_exact")?;
+    let made_exactly = arrays.f32("candidate_exact")?;
     let (asked, found) = (groups.len() / samples.max(1), candidate_groups.len() / samples.max(1));
     let exact = columns_of(arrays.f32("exact")?, asked);
     let (one, without) = (optional("one_member_jacobian", members)?, optional("without_member", members)?);
     let (varied, last) = (optional("control_variate", asked)?, optional("last_step", asked)?);
     let (full, alone) = (optional("full_jacobian", members)?, optional("alone", members)?);
+    let checked_images =
+        if arrays.contains("checked") { arrays.f32("checked")?.len() / (samples * length).max(1) } else { 0 };
+    let checked = optional("checked", checked_images)?;
     let fits = [ids.len(), images.len(), exact.len()] == [samples; 3]
+        && checked_images <= found
         && one.len() == without.len()
         && [last.len(), alone.len()] == [varied.len(); 2]
         && varied.len() <= one.len()
-        && [linear.len(), second.len(), checked.len()] == [candidate_groups.len(); 3];
+        && [linear.len(), second.len(), made_exactly.len()] == [candidate_groups.len(); 3];
     if !fits {
         return Err(ProgramError::Inconsistent {
             object: "attribution shard".into(),
@@ -678,12 +686,17 @@ fn read_shard(arrays: &Arrays, samples: usize, length: usize, members: usize) ->
                     alone: alone.clone(),
                 }
             }),
+            checked: candidate_groups[s * found..]
+                .iter()
+                .copied()
+                .zip(checked.get(s).into_iter().flatten().cloned())
+                .collect(),
             candidates: (s * found..(s + 1) * found)
                 .map(|at| Candidate {
                     group: candidate_groups[at],
                     linear: known(linear[at]),
                     control_variate: known(second[at]),
-                    exact: known(checked[at]),
+                    exact: known(made_exactly[at]),
                 })
                 .collect(),
         })

@@ -278,15 +278,29 @@ impl Page<'_> {
             id: u64::from(sample.sample),
             image: self.picture(&clamped(&sample.image)),
             seen_as: seen.map(|seen| self.seen(seen.base)),
-            // Of many single images only the search's list is worth a picture each.
-            counterfactuals: if self.workspace.recipe.codes.groups == GroupBy::Image {
-                Vec::new()
-            } else {
+            // Of many groups those at random say little; the ones that the search found are shown.
+            counterfactuals: if sample.checked.is_empty() {
                 counterfactuals
+            } else {
+                self.checked(sample, detail)
             },
             training_image_lists: if detail { self.training_images(at, sample) } else { Vec::new() },
             show_detail: detail,
         })
+    }
+
+    /// The counterfactuals of the groups that a search found and that were made exactly.
+    fn checked(&self, sample: &SampleAnalysis, detail: bool) -> Vec<CounterfactualView> {
+        let base = clamped(&sample.image);
+        let view = |(group, image): &(u32, Vec<f32>)| CounterfactualView {
+            removed: self.removed(*group),
+            exact: detail.then(|| self.picture(&clamped(image))),
+            distance_exact: Some(f64::from(clamped_distance(&base, image))),
+            seen_as: None,
+            members_left: Some(self.data.codes.members() - self.data.codes.weight()),
+            approximations: Vec::new(),
+        };
+        sample.checked.iter().map(view).collect()
     }
 
     fn counterfactual(
