@@ -11,10 +11,10 @@ use crate::error::ProgramError;
 use crate::progress::Progress;
 use crate::recipe::AttributionRecipe;
 use anyhow::Result;
-use pentimento_attribution::ensemble::approximation::{clamped, last_step, second_order_terms};
+use pentimento_attribution::ensemble::approximation::{clamped, last_step, second_order, second_order_terms};
 use pentimento_attribution::ensemble::{
     BaseRun, CodeBook, Influence, Jacobian, QuadraticForm, Request, TangentMembers, control_variates,
-    full_weights, gram_matrix, jacobians,
+    full_weights, gram_matrix, jacobians, linear_coefficients,
 };
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
@@ -505,6 +505,33 @@ pub fn search_form(
     Ok(QuadraticForm::second_order(codes, &gram_matrix::<f32>(&columns))?)
 }
 
+/// The Gram form picks so many times more candidates than are wanted; their approximate images pick among these.
+const WIDER: usize = 8;
+
+/// The most influential groups by one-member Jacobian and second-order term, the first ones first.
+///
+/// The Gram form ranks all codes, but it counts pixels beyond black or white as still. The approximate images themselves
+/// say what moves there, so the best are ranked again by them.
+fn linear_candidates(
+    codes: &CodeBook,
+    image: &[f32],
+    jacobian: &Jacobian<f32>,
+    without: &[Vec<f32>],
+    count: usize,
+) -> Result<Vec<Influence>> {
+    let form = search_form(codes, image, jacobian, without)?;
+    let mut influences = form.most_influential(codes, WIDER * count)?;
+    let terms = second_order_terms(image, jacobian, without);
+    for influence in &mut influences {
+        let direction = linear_coefficients(&codes.weights_without(&[influence.group])?);
+        let approximate = second_order(image, jacobian, &terms, &direction);
+        influence.distance = f64::from(clamped_distance(image, &approximate));
+    }
+    influences.sort_by(|a, b| b.distance.total_cmp(&a.distance).then(a.group.cmp(&b.group)));
+    influences.truncate(count);
+    Ok(influences)
+}
+
 /// Two stages and a check: linear over all codes, control variate over the best, exact for the first few. Returns each
 /// sample's candidates, and the images of those made exactly, `[samples, exact, image]`.
 fn search(
@@ -527,8 +554,13 @@ fn search(
                 .map(|sample| {
                     let own = &without[sample * members * length..][..members * length];
                     let own: Vec<Vec<f32>> = own.chunks_exact(length).map(<[f32]>::to_vec).collect();
-                    let form = search_form(&data.codes, base.image(sample), &jacobians[sample], &own)?;
-                    Ok(form.most_influential(&data.codes, recipe.candidates)?)
+                    linear_candidates(
+                        &data.codes,
+                        base.image(sample),
+                        &jacobians[sample],
+                        &own,
+                        recipe.candidates,
+                    )
                 })
                 .collect()
         })?;
