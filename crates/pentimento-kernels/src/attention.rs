@@ -134,14 +134,34 @@ impl Products {
     fn square(&self, left: &Head, right: &Panels) -> Vec<f32> {
         let mut output = vec![0.0; self.tokens * self.tokens];
         let target = SharedOutput::new(&mut output);
-        multiply_rows(self.instructions, &left.values, &self.to_square, 0..self.tokens, right, None, target);
+        let nothing = vec![0.0; self.tokens];
+        multiply_rows(
+            self.instructions,
+            &left.values,
+            &self.to_square,
+            0..self.tokens,
+            right,
+            &nothing,
+            None,
+            target,
+        );
         output
     }
 
     /// `square * right`, added to nothing.
     fn apply(&self, square: &[f32], right: &Panels, target: &mut Head) {
         let place = SharedOutput::new(&mut target.values);
-        multiply_rows(self.instructions, square, &self.from_square, 0..self.tokens, right, None, place);
+        let nothing = vec![0.0; right.columns()];
+        multiply_rows(
+            self.instructions,
+            square,
+            &self.from_square,
+            0..self.tokens,
+            right,
+            &nothing,
+            None,
+            place,
+        );
     }
 
     /// `square' * right`.

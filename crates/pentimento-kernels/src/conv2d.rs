@@ -8,7 +8,7 @@ use crate::product::{
     DEEPEST_TAP, PADDING, Panels, RowTable, SharedOutput, Strides, TransposedJob, multiply_rows,
     multiply_transposed,
 };
-use crate::{ShapeError, fixed_sum};
+use crate::{ShapeError, fixed_sum, winograd};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -217,6 +217,22 @@ fn backward_table(shape: &ConvShape) -> RowTable {
     RowTable::new(taps, targets, shape.taps())
 }
 
+/// What a convolution adds, with the bias in the embeddings.
+#[derive(Clone, Copy)]
+pub(crate) struct Addends<'a> {
+    /// `[images or 1, output channels]`.
+    pub(crate) per_channel: &'a [f32],
+    pub(crate) residual: Option<&'a [f32]>,
+}
+
+impl Addends<'_> {
+    /// The values of one image.
+    pub(crate) fn of_image(&self, image: usize, channels: usize) -> &[f32] {
+        let first = if self.per_channel.len() == channels { 0 } else { image * channels };
+        &self.per_channel[first..first + channels]
+    }
+}
+
 /// Runs `multiply_rows` over all images, cut so that every thread has work.
 pub(crate) fn over_images(
     instructions: Instructions,
@@ -224,7 +240,7 @@ pub(crate) fn over_images(
     input: &[f32],
     table: &RowTable,
     panels: &Panels,
-    bias: Option<&[f32]>,
+    addends: &Addends<'_>,
     output: &mut [f32],
 ) {
     if images == 0 {
@@ -240,8 +256,40 @@ pub(crate) fn over_images(
         let rows = (part * rows_per_part).min(table.len())..((part + 1) * rows_per_part).min(table.len());
         let source = &input[image * input_image..][..input_image];
         let place = target.part(image * output_image, output_image);
-        multiply_rows(instructions, source, table, rows, panels, bias, place);
+        let start = addends.of_image(image, panels.columns());
+        let residual = addends.residual.map(|values| &values[image * output_image..][..output_image]);
+        multiply_rows(instructions, source, table, rows, panels, start, residual, place);
     });
+}
+
+/// What a convolution adds to its products, in the same pass over memory.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvAddends<'a, T = f32> {
+    /// `[output channels]`.
+    pub bias: Option<&'a [T]>,
+    /// `[images, output channels]`, or `[output channels]` for all images.
+    pub embedding: Option<&'a [T]>,
+    /// As the output.
+    pub residual: Option<&'a [T]>,
+}
+
+impl<T> Default for ConvAddends<'_, T> {
+    fn default() -> Self {
+        Self { bias: None, embedding: None, residual: None }
+    }
+}
+
+impl ConvAddends<'_> {
+    /// Bias and embedding of each image, `[images or 1, output channels]`.
+    fn per_channel(&self, channels: usize) -> Vec<f32> {
+        let mut sum = self.embedding.map_or_else(|| vec![0.0; channels], <[f32]>::to_vec);
+        for row in sum.chunks_exact_mut(channels) {
+            for (total, value) in row.iter_mut().zip(self.bias.into_iter().flatten()) {
+                *total += value;
+            }
+        }
+        sum
+    }
 }
 
 /// `output = conv2d(input, weight) + bias`.
@@ -262,12 +310,49 @@ pub fn conv2d_on(
     bias: Option<&[f32]>,
     output: &mut [f32],
 ) {
+    let addends = ConvAddends { bias, ..ConvAddends::default() };
+    convolve(instructions, shape, input, weight, &addends, output);
+}
+
+/// `output = conv2d(input, weight)` and the addends.
+///
+/// # Panics
+///
+/// If a slice has not the length that `shape` says.
+pub fn conv2d_with(
+    shape: &ConvShape,
+    input: &[f32],
+    weight: &[f32],
+    addends: &ConvAddends<'_>,
+    output: &mut [f32],
+) {
+    convolve(Instructions::detect(), shape, input, weight, addends, output);
+}
+
+fn convolve(
+    instructions: Instructions,
+    shape: &ConvShape,
+    input: &[f32],
+    weight: &[f32],
+    addends: &ConvAddends<'_>,
+    output: &mut [f32],
+) {
     shape.check(input.len(), weight.len(), output.len());
+    let channels = shape.output_channels;
+    let embeddings = |length: usize| length == channels || length == shape.images * channels;
+    assert!(addends.bias.is_none_or(|bias| bias.len() == channels), "length of a convolution's bias");
+    assert!(addends.embedding.is_none_or(|values| embeddings(values.len())), "length of an embedding");
+    assert!(addends.residual.is_none_or(|values| values.len() == output.len()), "length of a residual");
+    let per_channel = addends.per_channel(channels);
+    let sums = Addends { per_channel: &per_channel, residual: addends.residual };
+    if winograd::fits(shape) {
+        return winograd::forward(instructions, shape, input, weight, &sums, output);
+    }
     let (depth, columns) = (shape.input_channels, shape.output_channels);
     let strides = Strides { tap: depth * columns, depth: columns, column: 1 };
     let panels = Panels::pack(weight, shape.taps(), depth, columns, strides);
     let table = table(shape, Direction::Forward);
-    over_images(instructions, shape.images, input, &table, &panels, bias, output);
+    over_images(instructions, shape.images, input, &table, &panels, &sums, output);
 }
 
 /// Gradient with respect to the input, from that of the output.
@@ -282,11 +367,17 @@ pub fn conv2d_backward_input(
     input_gradient: &mut [f32],
 ) {
     shape.check(input_gradient.len(), weight.len(), output_gradient.len());
+    let instructions = Instructions::detect();
+    if winograd::fits(shape) {
+        return winograd::backward_input(instructions, shape, output_gradient, weight, input_gradient);
+    }
     let (depth, columns) = (shape.output_channels, shape.input_channels);
     let strides = Strides { tap: depth * columns, depth: 1, column: depth };
     let panels = Panels::pack(weight, shape.taps(), depth, columns, strides);
     let table = table(shape, Direction::BackwardInput);
-    over_images(Instructions::detect(), shape.images, output_gradient, &table, &panels, None, input_gradient);
+    let nothing = vec![0.0; columns];
+    let addends = Addends { per_channel: &nothing, residual: None };
+    over_images(instructions, shape.images, output_gradient, &table, &panels, &addends, input_gradient);
 }
 
 /// Gradient with respect to the weight, summed over images in a fixed order.
@@ -308,6 +399,9 @@ pub fn conv2d_backward_weight(
     let offsets: Vec<Vec<u32>> = (0..taps).map(|tap| table.offsets_of_tap(tap)).collect();
     let columns = shape.output_channels;
     let padded = columns.next_multiple_of(LANES);
+    if winograd::fits_weight_gradient(shape) {
+        return winograd::backward_weight(instructions, shape, input, output_gradient, weight_gradient);
+    }
     let sum_image = |image: usize, sum: &mut [f32]| {
         let left = &input[image * shape.input_image()..][..shape.input_image()];
         let rows_of_image = &output_gradient[image * shape.output_image()..][..shape.output_image()];
@@ -330,7 +424,11 @@ pub fn conv2d_backward_weight(
             multiply_transposed(instructions, &job, part);
         }
     };
-    fixed_sum(shape.images, weight_gradient, sum_image);
+    fixed_sum(shape.images, weight_gradient, |images, sum| {
+        for image in images {
+            sum_image(image, sum);
+        }
+    });
 }
 
 /// Copies rows of `columns` values into rows of `padded` values, filled with zeros.
@@ -352,15 +450,18 @@ pub fn bias_backward(images: usize, output_gradient: &[f32], bias_gradient: &mut
     let channels = bias_gradient.len();
     assert_eq!(output_gradient.len(), images * image_length, "length of an output gradient");
     assert!(channels > 0 && image_length.is_multiple_of(channels), "length of a bias gradient");
-    fixed_sum(images, bias_gradient, |image, sum| {
+    fixed_sum(images, bias_gradient, |images, sum| {
         let mut inside = vec![0.0; channels];
-        for row in output_gradient[image * image_length..][..image_length].chunks_exact(channels) {
-            for (total, value) in inside.iter_mut().zip(row) {
+        for image in images {
+            inside.fill(0.0);
+            for row in output_gradient[image * image_length..][..image_length].chunks_exact(channels) {
+                for (total, value) in inside.iter_mut().zip(row) {
+                    *total += value;
+                }
+            }
+            for (total, value) in sum.iter_mut().zip(&inside) {
                 *total += value;
             }
-        }
-        for (total, value) in sum.iter_mut().zip(&inside) {
-            *total += value;
         }
     });
 }

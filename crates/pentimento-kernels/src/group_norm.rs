@@ -93,17 +93,36 @@ pub fn group_norm(
         .zip(input.par_chunks_exact(length))
         .zip(statistics.par_chunks_exact_mut(2 * shape.channels))
         .for_each(|((output, input), statistics)| {
-            let (mean, deviation) = statistics.split_at_mut(shape.channels);
-            channel_sums(input, mean);
-            shape.group_means(mean);
-            channel_squares(input, mean, deviation);
-            shape.group_means(deviation);
-            for inverse in deviation.iter_mut() {
-                *inverse = (1.0 / (f64::from(*inverse) + shape.epsilon).sqrt()) as f32;
-            }
+            image_statistics(shape, input, statistics);
+            let (mean, deviation) = statistics.split_at(shape.channels);
             let (a, b) = affine(mean, deviation, scale, shift);
             if shape.silu { apply_silu(input, &a, &b, output) } else { apply(input, &a, &b, output) }
         });
+}
+
+/// The statistics alone, for whoever has no use for the output.
+///
+/// # Panics
+///
+/// If a slice has not the length that `shape` says.
+pub fn group_norm_statistics(shape: &GroupNormShape, input: &[f32], statistics: &mut [f32]) {
+    check(shape, input.len(), shape.channels, shape.channels, statistics.len());
+    input
+        .par_chunks_exact(shape.image_length())
+        .zip(statistics.par_chunks_exact_mut(2 * shape.channels))
+        .for_each(|(input, statistics)| image_statistics(shape, input, statistics));
+}
+
+/// Mean and inverse deviation of each channel's group.
+fn image_statistics(shape: &GroupNormShape, input: &[f32], statistics: &mut [f32]) {
+    let (mean, deviation) = statistics.split_at_mut(shape.channels);
+    channel_sums(input, mean);
+    shape.group_means(mean);
+    channel_squares(input, mean, deviation);
+    shape.group_means(deviation);
+    for inverse in deviation.iter_mut() {
+        *inverse = (1.0 / (f64::from(*inverse) + shape.epsilon).sqrt()) as f32;
+    }
 }
 
 /// `z = a * x + b` per channel.

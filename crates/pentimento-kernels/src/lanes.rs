@@ -16,6 +16,10 @@ pub(crate) const LANES: usize = 16;
 /// Implementations other than [`Array`] must only be used inside a function that was entered after the processor was
 /// found to have the needed instructions (see [`Instructions::detect`]).
 pub(crate) trait Lanes: Copy {
+    /// Rows of a product whose sums fit the registers, at most 14.
+    const TILE_ROWS: usize;
+    /// Whether a row has two vectors of sums then, or one.
+    const WIDE: bool;
     /// All lanes zero.
     unsafe fn zero() -> Self;
     /// All lanes `value`.
@@ -36,6 +40,8 @@ pub(crate) struct Array([f32; LANES]);
 
 // SAFETY of the bodies below: callers guarantee sixteen readable (writable) values behind each pointer.
 impl Lanes for Array {
+    const TILE_ROWS: usize = 4;
+    const WIDE: bool = false;
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self([0.0; LANES])
@@ -74,6 +80,8 @@ mod x86 {
     pub(crate) struct Avx512(__m512);
 
     impl Lanes for Avx512 {
+        const TILE_ROWS: usize = 14;
+        const WIDE: bool = true;
         #[inline(always)]
         unsafe fn zero() -> Self {
             // SAFETY: AVX-512F is present, by the contract of the trait; the same holds for every block below.
@@ -111,6 +119,8 @@ mod x86 {
     pub(crate) struct Avx2(__m256, __m256);
 
     impl Lanes for Avx2 {
+        const TILE_ROWS: usize = 6;
+        const WIDE: bool = false;
         #[inline(always)]
         unsafe fn zero() -> Self {
             // SAFETY: AVX2 and FMA are present, by the contract of the trait; the same holds for every block below.
@@ -159,6 +169,8 @@ mod arm {
     pub(crate) struct Neon([float32x4_t; 4]);
 
     impl Lanes for Neon {
+        const TILE_ROWS: usize = 6;
+        const WIDE: bool = false;
         #[inline(always)]
         unsafe fn zero() -> Self {
             // SAFETY: NEON is always present; the same holds for every block below.

@@ -9,24 +9,33 @@
 
 mod activation;
 mod attention;
+mod concatenate;
 mod conv2d;
+mod dense;
 pub mod extension;
 mod group_norm;
 mod lanes;
+mod memory;
 mod product;
 pub mod reference;
 mod upsample;
+mod winograd;
 
 pub use activation::{silu, silu_times_slope};
 pub use attention::{AttentionShape, attention, attention_backward, attention_tangent};
+pub use concatenate::{concatenate, split};
 pub use conv2d::{
-    ConvGeometry, ConvShape, bias_backward, conv2d, conv2d_backward_input, conv2d_backward_weight, conv2d_on,
+    ConvAddends, ConvGeometry, ConvShape, bias_backward, conv2d, conv2d_backward_input,
+    conv2d_backward_weight, conv2d_on, conv2d_with,
 };
-pub use group_norm::{GroupNormShape, group_norm, group_norm_backward, group_norm_tangent};
+pub use group_norm::{
+    GroupNormShape, group_norm, group_norm_backward, group_norm_statistics, group_norm_tangent,
+};
 pub use lanes::Instructions;
 pub use upsample::{upsample_nearest, upsample_nearest_backward};
 
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Sizes that do not fit together; the text names the operation and the sizes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,19 +45,16 @@ pub struct ShapeError(pub String);
 /// Images are summed in this many chunks of consecutive images, whatever the number of threads.
 const CHUNKS_OF_A_SUM: usize = 8;
 
-/// `target = sum over images of add(image)`, in an order that depends on the number of images only.
-///
-/// Each chunk of consecutive images is summed in order, then the chunks are added in order.
-fn fixed_sum(images: usize, target: &mut [f32], add: impl Fn(usize, &mut [f32]) + Sync) {
+/// The sum over images of what `add` adds for a chunk of consecutive images, in an order that depends on the number of
+/// images only: chunks are added in order, and `add` keeps an order inside a chunk.
+fn fixed_sum(images: usize, target: &mut [f32], add: impl Fn(Range<usize>, &mut [f32]) + Sync) {
     target.fill(0.0);
     let chunk = images.div_ceil(CHUNKS_OF_A_SUM).max(1);
     let sums: Vec<Vec<f32>> = (0..images.div_ceil(chunk))
         .into_par_iter()
         .map(|index| {
             let mut sum = vec![0.0; target.len()];
-            for image in index * chunk..((index + 1) * chunk).min(images) {
-                add(image, &mut sum);
-            }
+            add(index * chunk..((index + 1) * chunk).min(images), &mut sum);
             sum
         })
         .collect();

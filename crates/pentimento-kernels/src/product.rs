@@ -37,6 +37,11 @@ pub(crate) struct Strides {
 }
 
 impl Panels {
+    /// Number of columns.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Packs a matrix of `taps * depth` rows and `columns` columns; columns are padded with zeros to whole vectors.
     pub(crate) fn pack(source: &[f32], taps: usize, depth: usize, columns: usize, strides: Strides) -> Self {
         let padded = columns.next_multiple_of(LANES);
@@ -115,6 +120,11 @@ impl SharedOutput {
         Self(target.as_mut_ptr(), target.len())
     }
 
+    /// Where it begins.
+    pub(crate) fn pointer(self) -> *mut f32 {
+        self.0
+    }
+
     /// The part that belongs to one image.
     pub(crate) fn part(self, start: usize, length: usize) -> Self {
         assert!(start + length <= self.1, "the part lies outside the output");
@@ -125,14 +135,19 @@ impl SharedOutput {
 
 /// `output[target(r)] = start + sum over taps and depth of input[tap(r) + k] * panels[tap][k]` for `rows` of the table.
 ///
-/// `start` (the bias) has one value per column; absent means zero.
+/// `start` (the bias) has one value per column. `residual` has the places of the output and is added at the end.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "two matrices, what is added to their product, and where it goes"
+)]
 pub(crate) fn multiply_rows(
     instructions: Instructions,
     input: &[f32],
     table: &RowTable,
     rows: std::ops::Range<usize>,
     panels: &Panels,
-    start: Option<&[f32]>,
+    start: &[f32],
+    residual: Option<&[f32]>,
     output: SharedOutput,
 ) {
     assert_eq!(table.taps_per_row, panels.taps);
@@ -146,8 +161,9 @@ pub(crate) fn multiply_rows(
         table.last_target.is_none_or(|row| row + panels.columns <= output.1),
         "a row lies outside the output"
     );
-    assert!(start.is_none_or(|values| values.len() == panels.columns));
-    let job = RowsJob { input, table, panels, start, output };
+    assert_eq!(start.len(), panels.columns);
+    assert!(residual.is_none_or(|values| values.len() == output.1), "length of a residual");
+    let job = RowsJob { input, table, panels, start, residual, output };
     // SAFETY: the instructions were detected; the sizes are asserted above.
     unsafe {
         match instructions {
@@ -166,7 +182,8 @@ struct RowsJob<'a> {
     input: &'a [f32],
     table: &'a RowTable,
     panels: &'a Panels,
-    start: Option<&'a [f32]>,
+    start: &'a [f32],
+    residual: Option<&'a [f32]>,
     output: SharedOutput,
 }
 
@@ -241,10 +258,8 @@ unsafe fn tile_rows<V: Lanes, const VECTORS: usize, const ROWS: usize>(
             let here = column + inside;
             let columns_left = panels.columns - here;
             let whole = columns_left >= vectors * LANES;
-            if let Some(start) = job.start {
-                let count = columns_left.min(vectors * LANES);
-                partial[..count].copy_from_slice(&start[here..here + count]);
-            }
+            let count = columns_left.min(vectors * LANES);
+            partial[..count].copy_from_slice(&job.start[here..here + count]);
             // SAFETY: the panel holds taps x depth x width values from here on; row pointers stay inside the input or
             // in `ZEROS`, which is as long as the deepest tap (asserted in `row_pointers`).
             unsafe {
@@ -253,13 +268,22 @@ unsafe fn tile_rows<V: Lanes, const VECTORS: usize, const ROWS: usize>(
                     if row >= present {
                         return;
                     }
-                    let target =
-                        job.output.0.add(table.targets[first + row] as usize + here + vector * LANES);
+                    let place = table.targets[first + row] as usize + here + vector * LANES;
+                    let target = job.output.0.add(place);
                     if whole {
-                        value.store(target);
+                        let sum = match job.residual {
+                            Some(residual) => value.add(V::load(residual.as_ptr().add(place))),
+                            None => value,
+                        };
+                        sum.store(target);
                     } else {
                         let count = (columns_left - vector * LANES).min(LANES);
                         value.store(partial.as_mut_ptr());
+                        if let Some(residual) = job.residual {
+                            for (sum, value) in partial[..count].iter_mut().zip(&residual[place..]) {
+                                *sum += value;
+                            }
+                        }
                         std::ptr::copy_nonoverlapping(partial.as_ptr(), target, count);
                     }
                 };
@@ -267,22 +291,17 @@ unsafe fn tile_rows<V: Lanes, const VECTORS: usize, const ROWS: usize>(
                 if wide {
                     let start = [V::load(partial.as_ptr()), V::load(partial.as_ptr().add(LANES))];
                     let sums = tile_sums::<V, 2, ROWS>(pointers, taps, panels.depth, weights, width, start);
-                    for (row, [left, right]) in sums.into_iter().enumerate() {
-                        if whole {
-                            store(row, 0, left, &mut partial);
-                            store(row, 1, right, &mut partial);
-                        } else {
-                            store(row, 0, left, &mut partial);
-                            if columns_left > LANES {
-                                store(row, 1, right, &mut partial);
-                            }
+                    for row in 0..ROWS {
+                        store(row, 0, sums[row][0], &mut partial);
+                        if whole || columns_left > LANES {
+                            store(row, 1, sums[row][1], &mut partial);
                         }
                     }
                 } else {
                     let start = [V::load(partial.as_ptr())];
                     let sums = tile_sums::<V, 1, ROWS>(pointers, taps, panels.depth, weights, width, start);
-                    for (row, [value]) in sums.into_iter().enumerate() {
-                        store(row, 0, value, &mut partial);
+                    for row in 0..ROWS {
+                        store(row, 0, sums[row][0], &mut partial);
                     }
                 }
             }
@@ -296,7 +315,7 @@ unsafe fn tile_rows<V: Lanes, const VECTORS: usize, const ROWS: usize>(
 }
 
 /// What padding reads: as many zeros as the deepest tap of any supported layer.
-static ZEROS: [f32; DEEPEST_TAP] = [0.0; DEEPEST_TAP];
+pub(crate) static ZEROS: [f32; DEEPEST_TAP] = [0.0; DEEPEST_TAP];
 /// Most values that one tap may have; convolutions refuse more input channels than this.
 pub(crate) const DEEPEST_TAP: usize = 16_384;
 
@@ -360,10 +379,10 @@ unsafe fn tile_sums<V: Lanes, const VECTORS: usize, const ROWS: usize>(
             }
         }
     }
-    for row in &mut sums {
-        for sum in row {
+    for row in 0..ROWS {
+        for index in 0..VECTORS {
             // SAFETY: passed on from the caller.
-            *sum = unsafe { sum.add(V::zero()) };
+            sums[row][index] = unsafe { sums[row][index].add(V::zero()) };
         }
     }
     sums
@@ -485,8 +504,9 @@ unsafe fn tile_transposed<V: Lanes, const VECTORS: usize, const ROWS: usize>(
             right = right.wrapping_add(job.right_stride);
         }
         let mut partial = [0.0f32; LANES];
-        for (row, vectors) in sums.into_iter().enumerate() {
-            for (index, value) in vectors.into_iter().enumerate() {
+        for row in 0..ROWS {
+            for index in 0..VECTORS {
+                let value = sums[row][index];
                 let here = column + index * LANES;
                 if here >= job.right_columns {
                     continue;

@@ -2,7 +2,7 @@
 //!
 //! They are the measure of the fast kernels in tests, and the path for `f64`, which only proofs use.
 
-use crate::{AttentionShape, ConvShape, GroupNormShape};
+use crate::{AttentionShape, ConvAddends, ConvShape, GroupNormShape};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
@@ -100,10 +100,31 @@ fn conv_output_length(shape: &ConvShape) -> usize {
 
 /// See [`crate::conv2d`].
 pub fn conv2d<T: Real>(shape: &ConvShape, input: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+    conv2d_with(shape, input, weight, &ConvAddends { bias, ..ConvAddends::default() })
+}
+
+/// See [`crate::conv2d_with`].
+pub fn conv2d_with<T: Real>(
+    shape: &ConvShape,
+    input: &[T],
+    weight: &[T],
+    addends: &ConvAddends<'_, T>,
+) -> Vec<T> {
     let mut output = vec![T::of(0.0); conv_output_length(shape)];
-    if let Some(bias) = bias {
-        for row in output.chunks_exact_mut(shape.output_channels) {
-            row.copy_from_slice(bias);
+    let channels = shape.output_channels;
+    let pixels = shape.output_height() * shape.output_width();
+    for (at, row) in output.chunks_exact_mut(channels).enumerate() {
+        for (channel, value) in row.iter_mut().enumerate() {
+            if let Some(bias) = addends.bias {
+                *value += bias[channel];
+            }
+            if let Some(embedding) = addends.embedding {
+                let image = if embedding.len() == channels { 0 } else { at / pixels };
+                *value += embedding[image * channels + channel];
+            }
+            if let Some(residual) = addends.residual {
+                *value += residual[at * channels + channel];
+            }
         }
     }
     visit_convolution(shape, |i, w, o| output[o] += input[i] * weight[w]);

@@ -24,12 +24,58 @@ fn absolute(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value).abs()).collect()
 }
 
+/// The weight of the backward pass: taps mirrored, channels exchanged.
+fn mirrored(shape: &ConvShape, weight: &[f64]) -> Vec<f64> {
+    let (depth, columns) = (shape.input_channels, shape.output_channels);
+    (0..weight.len())
+        .map(|at| {
+            let (tap, k, column) = (at / (depth * columns), at / depth % columns, at % depth);
+            weight[((8 - tap) * depth + column) * columns + k]
+        })
+        .collect()
+}
+
 fn check_convolution(shape: &ConvShape, seed: u64) {
     let (inputs, weights, outputs) = conv_lengths(shape);
     let (x, w, d) = (values(seed, inputs), values(seed + 1, weights), values(seed + 2, outputs));
     let bias = values(seed + 3, shape.output_channels);
     let taps = shape.geometry.kernel * shape.geometry.kernel;
     let (x_abs, w_abs, d_abs, bias_abs) = (absolute(&x), absolute(&w), absolute(&d), absolute(&bias));
+
+    // Transforms of Winograd's algorithm: at most three roundings in each of two directions for input and output, six
+    // for the weight with its constants; then the chain over channels or tiles, and what is added.
+    const OF_TRANSFORMS: usize = 2 * (3 + 3 + 6);
+    let (largest_output, largest_gradient) = if winograd::possible(shape) {
+        winograd::largest_sums(shape, &wide(&x), &wide(&w), &wide(&d))
+    } else {
+        (0.0, 0.0)
+    };
+    let transformed = |chain: usize, sum: f64| (chain + OF_TRANSFORMS + 3) as f64 * 0.5 * EPSILON * sum;
+    let allowed = |bounds: Vec<f64>, transformed: f64| -> Vec<f64> {
+        bounds.into_iter().map(|bound| bound.max(transformed)).collect()
+    };
+    let output_allowance = transformed(shape.input_channels, largest_output);
+
+    // What is added beside the bias: one value per image and channel, or one per output.
+    let wide_embedding = values(seed + 4, shape.images * shape.output_channels);
+    for embedding in [&wide_embedding[..shape.output_channels], &wide_embedding] {
+        let residual = values(seed + 5, outputs);
+        let addends =
+            ConvAddends { bias: Some(&bias), embedding: Some(embedding), residual: Some(&residual) };
+        let mut output = vec![f32::NAN; outputs];
+        conv2d_with(shape, &x, &w, &addends, &mut output);
+        let sum = |[x, w, bias, embedding, residual]: [&[f64]; 5]| {
+            let addends =
+                ConvAddends { bias: Some(bias), embedding: Some(embedding), residual: Some(residual) };
+            reference::conv2d_with(shape, x, w, &addends)
+        };
+        let truth = sum([&wide(&x), &wide(&w), &wide(&bias), &wide(embedding), &wide(&residual)]);
+        let magnitudes = sum([&x_abs, &w_abs, &bias_abs, &absolute(embedding), &absolute(&residual)]);
+        let bounds = chain_bounds(taps * shape.input_channels + 3, &magnitudes);
+        // Bias, embedding and residual are at most 1.5 each.
+        let bounds = allowed(bounds, output_allowance + 3.0 * EPSILON * 4.5);
+        assert_each_within("conv2d_with", &output, &truth, &bounds);
+    }
 
     // One product per tap and channel, after the bias.
     let depth = taps * shape.input_channels + 1;
@@ -39,14 +85,23 @@ fn check_convolution(shape: &ConvShape, seed: u64) {
         let wide_bias = wide(&bias);
         let truth = reference::conv2d(shape, &wide(&x), &wide(&w), with_bias.then_some(&wide_bias));
         let magnitudes = reference::conv2d(shape, &x_abs, &w_abs, with_bias.then_some(&bias_abs));
-        assert_each_within("conv2d", &output, &truth, &chain_bounds(depth, &magnitudes));
+        let bounds = allowed(chain_bounds(depth, &magnitudes), output_allowance);
+        assert_each_within("conv2d", &output, &truth, &bounds);
     }
 
     let mut gradient = vec![f32::NAN; inputs];
     conv2d_backward_input(shape, &d, &w, &mut gradient);
     let truth = reference::conv2d_backward_input(shape, &wide(&d), &wide(&w));
     let magnitudes = reference::conv2d_backward_input(shape, &d_abs, &w_abs);
-    let bounds = chain_bounds(taps * shape.output_channels, &magnitudes);
+    let backward_allowance = if winograd::possible(shape) {
+        let back = [shape.images, shape.height, shape.width, shape.output_channels];
+        let back = ConvShape::new(back, shape.input_channels, shape.geometry).unwrap();
+        let (largest, _) = winograd::largest_sums(&back, &wide(&d), &mirrored(shape, &wide(&w)), &wide(&x));
+        transformed(shape.output_channels, largest)
+    } else {
+        0.0
+    };
+    let bounds = allowed(chain_bounds(taps * shape.output_channels, &magnitudes), backward_allowance);
     assert_each_within("conv2d_backward_input", &gradient, &truth, &bounds);
 
     // One product per output pixel of an image, then one addition per image, and the eight chunks of images.
@@ -55,7 +110,8 @@ fn check_convolution(shape: &ConvShape, seed: u64) {
     let truth = reference::conv2d_backward_weight(shape, &wide(&x), &wide(&d));
     let magnitudes = reference::conv2d_backward_weight(shape, &x_abs, &d_abs);
     let rows = shape.output_height() * shape.output_width() + shape.images + 8;
-    assert_each_within("conv2d_backward_weight", &gradient, &truth, &chain_bounds(rows, &magnitudes));
+    let bounds = allowed(chain_bounds(rows, &magnitudes), transformed(rows, largest_gradient));
+    assert_each_within("conv2d_backward_weight", &gradient, &truth, &bounds);
 
     let mut gradient = vec![f32::NAN; shape.output_channels];
     bias_backward(shape.images, &d, &mut gradient);
@@ -192,11 +248,36 @@ fn check_attention(shape: &AttentionShape, tangents: usize, seed: u64) {
 }
 
 proptest! {
+    #![proptest_config(cases(40))]
+
+    #[test]
+    fn wide_convolutions(shape in wide_conv_shapes(13, 9, 50), seed in any::<u32>()) {
+        check_convolution(&shape, u64::from(seed));
+    }
+}
+
+proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
     fn convolutions(shape in conv_shapes(5, 7, 40), seed in any::<u32>()) {
         check_convolution(&shape, u64::from(seed));
+    }
+
+    #[test]
+    fn concatenation_and_split(
+        pixels in 1usize..3000, channels in 1usize..9, more in 1usize..9, seed in any::<u32>(),
+    ) {
+        let (first, second) = (values(u64::from(seed), pixels * channels), values(7, pixels * more));
+        let mut both = vec![f32::NAN; pixels * (channels + more)];
+        concatenate(channels, more, &first, &second, &mut both);
+        for (pixel, row) in both.chunks_exact(channels + more).enumerate() {
+            prop_assert_eq!(&row[..channels], &first[pixel * channels..][..channels]);
+            prop_assert_eq!(&row[channels..], &second[pixel * more..][..more]);
+        }
+        let (mut head, mut tail) = (vec![f32::NAN; first.len()], vec![f32::NAN; second.len()]);
+        split(channels, more, &both, &mut head, &mut tail);
+        prop_assert_eq!((head, tail), (first, second));
     }
 
     #[test]
@@ -277,6 +358,8 @@ fn convolutions_of_real_layers() {
         ([2, 8, 8, 48], 48, ConvGeometry { kernel: 3, stride: 2, padding_before: 1, padding_after: 1 }),
         ([2, 8, 8, 48], 48, ConvGeometry { kernel: 3, stride: 2, padding_before: 0, padding_after: 1 }),
         ([11, 1, 1, 40], 24, ConvGeometry::POINTWISE),
+        // So many tiles that the gradient of the weight takes several groups of them.
+        ([16, 28, 28, 32], 32, ConvGeometry::SAME_3X3),
         ([9, 28, 28, 1], 16, ConvGeometry::SAME_3X3),
         ([1, 14, 14, 16], 1, ConvGeometry::SAME_3X3),
     ];

@@ -106,14 +106,59 @@ fn small_layers_have_the_bytes_of_the_kernels() {
     let result = extension::upsample_nearest(tensor(&x, sides));
     assert_eq!(result.dims(), [2, 6, 10, 7]);
     assert_same_bytes("upsample_nearest", &values_of(result), &expected);
-    // One embedding for all images, and one for each.
-    for embeddings in [1, 2] {
-        let e = values(2, embeddings * 7);
-        let result = extension::add_embedding(tensor(&x, sides), tensor(&e, [embeddings, 1, 1, 7]));
-        let expected: Vec<f32> = (x.iter().enumerate())
-            .map(|(at, x)| x + e[if embeddings == 1 { 0 } else { at / 105 * 7 } + at % 7])
-            .collect();
-        assert_same_bytes("add_embedding", &values_of(result), &expected);
+    let y = values(2, 90);
+    let mut expected = vec![f32::NAN; 300];
+    concatenate(7, 3, &x, &y, &mut expected);
+    let result = extension::concatenate_channels(tensor(&x, sides), tensor(&y, [2, 3, 5, 3]));
+    assert_eq!(result.dims(), [2, 3, 5, 10]);
+    assert_same_bytes("concatenate_channels", &values_of(result), &expected);
+}
+
+/// What is added to a convolution has the bytes of the kernel, with one embedding for all images and one for each.
+#[test]
+fn addends_have_the_bytes_of_the_kernel() {
+    for (input, output) in [(3, 4), (17, 33)] {
+        let sides = [2, 5, 4, input];
+        let shape = ConvShape::new(sides, output, ConvGeometry::SAME_3X3).unwrap();
+        let (inputs, weights, outputs) = conv_lengths(&shape);
+        let (x, w, b, r) = (values(1, inputs), values(2, weights), values(3, output), values(4, outputs));
+        let weight = || tensor(&w, [3, 3, input, output]);
+        let mut expected = vec![f32::NAN; outputs];
+        for embeddings in [1, 2] {
+            let e = values(5, embeddings * output);
+            let addends = ConvAddends { bias: Some(&b), embedding: Some(&e), residual: None };
+            conv2d_with(&shape, &x, &w, &addends, &mut expected);
+            let embedding = tensor(&e, [embeddings, 1, 1, output]);
+            let bias = tensor(&b, [output]);
+            let result = extension::conv2d_with_embedding(
+                tensor(&x, sides),
+                weight(),
+                bias,
+                embedding,
+                ConvGeometry::SAME_3X3,
+            );
+            assert_same_bytes("conv2d_with_embedding", &values_of(result), &expected);
+        }
+        let residual = || tensor(&r, [2, 5, 4, output]);
+        let addends = ConvAddends { bias: Some(&b), embedding: None, residual: Some(&r) };
+        conv2d_with(&shape, &x, &w, &addends, &mut expected);
+        let bias = tensor(&b, [output]);
+        let result = extension::conv2d_with_residual(
+            tensor(&x, sides),
+            weight(),
+            bias,
+            residual(),
+            ConvGeometry::SAME_3X3,
+        );
+        assert_same_bytes("conv2d_with_residual", &values_of(result), &expected);
+        conv2d_with(&shape, &x, &w, &ConvAddends { bias: None, ..addends }, &mut expected);
+        let result = extension::conv2d_tangent_with_residual(
+            tensor(&x, sides),
+            weight(),
+            residual(),
+            ConvGeometry::SAME_3X3,
+        );
+        assert_same_bytes("conv2d_tangent_with_residual", &values_of(result), &expected);
     }
 }
 
@@ -175,7 +220,7 @@ fn little<T: Real>() -> Little<T> {
         scale: made(4, 6, 1.0),
         shift: made(5, 6, 0.5),
         embedding: made(6, 2 * 6, 1.0),
-        last_weight: made(7, 9 * 6 * 5, 0.2),
+        last_weight: made(7, 9 * 12 * 5, 0.2),
         last_bias: made(8, 5, 0.5),
         cotangent: made(9, 2 * 4 * 3 * 5, 1.0),
     }
@@ -206,35 +251,43 @@ fn gradients_by_hand<T: Real>(network: &Little<T>) -> [Vec<f64>; 8] {
     let conv = ConvShape::new(INPUT, 6, ConvGeometry::SAME_3X3).unwrap();
     let norm = GroupNormShape { images: 2, pixels: 12, channels: 6, groups: 3, epsilon: 1e-5, silu: true };
     let heads = AttentionShape { images: 2, tokens: 12, channels: 6, heads: HEADS };
-    let down = ConvShape::new([2, 8, 6, 6], 5, DOWN).unwrap();
+    let down = ConvShape::new([2, 8, 6, 12], 5, DOWN).unwrap();
 
-    // h1 = conv(x) + e; h2 = conv(group_norm(h1)); a = attention(h1, h2, h2); y = conv_down(upsample(silu(a + h2)))
+    // h1 = conv(x) + e; h2 = conv(group_norm(h1)); a = attention(h1, h2, h2); r = conv(a) + h2;
+    // y = conv_down(upsample(silu((r, h1))))
     let h0 = reference::conv2d(&conv, &x, &w, Some(&b));
     let h1: Vec<f64> = h0.iter().enumerate().map(|(at, h)| h + e[at / 72 * 6 + at % 6]).collect();
     let n = reference::group_norm(&norm, &h1, &scale, &shift);
     let h2 = reference::conv2d(&conv, &n, &w, Some(&b));
     let a = reference::attention(&heads, &h1, &h2, &h2);
-    let s_in = add(&a, &h2);
+    let r = add(&reference::conv2d(&conv, &a, &w, Some(&b)), &h2);
+    let s_in: Vec<f64> =
+        r.chunks_exact(6).zip(h1.chunks_exact(6)).flat_map(|(r, h)| [r, h].concat()).collect();
     let s = reference::silu(&s_in);
     let mut up = vec![0.0; 4 * s.len()];
-    upsample_nearest(3, 6, &s, &mut up);
+    upsample_nearest(3, 12, &s, &mut up);
 
     let of_last_w = reference::conv2d_backward_weight(&down, &up, &d);
     let of_last_b = reference::bias_backward(5, &d);
     let of_up = reference::conv2d_backward_input(&down, &d, &last_w);
     let mut of_s = vec![0.0; s.len()];
-    upsample_nearest_backward(3, 6, &of_up, &mut of_s);
-    let of_sum = reference::silu_times_slope(&s_in, &of_s);
-    let (of_q, of_k, of_v) = reference::attention_backward(&heads, &h1, &h2, &h2, &of_sum);
-    let of_h2 = add(&of_sum, &add(&of_k, &of_v));
+    upsample_nearest_backward(3, 12, &of_up, &mut of_s);
+    let of_both = reference::silu_times_slope(&s_in, &of_s);
+    let of_r: Vec<f64> = of_both.chunks_exact(12).flat_map(|row| row[..6].to_vec()).collect();
+    let of_skip: Vec<f64> = of_both.chunks_exact(12).flat_map(|row| row[6..].to_vec()).collect();
+    let of_a = reference::conv2d_backward_input(&conv, &of_r, &w);
+    let (of_q, of_k, of_v) = reference::attention_backward(&heads, &h1, &h2, &h2, &of_a);
+    let of_h2 = add(&of_r, &add(&of_k, &of_v));
     let of_n = reference::conv2d_backward_input(&conv, &of_h2, &w);
     let (of_h1, of_scale, of_shift) = reference::group_norm_backward(&norm, &h1, &scale, &shift, &of_n);
-    let of_h1 = add(&of_h1, &of_q);
+    let of_h1 = add(&add(&of_h1, &of_q), &of_skip);
     let of_w = add(
         &reference::conv2d_backward_weight(&conv, &n, &of_h2),
         &reference::conv2d_backward_weight(&conv, &x, &of_h1),
     );
+    let of_w = add(&of_w, &reference::conv2d_backward_weight(&conv, &a, &of_r));
     let of_b = add(&reference::bias_backward(6, &of_h2), &reference::bias_backward(6, &of_h1));
+    let of_b = add(&of_b, &reference::bias_backward(6, &of_r));
     let mut of_e = vec![0.0; 12];
     for (at, value) in of_h1.iter().enumerate() {
         of_e[at / 72 * 6 + at % 6] += value;
@@ -256,14 +309,15 @@ fn gradients_by_burn<T: Real + Element>(network: &Little<T>, tracked: [bool; 8])
     let scale = leaf(&network.scale, [6], tracked[3]);
     let shift = leaf(&network.shift, [6], tracked[4]);
     let e = leaf(&network.embedding, [2, 1, 1, 6], tracked[5]);
-    let last_w = leaf(&network.last_weight, [3, 3, 6, 5], tracked[6]);
+    let last_w = leaf(&network.last_weight, [3, 3, 12, 5], tracked[6]);
     let last_b = leaf(&network.last_bias, [5], tracked[7]);
-    let h0 = extension::conv2d(x.clone(), w.clone(), b.clone(), ConvGeometry::SAME_3X3);
-    let h1 = extension::add_embedding(h0, e.clone());
+    const SAME: ConvGeometry = ConvGeometry::SAME_3X3;
+    let h1 = extension::conv2d_with_embedding(x.clone(), w.clone(), b.clone(), e.clone(), SAME);
     let n = extension::group_norm(h1.clone(), scale.clone(), shift.clone(), settings);
-    let h2 = extension::conv2d(n, w.clone(), b.clone(), ConvGeometry::SAME_3X3);
-    let a = extension::attention(h1, h2.clone(), h2.clone(), HEADS);
-    let s = extension::silu(a + h2);
+    let h2 = extension::conv2d(n, w.clone(), b.clone(), SAME);
+    let a = extension::attention(h1.clone(), h2.clone(), h2.clone(), HEADS);
+    let r = extension::conv2d_with_residual(a, w.clone(), b.clone(), h2, SAME);
+    let s = extension::silu(extension::concatenate_channels(r, h1));
     let y = extension::conv2d(extension::upsample_nearest(s), last_w.clone(), last_b.clone(), DOWN);
     let cotangent = tensor(&network.cotangent, OUTPUT).autodiff();
     let gradients = (y * cotangent).sum().backward();

@@ -140,7 +140,8 @@ proptest! {
     #![proptest_config(cases(150))]
 
     #[test]
-    fn convolutions_on_every_instruction_set(shape in conv_shapes(3, 7, 40), seed in 0u64..1000) {
+    fn convolutions_on_every_instruction_set(
+        shape in prop_oneof![conv_shapes(3, 7, 40), wide_conv_shapes(3, 9, 50)], seed in 0u64..1000) {
         let (inputs, weights, outputs) = conv_lengths(&shape);
         let (x, w) = (awkward_values(seed, inputs), awkward_values(seed + 1, weights));
         let bias = awkward_values(seed + 3, shape.output_channels);
@@ -161,7 +162,7 @@ proptest! {
 
     #[test]
     fn any_number_of_threads(
-        conv in conv_shapes(5, 9, 20),
+        conv in prop_oneof![conv_shapes(5, 9, 20), wide_conv_shapes(15, 9, 40)],
         norm in norm_shapes(5, 20),
         heads in attention_shapes(4, 12),
         seed in 0u64..1000,
@@ -181,7 +182,7 @@ proptest! {
     /// Five images at once against one by one, for every result that belongs to an image.
     #[test]
     fn any_cut_into_batches(
-        conv in conv_shapes(5, 7, 20),
+        conv in prop_oneof![conv_shapes(5, 7, 20), wide_conv_shapes(15, 9, 40)],
         norm in norm_shapes(5, 20),
         heads in attention_shapes(5, 12),
         seed in 0u64..1000,

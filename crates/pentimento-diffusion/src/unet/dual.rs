@@ -58,6 +58,25 @@ impl Flow for Dual {
         self.map(|x| x.conv2d(layer), |dx| extension::conv2d_tangent(dx, weight, geometry))
     }
 
+    fn conv2d_with_embedding(self, layer: ConvLayer, embedding: Self) -> Self {
+        debug_assert!(embedding.tangent.is_none(), "the time embedding does not depend on the image");
+        let (weight, geometry) = (layer.weight.clone(), layer.geometry);
+        self.map(
+            |x| x.conv2d_with_embedding(layer, embedding.primal),
+            |dx| extension::conv2d_tangent(dx, weight, geometry),
+        )
+    }
+
+    fn conv2d_with_residual(self, layer: ConvLayer, residual: Self) -> Self {
+        let (weight, geometry) = (layer.weight.clone(), layer.geometry);
+        let tangent = match (self.tangent, residual.tangent) {
+            (Some(dx), Some(dr)) => Some(extension::conv2d_tangent_with_residual(dx, weight, dr, geometry)),
+            // Both come from the image: they have tangents together or not at all.
+            _ => None,
+        };
+        Self { primal: self.primal.conv2d_with_residual(layer, residual.primal), tangent }
+    }
+
     fn group_norm(self, layer: NormLayer) -> Self {
         let tangent = self.tangent.map(|tangent| {
             let (scale, shift) = (layer.scale.clone(), layer.shift.clone());
@@ -91,19 +110,6 @@ impl Flow for Dual {
 
     fn upsample_nearest(self) -> Self {
         self.map(Flow::upsample_nearest, Flow::upsample_nearest)
-    }
-
-    fn add(self, other: Self) -> Self {
-        let tangent = match (self.tangent, other.tangent) {
-            (Some(a), Some(b)) => Some(a + b),
-            (a, b) => a.or(b),
-        };
-        Self { primal: self.primal + other.primal, tangent }
-    }
-
-    fn add_embedding(self, embedding: Self) -> Self {
-        debug_assert!(embedding.tangent.is_none(), "the time embedding does not depend on the image");
-        Self { primal: self.primal.add_embedding(embedding.primal), tangent: self.tangent }
     }
 
     fn scale_shift(self, scale: Self, shift: Self) -> Self {

@@ -31,6 +31,10 @@ pub struct NormLayer {
 pub trait Flow: Clone {
     /// Convolution or linear layer.
     fn conv2d(self, layer: ConvLayer) -> Self;
+    /// Convolution plus one value per image and channel.
+    fn conv2d_with_embedding(self, layer: ConvLayer, embedding: Self) -> Self;
+    /// Convolution plus what goes past it.
+    fn conv2d_with_residual(self, layer: ConvLayer, residual: Self) -> Self;
     /// Group normalisation, with SiLU if the layer says so.
     fn group_norm(self, layer: NormLayer) -> Self;
     /// `z * sigmoid(z)`.
@@ -39,10 +43,6 @@ pub trait Flow: Clone {
     fn attention(self, keys: Self, values: Self, heads: usize) -> Self;
     /// Each pixel becomes a block of 2x2.
     fn upsample_nearest(self) -> Self;
-    /// Sum.
-    fn add(self, other: Self) -> Self;
-    /// Adds one value per image and channel.
-    fn add_embedding(self, embedding: Self) -> Self;
     /// `self * (1 + scale) + shift`, with one scale and shift per image and channel.
     fn scale_shift(self, scale: Self, shift: Self) -> Self;
     /// The channels of `self`, then those of `other`.
@@ -57,6 +57,12 @@ impl Flow for Tensor<4> {
     fn conv2d(self, layer: ConvLayer) -> Self {
         extension::conv2d(self, layer.weight, layer.bias, layer.geometry)
     }
+    fn conv2d_with_embedding(self, layer: ConvLayer, embedding: Self) -> Self {
+        extension::conv2d_with_embedding(self, layer.weight, layer.bias, embedding, layer.geometry)
+    }
+    fn conv2d_with_residual(self, layer: ConvLayer, residual: Self) -> Self {
+        extension::conv2d_with_residual(self, layer.weight, layer.bias, residual, layer.geometry)
+    }
     fn group_norm(self, layer: NormLayer) -> Self {
         extension::group_norm(self, layer.scale, layer.shift, layer.settings)
     }
@@ -69,17 +75,11 @@ impl Flow for Tensor<4> {
     fn upsample_nearest(self) -> Self {
         extension::upsample_nearest(self)
     }
-    fn add(self, other: Self) -> Self {
-        self + other
-    }
-    fn add_embedding(self, embedding: Self) -> Self {
-        extension::add_embedding(self, embedding)
-    }
     fn scale_shift(self, scale: Self, shift: Self) -> Self {
         self * (scale + 1.0) + shift
     }
     fn concatenate_channels(self, other: Self) -> Self {
-        Tensor::cat(vec![self, other], 3)
+        extension::concatenate_channels(self, other)
     }
     fn channels(self, range: Range<usize>) -> Self {
         self.slice(s![.., .., .., range])

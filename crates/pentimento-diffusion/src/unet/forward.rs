@@ -109,22 +109,24 @@ impl Pass<'_> {
     /// `ResnetBlock2D` of diffusers: norm, SiLU, convolution, time embedding, norm, SiLU, convolution, shortcut.
     fn resnet<F: Flow>(&self, resnet: &Resnet, x: F, embedding: &F) -> F {
         let hidden = x.clone().group_norm(self.parameters.norm(resnet.norm1, true));
-        let hidden = self.conv(resnet.conv1, hidden);
         let projected = self.conv(resnet.time_projection, embedding.clone());
         let hidden = if self.scale_shift {
+            let hidden = self.conv(resnet.conv1, hidden);
             let channels = resnet.output_channels;
             let scale = projected.clone().channels(0..channels);
             let shift = projected.channels(channels..2 * channels);
             hidden.group_norm(self.parameters.norm(resnet.norm2, false)).scale_shift(scale, shift).silu()
         } else {
-            hidden.add_embedding(projected).group_norm(self.parameters.norm(resnet.norm2, true))
+            hidden
+                .conv2d_with_embedding(self.parameters.conv(resnet.conv1), projected)
+                .group_norm(self.parameters.norm(resnet.norm2, true))
         };
-        let hidden = self.conv(resnet.conv2, hidden);
         let straight = match resnet.shortcut {
             Some(shortcut) => self.conv(shortcut, x),
             None => x,
         };
-        rescaled(straight.add(hidden), resnet.output_scale)
+        let sum = hidden.conv2d_with_residual(self.parameters.conv(resnet.conv2), straight);
+        rescaled(sum, resnet.output_scale)
     }
 
     /// `Attention` of diffusers with a residual: norm, queries, keys and values, softmax, output.
@@ -136,8 +138,9 @@ impl Pass<'_> {
         let queries = self.conv(attention.query, normalised.clone());
         let keys = self.conv(attention.key, normalised.clone());
         let values = self.conv(attention.value, normalised);
-        let mixed = self.conv(attention.output, queries.attention(keys, values, attention.heads));
-        rescaled(x.add(mixed), attention.output_scale)
+        let mixed = queries.attention(keys, values, attention.heads);
+        let sum = mixed.conv2d_with_residual(self.parameters.conv(attention.output), x);
+        rescaled(sum, attention.output_scale)
     }
 }
 

@@ -26,22 +26,68 @@ macro_rules! step {
 #[derive(Debug)]
 struct Conv2dStep;
 
+/// Input, weight and geometry of a convolution.
+type ConvState<B> = (FloatTensor<B>, FloatTensor<B>, ConvGeometry);
+
+/// Registers the gradients of input, weight and bias, as far as they are tracked.
+fn conv2d_backward<B: LayerGradients>(
+    (input, weight, geometry): ConvState<B>,
+    upstream: FloatTensor<B>,
+    [of_input, of_weight, of_bias]: [Option<NodeId>; 3],
+    gradients: &mut Gradients,
+) {
+    if let Some(node) = of_bias {
+        gradients.register::<B>(node, B::channel_sum(upstream.clone()));
+    }
+    let sides = input.shape().dims();
+    if let Some(node) = of_weight {
+        gradients.register::<B>(node, B::conv2d_weight_gradient(input, upstream.clone(), geometry));
+    }
+    if let Some(node) = of_input {
+        gradients.register::<B>(node, B::conv2d_input_gradient(upstream, weight, sides, geometry));
+    }
+}
+
 impl<B: LayerGradients> Backward<B, 3> for Conv2dStep {
-    type State = (FloatTensor<B>, FloatTensor<B>, ConvGeometry);
+    type State = ConvState<B>;
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let (input, weight, geometry) = ops.state;
         let upstream = gradients.consume::<B>(&ops.node);
-        let [of_input, of_weight, of_bias] = ops.parents;
-        if let Some(node) = of_bias {
-            gradients.register::<B>(node.id, B::channel_sum(upstream.clone()));
+        let nodes = ops.parents.map(|node| node.map(|node| node.id));
+        conv2d_backward::<B>(ops.state, upstream, nodes, gradients);
+    }
+}
+
+#[derive(Debug)]
+struct Conv2dEmbeddingStep;
+
+impl<B: LayerGradients> Backward<B, 4> for Conv2dEmbeddingStep {
+    /// With the number of embeddings: one per image, or one.
+    type State = (ConvState<B>, usize);
+
+    fn backward(self, ops: Ops<Self::State, 4>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let (state, embeddings) = ops.state;
+        let upstream = gradients.consume::<B>(&ops.node);
+        let [input, weight, bias, embedding] = ops.parents.map(|node| node.map(|node| node.id));
+        if let Some(node) = embedding {
+            gradients.register::<B>(node, B::embedding_gradient(upstream.clone(), embeddings));
         }
-        let sides = input.shape().dims();
-        if let Some(node) = of_weight {
-            gradients.register::<B>(node.id, B::conv2d_weight_gradient(input, upstream.clone(), geometry));
-        }
-        if let Some(node) = of_input {
-            gradients.register::<B>(node.id, B::conv2d_input_gradient(upstream, weight, sides, geometry));
+        conv2d_backward::<B>(state, upstream, [input, weight, bias], gradients);
+    }
+}
+
+#[derive(Debug)]
+struct Conv2dResidualStep;
+
+impl<B: LayerGradients> Backward<B, 4> for Conv2dResidualStep {
+    type State = ConvState<B>;
+
+    fn backward(self, ops: Ops<Self::State, 4>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let upstream = gradients.consume::<B>(&ops.node);
+        let [input, weight, bias, residual] = ops.parents.map(|node| node.map(|node| node.id));
+        conv2d_backward::<B>(ops.state, upstream.clone(), [input, weight, bias], gradients);
+        if let Some(node) = residual {
+            gradients.register::<B>(node, upstream);
         }
     }
 }
@@ -119,21 +165,16 @@ impl<B: LayerGradients> Backward<B, 1> for UpsampleStep {
 }
 
 #[derive(Debug)]
-struct EmbeddingStep;
+struct ConcatenateStep;
 
-impl<B: LayerGradients> Backward<B, 2> for EmbeddingStep {
-    /// Number of embeddings: one per image, or one.
+impl<B: LayerGradients> Backward<B, 2> for ConcatenateStep {
+    /// Channels of the first part.
     type State = usize;
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let upstream = gradients.consume::<B>(&ops.node);
-        let [of_input, of_embedding] = ops.parents;
-        if let Some(node) = of_embedding {
-            gradients.register::<B>(node.id, B::embedding_gradient(upstream.clone(), ops.state));
-        }
-        if let Some(node) = of_input {
-            gradients.register::<B>(node.id, upstream);
-        }
+        let parts = B::concatenate_gradient(upstream, ops.state);
+        register_each::<B, 2>(ops.parents.map(|node| node.map(|node| node.id)), gradients, parts);
     }
 }
 
@@ -148,6 +189,35 @@ impl<B: LayerGradients, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
         let [input, weight, bias] = [input, weight, bias].map(|tensor| tensor.into_primitive());
         let output = B::conv2d_layer(input.clone(), weight.clone(), bias, geometry);
         step!(Conv2dStep, nodes, (input, weight, geometry), output)
+    }
+
+    fn conv2d_embedding_layer(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        embedding: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self> {
+        let nodes = [input.node(), weight.node(), bias.node(), embedding.node()];
+        let [embeddings, ..] = embedding.shape().dims::<4>();
+        let [input, weight, bias, embedding] =
+            [input, weight, bias, embedding].map(|tensor| tensor.into_primitive());
+        let output = B::conv2d_embedding_layer(input.clone(), weight.clone(), bias, embedding, geometry);
+        step!(Conv2dEmbeddingStep, nodes, ((input, weight, geometry), embeddings), output)
+    }
+
+    fn conv2d_residual_layer(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self> {
+        let nodes = [input.node(), weight.node(), bias.node(), residual.node()];
+        let [input, weight, bias, residual] =
+            [input, weight, bias, residual].map(|tensor| tensor.into_primitive());
+        let output = B::conv2d_residual_layer(input.clone(), weight.clone(), bias, residual, geometry);
+        step!(Conv2dResidualStep, nodes, (input, weight, geometry), output)
     }
 
     fn group_norm_layer(
@@ -188,10 +258,10 @@ impl<B: LayerGradients, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
         step!(UpsampleStep, nodes, (), output)
     }
 
-    fn add_embedding_layer(input: FloatTensor<Self>, embedding: FloatTensor<Self>) -> FloatTensor<Self> {
-        let nodes = [input.node(), embedding.node()];
-        let [embeddings, ..] = embedding.shape().dims::<4>();
-        let output = B::add_embedding_layer(input.into_primitive(), embedding.into_primitive());
-        step!(EmbeddingStep, nodes, embeddings, output)
+    fn concatenate_layer(first: FloatTensor<Self>, second: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [first.node(), second.node()];
+        let channels = first.shape().dims::<4>()[3];
+        let output = B::concatenate_layer(first.into_primitive(), second.into_primitive());
+        step!(ConcatenateStep, nodes, channels, output)
     }
 }

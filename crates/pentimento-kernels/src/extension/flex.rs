@@ -1,11 +1,13 @@
 //! The layers on Burn's CPU backend: `f32` by the fast kernels, `f64` by the reference loops.
 
 use super::{GroupNormSettings, LayerGradients, LayerOps, TangentOps};
-use crate::{AttentionShape, ConvGeometry, ConvShape, GroupNormShape, ShapeError, reference};
+use crate::memory::Buffer;
+use crate::{AttentionShape, ConvAddends, ConvGeometry, ConvShape, GroupNormShape, ShapeError, reference};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Element, TensorData};
 use burn_flex::FlexTensor;
 use bytemuck::Pod;
+use rayon::prelude::*;
 
 /// The values of a contiguous tensor.
 trait Values {
@@ -25,6 +27,18 @@ fn dims<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
 
 fn tensor<E: Element>(values: Vec<E>, shape: impl Into<Vec<usize>>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.into()))
+}
+
+/// An `f32` tensor whose values `write` sets, all of them.
+fn filled(shape: impl Into<Vec<usize>>, write: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let shape = shape.into();
+    let mut buffer = Buffer::new(shape.iter().product());
+    write(buffer.values());
+    made(buffer, shape)
+}
+
+fn made(buffer: Buffer, shape: impl Into<Vec<usize>>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::from_bytes(buffer.into_bytes(), shape.into(), DType::F32))
 }
 
 /// Shapes are checked where networks are built; here a misfit is a mistake of this project's code.
@@ -78,27 +92,50 @@ macro_rules! by_type {
     };
 }
 
+/// What a convolution adds to its sum besides the bias.
+enum Addend {
+    Nothing,
+    /// One value per image and channel, or per channel.
+    Embedding(FlexTensor),
+    /// One value per output.
+    Residual(FlexTensor),
+}
+
 fn conv(
     input: &FlexTensor,
     weight: &FlexTensor,
     bias: Option<&FlexTensor>,
+    addend: Addend,
     geometry: ConvGeometry,
 ) -> FlexTensor {
     let (input, weight, bias) =
         (input.to_contiguous(), weight.to_contiguous(), bias.map(FlexTensor::to_contiguous));
     let shape = conv_shape(&input, &weight, geometry);
     let sides = output_dims(dims(&input), &shape);
+    let (embedding, residual) = match addend {
+        Addend::Nothing => (None, None),
+        Addend::Embedding(embedding) => (Some(embedding.to_contiguous()), None),
+        Addend::Residual(residual) => (None, Some(residual.to_contiguous())),
+    };
     by_type!(input.dtype(),
         f32 => {
-            let mut output = vec![0.0; sides.iter().product()];
-            crate::conv2d(&shape, input.values(), weight.values(), bias.as_ref().map(Values::values), &mut output);
-            tensor(output, sides)
+            let addends = addends(bias.as_ref(), embedding.as_ref(), residual.as_ref());
+            filled(sides, |output| crate::conv2d_with(&shape, input.values(), weight.values(), &addends, output))
         },
         f64 => {
-            let output = reference::conv2d::<f64>(&shape, input.values(), weight.values(), bias.as_ref().map(Values::values));
-            tensor(output, sides)
+            let addends = addends::<f64>(bias.as_ref(), embedding.as_ref(), residual.as_ref());
+            tensor(reference::conv2d_with(&shape, input.values(), weight.values(), &addends), sides)
         }
     )
+}
+
+fn addends<'a, T: Element + Pod>(
+    bias: Option<&'a FlexTensor>,
+    embedding: Option<&'a FlexTensor>,
+    residual: Option<&'a FlexTensor>,
+) -> ConvAddends<'a, T> {
+    let [bias, embedding, residual] = [bias, embedding, residual].map(|tensor| tensor.map(Values::values));
+    ConvAddends { bias, embedding, residual }
 }
 
 impl LayerOps for Flex {
@@ -108,7 +145,27 @@ impl LayerOps for Flex {
         bias: FlexTensor,
         geometry: ConvGeometry,
     ) -> FlexTensor {
-        conv(&input, &weight, Some(&bias), geometry)
+        conv(&input, &weight, Some(&bias), Addend::Nothing, geometry)
+    }
+
+    fn conv2d_embedding_layer(
+        input: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        embedding: FlexTensor,
+        geometry: ConvGeometry,
+    ) -> FlexTensor {
+        conv(&input, &weight, Some(&bias), Addend::Embedding(embedding), geometry)
+    }
+
+    fn conv2d_residual_layer(
+        input: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        residual: FlexTensor,
+        geometry: ConvGeometry,
+    ) -> FlexTensor {
+        conv(&input, &weight, Some(&bias), Addend::Residual(residual), geometry)
     }
 
     fn group_norm_layer(
@@ -130,11 +187,7 @@ impl LayerOps for Flex {
         let shape = attention_shape(&q, heads);
         let sides = dims::<4>(&q);
         by_type!(q.dtype(),
-            f32 => {
-                let mut output = vec![0.0; q.values::<f32>().len()];
-                crate::attention(&shape, q.values(), k.values(), v.values(), &mut output);
-                tensor(output, sides)
-            },
+            f32 => filled(sides, |output| crate::attention(&shape, q.values(), k.values(), v.values(), output)),
             f64 => tensor(reference::attention::<f64>(&shape, q.values(), k.values(), v.values()), sides)
         )
     }
@@ -143,11 +196,7 @@ impl LayerOps for Flex {
         let input = input.to_contiguous();
         let sides = dims::<4>(&input);
         by_type!(input.dtype(),
-            f32 => {
-                let mut output = vec![0.0; input.values::<f32>().len()];
-                crate::silu(input.values(), &mut output);
-                tensor(output, sides)
-            },
+            f32 => filled(sides, |output| crate::silu(input.values(), output)),
             f64 => tensor(reference::silu::<f64>(input.values()), sides)
         )
     }
@@ -157,21 +206,24 @@ impl LayerOps for Flex {
         let [images, height, width, channels] = dims(&input);
         let sides = [images, 2 * height, 2 * width, channels];
         by_type!(input.dtype(),
-            f32 => tensor(upsampled::<f32>(width, channels, input.values()), sides),
+            f32 => filled(sides, |output| crate::upsample_nearest(width, channels, input.values(), output)),
             f64 => tensor(upsampled::<f64>(width, channels, input.values()), sides)
         )
     }
 
-    fn add_embedding_layer(input: FlexTensor, embedding: FlexTensor) -> FlexTensor {
-        let (input, embedding) = (input.to_contiguous(), embedding.to_contiguous());
-        let sides: [usize; 4] = dims(&input);
-        let [embeddings, _, _, channels] = dims(&embedding);
-        assert!(embeddings == 1 || embeddings == sides[0], "one embedding, or one per image");
-        assert_eq!(channels, sides[3], "channels of an embedding");
-        let image = sides[1] * sides[2] * channels;
-        by_type!(input.dtype(),
-            f32 => tensor(with_embedding::<f32>(image, channels, input.values(), embedding.values()), sides),
-            f64 => tensor(with_embedding::<f64>(image, channels, input.values(), embedding.values()), sides)
+    fn concatenate_layer(first: FlexTensor, second: FlexTensor) -> FlexTensor {
+        let (first, second) = (first.to_contiguous(), second.to_contiguous());
+        let [images, height, width, channels] = dims(&first);
+        let more = dims::<4>(&second)[3];
+        assert_eq!(dims::<4>(&second), [images, height, width, more], "sides of concatenated images");
+        let sides = [images, height, width, channels + more];
+        by_type!(first.dtype(),
+            f32 => filled(sides, |output| crate::concatenate(channels, more, first.values(), second.values(), output)),
+            f64 => {
+                let mut output = vec![0.0; sides.iter().product()];
+                crate::concatenate::<f64>(channels, more, first.values(), second.values(), &mut output);
+                tensor(output, sides)
+            }
         )
     }
 }
@@ -182,23 +234,18 @@ fn upsampled<T: Copy + Send + Sync + Default>(width: usize, channels: usize, inp
     output
 }
 
-fn with_embedding<T>(image: usize, channels: usize, input: &[T], embedding: &[T]) -> Vec<T>
-where
-    T: Copy + std::ops::Add<Output = T>,
-{
-    let mut output = Vec::with_capacity(input.len());
-    for (index, values) in input.chunks_exact(image).enumerate() {
-        let first = if embedding.len() == channels { 0 } else { index * channels };
-        for row in values.chunks_exact(channels) {
-            output.extend(row.iter().zip(&embedding[first..first + channels]).map(|(&a, &b)| a + b));
-        }
-    }
-    output
-}
-
 impl TangentOps for Flex {
     fn conv2d_directional(tangent: FlexTensor, weight: FlexTensor, geometry: ConvGeometry) -> FlexTensor {
-        conv(&tangent, &weight, None, geometry)
+        conv(&tangent, &weight, None, Addend::Nothing, geometry)
+    }
+
+    fn conv2d_residual_directional(
+        tangent: FlexTensor,
+        weight: FlexTensor,
+        residual: FlexTensor,
+        geometry: ConvGeometry,
+    ) -> FlexTensor {
+        conv(&tangent, &weight, None, Addend::Residual(residual), geometry)
     }
 
     fn group_norm_directional(
@@ -214,14 +261,11 @@ impl TangentOps for Flex {
         let sides = dims::<4>(&tangent);
         by_type!(input.dtype(),
             f32 => {
-                let mut statistics = vec![0.0; shape.statistics_length()];
-                let mut scratch = vec![0.0; input.values::<f32>().len()];
-                crate::group_norm(&shape, input.values(), scale.values(), shift.values(), &mut scratch, &mut statistics);
-                let mut output = vec![0.0; tangent.values::<f32>().len()];
-                crate::group_norm_tangent(
-                    &shape, input.values(), scale.values(), shift.values(), &statistics, tangent.values(), &mut output,
-                );
-                tensor(output, sides)
+                let mut statistics = Buffer::new(shape.statistics_length());
+                crate::group_norm_statistics(&shape, input.values(), statistics.values());
+                filled(sides, |output| crate::group_norm_tangent(
+                    &shape, input.values(), scale.values(), shift.values(), statistics.values(), tangent.values(), output,
+                ))
             },
             f64 => {
                 let output = reference::group_norm_tangent::<f64>(
@@ -246,13 +290,8 @@ impl TangentOps for Flex {
         let shape = attention_shape(&q, heads);
         let sides = dims::<4>(&dq);
         by_type!(q.dtype(),
-            f32 => {
-                let mut output = vec![0.0; dq.values::<f32>().len()];
-                crate::attention_tangent(
-                    &shape, q.values(), k.values(), v.values(), dq.values(), dk.values(), dv.values(), &mut output,
-                );
-                tensor(output, sides)
-            },
+            f32 => filled(sides, |output| crate::attention_tangent(
+                    &shape, q.values(), k.values(), v.values(), dq.values(), dk.values(), dv.values(), output)),
             f64 => {
                 let output = reference::attention_tangent::<f64>(
                     &shape, q.values(), k.values(), v.values(), dq.values(), dk.values(), dv.values(),
@@ -273,11 +312,7 @@ impl LayerGradients for Flex {
         let (output_gradient, weight) = (output_gradient.to_contiguous(), weight.to_contiguous());
         let shape = conv_shape_of(input, &weight, geometry);
         by_type!(weight.dtype(),
-            f32 => {
-                let mut gradient = vec![0.0; input.iter().product()];
-                crate::conv2d_backward_input(&shape, output_gradient.values(), weight.values(), &mut gradient);
-                tensor(gradient, input)
-            },
+            f32 => filled(input, |output| crate::conv2d_backward_input(&shape, output_gradient.values(), weight.values(), output)),
             f64 => tensor(reference::conv2d_backward_input::<f64>(&shape, output_gradient.values(), weight.values()), input)
         )
     }
@@ -293,11 +328,7 @@ impl LayerGradients for Flex {
         let shape = fitting(ConvShape::new(sides, output_channels, geometry));
         let weight = [geometry.kernel, geometry.kernel, sides[3], output_channels];
         by_type!(input.dtype(),
-            f32 => {
-                let mut gradient = vec![0.0; weight.iter().product()];
-                crate::conv2d_backward_weight(&shape, input.values(), output_gradient.values(), &mut gradient);
-                tensor(gradient, weight)
-            },
+            f32 => filled(weight, |output| crate::conv2d_backward_weight(&shape, input.values(), output_gradient.values(), output)),
             f64 => tensor(reference::conv2d_backward_weight::<f64>(&shape, input.values(), output_gradient.values()), weight)
         )
     }
@@ -306,11 +337,7 @@ impl LayerGradients for Flex {
         let output_gradient = output_gradient.to_contiguous();
         let [images, _, _, channels] = dims(&output_gradient);
         by_type!(output_gradient.dtype(),
-            f32 => {
-                let mut gradient = vec![0.0; channels];
-                crate::bias_backward(images, output_gradient.values(), &mut gradient);
-                tensor(gradient, [channels])
-            },
+            f32 => filled([channels], |output| crate::bias_backward(images, output_gradient.values(), output)),
             f64 => tensor(reference::bias_backward::<f64>(channels, output_gradient.values()), [channels])
         )
     }
@@ -326,11 +353,12 @@ impl LayerGradients for Flex {
         let sides = dims::<4>(&input);
         by_type!(input.dtype(),
             f32 => {
-                let mut output = vec![0.0; input.values::<f32>().len()];
-                let mut statistics = vec![0.0; shape.statistics_length()];
-                crate::group_norm(&shape, input.values(), scale.values(), shift.values(), &mut output, &mut statistics);
-                let length = statistics.len();
-                (tensor(output, sides), tensor(statistics, [length]))
+                let length = shape.statistics_length();
+                let mut statistics = Buffer::new(length);
+                let output = filled(sides, |output| crate::group_norm(
+                    &shape, input.values(), scale.values(), shift.values(), output, statistics.values(),
+                ));
+                (output, made(statistics, [length]))
             },
             f64 => {
                 let output = reference::group_norm::<f64>(&shape, input.values(), scale.values(), shift.values());
@@ -353,13 +381,12 @@ impl LayerGradients for Flex {
         let (sides, channels) = (dims::<4>(&input), shape.channels);
         by_type!(input.dtype(),
             f32 => {
-                let mut gradient = vec![0.0; input.values::<f32>().len()];
                 let (mut of_scale, mut of_shift) = (vec![0.0; channels], vec![0.0; channels]);
-                crate::group_norm_backward(
+                let gradient = filled(sides, |gradient| crate::group_norm_backward(
                     &shape, input.values(), scale.values(), shift.values(), statistics.values(),
-                    output_gradient.values(), &mut gradient, &mut of_scale, &mut of_shift,
-                );
-                [tensor(gradient, sides), tensor(of_scale, [channels]), tensor(of_shift, [channels])]
+                    output_gradient.values(), gradient, &mut of_scale, &mut of_shift,
+                ));
+                [gradient, tensor(of_scale, [channels]), tensor(of_shift, [channels])]
             },
             f64 => {
                 let (gradient, of_scale, of_shift) = reference::group_norm_backward::<f64>(
@@ -383,11 +410,11 @@ impl LayerGradients for Flex {
         by_type!(q.dtype(),
             f32 => {
                 let length = q.values::<f32>().len();
-                let (mut dq, mut dk, mut dv) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
+                let [mut dq, mut dk, mut dv] = [0; 3].map(|_| Buffer::new(length));
                 crate::attention_backward(
-                    &shape, q.values(), k.values(), v.values(), d.values(), &mut dq, &mut dk, &mut dv,
+                    &shape, q.values(), k.values(), v.values(), d.values(), dq.values(), dk.values(), dv.values(),
                 );
-                [tensor(dq, sides), tensor(dk, sides), tensor(dv, sides)]
+                [made(dq, sides), made(dk, sides), made(dv, sides)]
             },
             f64 => {
                 let (dq, dk, dv) =
@@ -401,11 +428,7 @@ impl LayerGradients for Flex {
         let (input, output_gradient) = (input.to_contiguous(), output_gradient.to_contiguous());
         let sides = dims::<4>(&input);
         by_type!(input.dtype(),
-            f32 => {
-                let mut gradient = vec![0.0; input.values::<f32>().len()];
-                crate::silu_times_slope(input.values(), output_gradient.values(), &mut gradient);
-                tensor(gradient, sides)
-            },
+            f32 => filled(sides, |output| crate::silu_times_slope(input.values(), output_gradient.values(), output)),
             f64 => tensor(reference::silu_times_slope::<f64>(input.values(), output_gradient.values()), sides)
         )
     }
@@ -415,7 +438,9 @@ impl LayerGradients for Flex {
         let [images, height, width, channels] = dims(&output_gradient);
         let sides = [images, height / 2, width / 2, channels];
         by_type!(output_gradient.dtype(),
-            f32 => tensor(downsummed::<f32>(width / 2, channels, output_gradient.values()), sides),
+            f32 => filled(sides, |output| {
+                crate::upsample_nearest_backward::<f32>(width / 2, channels, output_gradient.values(), output)
+            }),
             f64 => tensor(downsummed::<f64>(width / 2, channels, output_gradient.values()), sides)
         )
     }
@@ -431,6 +456,27 @@ impl LayerGradients for Flex {
             f64 => tensor(pixel_sums::<f64>(image, channels, embeddings, output_gradient.values()), sides)
         )
     }
+
+    fn concatenate_gradient(output_gradient: FlexTensor, channels: usize) -> [FlexTensor; 2] {
+        let output_gradient = output_gradient.to_contiguous();
+        let [images, height, width, all] = dims(&output_gradient);
+        let [first, second] = [channels, all - channels].map(|count| [images, height, width, count]);
+        by_type!(output_gradient.dtype(),
+            f32 => {
+                let mut tail = Buffer::new(second.iter().product());
+                let head = filled(first, |head| {
+                    crate::split(channels, all - channels, output_gradient.values(), head, tail.values());
+                });
+                [head, made(tail, second)]
+            },
+            f64 => {
+                let (mut head, mut tail) =
+                    (vec![0.0; first.iter().product()], vec![0.0; second.iter().product()]);
+                crate::split::<f64>(channels, all - channels, output_gradient.values(), &mut head, &mut tail);
+                [tensor(head, first), tensor(tail, second)]
+            }
+        )
+    }
 }
 
 fn downsummed<T>(width: usize, channels: usize, output_gradient: &[T]) -> Vec<T>
@@ -442,16 +488,23 @@ where
     gradient
 }
 
-fn pixel_sums<T: reference::Real>(image: usize, channels: usize, embeddings: usize, values: &[T]) -> Vec<T> {
+/// The sum over the pixels of each image, or over all images; pixels are added in order.
+fn pixel_sums<T: reference::Real + Send + Sync>(
+    image: usize,
+    channels: usize,
+    embeddings: usize,
+    values: &[T],
+) -> Vec<T> {
     let mut sums = vec![T::of(0.0); embeddings * channels];
-    for (index, values) in values.chunks_exact(image).enumerate() {
-        let first = if embeddings == 1 { 0 } else { index * channels };
-        let sum = &mut sums[first..first + channels];
-        for row in values.chunks_exact(channels) {
-            for (total, &value) in sum.iter_mut().zip(row) {
-                *total += value;
+    let part = if embeddings == 1 { values.len() } else { image };
+    sums.par_chunks_exact_mut(channels).zip(values.par_chunks_exact(part.max(1))).for_each(
+        |(sum, values)| {
+            for row in values.chunks_exact(channels) {
+                for (total, &value) in sum.iter_mut().zip(row) {
+                    *total += value;
+                }
             }
-        }
-    }
+        },
+    );
     sums
 }

@@ -34,6 +34,22 @@ pub trait LayerOps: Backend {
         bias: FloatTensor<Self>,
         geometry: ConvGeometry,
     ) -> FloatTensor<Self>;
+    /// See [`conv2d_with_embedding`].
+    fn conv2d_embedding_layer(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        embedding: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self>;
+    /// See [`conv2d_with_residual`].
+    fn conv2d_residual_layer(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self>;
     /// See [`group_norm`].
     fn group_norm_layer(
         input: FloatTensor<Self>,
@@ -52,8 +68,8 @@ pub trait LayerOps: Backend {
     fn silu_layer(input: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`upsample_nearest`].
     fn upsample_layer(input: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// See [`add_embedding`].
-    fn add_embedding_layer(input: FloatTensor<Self>, embedding: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`concatenate_channels`].
+    fn concatenate_layer(first: FloatTensor<Self>, second: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// Derivatives of the layers along given directions. The tangents of an image are consecutive in the first axis:
@@ -64,6 +80,13 @@ pub trait TangentOps: Backend {
     fn conv2d_directional(
         tangent: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self>;
+    /// See [`conv2d_tangent_with_residual`].
+    fn conv2d_residual_directional(
+        tangent: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
         geometry: ConvGeometry,
     ) -> FloatTensor<Self>;
     /// See [`group_norm_tangent`].
@@ -130,6 +153,8 @@ pub(crate) trait LayerGradients: LayerOps {
     fn upsample_gradient(output_gradient: FloatTensor<Self>) -> FloatTensor<Self>;
     /// Sum over the pixels of each image, `[images or 1, 1, 1, channels]`.
     fn embedding_gradient(output_gradient: FloatTensor<Self>, embeddings: usize) -> FloatTensor<Self>;
+    /// The first `channels` channels, and the others.
+    fn concatenate_gradient(output_gradient: FloatTensor<Self>, channels: usize) -> [FloatTensor<Self>; 2];
 }
 
 /// `conv2d(input, weight) + bias`; weight `[kernel, kernel, input channels, output channels]`, bias `[output channels]`.
@@ -142,6 +167,49 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, geometry: Co
         input.into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
+        geometry,
+    ))
+}
+
+/// [`conv2d`] plus one value per image and channel; `embedding` is `[images, 1, 1, output channels]`, or
+/// `[1, 1, 1, output channels]` for all images.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn conv2d_with_embedding(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    embedding: Tensor<4>,
+    geometry: ConvGeometry,
+) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::conv2d_embedding_layer(
+        input.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        embedding.into_dispatch(),
+        geometry,
+    ))
+}
+
+/// [`conv2d`] plus `residual`, which has the shape of the output.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn conv2d_with_residual(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    residual: Tensor<4>,
+    geometry: ConvGeometry,
+) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::conv2d_residual_layer(
+        input.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        residual.into_dispatch(),
         geometry,
     ))
 }
@@ -189,13 +257,13 @@ pub fn upsample_nearest(input: Tensor<4>) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::upsample_layer(input.into_dispatch()))
 }
 
-/// Adds one value per image and channel; `embedding` is `[images, 1, 1, channels]`, or `[1, 1, 1, channels]` for all.
+/// The channels of `first`, then those of `second`.
 ///
 /// # Panics
 ///
 /// If the shapes do not fit together.
-pub fn add_embedding(input: Tensor<4>, embedding: Tensor<4>) -> Tensor<4> {
-    Tensor::from_dispatch(Dispatch::add_embedding_layer(input.into_dispatch(), embedding.into_dispatch()))
+pub fn concatenate_channels(first: Tensor<4>, second: Tensor<4>) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::concatenate_layer(first.into_dispatch(), second.into_dispatch()))
 }
 
 /// Tangent of [`conv2d`]: the convolution without the bias.
@@ -207,6 +275,25 @@ pub fn conv2d_tangent(tangent: Tensor<4>, weight: Tensor<4>, geometry: ConvGeome
     Tensor::from_dispatch(Dispatch::conv2d_directional(
         tangent.into_dispatch(),
         weight.into_dispatch(),
+        geometry,
+    ))
+}
+
+/// Tangent of [`conv2d_with_residual`]: the convolution without the bias, plus the tangent of the residual.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn conv2d_tangent_with_residual(
+    tangent: Tensor<4>,
+    weight: Tensor<4>,
+    residual: Tensor<4>,
+    geometry: ConvGeometry,
+) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::conv2d_residual_directional(
+        tangent.into_dispatch(),
+        weight.into_dispatch(),
+        residual.into_dispatch(),
         geometry,
     ))
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod winograd;
+
 use pentimento_kernels::{AttentionShape, ConvGeometry, ConvShape, GroupNormShape};
 use proptest::prelude::*;
 
@@ -97,6 +99,15 @@ pub fn conv_shapes(images: usize, side: usize, channels: usize) -> impl Strategy
         "the kernel fits",
         |(geometry, images, height, width, input, output)| {
             ConvShape::new([images, height, width, input], output, geometry).ok()
+        },
+    )
+}
+
+/// Convolutions that keep an image's size, with channels enough for whole vectors and a rest.
+pub fn wide_conv_shapes(images: usize, side: usize, channels: usize) -> impl Strategy<Value = ConvShape> {
+    (1..=images, 4..=side, 4..=side, 16..=channels, 16..=channels).prop_map(
+        |(images, height, width, input, output)| {
+            ConvShape::new([images, height, width, input], output, ConvGeometry::SAME_3X3).unwrap()
         },
     )
 }
