@@ -213,12 +213,14 @@ pub fn group_norm_backward(
         .for_each(|((((gradient, input), upstream), statistics), sums)| {
             let (mean, deviation) = statistics.split_at(channels);
             let (a, b) = affine(mean, deviation, scale, shift);
-            gradient.copy_from_slice(upstream);
-            if shape.silu {
-                times_slope(input, &a, &b, gradient);
-            }
             let (plain, with_x_hat) = sums.split_at_mut(channels);
-            normalised_sums(input, gradient, mean, deviation, plain, with_x_hat);
+            let norm = ImageNorm { mean, deviation, a: &a, b: &b };
+            if shape.silu {
+                slope_and_sums(input, upstream, &norm, gradient, plain, with_x_hat);
+            } else {
+                gradient.copy_from_slice(upstream);
+                normalised_sums(input, gradient, mean, deviation, plain, with_x_hat);
+            }
             let weighted = |values: &[f32]| -> Vec<f32> {
                 let mut means: Vec<f32> = values.iter().zip(scale).map(|(v, s)| v * s).collect();
                 shape.group_means(&mut means);
@@ -238,6 +240,35 @@ for_each_instruction_set! {
         for (target, row) in direction.chunks_exact_mut(a.len()).zip(input.chunks_exact(a.len())) {
             for (((d, x), a), b) in target.iter_mut().zip(row).zip(a).zip(b) {
                 *d *= silu_slope(x.mul_add(*a, *b));
+            }
+        }
+    }
+}
+
+/// The coefficients of one image, per channel: `x_hat = (x - mean) * deviation`, `z = a * x + b`.
+struct ImageNorm<'a> {
+    mean: &'a [f32],
+    deviation: &'a [f32],
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+for_each_instruction_set! {
+    /// `gradient = upstream * silu'(z)`, and per channel the sums of it and of it times `x_hat` over pixels.
+    fn slope_and_sums(input: &[f32], upstream: &[f32], norm: &ImageNorm<'_>, gradient: &mut [f32], plain: &mut [f32], with_x_hat: &mut [f32]) {
+        let channels = norm.mean.len();
+        let (mean, deviation) = (&norm.mean[..channels], &norm.deviation[..channels]);
+        let (a, b) = (&norm.a[..channels], &norm.b[..channels]);
+        let (plain, with_x_hat) = (&mut plain[..channels], &mut with_x_hat[..channels]);
+        plain.fill(0.0);
+        with_x_hat.fill(0.0);
+        let rows = input.chunks_exact(channels).zip(upstream.chunks_exact(channels));
+        for ((row, upstream), gradient) in rows.zip(gradient.chunks_exact_mut(channels)) {
+            for c in 0..channels {
+                let direction = upstream[c] * silu_slope(row[c].mul_add(a[c], b[c]));
+                gradient[c] = direction;
+                plain[c] += direction;
+                with_x_hat[c] = direction.mul_add((row[c] - mean[c]) * deviation[c], with_x_hat[c]);
             }
         }
     }

@@ -258,8 +258,13 @@ unsafe fn tile_rows<V: Lanes, const VECTORS: usize, const ROWS: usize>(
             let here = column + inside;
             let columns_left = panels.columns - here;
             let whole = columns_left >= vectors * LANES;
-            let count = columns_left.min(vectors * LANES);
-            partial[..count].copy_from_slice(&job.start[here..here + count]);
+            let start = if whole {
+                job.start[here..].as_ptr()
+            } else {
+                let count = columns_left.min(vectors * LANES);
+                partial[..count].copy_from_slice(&job.start[here..here + count]);
+                partial.as_ptr()
+            };
             // SAFETY: the panel holds taps x depth x width values from here on; row pointers stay inside the input or
             // in `ZEROS`, which is as long as the deepest tap (asserted in `row_pointers`).
             unsafe {
@@ -289,7 +294,7 @@ unsafe fn tile_rows<V: Lanes, const VECTORS: usize, const ROWS: usize>(
                 };
                 let pointers = |tap: usize| row_pointers::<ROWS>(job, first, present, taps, tap, zeros);
                 if wide {
-                    let start = [V::load(partial.as_ptr()), V::load(partial.as_ptr().add(LANES))];
+                    let start = [V::load(start), V::load(start.add(LANES))];
                     let sums = tile_sums::<V, 2, ROWS>(pointers, taps, panels.depth, weights, width, start);
                     for row in 0..ROWS {
                         store(row, 0, sums[row][0], &mut partial);
@@ -298,7 +303,7 @@ unsafe fn tile_rows<V: Lanes, const VECTORS: usize, const ROWS: usize>(
                         }
                     }
                 } else {
-                    let start = [V::load(partial.as_ptr())];
+                    let start = [V::load(start)];
                     let sums = tile_sums::<V, 1, ROWS>(pointers, taps, panels.depth, weights, width, start);
                     for row in 0..ROWS {
                         store(row, 0, sums[row][0], &mut partial);

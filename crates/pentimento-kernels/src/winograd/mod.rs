@@ -17,14 +17,18 @@
     reason = "iterators over arrays of vectors go through memory; indices stay in registers"
 )]
 
+#[macro_use]
+mod instructions;
 mod transforms;
+mod weight_gradient;
+
+pub(crate) use weight_gradient::{backward_weight, fits_weight_gradient};
 
 use crate::conv2d::{Addends, ConvGeometry, ConvShape};
-use crate::dense::{add_transposed_product, multiply_dense, panel_place};
+use crate::dense::{multiply_dense, panel_place};
 use crate::lanes::{Instructions, LANES, Lanes};
 use crate::memory::{Buffer, with_scratch};
 use crate::product::{SharedOutput, ZEROS};
-use crate::{CHUNKS_OF_A_SUM, fixed_sum};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -51,15 +55,6 @@ pub(crate) fn fits(shape: &ConvShape) -> bool {
         && channels.iter().min() >= Some(&LANES)
         && channels.iter().max() >= Some(&(2 * LANES))
         && shape.height.min(shape.width) >= TILE
-}
-
-/// Whether the gradient of the weight is too. Each of the eight chunks of images transforms its sums back once, which
-/// few tiles do not pay: 8 images of 8x8 pixels and 256 channels (4 tiles a chunk) 80 GFLOP/s, directly 111; 16x16
-/// pixels (16 tiles) 283, directly 234.
-pub(crate) fn fits_weight_gradient(shape: &ConvShape) -> bool {
-    const FEWEST_TILES_OF_A_CHUNK: usize = 12;
-    let tiles = shape.images * Tiling::new(shape).tiles_per_image;
-    fits(shape) && tiles >= FEWEST_TILES_OF_A_CHUNK * CHUNKS_OF_A_SUM
 }
 
 fn padded(channels: usize) -> usize {
@@ -90,52 +85,9 @@ impl Tiling {
     }
 }
 
-/// Runs one generic body on the given instructions.
-macro_rules! on {
-    ($instructions:expr, $function:ident($($argument:expr),* $(,)?)) => {{
-        // SAFETY: the instructions were detected; sizes are asserted at the entries.
-        unsafe {
-            match $instructions {
-                #[cfg(target_arch = "x86_64")]
-                Instructions::Avx512 => wrapped::$function::avx512($($argument),*),
-                #[cfg(target_arch = "x86_64")]
-                Instructions::Avx2 => wrapped::$function::avx2($($argument),*),
-                #[cfg(target_arch = "aarch64")]
-                Instructions::Neon => $function::<crate::lanes::Neon>($($argument),*),
-                Instructions::Portable => $function::<crate::lanes::Array>($($argument),*),
-            }
-        }
-    }};
-}
-
-/// Compiles generic bodies for each x86 instruction set.
-macro_rules! wrap {
-    ($($name:ident($($argument:ident: $kind:ty),* $(,)?);)*) => {
-        #[cfg(target_arch = "x86_64")]
-        mod wrapped {
-            use super::*;
-            $(pub(super) mod $name {
-                use super::*;
-                #[target_feature(enable = "avx512f,avx2,fma")]
-                pub(in super::super) unsafe fn avx512($($argument: $kind),*) {
-                    // SAFETY: passed on from the caller.
-                    unsafe { super::super::$name::<crate::lanes::Avx512>($($argument),*) }
-                }
-                #[target_feature(enable = "avx2,fma")]
-                pub(in super::super) unsafe fn avx2($($argument: $kind),*) {
-                    // SAFETY: passed on from the caller.
-                    unsafe { super::super::$name::<crate::lanes::Avx2>($($argument),*) }
-                }
-            })*
-        }
-    };
-}
-
 wrap! {
-    transform_weight(weight: &WeightView<'_>, k: usize, target: SharedOutput);
+    transform_weight(weight: &WeightView<'_>, channels: Range<usize>, target: SharedOutput);
     convolve_tiles(job: &ConvolveJob<'_>, tiles: Range<usize>, scratch: &mut [f32]);
-    add_weight_points(job: &GradientJob<'_>, tiles: Range<usize>, scratch: &mut [f32], sums: &mut [f32]);
-    weight_gradient(job: &GradientJob<'_>, sums: &[f32], target: &mut [f32]);
 }
 
 /// A weight as the matrix of a product from `depth` to `columns` channels.
@@ -148,59 +100,74 @@ struct WeightView<'a> {
 }
 
 impl WeightView<'_> {
-    /// Sixteen columns of a tap, zero beyond the last.
-    #[inline(always)]
-    unsafe fn load<V: Lanes>(&self, tap: usize, k: usize, first: usize) -> V {
-        let mut values = [0.0; LANES];
-        let count = LANES.min(self.columns - first);
-        if self.backward {
-            let tap = 8 - tap;
-            for (column, value) in values[..count].iter_mut().enumerate() {
-                *value = self.weight[(tap * self.columns + first + column) * self.depth + k];
-            }
-        } else {
-            let start = (tap * self.depth + k) * self.columns + first;
-            values[..count].copy_from_slice(&self.weight[start..start + count]);
-        }
-        // SAFETY: sixteen values; the instructions are the caller's promise.
-        unsafe { V::load(values.as_ptr()) }
-    }
-
     /// `U` as `[point]` panels.
     fn points(&self, instructions: Instructions) -> Buffer {
         let mut values = Buffer::new(POINTS * self.depth * padded(self.columns));
         let target = SharedOutput::new(values.values());
-        (0..self.depth).into_par_iter().with_min_len(8).for_each(|k| {
-            on!(instructions, transform_weight(self, k, target));
+        (0..self.depth.div_ceil(LANES)).into_par_iter().for_each(|block| {
+            let channels = block * LANES..((block + 1) * LANES).min(self.depth);
+            on!(instructions, transform_weight(self, channels, target));
         });
         values
     }
+
+    /// Sixteen columns of each tap for up to sixteen input channels, `[tap][input channel][column]`; zero beyond the
+    /// last column. Rows of a weight are read whole in both directions, so that no cache line is read twice.
+    #[inline(always)]
+    fn block(&self, channels: &Range<usize>, first: usize, block: &mut [[[f32; LANES]; LANES]; 9]) {
+        let count = LANES.min(self.columns - first);
+        for tap in 0..9 {
+            if self.backward {
+                for column in 0..count {
+                    let start = ((8 - tap) * self.columns + first + column) * self.depth;
+                    let row = &self.weight[start + channels.start..start + channels.end];
+                    for (k, &value) in row.iter().enumerate() {
+                        block[tap][k][column] = value;
+                    }
+                }
+            } else {
+                for (row, k) in block[tap].iter_mut().zip(channels.clone()) {
+                    let start = (tap * self.depth + k) * self.columns + first;
+                    row[..count].copy_from_slice(&self.weight[start..start + count]);
+                }
+            }
+        }
+    }
 }
 
-/// `G g G'` of all columns of one input channel.
+/// `G g G'` of all columns of up to sixteen input channels.
 #[inline(always)]
-unsafe fn transform_weight<V: Lanes>(weight: &WeightView<'_>, k: usize, target: SharedOutput) {
+unsafe fn transform_weight<V: Lanes>(weight: &WeightView<'_>, channels: Range<usize>, target: SharedOutput) {
     let (depth, width) = (weight.depth, padded(weight.columns));
     let matrix = depth * width;
     let target = target.part(0, POINTS * matrix).pointer();
+    let mut block = [[[0.0; LANES]; LANES]; 9];
     for first in (0..width).step_by(LANES) {
-        // SAFETY: the panels have a place for each column in whole vectors; `k` is a row of them.
-        unsafe {
-            let mut half = [[V::zero(); PATCH]; 3];
-            for column in 0..3 {
-                let mut taps = [V::zero(); 3];
-                for row in 0..3 {
-                    taps[row] = weight.load::<V>(row * 3 + column, k, first);
+        weight.block(&channels, first, &mut block);
+        let (start, stride) = panel_place(first, depth, width);
+        for k in channels.clone() {
+            // SAFETY: the panels have a place for each column in whole vectors; `k` is a row of them.
+            unsafe {
+                let mut half = [[V::zero(); PATCH]; 3];
+                for column in 0..3 {
+                    let mut taps = [V::zero(); 3];
+                    for row in 0..3 {
+                        taps[row] = V::load(block[row * 3 + column][k - channels.start].as_ptr());
+                    }
+                    half[column] = transforms::of_weight(taps);
                 }
-                half[column] = transforms::of_weight(taps);
-            }
-            let (start, stride) = panel_place(first, depth, width);
-            for row in 0..PATCH {
-                let points = transforms::of_weight([half[0][row], half[1][row], half[2][row]]);
-                for column in 0..PATCH {
-                    points[column].store(target.add((row * PATCH + column) * matrix + start + k * stride));
+                for row in 0..PATCH {
+                    let points = transforms::of_weight([half[0][row], half[1][row], half[2][row]]);
+                    for column in 0..PATCH {
+                        let place = (row * PATCH + column) * matrix + start + k * stride;
+                        points[column].store(target.add(place));
+                    }
                 }
             }
+        }
+        if weight.columns - first < 2 * LANES {
+            // The last block is narrower; what this one left beyond its columns must not count.
+            block = [[[0.0; LANES]; LANES]; 9];
         }
     }
 }
@@ -453,149 +420,4 @@ pub(crate) fn backward_input(
     let nothing = vec![0.0; columns];
     let addends = Addends { per_channel: &nothing, residual: None };
     convolve(instructions, shape, output_gradient, &weight, &addends, input_gradient);
-}
-
-/// The gradient of a weight over many tiles.
-struct GradientJob<'a> {
-    tiling: Tiling,
-    input: &'a [f32],
-    output_gradient: &'a [f32],
-    depth: usize,
-    columns: usize,
-}
-
-/// Adds `V' (A dy A')` of some tiles to `[point][input channel][output channel]`.
-#[inline(always)]
-unsafe fn add_weight_points<V: Lanes>(
-    job: &GradientJob<'_>,
-    tiles: Range<usize>,
-    scratch: &mut [f32],
-    sums: &mut [f32],
-) {
-    let (count, tiling) = (tiles.len(), job.tiling);
-    let (depth, width) = (padded(job.depth), padded(job.columns));
-    let (inputs, outputs) = scratch.split_at_mut(POINTS * count * depth);
-    assert!(outputs.len() >= POINTS * count * width, "scratch of a Winograd task");
-    assert_eq!(sums.len(), POINTS * job.depth * width, "sums of a Winograd task");
-    for (index, tile) in tiles.enumerate() {
-        let (image, y, x) = tiling.place(tile);
-        let pixels = square::<PATCH, POINTS>(&tiling, image, [y, x], job.input, job.depth);
-        // SAFETY: the scratch has a row for each point and tile.
-        unsafe {
-            let target = inputs.as_mut_ptr().add(index * depth);
-            transform_patch::<V>(&pixels, job.depth, target, count * depth);
-            transform_gradient::<V>(job, tile, outputs.as_mut_ptr().add(index * width), count * width);
-        }
-    }
-    for point in 0..POINTS {
-        // SAFETY: one matrix of the scratch and of the sums per point.
-        unsafe {
-            add_transposed_product::<V>(
-                inputs.as_ptr().add(point * count * depth),
-                depth,
-                job.depth,
-                outputs.as_ptr().add(point * count * width),
-                width,
-                width,
-                count,
-                sums.as_mut_ptr().add(point * job.depth * width),
-            );
-        }
-    }
-}
-
-/// `A dy A'` of one tile; pixels outside the image count as zero.
-#[inline(always)]
-unsafe fn transform_gradient<V: Lanes>(job: &GradientJob<'_>, tile: usize, target: *mut f32, stride: usize) {
-    let (tiling, columns) = (job.tiling, job.columns);
-    let (image, y, x) = tiling.place(tile);
-    let pixels =
-        square::<TILE, { TILE * TILE }>(&tiling, image, [y + 1, x + 1], job.output_gradient, columns);
-    for first in (0..columns).step_by(LANES) {
-        // SAFETY: each pixel has `columns` readable values; the target has whole vectors.
-        unsafe {
-            let mut half = [[V::zero(); TILE]; PATCH];
-            for column in 0..TILE {
-                let mut y = [V::zero(); TILE];
-                for row in 0..TILE {
-                    y[row] = load_part::<V>(pixels[row * TILE + column].add(first), columns - first);
-                }
-                let transformed = transforms::of_output_gradient(y);
-                for row in 0..PATCH {
-                    half[row][column] = transformed[row];
-                }
-            }
-            for row in 0..PATCH {
-                let points = transforms::of_output_gradient(half[row]);
-                for column in 0..PATCH {
-                    points[column].store(target.add((row * PATCH + column) * stride + first));
-                }
-            }
-        }
-    }
-}
-
-/// `G' sums G`, added to `[tap][input channel][output channel]`.
-#[inline(always)]
-unsafe fn weight_gradient<V: Lanes>(job: &GradientJob<'_>, sums: &[f32], target: &mut [f32]) {
-    let (depth, columns, width) = (job.depth, job.columns, padded(job.columns));
-    assert_eq!(sums.len(), POINTS * depth * width, "sums of a Winograd task");
-    assert_eq!(target.len(), 9 * depth * columns, "length of a weight's gradient");
-    for k in 0..depth {
-        for first in (0..columns).step_by(LANES) {
-            // SAFETY: inside both slices, by the assertions.
-            unsafe {
-                let source = sums.as_ptr().add(k * width + first);
-                let mut half = [[V::zero(); PATCH]; 3];
-                for column in 0..PATCH {
-                    let mut points = [V::zero(); PATCH];
-                    for row in 0..PATCH {
-                        points[row] = V::load(source.add((row * PATCH + column) * depth * width));
-                    }
-                    let transformed = transforms::to_weight_gradient(points);
-                    for row in 0..3 {
-                        half[row][column] = transformed[row];
-                    }
-                }
-                for row in 0..3 {
-                    let taps = transforms::to_weight_gradient(half[row]);
-                    for column in 0..3 {
-                        let place = ((row * 3 + column) * depth + k) * columns + first;
-                        let target = target.as_mut_ptr().add(place);
-                        let sum = load_part::<V>(target, columns - first).add(taps[column]);
-                        store_part(sum, target, columns - first);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The gradient of the weight, summed over images in a fixed order.
-pub(crate) fn backward_weight(
-    instructions: Instructions,
-    shape: &ConvShape,
-    input: &[f32],
-    output_gradient: &[f32],
-    weight_gradient_of_all: &mut [f32],
-) {
-    let tiling = Tiling::new(shape);
-    let (depth, columns) = (shape.input_channels, shape.output_channels);
-    let job = GradientJob { tiling, input, output_gradient, depth, columns };
-    let values = values_of_a_tile(depth, columns);
-    let points = POINTS * depth * padded(columns);
-    // How many tiles are summed in one chain is part of the result, so it follows from the channels alone.
-    let together = (BYTES_OF_A_TASK / (values * size_of::<f32>())).next_multiple_of(TILES_TOGETHER);
-    fixed_sum(shape.images, weight_gradient_of_all, |images, sum| {
-        let all = images.start * tiling.tiles_per_image..images.end * tiling.tiles_per_image;
-        with_scratch(points + values * together.min(all.len()), |scratch| {
-            let (sums, scratch) = scratch.split_at_mut(points);
-            sums.fill(0.0);
-            for first in all.clone().step_by(together) {
-                let tiles = first..(first + together).min(all.end);
-                on!(instructions, add_weight_points(&job, tiles, scratch, sums));
-            }
-            on!(instructions, weight_gradient(&job, sums, sum));
-        });
-    });
 }
