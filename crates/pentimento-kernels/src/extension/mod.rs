@@ -1,5 +1,7 @@
 //! The operations as functions of Burn tensors.
 //!
+//! On the CPU they run the kernels of this crate; on any other device what `portable.rs` composes of Burn's operations.
+//!
 //! [`LayerOps`] is routed by Burn to the backend of a tensor: Flex (the CPU) runs the kernels of this crate, and
 //! tensors under automatic differentiation get the hand-written backward passes of `autodiff.rs`. [`TangentOps`] is
 //! the forward mode, which Burn does not have; it is not routed through automatic differentiation, since nothing here
@@ -7,6 +9,9 @@
 
 mod autodiff;
 mod flex;
+mod portable;
+
+pub use portable::use_portable_bodies;
 
 use crate::ConvGeometry;
 use burn::backend::tensor::FloatTensor;
@@ -163,6 +168,9 @@ pub(crate) trait LayerGradients: LayerOps {
 ///
 /// If the shapes do not fit together; a network checks its own at construction.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, geometry: ConvGeometry) -> Tensor<4> {
+    if portable::wanted(&input) {
+        return portable::conv2d(input, weight, Some(bias), geometry);
+    }
     Tensor::from_dispatch(Dispatch::conv2d_layer(
         input.into_dispatch(),
         weight.into_dispatch(),
@@ -184,6 +192,9 @@ pub fn conv2d_with_embedding(
     embedding: Tensor<4>,
     geometry: ConvGeometry,
 ) -> Tensor<4> {
+    if portable::wanted(&input) {
+        return portable::conv2d(input, weight, Some(bias), geometry) + embedding;
+    }
     Tensor::from_dispatch(Dispatch::conv2d_embedding_layer(
         input.into_dispatch(),
         weight.into_dispatch(),
@@ -205,6 +216,9 @@ pub fn conv2d_with_residual(
     residual: Tensor<4>,
     geometry: ConvGeometry,
 ) -> Tensor<4> {
+    if portable::wanted(&input) {
+        return portable::conv2d(input, weight, Some(bias), geometry) + residual;
+    }
     Tensor::from_dispatch(Dispatch::conv2d_residual_layer(
         input.into_dispatch(),
         weight.into_dispatch(),
@@ -225,6 +239,9 @@ pub fn group_norm(
     shift: Tensor<1>,
     settings: GroupNormSettings,
 ) -> Tensor<4> {
+    if portable::wanted(&input) {
+        return portable::group_norm(input, scale, shift, settings);
+    }
     Tensor::from_dispatch(Dispatch::group_norm_layer(
         input.into_dispatch(),
         scale.into_dispatch(),
@@ -239,6 +256,9 @@ pub fn group_norm(
 ///
 /// If the shapes do not fit together.
 pub fn attention(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, heads: usize) -> Tensor<4> {
+    if portable::wanted(&queries) {
+        return portable::attention(queries, keys, values, heads);
+    }
     Tensor::from_dispatch(Dispatch::attention_layer(
         queries.into_dispatch(),
         keys.into_dispatch(),
@@ -249,11 +269,17 @@ pub fn attention(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, heads: 
 
 /// `z * sigmoid(z)`.
 pub fn silu(input: Tensor<4>) -> Tensor<4> {
+    if portable::wanted(&input) {
+        return portable::silu(input);
+    }
     Tensor::from_dispatch(Dispatch::silu_layer(input.into_dispatch()))
 }
 
 /// Each pixel becomes a block of 2x2.
 pub fn upsample_nearest(input: Tensor<4>) -> Tensor<4> {
+    if portable::wanted(&input) {
+        return portable::upsample_nearest(input);
+    }
     Tensor::from_dispatch(Dispatch::upsample_layer(input.into_dispatch()))
 }
 
@@ -263,6 +289,9 @@ pub fn upsample_nearest(input: Tensor<4>) -> Tensor<4> {
 ///
 /// If the shapes do not fit together.
 pub fn concatenate_channels(first: Tensor<4>, second: Tensor<4>) -> Tensor<4> {
+    if portable::wanted(&first) {
+        return Tensor::cat(vec![first, second], 3);
+    }
     Tensor::from_dispatch(Dispatch::concatenate_layer(first.into_dispatch(), second.into_dispatch()))
 }
 
@@ -272,6 +301,9 @@ pub fn concatenate_channels(first: Tensor<4>, second: Tensor<4>) -> Tensor<4> {
 ///
 /// If the shapes do not fit together.
 pub fn conv2d_tangent(tangent: Tensor<4>, weight: Tensor<4>, geometry: ConvGeometry) -> Tensor<4> {
+    if portable::wanted(&tangent) {
+        return portable::conv2d(tangent, weight, None, geometry);
+    }
     Tensor::from_dispatch(Dispatch::conv2d_directional(
         tangent.into_dispatch(),
         weight.into_dispatch(),
@@ -290,6 +322,9 @@ pub fn conv2d_tangent_with_residual(
     residual: Tensor<4>,
     geometry: ConvGeometry,
 ) -> Tensor<4> {
+    if portable::wanted(&tangent) {
+        return portable::conv2d(tangent, weight, None, geometry) + residual;
+    }
     Tensor::from_dispatch(Dispatch::conv2d_residual_directional(
         tangent.into_dispatch(),
         weight.into_dispatch(),
@@ -310,6 +345,9 @@ pub fn group_norm_tangent(
     tangent: Tensor<4>,
     settings: GroupNormSettings,
 ) -> Tensor<4> {
+    if portable::wanted(&tangent) {
+        return portable::group_norm_tangent(input, scale, shift, tangent, settings);
+    }
     Tensor::from_dispatch(Dispatch::group_norm_directional(
         input.into_dispatch(),
         scale.into_dispatch(),
@@ -325,6 +363,9 @@ pub fn group_norm_tangent(
 ///
 /// If the shapes do not fit together.
 pub fn attention_tangent(point: [Tensor<4>; 3], directions: [Tensor<4>; 3], heads: usize) -> Tensor<4> {
+    if portable::wanted(&point[0]) {
+        return portable::attention_tangent(point, directions, heads);
+    }
     let [q, k, v] = point.map(Tensor::into_dispatch);
     let [dq, dk, dv] = directions.map(Tensor::into_dispatch);
     Tensor::from_dispatch(Dispatch::attention_directional(q, k, v, dq, dk, dv, heads))

@@ -1,0 +1,18 @@
+//! The golden cases again with what is composed of Burn's own operations, which is what other devices run.
+
+#[path = "goldens.rs"]
+mod goldens;
+
+/// The switch is one for the process, so the cases follow each other here. (They also run as tests of their own beside
+/// it, with either body.)
+#[test]
+fn every_case_with_portable_bodies() {
+    pentimento_kernels::extension::use_portable_bodies(true);
+    goldens::outputs();
+    goldens::derivatives_along_directions();
+    goldens::schedule();
+    goldens::gradients_in_all_parameters();
+    goldens::samples_along_recorded_noise();
+    goldens::ensembles_and_ablations();
+    goldens::old_names_are_the_same_network();
+}
