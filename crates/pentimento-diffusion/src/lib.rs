@@ -9,6 +9,10 @@
 //! * [`checkpoint`]: folders in diffusers layout.
 
 pub mod checkpoint;
+/// What networks compute on.
+pub mod device {
+    pub use pentimento_kernels::extension::{DeviceError, DeviceKind, choose_device};
+}
 pub mod error;
 pub mod mixture;
 pub mod optimiser;

@@ -6,7 +6,8 @@
 use crate::DiffusionError;
 use crate::sampler::Sampler;
 use crate::unet::{Architecture, Dual, Parameters, Precision, timestep_embedding};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use pentimento_kernels::extension::device_for;
 
 /// Members with one architecture, and how many images a network sees at once.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ impl Mixture {
         let [height, width, channels] = self.image_shape();
         let images = values.len() / self.image_length();
         let data = TensorData::new(values, [images, height, width, channels]);
-        Tensor::from_data(data, (&Device::flex(), T::dtype()))
+        Tensor::from_data(data, (&device_for(T::dtype()), T::dtype()))
     }
 
     fn values<T: Precision>(tensor: Tensor<4>) -> Vec<T> {

@@ -7,7 +7,8 @@ use crate::DiffusionError;
 use crate::optimiser::{Adam, AdamConfig};
 use crate::schedule::ScheduleConfig;
 use crate::unet::{Architecture, Parameters, timestep_embedding};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
+use pentimento_kernels::extension::device_for;
 use pentimento_noise::{Purpose, Stream};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -268,7 +269,7 @@ impl Trainer {
         );
         let shape = [indices.len(), height, width, channels];
         let tracked = Parameters::from_memory(&self.architecture, self.values.clone()).tracked();
-        let input = Tensor::from_data(TensorData::new(noisy, shape), &Device::flex());
+        let input = Tensor::from_data(TensorData::new(noisy, shape), &device_for(DType::F32));
         let sinusoids = timestep_embedding::<f32>(&self.architecture, &timesteps);
         let output = self.architecture.forward(&tracked, input, sinusoids);
         // The gradient of the loss in the output, and the loss, in a fixed order; automatic differentiation then only
@@ -293,7 +294,7 @@ impl Trainer {
         if !(loss as f32).is_finite() {
             return Err(DiffusionError::Diverged { member: self.stream as usize, step, loss });
         }
-        let cotangent = Tensor::<4>::from_data(TensorData::new(cotangent, shape), &Device::flex());
+        let cotangent = Tensor::<4>::from_data(TensorData::new(cotangent, shape), &device_for(DType::F32));
         let mut gradients = (output * cotangent).sum().backward();
         let gradients = tracked.take_gradients(&self.architecture, &mut gradients);
         drop(tracked);

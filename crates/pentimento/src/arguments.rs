@@ -17,6 +17,9 @@ pub struct Arguments {
     /// Images that pass through a network at once. Changes no result.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub batch: Option<u16>,
+    /// What networks compute on. Results have the same bytes on every CPU; on other devices they differ in the last digits.
+    #[arg(long, global = true, value_enum, default_value_t = DeviceChoice::Cpu)]
+    pub device: DeviceChoice,
     /// A folder with the files of the public set, instead of fetching them.
     #[arg(long, global = true, value_name = "DIR")]
     pub data_from: Option<PathBuf>,
@@ -28,6 +31,21 @@ pub struct Arguments {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_string())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// What networks compute on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DeviceChoice {
+    /// The processor.
+    Cpu,
+    /// NVIDIA; needs a build with the feature `cuda`.
+    Cuda,
+    /// Apple; needs a build with the feature `metal`.
+    Metal,
+    /// AMD; needs a build with the feature `rocm`.
+    Rocm,
+    /// Vulkan; needs a build with the feature `vulkan`.
+    Vulkan,
 }
 
 /// The commands.

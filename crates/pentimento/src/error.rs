@@ -2,6 +2,7 @@
 
 use pentimento_data::{DataError, FetchError};
 use pentimento_diffusion::DiffusionError;
+use pentimento_diffusion::device::DeviceError;
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -44,6 +45,12 @@ pub enum ProgramError {
         /// The command that makes it.
         command: String,
     },
+    /// A device that this program cannot use.
+    #[error("--device: {source}")]
+    Device {
+        /// What is missing.
+        source: DeviceError,
+    },
     /// Something in the run contradicts something else in it.
     #[error("{object}: {problem}")]
     Inconsistent {
@@ -61,6 +68,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
             return ExitCode::from(match error {
                 ProgramError::Recipe { .. } | ProgramError::NoSuch { .. } | ProgramError::NotYet { .. } => 42,
                 ProgramError::Stopped => 75,
+                ProgramError::Device { .. } => 2,
                 ProgramError::Inconsistent { .. } => 1,
                 // The reader has what it wanted, as in `pentimento codes RECIPE | head -3`.
                 ProgramError::Output { source } if source.kind() == ErrorKind::BrokenPipe => 0,

@@ -3,7 +3,8 @@
 use super::architecture::{Architecture, Attention, Conv, Level, Resnet};
 use super::flow::Flow;
 use super::parameters::{Parameters, Precision};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use pentimento_kernels::extension::device_for;
 
 /// The sinusoidal embedding of timesteps, `[timesteps, 1, 1, channels]` as diffusers has it:
 /// frequencies `exp(-ln(10000) i / (half - freq_shift))`, sines before cosines unless flipped.
@@ -29,7 +30,7 @@ pub fn timestep_embedding<T: Precision>(architecture: &Architecture, timesteps: 
         values.extend(std::iter::repeat_n(T::of(0.0), channels - 2 * half));
     }
     let data = TensorData::new(values, [timesteps.len(), 1, 1, channels]);
-    Tensor::from_data(data, (&Device::flex(), T::dtype()))
+    Tensor::from_data(data, (&device_for(T::dtype()), T::dtype()))
 }
 
 impl Architecture {

@@ -2,8 +2,8 @@
 
 use super::architecture::{Architecture, Conv, Norm, ParameterKind, ParameterSpec, Start};
 use super::flow::{ConvLayer, NormLayer};
-use burn::tensor::{DType, Device, Element, Tensor, TensorData};
-use pentimento_kernels::extension::GroupNormSettings;
+use burn::tensor::{DType, Element, Tensor, TensorData};
+use pentimento_kernels::extension::{GroupNormSettings, device_for};
 use pentimento_kernels::reference::Real;
 use pentimento_noise::{Purpose, Stream};
 
@@ -39,7 +39,7 @@ impl Parameters {
             .map(|(spec, values)| {
                 assert_eq!(values.len(), spec.len(), "length of {}", spec.name);
                 let data = TensorData::new(values, spec.memory_shape());
-                let options = (&Device::flex(), T::dtype());
+                let options = (&device_for(T::dtype()), T::dtype());
                 match spec.kind {
                     ParameterKind::Vector => Value::Vector(Tensor::from_data(data, options)),
                     _ => Value::Weight(Tensor::from_data(data, options)),

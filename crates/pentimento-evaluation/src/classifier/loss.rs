@@ -1,6 +1,7 @@
 //! The softmax and the loss, image by image in f64.
 
-use burn::tensor::{Device, Element, Tensor, TensorData};
+use burn::tensor::{Element, Tensor, TensorData};
+use pentimento_kernels::extension::device_for;
 
 use super::network::{LayerTensors, Network, pixel_means};
 
@@ -51,7 +52,8 @@ pub(super) fn loss_and_gradients<T: Element>(
         .map(|gradient| gradient / pixels as f64)
         .collect();
     let shape = [count, height, width, classes];
-    let in_scores = Tensor::<4>::from_data(TensorData::new(in_scores, shape), (&Device::flex(), T::dtype()));
+    let in_scores =
+        Tensor::<4>::from_data(TensorData::new(in_scores, shape), (&device_for(T::dtype()), T::dtype()));
     let mut gradients = (scores * in_scores).sum().backward();
     let gradients = tracked.iter().flat_map(|layer| layer.take_gradients(&mut gradients)).collect();
     (loss, gradients)

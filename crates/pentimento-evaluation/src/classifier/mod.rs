@@ -30,9 +30,10 @@ pub use config::ClassifierConfig;
 pub use error::ClassifierError;
 pub use training::Progress;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use loss::softmax;
 use network::{FEATURES, Network, pixel_means};
+use pentimento_kernels::extension::device_for;
 
 const WEIGHTS_ID: u32 = 0;
 const ORDER_ID: u32 = 1;
@@ -136,7 +137,7 @@ impl Classifier {
         for images in images.chunks(IMAGES_AT_ONCE * image_length) {
             let ClassifierConfig { height, width, channels, .. } = self.config;
             let shape = [images.len() / image_length, height, width, channels];
-            let input = Tensor::from_data(TensorData::new(images.to_vec(), shape), &Device::flex());
+            let input = Tensor::from_data(TensorData::new(images.to_vec(), shape), &device_for(DType::F32));
             let (features, scores) = self.network.forward(&tensors, input);
             results.extend(read(features, scores).into_iter().map(|value| value as f32));
         }

@@ -5,9 +5,9 @@
 //! a kernel of one pixel, and the mean is taken of what comes out: every tensor operation is then one of the kernels,
 //! whose results do not depend on threads or batches.
 
-use burn::tensor::{Device, Element, Gradients, Tensor, TensorData};
+use burn::tensor::{Element, Gradients, Tensor, TensorData};
 use pentimento_kernels::ConvGeometry;
-use pentimento_kernels::extension::{GroupNormSettings, conv2d, group_norm};
+use pentimento_kernels::extension::{GroupNormSettings, conv2d, device_for, group_norm};
 use pentimento_noise::{Purpose, Stream};
 
 use super::ClassifierConfig;
@@ -134,7 +134,7 @@ impl Network {
     ///
     /// If the number or a length of the values is not that of the parameters.
     pub(super) fn load<T: Element>(&self, values: &[Vec<T>]) -> Vec<LayerTensors> {
-        let options = (&Device::flex(), T::dtype());
+        let options = (&device_for(T::dtype()), T::dtype());
         let vector =
             |values: &Vec<T>| Tensor::from_data(TensorData::new(values.clone(), [values.len()]), options);
         let mut values = values;

@@ -1,7 +1,8 @@
 use std::f64::consts::PI;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use pentimento_diffusion::optimiser::{Adam, AdamConfig};
+use pentimento_kernels::extension::device_for;
 use pentimento_noise::{Purpose, Stream};
 use rayon::prelude::*;
 
@@ -103,5 +104,5 @@ fn read_batch(
         return Err(ClassifierError::NotFinite { image, index, value: pixels[position] });
     }
     let shape = [chosen.len(), config.height, config.width, config.channels];
-    Ok(Tensor::from_data(TensorData::new(pixels, shape), &Device::flex()))
+    Ok(Tensor::from_data(TensorData::new(pixels, shape), &device_for(DType::F32)))
 }

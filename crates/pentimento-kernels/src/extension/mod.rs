@@ -2,15 +2,17 @@
 //!
 //! On the CPU they run the kernels of this crate; on any other device what `portable.rs` composes of Burn's operations.
 //!
-//! [`LayerOps`] is routed by Burn to the backend of a tensor: Flex (the CPU) runs the kernels of this crate, and
+//! [`LayerOps`] is routed by Burn to the backend of a tensor on the CPU: Flex runs the kernels of this crate, and
 //! tensors under automatic differentiation get the hand-written backward passes of `autodiff.rs`. [`TangentOps`] is
 //! the forward mode, which Burn does not have; it is not routed through automatic differentiation, since nothing here
 //! takes derivatives of derivatives.
 
 mod autodiff;
+mod device;
 mod flex;
 mod portable;
 
+pub use device::{DeviceError, DeviceKind, choose_device, device_for};
 pub use portable::use_portable_bodies;
 
 use crate::ConvGeometry;

@@ -5,13 +5,14 @@ mod attribute;
 mod codes;
 mod summary;
 
-use crate::arguments::{Arguments, Command, DataCommand, RecipeArguments};
+use crate::arguments::{Arguments, Command, DataCommand, DeviceChoice, RecipeArguments};
 use crate::error::ProgramError;
 use crate::progress::say;
 use crate::recipe::Recipe;
 use crate::stages::{self, RunOptions, Workspace};
 use crate::stop::Stop;
 use anyhow::{Context, Result};
+use pentimento_diffusion::device::{DeviceKind, choose_device};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
             .build_global()
             .context("cannot set the number of threads")?;
     }
+    choose_device(match arguments.device {
+        DeviceChoice::Cpu => DeviceKind::Cpu,
+        DeviceChoice::Cuda => DeviceKind::Cuda,
+        DeviceChoice::Metal => DeviceKind::Metal,
+        DeviceChoice::Rocm => DeviceKind::Rocm,
+        DeviceChoice::Vulkan => DeviceKind::Vulkan,
+    })
+    .map_err(|source| ProgramError::Device { source })?;
     let stop = Stop::on_signals().context("cannot handle signals")?;
     let options = RunOptions {
         batch: arguments.batch.map(usize::from),
