@@ -1,9 +1,9 @@
 //! Folders in diffusers layout: written so that `DDPMPipeline.from_pretrained` opens them, read back the same way.
 
 use crate::DiffusionError;
+use crate::arrays::{ArrayReader, ArrayWriter};
 use crate::schedule::{BetaSchedule, ScheduleConfig};
 use crate::unet::{Architecture, ParameterSpec, UnetConfig};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeSet;
 
 /// Names of attention weights in checkpoints of 2022-23, by their names of today.
@@ -70,28 +70,12 @@ fn scheduler_json(schedule: &ScheduleConfig) -> String {
 ///
 /// [`DiffusionError::File`] if it cannot be serialised.
 pub fn weights_to_bytes(architecture: &Architecture, values: &[Vec<f32>]) -> Result<Vec<u8>, DiffusionError> {
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = architecture
-        .parameters()
-        .iter()
-        .zip(values)
-        .map(|(spec, values)| {
-            let disk = crate::unet::to_disk_layout(spec, values);
-            let bytes = disk.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (spec.name.clone(), spec.disk_shape.clone(), bytes)
-        })
-        .collect();
-    let broken = |error: safetensors::SafeTensorError| DiffusionError::File {
-        file: "weights".into(),
-        problem: format!("cannot be written as safetensors: {error}"),
-    };
-    let views: Vec<(&str, TensorView<'_>)> = tensors
-        .iter()
-        .map(|(name, shape, bytes)| {
-            Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(broken)?))
-        })
-        .collect::<Result<_, DiffusionError>>()?;
-    let metadata = Some([("format".to_string(), "pt".to_string())].into());
-    safetensors::serialize(views, metadata).map_err(broken)
+    let mut arrays = ArrayWriter::default();
+    for (spec, values) in architecture.parameters().iter().zip(values) {
+        arrays.put_f32(&spec.name, &spec.disk_shape, &crate::unet::to_disk_layout(spec, values));
+    }
+    // What diffusers looks for to know whose file it is.
+    Ok(arrays.to_bytes("weights", Some(("format", "pt")))?)
 }
 
 /// Reads weights in diffusers' names and layout, also the attention names of 2022-23, into memory layout.
@@ -105,50 +89,26 @@ pub fn weights_from_bytes(
     bytes: &[u8],
     file: &str,
 ) -> Result<Vec<Vec<f32>>, DiffusionError> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|error| DiffusionError::File {
-        file: file.into(),
-        problem: format!("not safetensors: {error}"),
-    })?;
-    let mut left: BTreeSet<String> = tensors.names().into_iter().map(String::from).collect();
+    let arrays = ArrayReader::new(bytes, file)?;
+    let mut left: BTreeSet<&str> = arrays.names().into_iter().collect();
     let mut values = Vec::new();
     for spec in architecture.parameters() {
-        let bad = |problem: String| DiffusionError::Tensor {
-            file: file.into(),
-            tensor: spec.name.clone(),
-            problem,
-        };
         let name = names_of(spec)
             .into_iter()
-            .find(|name| left.contains(name))
-            .ok_or_else(|| bad("is missing".into()))?;
-        left.remove(&name);
-        let view = tensors.tensor(&name).map_err(|error| bad(error.to_string()))?;
-        let as_convolution: Vec<usize> = spec.disk_shape.iter().copied().chain([1, 1]).collect();
+            .find(|name| left.contains(name.as_str()))
+            .ok_or_else(|| arrays.broken(&spec.name, "is missing".into()))?;
+        left.remove(name.as_str());
+        let shape = arrays.shape(&name)?;
         // Some very old files hold attention weights as 1x1 convolutions: the same values in the same order.
-        if view.shape() != spec.disk_shape && !(spec.disk_shape.len() == 2 && view.shape() == as_convolution)
-        {
-            return Err(bad(format!(
-                "has shape {:?}, the configuration says {:?}",
-                view.shape(),
-                spec.disk_shape
-            )));
+        let as_convolution = spec.disk_shape.len() == 2 && shape.get(2..) == Some(&[1, 1]);
+        if !(shape == spec.disk_shape || (as_convolution && shape[..2] == spec.disk_shape)) {
+            let problem = format!("has shape {shape:?}, the configuration says {:?}", spec.disk_shape);
+            return Err(arrays.broken(&name, problem).into());
         }
-        if view.dtype() != Dtype::F32 {
-            return Err(bad(format!("has type {:?}, supported is F32", view.dtype())));
-        }
-        let (chunks, _) = view.data().as_chunks::<4>();
-        let disk: Vec<f32> = chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
-        if let Some(place) = disk.iter().position(|value| !value.is_finite()) {
-            return Err(bad(format!("value {place} is {}", disk[place])));
-        }
-        values.push(crate::unet::to_memory_layout(spec, &disk));
+        values.push(crate::unet::to_memory_layout(spec, &arrays.finite_f32(&name)?));
     }
-    match left.into_iter().next() {
-        Some(extra) => Err(DiffusionError::Tensor {
-            file: file.into(),
-            tensor: extra,
-            problem: "is not part of the configured network".into(),
-        }),
+    match left.first() {
+        Some(extra) => Err(arrays.broken(extra, "is not part of the configured network".into()).into()),
         None => Ok(values),
     }
 }

@@ -1,5 +1,7 @@
 //! What can go wrong with models and their files.
 
+use crate::arrays::ArrayError;
+
 /// Errors name the file, the field, the value and the bound it broke.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffusionError {
@@ -55,4 +57,13 @@ pub enum DiffusionError {
         /// The value.
         loss: f64,
     },
+}
+
+impl From<ArrayError> for DiffusionError {
+    fn from(error: ArrayError) -> Self {
+        match error {
+            ArrayError::File { file, problem } => Self::File { file, problem },
+            ArrayError::Tensor { file, tensor, problem } => Self::Tensor { file, tensor, problem },
+        }
+    }
 }

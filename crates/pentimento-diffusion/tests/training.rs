@@ -483,7 +483,7 @@ fn states_of_another_training_are_refused() {
     });
     let other = Trainer::new(wider.unwrap(), &schedule(), short(8), 1, 1).unwrap().state().unwrap();
     let text = refused(short(8), &other);
-    assert!(text.contains("`values/conv_in.weight`: has 72 values, the network needs 36"), "{text}");
+    assert!(text.contains("`values/conv_in.weight`: has shape [72], needed is [36]"), "{text}");
 }
 
 proptest! {

@@ -3,7 +3,6 @@
 //! A shard is a fixed number of samples. What a shard holds follows from the members and the recipe alone, so shards
 //! can be made in any order, on any machine, and again.
 
-use super::arrays::Arrays;
 use super::data::CodedData;
 use super::train::{architecture, open_members};
 use super::workspace::Workspace;
@@ -16,6 +15,7 @@ use pentimento_attribution::ensemble::{
     BaseRun, CodeBook, Influence, Jacobian, QuadraticForm, Request, TangentMembers, control_variates,
     full_weights, gram_matrix, jacobians, linear_coefficients,
 };
+use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_noise::{Purpose, Stream};
@@ -117,7 +117,7 @@ pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
                 progress.set(index as u64 * steps + done as u64, "");
                 workspace.stop.check()
             })?;
-        let mut arrays = Arrays::default();
+        let mut arrays = ArrayWriter::default();
         arrays.put_u32("sample", &[ids.len()], ids);
         let [height, width, channels] = ensemble.mixture.image_shape();
         arrays.put_f32("image", &[ids.len(), height, width, channels], &images);
@@ -127,7 +127,9 @@ pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
             objects.push((picture_name(*id), png));
         }
         // The shard says that its samples are there, so it comes with them in one replacement of the manifest.
-        objects.push((sample_shard_name(*shard), arrays.to_bytes()?));
+        let name = sample_shard_name(*shard);
+        let bytes = arrays.to_bytes(&name, None)?;
+        objects.push((name, bytes));
         workspace.run.put_many(objects, *key)?;
         Costs::record(workspace, &[("sampling", started.elapsed().as_secs_f64(), ids.len())])?;
     }
@@ -308,7 +310,8 @@ pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
         progress.set((before + index) as u64, &format!("shards of {SAMPLES_PER_SHARD} samples"));
         let mut costs = Vec::new();
         let arrays = analyse_shard(workspace, data, &ensemble, &ids, &mut costs)?;
-        workspace.run.put(&shard_name(shard), key, &arrays.to_bytes()?)?;
+        let name = shard_name(shard);
+        workspace.run.put(&name, key, &arrays.to_bytes(&name, None)?)?;
         Costs::record(workspace, &costs)?;
     }
     progress.finish(&format!("{count} samples"));
@@ -333,7 +336,7 @@ fn analyse_shard(
     ensemble: &Ensemble,
     ids: &[u32],
     costs: &mut Vec<(&'static str, f64, usize)>,
-) -> Result<Arrays> {
+) -> Result<ArrayWriter> {
     let Ensemble { mixture, sampler, seed, .. } = ensemble;
     let (length, members) = (mixture.image_length(), mixture.members());
     let recipe = workspace.recipe.attribution;
@@ -353,7 +356,7 @@ fn analyse_shard(
         exact_images(workspace, ensemble, ids, &asked)
     })?;
     let (samples, asked_per_sample) = (ids.len(), groups[0].len());
-    let mut arrays = Arrays::default();
+    let mut arrays = ArrayWriter::default();
     arrays.put_u32("sample", &[samples], ids);
     arrays.put_f32("image", &[samples, length], &base.images);
     arrays.put_u32("group", &[samples, asked_per_sample], &groups.concat());
@@ -447,7 +450,7 @@ pub fn sort_by_best(candidates: &mut [Candidate]) {
     });
 }
 
-fn put_candidates(arrays: &mut Arrays, found: &[Vec<Candidate>]) {
+fn put_candidates(arrays: &mut ArrayWriter, found: &[Vec<Candidate>]) {
     let shape = [found.len(), found.first().map_or(0, Vec::len)];
     // What was not computed is NaN, which no distance is.
     let of = |value: &dyn Fn(&Candidate) -> Option<f32>| -> Vec<f32> {
@@ -636,7 +639,8 @@ pub fn read_analysis(workspace: &Workspace, data: &CodedData) -> Result<(Vec<Sam
             .into());
         }
         fingerprint = fingerprint.fingerprint(key);
-        let arrays = Arrays::from_bytes(&workspace.run.get(&name)?, &name)?;
+        let bytes = workspace.run.get(&name)?;
+        let arrays = ArrayReader::new(&bytes, &name)?;
         all.extend(read_shard(
             &arrays,
             ids.len(),
@@ -663,7 +667,12 @@ pub fn analysis_fingerprint(workspace: &Workspace, data: &CodedData) -> Result<F
     Ok(fingerprint.finish())
 }
 
-fn read_shard(arrays: &Arrays, samples: usize, length: usize, members: usize) -> Result<Vec<SampleAnalysis>> {
+fn read_shard(
+    arrays: &ArrayReader<'_>,
+    samples: usize,
+    length: usize,
+    members: usize,
+) -> Result<Vec<SampleAnalysis>> {
     // `[samples][columns][image]`; samples from the front may be fewer than those of the shard.
     let columns_of = |values: Vec<f32>, columns: usize| -> Vec<Vec<Vec<f32>>> {
         let images = |part: &[f32]| part.chunks_exact(length).map(<[f32]>::to_vec).collect();

@@ -2,7 +2,6 @@
 //! and was made from the same inputs is not made again.
 
 pub mod analyse;
-pub mod arrays;
 pub mod classify;
 pub mod data;
 pub mod figures;

@@ -8,6 +8,7 @@ use crate::progress::{Progress, human_duration, say};
 use anyhow::{Context, Result};
 use npyz::WriterBuilder;
 use pentimento_diffusion::DiffusionError;
+use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::checkpoint::{PIPELINE_FILES, pipeline_files, weights_from_bytes};
 use pentimento_diffusion::training::{Trainer, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, Parameters};
@@ -182,9 +183,9 @@ fn steps_kept(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> u
         return 0;
     }
     let losses = workspace.run.get(&name).ok().and_then(|bytes| {
-        super::arrays::Arrays::from_bytes(&bytes, &name).ok().and_then(|arrays| arrays.f32("losses").ok())
+        ArrayReader::new(&bytes, &name).ok().and_then(|arrays| arrays.shape("losses").ok())
     });
-    losses.map_or(0, |losses| losses.len() as u64)
+    losses.map_or(0, |shape| shape.iter().product::<usize>() as u64)
 }
 
 fn trainer(workspace: &Workspace, architecture: &Architecture, member: u32) -> Result<Trainer> {
