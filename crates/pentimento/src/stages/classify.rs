@@ -1,6 +1,6 @@
 //! The classifier that says what a sample shows: trained on the `train` split of the run's public set.
 
-use super::analyse::Costs;
+use super::costs::Costs;
 use super::data::open_images;
 use super::workspace::Workspace;
 use crate::error::ProgramError;

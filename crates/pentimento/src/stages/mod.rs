@@ -3,6 +3,7 @@
 
 pub mod analyse;
 pub mod classify;
+pub mod costs;
 pub mod data;
 pub mod figures;
 pub mod report;

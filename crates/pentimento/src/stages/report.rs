@@ -1,9 +1,10 @@
 //! The page: turns what a run found into what a person reads.
 
 use super::analyse::{
-    Candidate, Costs, SampleAnalysis, analysis_fingerprint, clamped_distance, read_analysis, sort_by_best,
+    Candidate, SampleAnalysis, analysis_fingerprint, clamped_distance, read_analysis, sort_by_best,
 };
 use super::classify::{TrainedClassifier, classifier};
+use super::costs::Costs;
 use super::data::CodedData;
 use super::figures::{Figures, Method, SeenSample, group_classes, measure, see_all};
 use super::train::losses;

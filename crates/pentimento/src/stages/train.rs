@@ -1,6 +1,6 @@
 //! Training the members, resumable at any moment.
 
-use super::analyse::Costs;
+use super::costs::Costs;
 use super::data::CodedData;
 use super::workspace::Workspace;
 use crate::error::ProgramError;
