@@ -342,18 +342,17 @@ pub fn losses(workspace: &Workspace, member: u32) -> Result<Vec<f32>> {
     Ok(npyz::NpyFile::new(&bytes[..])?.into_vec()?)
 }
 
-/// Opens every trained member.
+/// The weights of every trained member: the object's name, and what identifies it.
 ///
 /// # Errors
 ///
 /// [`ProgramError::NotYet`] if one is missing or was trained from another recipe.
-pub fn open_members(
+pub fn trained_members(
     workspace: &Workspace,
     data: &CodedData,
     architecture: &Architecture,
-) -> Result<(Vec<Parameters>, Fingerprint)> {
+) -> Result<Vec<(String, Fingerprint)>> {
     let mut members = Vec::new();
-    let mut all = Fingerprint::of("members");
     for member in 0..data.codes.members() {
         let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
         let name = weights_name(member);
@@ -364,9 +363,17 @@ pub fn open_members(
             }
             .into());
         }
-        let values = weights_from_bytes(architecture, &workspace.run.get(&name)?, &name)?;
-        members.push(Parameters::from_memory(architecture, values));
-        all = all.fingerprint(fingerprint);
+        members.push((name, fingerprint));
     }
-    Ok((members, all.finish()))
+    Ok(members)
+}
+
+/// Opens the weights of a member.
+///
+/// # Errors
+///
+/// If they are damaged, or not those of this network.
+pub fn open_member(workspace: &Workspace, architecture: &Architecture, name: &str) -> Result<Parameters> {
+    let values = weights_from_bytes(architecture, &workspace.run.get(name)?, name)?;
+    Ok(Parameters::from_memory(architecture, values))
 }

@@ -3,7 +3,7 @@
 use super::analysis::SampleAnalysis;
 use super::attribution_shard;
 use super::counterfactuals::analyse_samples;
-use super::ensemble::Ensemble;
+use super::ensemble::{Ensemble, ensemble_fingerprint};
 use super::shards::{SAMPLES_PER_SHARD, remove_beyond, shard_count, shard_name, shard_samples};
 use crate::error::ProgramError;
 use crate::progress::Progress;
@@ -19,14 +19,14 @@ const FOLDER: &str = "attribution";
 
 fn fingerprint(
     workspace: &Workspace,
-    ensemble: &Ensemble,
+    ensemble: Fingerprint,
     data: &CodedData,
     samples: &[u32],
 ) -> Result<Fingerprint> {
     // How long the list on the page is changes nothing that is computed.
     let asked = AttributionRecipe { top: 0, ..workspace.recipe.attribution };
     Ok(Fingerprint::of("attribution")
-        .fingerprint(ensemble.fingerprint)
+        .fingerprint(ensemble)
         .fingerprint(data.fingerprint)
         .json(&asked)?
         .json(&samples)?
@@ -39,12 +39,12 @@ fn fingerprint(
 ///
 /// [`ProgramError::Stopped`] on Ctrl-C; finished shards are kept.
 pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
-    let ensemble = Ensemble::open(workspace, data)?;
+    let ensemble = ensemble_fingerprint(workspace, data)?;
     let count = workspace.recipe.samples.count;
     let mut todo = Vec::new();
     for shard in 0..shard_count(count) {
         let ids = shard_samples(shard, count);
-        let key = fingerprint(workspace, &ensemble, data, &ids)?;
+        let key = fingerprint(workspace, ensemble, data, &ids)?;
         let name = shard_name(FOLDER, shard);
         if !workspace.run.is_current(&name, key) {
             todo.push((name, ids, key));
@@ -54,6 +54,7 @@ pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
     if todo.is_empty() {
         return Ok(());
     }
+    let ensemble = Ensemble::open(workspace, data)?;
     let before = shard_count(count) - todo.len();
     let progress = Progress::new("attribution", shard_count(count) as u64, before as u64);
     for (index, (name, ids, key)) in todo.into_iter().enumerate() {
@@ -73,17 +74,17 @@ pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
 ///
 /// [`ProgramError::NotYet`] if one is missing or was made from another recipe.
 pub fn read_analysis(workspace: &Workspace, data: &CodedData) -> Result<(Vec<SampleAnalysis>, Fingerprint)> {
-    let ensemble = Ensemble::open(workspace, data)?;
-    let shape = attribution_shard::Sizes {
-        image_length: ensemble.mixture.image_length(),
-        members: ensemble.mixture.members(),
+    let ensemble = ensemble_fingerprint(workspace, data)?;
+    let sizes = attribution_shard::Sizes {
+        image_length: data.images.image_len(),
+        members: data.codes.members() as usize,
     };
     let count = workspace.recipe.samples.count;
     let mut all = Vec::new();
     let mut combined = Fingerprint::of("analysis");
     for shard in 0..shard_count(count) {
         let ids = shard_samples(shard, count);
-        let key = fingerprint(workspace, &ensemble, data, &ids)?;
+        let key = fingerprint(workspace, ensemble, data, &ids)?;
         let name = shard_name(FOLDER, shard);
         if !workspace.run.is_current(&name, key) {
             return Err(ProgramError::NotYet {
@@ -93,7 +94,7 @@ pub fn read_analysis(workspace: &Workspace, data: &CodedData) -> Result<(Vec<Sam
             .into());
         }
         combined = combined.fingerprint(key);
-        all.extend(attribution_shard::from_bytes(&workspace.run.get(&name)?, &name, &ids, shape)?);
+        all.extend(attribution_shard::from_bytes(&workspace.run.get(&name)?, &name, &ids, sizes)?);
     }
     Ok((all, combined.finish()))
 }
@@ -104,12 +105,12 @@ pub fn read_analysis(workspace: &Workspace, data: &CodedData) -> Result<(Vec<Sam
 ///
 /// As [`read_analysis`].
 pub fn analysis_fingerprint(workspace: &Workspace, data: &CodedData) -> Result<Fingerprint> {
-    let ensemble = Ensemble::open(workspace, data)?;
+    let ensemble = ensemble_fingerprint(workspace, data)?;
     let count = workspace.recipe.samples.count;
     let mut combined = Fingerprint::of("analysis");
     for shard in 0..shard_count(count) {
         let ids = shard_samples(shard, count);
-        combined = combined.fingerprint(fingerprint(workspace, &ensemble, data, &ids)?);
+        combined = combined.fingerprint(fingerprint(workspace, ensemble, data, &ids)?);
     }
     Ok(combined.finish())
 }

@@ -22,7 +22,7 @@ pub use super::costs::Costs;
 pub use analysis::{Along, Candidate, Measured, SampleAnalysis, clamped_distance, sort_by_best};
 pub use attribute::{analysis_fingerprint, attribute, read_analysis};
 pub use counterfactuals::leave_out;
-pub use ensemble::Ensemble;
+pub use ensemble::{Ensemble, ensemble_fingerprint};
 pub use sample::sample;
 pub use search::{linear_candidates, search_form};
 pub use shards::{SAMPLES_PER_SHARD, shard_count, shard_samples};

@@ -1,6 +1,6 @@
 //! The stage that makes samples.
 
-use super::ensemble::Ensemble;
+use super::ensemble::{Ensemble, ensemble_fingerprint};
 use super::shards::{remove_beyond, shard_count, shard_name, shard_samples};
 use crate::progress::Progress;
 use crate::stages::costs::Spent;
@@ -16,8 +16,8 @@ use pentimento_store::Fingerprint;
 /// Where the samples of a run are.
 const FOLDER: &str = "samples";
 
-fn fingerprint(ensemble: &Ensemble, samples: &[u32]) -> Result<Fingerprint> {
-    Ok(Fingerprint::of("samples").fingerprint(ensemble.fingerprint).json(&samples)?.finish())
+fn fingerprint(ensemble: Fingerprint, samples: &[u32]) -> Result<Fingerprint> {
+    Ok(Fingerprint::of("samples").fingerprint(ensemble).json(&samples)?.finish())
 }
 
 fn picture_name(sample: u32) -> String {
@@ -30,12 +30,12 @@ fn picture_name(sample: u32) -> String {
 ///
 /// [`ProgramError::Stopped`](crate::error::ProgramError::Stopped) on Ctrl-C; finished shards are kept.
 pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
-    let ensemble = Ensemble::open(workspace, data)?;
+    let ensemble = ensemble_fingerprint(workspace, data)?;
     let count = workspace.recipe.samples.count;
     let mut todo = Vec::new();
     for shard in 0..shard_count(count) {
         let ids = shard_samples(shard, count);
-        let key = fingerprint(&ensemble, &ids)?;
+        let key = fingerprint(ensemble, &ids)?;
         let pictures = ids.iter().map(|&id| picture_name(id));
         if !pictures.chain([shard_name(FOLDER, shard)]).all(|name| workspace.run.is_current(&name, key)) {
             todo.push((shard, ids, key));
@@ -45,6 +45,7 @@ pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
     if todo.is_empty() {
         return Ok(());
     }
+    let ensemble = Ensemble::open(workspace, data)?;
     let steps = ensemble.sampler.len() as u64;
     let progress = Progress::new("sampling", todo.len() as u64 * steps, 0);
     for (index, (shard, ids, key)) in todo.iter().enumerate() {
