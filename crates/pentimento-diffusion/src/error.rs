@@ -35,6 +35,16 @@ pub enum DiffusionError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A training that another version of the program began: its next steps would have other last digits.
+    #[error("{file}: was begun by numerics version {found}, this program computes with version {own}")]
+    OtherNumerics {
+        /// The file.
+        file: String,
+        /// The version that computed it, 0 if it did not record one.
+        found: u32,
+        /// [`NUMERICS_VERSION`](crate::NUMERICS_VERSION).
+        own: u32,
+    },
     /// Images whose size the network cannot take.
     #[error("images of {height}x{width} with {channels} channels: {problem}")]
     Image {

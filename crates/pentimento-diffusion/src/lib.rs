@@ -20,3 +20,4 @@ pub mod training;
 pub mod unet;
 
 pub use error::DiffusionError;
+pub use pentimento_kernels::NUMERICS_VERSION;

@@ -3,11 +3,11 @@
 //! What happens at step s of stream m (which images, timesteps, noises, flips) follows from the seed alone, so a run
 //! that was stopped and resumed ends with the same bytes as one that was not.
 
-use crate::DiffusionError;
 use crate::arrays::{ArrayReader, ArrayWriter};
 use crate::optimiser::{Adam, AdamConfig};
 use crate::schedule::ScheduleConfig;
 use crate::unet::{Architecture, Parameters, timestep_embedding};
+use crate::{DiffusionError, NUMERICS_VERSION};
 use burn::tensor::{Device, Tensor, TensorData};
 use pentimento_noise::{Purpose, Stream};
 use rayon::prelude::*;
@@ -143,6 +143,34 @@ pub struct TrainingImages<'a> {
     pub shape: [usize; 3],
     /// Writes an image's values.
     pub read: &'a (dyn Fn(usize, &mut [f32]) + Sync),
+}
+
+/// What a training state says of itself, read without the network that it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateSummary {
+    /// Steps that were done.
+    pub steps: usize,
+    /// The [`NUMERICS_VERSION`] that did them; 0 if none was recorded.
+    pub numerics_version: u32,
+}
+
+impl StateSummary {
+    /// Reads what [`Trainer::state`] gave; errors call it `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::File`] or [`DiffusionError::Tensor`] if the bytes are not such a state.
+    pub fn read(state: &[u8], file: &str) -> Result<Self, DiffusionError> {
+        let arrays = ArrayReader::new(state, file)?;
+        let steps = arrays.f32("losses")?.len();
+        let numerics_version = if arrays.contains("numerics_version") {
+            arrays.expect_shape("numerics_version", &[1])?;
+            arrays.u32("numerics_version")?[0]
+        } else {
+            0
+        };
+        Ok(Self { steps, numerics_version })
+    }
 }
 
 /// A network in training.
@@ -332,6 +360,7 @@ impl Trainer {
             }
         }
         arrays.put_f32("losses", &[self.losses.len()], &self.losses);
+        arrays.put_u32("numerics_version", &[1], &[NUMERICS_VERSION]);
         Ok(arrays.to_bytes("training state", None)?)
     }
 
@@ -339,8 +368,13 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`DiffusionError::File`] or [`DiffusionError::Tensor`] if the bytes are not such a state.
+    /// [`DiffusionError::File`] or [`DiffusionError::Tensor`] if the bytes are not such a state,
+    /// [`DiffusionError::OtherNumerics`] if another version of this program computed it.
     pub fn restore(&mut self, state: &[u8], file: &str) -> Result<(), DiffusionError> {
+        let found = StateSummary::read(state, file)?.numerics_version;
+        if found != NUMERICS_VERSION {
+            return Err(DiffusionError::OtherNumerics { file: file.into(), found, own: NUMERICS_VERSION });
+        }
         let arrays = ArrayReader::new(state, file)?;
         let read_set = |set: &str| -> Result<Vec<Vec<f32>>, DiffusionError> {
             let specs = self.architecture.parameters().iter();

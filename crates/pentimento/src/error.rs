@@ -4,6 +4,7 @@ use pentimento_data::{DataError, FetchError};
 use pentimento_diffusion::DiffusionError;
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Failures that belong to no library.
@@ -44,6 +45,19 @@ pub enum ProgramError {
         /// The command that makes it.
         command: String,
     },
+    /// Members in training whose steps so far another version of the program computed.
+    #[error(
+        "{} begun by another version of the numerics than this program's, {own}: {}; finish the training with the program \
+         that began it, or delete the files to train these members from the start",
+        if states.len() == 1 { "an unfinished training was" } else { "unfinished trainings were" },
+        list_of_states(states)
+    )]
+    UnfinishedByOtherNumerics {
+        /// The files of the trainings, each with its version: 0 if it did not record one.
+        states: Vec<(PathBuf, u32)>,
+        /// This program's version.
+        own: u32,
+    },
     /// Something in the run contradicts something else in it.
     #[error("{object}: {problem}")]
     Inconsistent {
@@ -54,12 +68,23 @@ pub enum ProgramError {
     },
 }
 
+fn list_of_states(states: &[(PathBuf, u32)]) -> String {
+    let text = |(file, version): &(PathBuf, u32)| match version {
+        0 => format!("`{}` (not recorded)", file.display()),
+        version => format!("`{}` (version {version})", file.display()),
+    };
+    states.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
 /// The exit code of a failure: 1 failed, 42 wrong input, 75 try again (clap itself ends with 2 on wrong usage).
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<ProgramError>() {
             return ExitCode::from(match error {
-                ProgramError::Recipe { .. } | ProgramError::NoSuch { .. } | ProgramError::NotYet { .. } => 42,
+                ProgramError::Recipe { .. }
+                | ProgramError::NoSuch { .. }
+                | ProgramError::NotYet { .. }
+                | ProgramError::UnfinishedByOtherNumerics { .. } => 42,
                 ProgramError::Stopped => 75,
                 ProgramError::Inconsistent { .. } => 1,
                 // The reader has what it wanted, as in `pentimento codes RECIPE | head -3`.

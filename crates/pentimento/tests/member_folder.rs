@@ -23,6 +23,7 @@ fn a_member_folder_has_the_files_and_tensors_of_diffusers() {
                 "losses.npy",
                 "model_index.json",
                 "scheduler/scheduler_config.json",
+                "training.json",
                 "unet/config.json",
                 "unet/diffusion_pytorch_model.safetensors"
             ]

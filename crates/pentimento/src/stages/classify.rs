@@ -2,7 +2,7 @@
 
 use super::costs::Costs;
 use super::data::open_images;
-use super::workspace::Workspace;
+use super::workspace::{Workspace, fingerprint_of_computed};
 use crate::error::ProgramError;
 use crate::progress::Progress;
 use anyhow::Result;
@@ -36,7 +36,7 @@ pub struct Accuracy {
 
 fn fingerprint(workspace: &Workspace, preprocessing: &Preprocessing) -> Result<Fingerprint> {
     let recipe = &workspace.recipe;
-    Ok(Fingerprint::of("classifier")
+    Ok(fingerprint_of_computed("classifier")
         .json(&recipe.data.set)?
         .json(preprocessing)?
         .json(&recipe.classifier)?

@@ -7,12 +7,13 @@ use crate::error::ProgramError;
 use crate::progress::{Progress, human_duration, say};
 use anyhow::{Context, Result};
 use npyz::WriterBuilder;
-use pentimento_diffusion::DiffusionError;
-use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::checkpoint::{PIPELINE_FILES, pipeline_files, weights_from_bytes};
-use pentimento_diffusion::training::{Trainer, TrainingImages};
+use pentimento_diffusion::training::{StateSummary, Trainer, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, Parameters};
-use pentimento_store::Fingerprint;
+use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
+use pentimento_store::{Digest, Fingerprint};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,8 @@ pub fn member_folder(member: u32) -> String {
     format!("members/{member:03}")
 }
 
-/// What a member's bytes follow from.
+/// What a member follows from, but for the version of the numerics: a finished member is a member, whichever version of
+/// the program trained it.
 ///
 /// # Errors
 ///
@@ -82,21 +84,23 @@ pub fn train(workspace: &Workspace, data: &CodedData, member: Option<u32>) -> Re
         return Err(ProgramError::NoSuch { what: "member".into(), value: member.to_string(), bound }.into());
     }
     let architecture = architecture(workspace, data)?;
-    let mut todo = Vec::new();
+    let (mut todo, mut kept) = (Vec::new(), Vec::new());
     for index in member.map_or(0..members, |member| member..member + 1) {
         let fingerprint = member_fingerprint(workspace, data, &architecture, index)?;
         if is_trained(workspace, index, fingerprint) {
             // A kill between the last two operations of a training leaves its state.
             workspace.run.remove(&state_name(index))?;
+            kept.push(index);
         } else {
             todo.push((index, fingerprint));
         }
     }
+    say_who_trained(workspace, &kept);
     if todo.is_empty() {
         return Ok(());
     }
     let steps = workspace.recipe.training.steps as u64;
-    let before: u64 = todo.iter().map(|&(index, key)| steps_kept(workspace, index, key)).sum();
+    let before = steps_kept(workspace, &todo)?;
     let total = steps * todo.len() as u64;
     say(&format!(
         "training {} of {members} members, {} parameters each",
@@ -162,6 +166,43 @@ fn losses_name(member: u32) -> String {
     format!("{}/losses.npy", member_folder(member))
 }
 
+fn record_name(member: u32) -> String {
+    format!("{}/training.json", member_folder(member))
+}
+
+/// What a finished member says of its training beside the recipe.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct TrainingRecord {
+    /// The version of the numerics that trained it.
+    numerics_version: u32,
+}
+
+/// Says which finished members another version of the numerics trained. They are kept: training them again takes hours,
+/// and they are no worse for their last digits.
+fn say_who_trained(workspace: &Workspace, members: &[u32]) {
+    let mut by_version: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for &member in members {
+        let record = workspace.run.get(&record_name(member)).ok();
+        let record = record.and_then(|bytes| serde_json::from_slice::<TrainingRecord>(&bytes).ok());
+        let version = record.unwrap_or_default().numerics_version;
+        if version != NUMERICS_VERSION {
+            by_version.entry(version).or_default().push(member_folder(member));
+        }
+    }
+    for (version, folders) in by_version {
+        say(&format!(
+            "note: trained by {}, kept as they are: {}. This program computes with version {NUMERICS_VERSION}; to train a \
+             member again, delete its folder in {}",
+            match version {
+                0 => "a program that did not record its numerics version".into(),
+                version => format!("numerics version {version}"),
+            },
+            folders.join(", "),
+            workspace.run.root().display()
+        ));
+    }
+}
+
 fn state_name(member: u32) -> String {
     format!("{}/training_state.safetensors", member_folder(member))
 }
@@ -176,16 +217,27 @@ fn is_trained(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> b
         .all(|name| workspace.run.is_current(&name, fingerprint))
 }
 
-/// Steps of a member that an interrupted training has already done.
-fn steps_kept(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> u64 {
-    let name = state_name(member);
-    if !workspace.run.is_current(&name, fingerprint) {
-        return 0;
+/// Steps that interrupted trainings of these members have already done.
+///
+/// Refuses trainings that another version of the numerics began, before any member trains on: a member has the bytes of
+/// one version or of another, and not of a mixture that nobody could make again.
+fn steps_kept(workspace: &Workspace, todo: &[(u32, Fingerprint)]) -> Result<u64> {
+    let (mut steps, mut others) = (0, Vec::new());
+    for &(member, fingerprint) in todo {
+        let name = state_name(member);
+        if !workspace.run.is_current(&name, fingerprint) {
+            continue;
+        }
+        let state = StateSummary::read(&workspace.run.get(&name)?, &name)?;
+        steps += state.steps as u64;
+        if state.numerics_version != NUMERICS_VERSION {
+            others.push((workspace.run.root().join(name), state.numerics_version));
+        }
     }
-    let losses = workspace.run.get(&name).ok().and_then(|bytes| {
-        ArrayReader::new(&bytes, &name).ok().and_then(|arrays| arrays.shape("losses").ok())
-    });
-    losses.map_or(0, |shape| shape.iter().product::<usize>() as u64)
+    if others.is_empty() {
+        return Ok(steps);
+    }
+    Err(ProgramError::UnfinishedByOtherNumerics { states: others, own: NUMERICS_VERSION }.into())
 }
 
 fn trainer(workspace: &Workspace, architecture: &Architecture, member: u32) -> Result<Trainer> {
@@ -314,6 +366,8 @@ fn save_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint, trainer: &T
             .map(|(name, bytes)| (format!("{folder}/{name}"), bytes))
             .collect();
     files.push((losses_name(member), npy(&[trainer.losses().len() as u64], trainer.losses())?));
+    let record = TrainingRecord { numerics_version: NUMERICS_VERSION };
+    files.push((record_name(member), serde_json::to_vec_pretty(&record)?));
     job.workspace.run.put_many(files, fingerprint)?;
     job.workspace.run.remove(&state_name(member))?;
     Ok(())
@@ -342,7 +396,7 @@ pub fn losses(workspace: &Workspace, member: u32) -> Result<Vec<f32>> {
     Ok(npyz::NpyFile::new(&bytes[..])?.into_vec()?)
 }
 
-/// The weights of every trained member: the object's name, and what identifies it.
+/// The weights of every trained member: the object's name, and the digest of its bytes.
 ///
 /// # Errors
 ///
@@ -351,19 +405,20 @@ pub fn trained_members(
     workspace: &Workspace,
     data: &CodedData,
     architecture: &Architecture,
-) -> Result<Vec<(String, Fingerprint)>> {
+) -> Result<Vec<(String, Digest)>> {
     let mut members = Vec::new();
     for member in 0..data.codes.members() {
         let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
         let name = weights_name(member);
-        if !workspace.run.is_current(&name, fingerprint) {
+        let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
+        let Some(entry) = entry else {
             return Err(ProgramError::NotYet {
                 what: format!("member {member}"),
                 command: format!("pentimento train {}", workspace.run.root().display()),
             }
             .into());
-        }
-        members.push((name, fingerprint));
+        };
+        members.push((name, entry.blake3));
     }
     Ok(members)
 }

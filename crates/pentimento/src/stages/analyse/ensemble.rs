@@ -2,7 +2,7 @@
 
 use crate::stages::data::CodedData;
 use crate::stages::train::{architecture, open_member, trained_members};
-use crate::stages::workspace::Workspace;
+use crate::stages::workspace::{Workspace, fingerprint_of_computed};
 use anyhow::Result;
 use pentimento_diffusion::mixture::Mixture;
 use pentimento_diffusion::sampler::Sampler;
@@ -10,22 +10,20 @@ use pentimento_store::Fingerprint;
 
 /// Identifies the members of a run and how they are sampled, without opening any weights.
 ///
+/// It holds the digests of the weights and not what the members were made from: whoever trained a member, what is made
+/// with it follows from its bytes and from the numerics of the program that makes it.
+///
 /// # Errors
 ///
 /// [`ProgramError::NotYet`](crate::error::ProgramError::NotYet) if they are not trained.
 pub fn ensemble_fingerprint(workspace: &Workspace, data: &CodedData) -> Result<Fingerprint> {
     let recipe = &workspace.recipe;
     let architecture = architecture(workspace, data)?;
-    let mut members = Fingerprint::of("members");
-    for (_, fingerprint) in trained_members(workspace, data, &architecture)? {
-        members = members.fingerprint(fingerprint);
+    let mut ensemble = fingerprint_of_computed("ensemble").text(&architecture.config().to_json());
+    for (_, weights) in trained_members(workspace, data, &architecture)? {
+        ensemble = ensemble.bytes(weights.as_bytes());
     }
-    Ok(Fingerprint::of("ensemble")
-        .fingerprint(members.finish())
-        .json(&recipe.schedule)?
-        .json(&recipe.sampling)?
-        .json(&recipe.seed)?
-        .finish())
+    Ok(ensemble.json(&recipe.schedule)?.json(&recipe.sampling)?.json(&recipe.seed)?.finish())
 }
 
 /// The trained ensemble of a run, ready to sample.
