@@ -7,7 +7,9 @@ use crate::error::ProgramError;
 use crate::progress::{Progress, human_duration, say};
 use anyhow::{Context, Result};
 use npyz::WriterBuilder;
-use pentimento_diffusion::checkpoint::{PIPELINE_FILES, pipeline_files, weights_from_bytes};
+use pentimento_diffusion::checkpoint::{
+    NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files, weights_from_bytes,
+};
 use pentimento_diffusion::training::{StateSummary, Trainer, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, Parameters};
 use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
@@ -90,6 +92,7 @@ pub fn train(workspace: &Workspace, data: &CodedData, member: Option<u32>) -> Re
         if is_trained(workspace, index, fingerprint) {
             // A kill between the last two operations of a training leaves its state.
             workspace.run.remove(&state_name(index))?;
+            save_scheduler(workspace, index)?;
             kept.push(index);
         } else {
             todo.push((index, fingerprint));
@@ -207,10 +210,11 @@ fn state_name(member: u32) -> String {
     format!("{}/training_state.safetensors", member_folder(member))
 }
 
-/// Whether every file of a member is there.
+/// Whether a member is finished. How it samples is not part of it: the files that say so are written again when the recipe
+/// says something else.
 fn is_trained(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> bool {
     let folder = member_folder(member);
-    PIPELINE_FILES
+    NETWORK_FILES
         .iter()
         .map(|file| format!("{folder}/{file}"))
         .chain([losses_name(member)])
@@ -353,6 +357,21 @@ fn show_progress(job: &Job<'_>, member: u32, loss: f32) {
     job.progress.set(done, &format!("{rate:.0} images/s, loss {loss:.4} (member {member}), {left} left"));
 }
 
+/// Writes the files of a member that tell diffusers how the ensemble samples, if they are not there.
+fn save_scheduler(workspace: &Workspace, member: u32) -> Result<()> {
+    let files = scheduler_files(&workspace.recipe.schedule, &workspace.recipe.sampling);
+    let mut key = Fingerprint::of("scheduler files");
+    for (_, bytes) in &files {
+        key = key.bytes(bytes);
+    }
+    let key = key.finish();
+    let name = |file: &str| format!("{}/{file}", member_folder(member));
+    if !SCHEDULER_FILES.iter().all(|file| workspace.run.is_current(&name(file), key)) {
+        workspace.run.put_many(files.into_iter().map(|(file, bytes)| (name(file), bytes)), key)?;
+    }
+    Ok(())
+}
+
 fn save_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint, trainer: &Trainer) -> Result<()> {
     let folder = member_folder(member);
     // The loss of a step is that of the weights before it, so the last step's weights were not looked at yet.
@@ -360,11 +379,12 @@ fn save_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint, trainer: &T
         let (member, step, loss) = (member as usize, trainer.steps_done(), f64::from(*value));
         return Err(DiffusionError::Diverged { member, step, loss }.into());
     }
-    let mut files: Vec<(String, Vec<u8>)> =
-        pipeline_files(job.architecture, &job.workspace.recipe.schedule, trainer.member())?
-            .into_iter()
-            .map(|(name, bytes)| (format!("{folder}/{name}"), bytes))
-            .collect();
+    // First, so that the folder of a finished member is one that diffusers opens.
+    save_scheduler(job.workspace, member)?;
+    let mut files: Vec<(String, Vec<u8>)> = network_files(job.architecture, trainer.member())?
+        .into_iter()
+        .map(|(name, bytes)| (format!("{folder}/{name}"), bytes))
+        .collect();
     files.push((losses_name(member), npy(&[trainer.losses().len() as u64], trainer.losses())?));
     let record = TrainingRecord { numerics_version: NUMERICS_VERSION };
     files.push((record_name(member), serde_json::to_vec_pretty(&record)?));
