@@ -1,67 +1,92 @@
-//! Folders in diffusers layout: written so that `DDPMPipeline.from_pretrained` opens them, read back the same way.
+//! Folders in diffusers layout: written so that `DDPMPipeline.from_pretrained` (or `DDIMPipeline`, for an ensemble that
+//! samples by DDIM) opens them, read back the same way.
 
 use crate::DiffusionError;
-use crate::schedule::{BetaSchedule, ScheduleConfig};
+use crate::arrays::{ArrayReader, ArrayWriter};
+use crate::sampler::{SamplerKind, SamplingConfig, Variance};
+use crate::schedule::{BetaSchedule, ScheduleConfig, TimestepSpacing};
 use crate::unet::{Architecture, ParameterSpec, UnetConfig};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeSet;
+
+/// The version of diffusers whose names these are.
+const DIFFUSERS_VERSION: &str = "0.30.0";
 
 /// Names of attention weights in checkpoints of 2022-23, by their names of today.
 const OLD_NAMES: [(&str, &str); 4] =
     [(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")];
 
-/// Names of the files that [`pipeline_files`] gives, in its order.
-pub const PIPELINE_FILES: [&str; 4] = [
-    "model_index.json",
-    "scheduler/scheduler_config.json",
-    "unet/config.json",
-    "unet/diffusion_pytorch_model.safetensors",
-];
+/// Names of the files that [`network_files`] gives, in its order.
+pub const NETWORK_FILES: [&str; 2] = ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"];
 
-/// The files of a pipeline folder, by path relative to it.
+/// Names of the files that [`scheduler_files`] gives, in its order.
+pub const SCHEDULER_FILES: [&str; 2] = ["model_index.json", "scheduler/scheduler_config.json"];
+
+/// The network of a pipeline folder, by path relative to it.
 ///
 /// `values` are in memory layout, one vector per parameter of the architecture.
 ///
 /// # Errors
 ///
 /// [`DiffusionError::File`] if the weights cannot be serialised.
-pub fn pipeline_files(
+pub fn network_files(
     architecture: &Architecture,
-    schedule: &ScheduleConfig,
     values: &[Vec<f32>],
-) -> Result<Vec<(String, Vec<u8>)>, DiffusionError> {
-    let index = "{\n  \"_class_name\": \"DDPMPipeline\",\n  \"_diffusers_version\": \"0.30.0\",\n  \
-                 \"scheduler\": [\"diffusers\", \"DDPMScheduler\"],\n  \"unet\": [\"diffusers\", \"UNet2DModel\"]\n}\n";
-    let contents = [
-        index.into(),
-        scheduler_json(schedule).into_bytes(),
-        architecture.config().to_json().into_bytes(),
-        weights_to_bytes(architecture, values)?,
-    ];
-    Ok(PIPELINE_FILES.map(String::from).into_iter().zip(contents).collect())
+) -> Result<[(&'static str, Vec<u8>); 2], DiffusionError> {
+    let [config, weights] = NETWORK_FILES;
+    Ok([
+        (config, architecture.config().to_json().into_bytes()),
+        (weights, weights_to_bytes(architecture, values)?),
+    ])
 }
 
-fn scheduler_json(schedule: &ScheduleConfig) -> String {
-    let mut object = serde_json::Map::new();
-    let mut put = |key: &str, value: serde_json::Value| object.insert(key.into(), value);
-    put("_class_name", "DDPMScheduler".into());
-    put("_diffusers_version", "0.30.0".into());
-    put("num_train_timesteps", schedule.num_train_timesteps.into());
-    put("beta_start", schedule.beta_start.into());
-    put("beta_end", schedule.beta_end.into());
-    let name = match schedule.beta_schedule {
-        BetaSchedule::Linear => "linear",
-        BetaSchedule::ScaledLinear => "scaled_linear",
-        BetaSchedule::Cosine => "squaredcos_cap_v2",
+/// How a pipeline folder samples, by path relative to it: the pipeline's class, and the configuration of its scheduler.
+///
+/// The number of steps is not in them, as diffusers takes it as an argument. [`Variance::EncodedEnsemble`] has no name
+/// there and is written as `fixed_small`.
+pub fn scheduler_files(schedule: &ScheduleConfig, sampling: &SamplingConfig) -> [(&'static str, Vec<u8>); 2] {
+    let (pipeline, scheduler) = match sampling.sampler {
+        SamplerKind::Ddpm => ("DDPMPipeline", "DDPMScheduler"),
+        SamplerKind::Ddim => ("DDIMPipeline", "DDIMScheduler"),
     };
-    put("beta_schedule", name.into());
-    put("prediction_type", "epsilon".into());
-    put("variance_type", "fixed_small".into());
-    put("clip_sample", true.into());
-    put("clip_sample_range", 1.0.into());
-    let mut text = serde_json::to_string_pretty(&object).unwrap_or_default();
-    text.push('\n');
-    text
+    let index = serde_json::json!({
+        "_class_name": pipeline,
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "scheduler": ["diffusers", scheduler],
+        "unet": ["diffusers", "UNet2DModel"],
+    });
+    let mut config = serde_json::json!({
+        "_class_name": scheduler,
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "num_train_timesteps": schedule.num_train_timesteps,
+        "beta_start": schedule.beta_start,
+        "beta_end": schedule.beta_end,
+        "beta_schedule": match schedule.beta_schedule {
+            BetaSchedule::Linear => "linear",
+            BetaSchedule::ScaledLinear => "scaled_linear",
+            BetaSchedule::Cosine => "squaredcos_cap_v2",
+        },
+        "prediction_type": "epsilon",
+        "clip_sample": sampling.clip,
+        "clip_sample_range": 1.0,
+        "timestep_spacing": match sampling.spacing {
+            TimestepSpacing::Linspace => "linspace",
+            TimestepSpacing::Leading => "leading",
+        },
+    });
+    // DDIM with eta 0 has no variance, and DDIMScheduler no such key.
+    if sampling.sampler == SamplerKind::Ddpm {
+        config["variance_type"] = match sampling.variance {
+            Variance::FixedSmall | Variance::EncodedEnsemble => "fixed_small",
+            Variance::FixedLarge => "fixed_large",
+        }
+        .into();
+    }
+    let [index_file, config_file] = SCHEDULER_FILES;
+    [(index_file, json_file(&index)), (config_file, json_file(&config))]
+}
+
+fn json_file(value: &serde_json::Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
 }
 
 /// A safetensors file with diffusers' names and layout.
@@ -70,28 +95,12 @@ fn scheduler_json(schedule: &ScheduleConfig) -> String {
 ///
 /// [`DiffusionError::File`] if it cannot be serialised.
 pub fn weights_to_bytes(architecture: &Architecture, values: &[Vec<f32>]) -> Result<Vec<u8>, DiffusionError> {
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = architecture
-        .parameters()
-        .iter()
-        .zip(values)
-        .map(|(spec, values)| {
-            let disk = crate::unet::to_disk_layout(spec, values);
-            let bytes = disk.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (spec.name.clone(), spec.disk_shape.clone(), bytes)
-        })
-        .collect();
-    let broken = |error: safetensors::SafeTensorError| DiffusionError::File {
-        file: "weights".into(),
-        problem: format!("cannot be written as safetensors: {error}"),
-    };
-    let views: Vec<(&str, TensorView<'_>)> = tensors
-        .iter()
-        .map(|(name, shape, bytes)| {
-            Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(broken)?))
-        })
-        .collect::<Result<_, DiffusionError>>()?;
-    let metadata = Some([("format".to_string(), "pt".to_string())].into());
-    safetensors::serialize(views, metadata).map_err(broken)
+    let mut arrays = ArrayWriter::default();
+    for (spec, values) in architecture.parameters().iter().zip(values) {
+        arrays.put_f32(&spec.name, &spec.disk_shape, &crate::unet::to_disk_layout(spec, values));
+    }
+    // What diffusers looks for to know whose file it is.
+    Ok(arrays.to_bytes("weights", Some(("format", "pt")))?)
 }
 
 /// Reads weights in diffusers' names and layout, also the attention names of 2022-23, into memory layout.
@@ -105,50 +114,26 @@ pub fn weights_from_bytes(
     bytes: &[u8],
     file: &str,
 ) -> Result<Vec<Vec<f32>>, DiffusionError> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|error| DiffusionError::File {
-        file: file.into(),
-        problem: format!("not safetensors: {error}"),
-    })?;
-    let mut left: BTreeSet<String> = tensors.names().into_iter().map(String::from).collect();
+    let arrays = ArrayReader::new(bytes, file)?;
+    let mut left: BTreeSet<&str> = arrays.names().into_iter().collect();
     let mut values = Vec::new();
     for spec in architecture.parameters() {
-        let bad = |problem: String| DiffusionError::Tensor {
-            file: file.into(),
-            tensor: spec.name.clone(),
-            problem,
-        };
         let name = names_of(spec)
             .into_iter()
-            .find(|name| left.contains(name))
-            .ok_or_else(|| bad("is missing".into()))?;
-        left.remove(&name);
-        let view = tensors.tensor(&name).map_err(|error| bad(error.to_string()))?;
-        let as_convolution: Vec<usize> = spec.disk_shape.iter().copied().chain([1, 1]).collect();
+            .find(|name| left.contains(name.as_str()))
+            .ok_or_else(|| arrays.broken(&spec.name, "is missing".into()))?;
+        left.remove(name.as_str());
+        let shape = arrays.shape(&name)?;
         // Some very old files hold attention weights as 1x1 convolutions: the same values in the same order.
-        if view.shape() != spec.disk_shape && !(spec.disk_shape.len() == 2 && view.shape() == as_convolution)
-        {
-            return Err(bad(format!(
-                "has shape {:?}, the configuration says {:?}",
-                view.shape(),
-                spec.disk_shape
-            )));
+        let as_convolution = spec.disk_shape.len() == 2 && shape.get(2..) == Some(&[1, 1]);
+        if !(shape == spec.disk_shape || (as_convolution && shape[..2] == spec.disk_shape)) {
+            let problem = format!("has shape {shape:?}, the configuration says {:?}", spec.disk_shape);
+            return Err(arrays.broken(&name, problem).into());
         }
-        if view.dtype() != Dtype::F32 {
-            return Err(bad(format!("has type {:?}, supported is F32", view.dtype())));
-        }
-        let (chunks, _) = view.data().as_chunks::<4>();
-        let disk: Vec<f32> = chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
-        if let Some(place) = disk.iter().position(|value| !value.is_finite()) {
-            return Err(bad(format!("value {place} is {}", disk[place])));
-        }
-        values.push(crate::unet::to_memory_layout(spec, &disk));
+        values.push(crate::unet::to_memory_layout(spec, &arrays.finite_f32(&name)?));
     }
-    match left.into_iter().next() {
-        Some(extra) => Err(DiffusionError::Tensor {
-            file: file.into(),
-            tensor: extra,
-            problem: "is not part of the configured network".into(),
-        }),
+    match left.first() {
+        Some(extra) => Err(arrays.broken(extra, "is not part of the configured network".into()).into()),
         None => Ok(values),
     }
 }

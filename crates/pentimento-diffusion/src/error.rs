@@ -1,5 +1,7 @@
 //! What can go wrong with models and their files.
 
+use crate::arrays::ArrayError;
+
 /// Errors name the file, the field, the value and the bound it broke.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffusionError {
@@ -33,6 +35,16 @@ pub enum DiffusionError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A training that another version of the program began: its next steps would have other last digits.
+    #[error("{file}: was begun by numerics version {found}, this program computes with version {own}")]
+    OtherNumerics {
+        /// The file.
+        file: String,
+        /// The version that computed it, 0 if it did not record one.
+        found: u32,
+        /// [`NUMERICS_VERSION`](crate::NUMERICS_VERSION).
+        own: u32,
+    },
     /// Images whose size the network cannot take.
     #[error("images of {height}x{width} with {channels} channels: {problem}")]
     Image {
@@ -55,4 +67,13 @@ pub enum DiffusionError {
         /// The value.
         loss: f64,
     },
+}
+
+impl From<ArrayError> for DiffusionError {
+    fn from(error: ArrayError) -> Self {
+        match error {
+            ArrayError::File { file, problem } => Self::File { file, problem },
+            ArrayError::Tensor { file, tensor, problem } => Self::Tensor { file, tensor, problem },
+        }
+    }
 }

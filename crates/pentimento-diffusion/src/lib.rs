@@ -7,7 +7,9 @@
 //! * [`mixture`]: sampling from a weighted mixture of members, many trajectories at once.
 //! * [`training`]: Algorithm 1 of Ho et al. (2020), resumable to the byte.
 //! * [`checkpoint`]: folders in diffusers layout.
+//! * [`arrays`]: named arrays in one file, for all of this project.
 
+pub mod arrays;
 pub mod checkpoint;
 /// What networks compute on.
 pub mod device {
@@ -22,3 +24,4 @@ pub mod training;
 pub mod unet;
 
 pub use error::DiffusionError;
+pub use pentimento_kernels::NUMERICS_VERSION;

@@ -3,15 +3,15 @@
 //! What happens at step s of stream m (which images, timesteps, noises, flips) follows from the seed alone, so a run
 //! that was stopped and resumed ends with the same bytes as one that was not.
 
-use crate::DiffusionError;
+use crate::arrays::{ArrayReader, ArrayWriter};
 use crate::optimiser::{Adam, AdamConfig};
 use crate::schedule::ScheduleConfig;
 use crate::unet::{Architecture, Parameters, timestep_embedding};
+use crate::{DiffusionError, NUMERICS_VERSION};
 use burn::tensor::{DType, Tensor, TensorData};
 use pentimento_kernels::extension::device_for;
 use pentimento_noise::{Purpose, Stream};
 use rayon::prelude::*;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 /// How a loss over pixels becomes a number. The batch is always averaged.
@@ -144,6 +144,34 @@ pub struct TrainingImages<'a> {
     pub shape: [usize; 3],
     /// Writes an image's values.
     pub read: &'a (dyn Fn(usize, &mut [f32]) + Sync),
+}
+
+/// What a training state says of itself, read without the network that it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateSummary {
+    /// Steps that were done.
+    pub steps: usize,
+    /// The [`NUMERICS_VERSION`] that did them; 0 if none was recorded.
+    pub numerics_version: u32,
+}
+
+impl StateSummary {
+    /// Reads what [`Trainer::state`] gave; errors call it `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::File`] or [`DiffusionError::Tensor`] if the bytes are not such a state.
+    pub fn read(state: &[u8], file: &str) -> Result<Self, DiffusionError> {
+        let arrays = ArrayReader::new(state, file)?;
+        let steps = arrays.f32("losses")?.len();
+        let numerics_version = if arrays.contains("numerics_version") {
+            arrays.expect_shape("numerics_version", &[1])?;
+            arrays.u32("numerics_version")?[0]
+        } else {
+            0
+        };
+        Ok(Self { steps, numerics_version })
+    }
 }
 
 /// A network in training.
@@ -320,8 +348,7 @@ impl Trainer {
     ///
     /// [`DiffusionError::File`] if it cannot be serialised.
     pub fn state(&self) -> Result<Vec<u8>, DiffusionError> {
-        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        let mut arrays = ArrayWriter::default();
         let sets = [
             ("values", Some(&self.values)),
             ("means", Some(&self.adam.means)),
@@ -330,59 +357,39 @@ impl Trainer {
         ];
         for (set, values) in sets {
             for (spec, values) in self.architecture.parameters().iter().zip(values.into_iter().flatten()) {
-                tensors.push((format!("{set}/{}", spec.name), vec![values.len()], bytes(values)));
+                arrays.put_f32(&format!("{set}/{}", spec.name), &[values.len()], values);
             }
         }
-        tensors.push(("losses".into(), vec![self.losses.len()], bytes(&self.losses)));
-        let broken = |error: safetensors::SafeTensorError| DiffusionError::File {
-            file: "training state".into(),
-            problem: format!("cannot be written as safetensors: {error}"),
-        };
-        let views: Vec<(&str, TensorView<'_>)> = tensors
-            .iter()
-            .map(|(name, shape, bytes)| {
-                Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(broken)?))
-            })
-            .collect::<Result<_, DiffusionError>>()?;
-        safetensors::serialize(views, None).map_err(broken)
+        arrays.put_f32("losses", &[self.losses.len()], &self.losses);
+        arrays.put_u32("numerics_version", &[1], &[NUMERICS_VERSION]);
+        Ok(arrays.to_bytes("training state", None)?)
     }
 
     /// Takes up a training where [`Trainer::state`] left it; the settings must be the same.
     ///
     /// # Errors
     ///
-    /// [`DiffusionError::File`] or [`DiffusionError::Tensor`] if the bytes are not such a state.
+    /// [`DiffusionError::File`] or [`DiffusionError::Tensor`] if the bytes are not such a state,
+    /// [`DiffusionError::OtherNumerics`] if another version of this program computed it.
     pub fn restore(&mut self, state: &[u8], file: &str) -> Result<(), DiffusionError> {
-        let tensors = SafeTensors::deserialize(state).map_err(|error| DiffusionError::File {
-            file: file.into(),
-            problem: format!("not safetensors: {error}"),
-        })?;
-        let read = |name: &str| -> Result<Vec<f32>, DiffusionError> {
-            let bad =
-                |problem: String| DiffusionError::Tensor { file: file.into(), tensor: name.into(), problem };
-            let view = tensors.tensor(name).map_err(|error| bad(error.to_string()))?;
-            if view.dtype() != Dtype::F32 {
-                return Err(bad(format!("has type {:?}, not F32", view.dtype())));
-            }
-            Ok(view.data().as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect())
-        };
+        let found = StateSummary::read(state, file)?.numerics_version;
+        if found != NUMERICS_VERSION {
+            return Err(DiffusionError::OtherNumerics { file: file.into(), found, own: NUMERICS_VERSION });
+        }
+        let arrays = ArrayReader::new(state, file)?;
         let read_set = |set: &str| -> Result<Vec<Vec<f32>>, DiffusionError> {
             let specs = self.architecture.parameters().iter();
             specs
                 .map(|spec| {
                     let name = format!("{set}/{}", spec.name);
-                    let values = read(&name)?;
-                    if values.len() == spec.len() {
-                        return Ok(values);
-                    }
-                    let problem = format!("has {} values, the network needs {}", values.len(), spec.len());
-                    Err(DiffusionError::Tensor { file: file.into(), tensor: name, problem })
+                    arrays.expect_shape(&name, &[spec.len()])?;
+                    Ok(arrays.f32(&name)?)
                 })
                 .collect()
         };
         let (values, means, squares) = (read_set("values")?, read_set("means")?, read_set("squares")?);
         let average = self.average.is_some().then(|| read_set("average")).transpose()?;
-        let losses = read("losses")?;
+        let losses = arrays.f32("losses")?;
         if losses.len() > self.config.steps {
             let problem = format!("{} steps were done, the recipe has {}", losses.len(), self.config.steps);
             return Err(DiffusionError::File { file: file.into(), problem });

@@ -11,8 +11,12 @@ mod common;
 
 use common::*;
 use pentimento_diffusion::DiffusionError;
-use pentimento_diffusion::checkpoint::{open_unet, pipeline_files, weights_from_bytes, weights_to_bytes};
-use pentimento_diffusion::schedule::{BetaSchedule, ScheduleConfig};
+use pentimento_diffusion::checkpoint::{
+    NETWORK_FILES, SCHEDULER_FILES, network_files, open_unet, scheduler_files, weights_from_bytes,
+    weights_to_bytes,
+};
+use pentimento_diffusion::sampler::{SamplerKind, SamplingConfig, Variance};
+use pentimento_diffusion::schedule::{BetaSchedule, ScheduleConfig, TimestepSpacing};
 use pentimento_diffusion::unet::{Architecture, UnetConfig, to_disk_layout, to_memory_layout};
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -208,9 +212,11 @@ fn a_pipeline_folder() {
         beta_end: 0.03,
         beta_schedule: BetaSchedule::ScaledLinear,
     };
-    let files: BTreeMap<String, Vec<u8>> =
-        pipeline_files(&architecture, &schedule, &values).unwrap().into_iter().collect();
-    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    let sampling = SamplingConfig::default();
+    let network = network_files(&architecture, &values).unwrap();
+    let files: BTreeMap<&str, Vec<u8>> =
+        network.into_iter().chain(scheduler_files(&schedule, &sampling)).collect();
+    let names: Vec<&str> = files.keys().copied().collect();
     let expected = [
         "model_index.json",
         "scheduler/scheduler_config.json",
@@ -218,6 +224,7 @@ fn a_pipeline_folder() {
         "unet/diffusion_pytorch_model.safetensors",
     ];
     assert_eq!(names, expected);
+    assert_eq!([SCHEDULER_FILES, NETWORK_FILES].concat(), expected);
     let text = |name: &str| String::from_utf8(files[name].clone()).unwrap();
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
 
@@ -254,12 +261,67 @@ fn a_pipeline_folder() {
     assert_eq!(scheduler["beta_start"], 2e-4);
     assert_eq!(scheduler["beta_end"], 0.03);
     assert_eq!(scheduler["beta_schedule"], "scaled_linear");
-    for (schedule, name) in [(BetaSchedule::Linear, "linear"), (BetaSchedule::Cosine, "squaredcos_cap_v2")] {
-        let schedule = ScheduleConfig { beta_schedule: schedule, ..ScheduleConfig::default() };
-        let files: BTreeMap<_, _> =
-            pipeline_files(&architecture, &schedule, &values).unwrap().into_iter().collect();
-        let scheduler = String::from_utf8(files["scheduler/scheduler_config.json"].clone()).unwrap();
-        assert_eq!(json(&scheduler)["beta_schedule"], name);
+    for (beta_schedule, name) in
+        [(BetaSchedule::Linear, "linear"), (BetaSchedule::Cosine, "squaredcos_cap_v2")]
+    {
+        let schedule = ScheduleConfig { beta_schedule, ..ScheduleConfig::default() };
+        assert_eq!(scheduler_json(&schedule, &sampling)["beta_schedule"], name);
+    }
+}
+
+/// The written `scheduler_config.json`, read as JSON.
+fn scheduler_json(schedule: &ScheduleConfig, sampling: &SamplingConfig) -> serde_json::Value {
+    serde_json::from_slice(&scheduler_files(schedule, sampling)[1].1).unwrap()
+}
+
+/// How the ensemble samples is what the files say, in diffusers' words.
+#[test]
+fn scheduler_files_say_how_the_ensemble_samples() {
+    let schedule = ScheduleConfig::default();
+    for (variance, name) in [
+        (Variance::FixedSmall, "fixed_small"),
+        (Variance::FixedLarge, "fixed_large"),
+        // It has no name in diffusers.
+        (Variance::EncodedEnsemble, "fixed_small"),
+    ] {
+        let sampling = SamplingConfig { variance, ..SamplingConfig::default() };
+        assert_eq!(scheduler_json(&schedule, &sampling)["variance_type"], name);
+    }
+    for (clip, spacing, name) in
+        [(true, TimestepSpacing::Linspace, "linspace"), (false, TimestepSpacing::Leading, "leading")]
+    {
+        let sampling = SamplingConfig { clip, spacing, ..SamplingConfig::default() };
+        let scheduler = scheduler_json(&schedule, &sampling);
+        assert_eq!((&scheduler["clip_sample"], &scheduler["timestep_spacing"]), (&clip.into(), &name.into()));
+    }
+
+    let sampling = SamplingConfig { sampler: SamplerKind::Ddim, ..SamplingConfig::default() };
+    let [(_, index), _] = scheduler_files(&schedule, &sampling);
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    assert_eq!(index["_class_name"], "DDIMPipeline");
+    assert_eq!(index["scheduler"], serde_json::json!(["diffusers", "DDIMScheduler"]));
+    let scheduler = scheduler_json(&schedule, &sampling);
+    assert_eq!(scheduler["_class_name"], "DDIMScheduler");
+    // The arguments of diffusers' DDIMScheduler (schedulers/scheduling_ddim.py, 0.30 to 0.42).
+    let known = [
+        "num_train_timesteps",
+        "beta_start",
+        "beta_end",
+        "beta_schedule",
+        "trained_betas",
+        "clip_sample",
+        "set_alpha_to_one",
+        "steps_offset",
+        "prediction_type",
+        "thresholding",
+        "dynamic_thresholding_ratio",
+        "clip_sample_range",
+        "sample_max_value",
+        "timestep_spacing",
+        "rescale_betas_zero_snr",
+    ];
+    for key in scheduler.as_object().unwrap().keys().filter(|key| !key.starts_with('_')) {
+        assert!(known.contains(&key.as_str()), "DDIMScheduler does not know `{key}`");
     }
 }
 

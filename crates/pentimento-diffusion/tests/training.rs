@@ -10,13 +10,14 @@
 mod common;
 
 use common::*;
-use pentimento_diffusion::DiffusionError;
+use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::optimiser::AdamConfig;
 use pentimento_diffusion::schedule::{BetaSchedule, ScheduleConfig};
 use pentimento_diffusion::training::{
-    LearningRateDecay, LossReduction, Trainer, TrainingConfig, TrainingImages,
+    LearningRateDecay, LossReduction, StateSummary, Trainer, TrainingConfig, TrainingImages,
 };
 use pentimento_diffusion::unet::{Architecture, Parameters};
+use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
 use pentimento_noise::{Purpose, Stream};
 use proptest::prelude::*;
 use safetensors::tensor::SafeTensors;
@@ -483,7 +484,37 @@ fn states_of_another_training_are_refused() {
     });
     let other = Trainer::new(wider.unwrap(), &schedule(), short(8), 1, 1).unwrap().state().unwrap();
     let text = refused(short(8), &other);
-    assert!(text.contains("`values/conv_in.weight`: has 72 values, the network needs 36"), "{text}");
+    assert!(text.contains("`values/conv_in.weight`: has shape [72], needed is [36]"), "{text}");
+}
+
+/// The same state but for its version; without a version it is that of a program that recorded none.
+#[test]
+fn states_of_another_version_are_refused() {
+    let mut trained = trainer(short(8));
+    train(&mut trained, &images(3), 6);
+    let state = trained.state().unwrap();
+    let own = StateSummary { steps: 6, numerics_version: NUMERICS_VERSION };
+    assert_eq!(StateSummary::read(&state, "state").unwrap(), own);
+    let whole = ArrayReader::new(&state, "state").unwrap();
+    for version in [None, Some(NUMERICS_VERSION + 1)] {
+        let mut arrays = ArrayWriter::default();
+        for name in whole.names().into_iter().filter(|&name| name != "numerics_version") {
+            arrays.put_f32(name, &whole.shape(name).unwrap(), &whole.f32(name).unwrap());
+        }
+        if let Some(version) = version {
+            arrays.put_u32("numerics_version", &[1], &[version]);
+        }
+        let other = arrays.to_bytes("other", None).unwrap();
+        let recorded = version.unwrap_or(0);
+        assert_eq!(StateSummary::read(&other, "state").unwrap().numerics_version, recorded);
+        let mut fresh = trainer(short(8));
+        let before = fresh.state().unwrap();
+        let error = fresh.restore(&other, "members/003/state").unwrap_err();
+        assert!(matches!(error, DiffusionError::OtherNumerics { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("members/003/state: ") && text.contains(&recorded.to_string()), "{text}");
+        assert_eq!(fresh.state().unwrap(), before, "a refused state must change nothing");
+    }
 }
 
 proptest! {

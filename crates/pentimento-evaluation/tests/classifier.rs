@@ -213,7 +213,7 @@ fn broken_files_are_refused() {
     assert_eq!(config("\"height\":10", "\"height\":7"), "classifier: `height` is 7: must be 8 to 1024");
     assert_eq!(
         config("\"classes\":3", "\"classes\":4"),
-        "classifier file: tensor `head.weight`: is F32 [1, 1, 64, 3], not F32 [1, 1, 64, 4]"
+        "classifier file: tensor `head.weight`: has shape [1, 1, 64, 3], needed is [1, 1, 64, 4]"
     );
     assert_eq!(
         config("\"height\":10,\"width\":8", "\"height\":18,\"width\":18"),

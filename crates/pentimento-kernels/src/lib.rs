@@ -37,6 +37,15 @@ pub use upsample::{upsample_nearest, upsample_nearest_backward};
 use rayon::prelude::*;
 use std::ops::Range;
 
+/// The version of everything that computes bytes of results: these kernels, and what the other crates do with them in
+/// the network, training, sampling, attribution and the classifier.
+///
+/// Raise it by one with a change after which the same inputs give other bytes, even if only a last digit differs. What
+/// was computed by another version is then not mixed with what this one computes: samples, attribution and classifier
+/// are made again, an unfinished training of another version is refused, and finished members are kept, as a member is
+/// whole whoever trained it. 0 stands for programs that did not record a version.
+pub const NUMERICS_VERSION: u32 = 1;
+
 /// Sizes that do not fit together; the text names the operation and the sizes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

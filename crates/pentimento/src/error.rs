@@ -5,18 +5,39 @@ use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::device::DeviceError;
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Failures that belong to no library.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// A recipe that cannot be read or does not hold together.
+    /// A recipe that cannot be read.
     #[error("{file}: {message}")]
     Recipe {
         /// The file, or the recipe's name.
         file: String,
-        /// What is wrong, with the key and the bound.
+        /// What is wrong, and where.
         message: String,
+    },
+    /// A key of a recipe whose value breaks a bound.
+    #[error("{file}: `{field}` is {value}: {bound}")]
+    RecipeValue {
+        /// The file, or the recipe's name.
+        file: String,
+        /// The key, with its sections: `training.steps`.
+        field: String,
+        /// What it holds.
+        value: String,
+        /// What would be accepted.
+        bound: String,
+    },
+    /// A setting of the command line that is none.
+    #[error("`--set {setting}`: {problem}")]
+    Setting {
+        /// The setting as it was given.
+        setting: String,
+        /// What is wrong with it, and how it is written.
+        problem: String,
     },
     /// Ctrl-C or SIGTERM; what was finished is kept.
     #[error("stopped; what is finished is kept, and the same command goes on from there")]
@@ -46,10 +67,23 @@ pub enum ProgramError {
         command: String,
     },
     /// A device that this program cannot use.
-    #[error("--device: {source}")]
+    #[error("--device: {problem}; without the option the processor is used")]
     Device {
         /// What is missing.
-        source: DeviceError,
+        problem: DeviceError,
+    },
+    /// Members in training whose steps so far another version of the program computed.
+    #[error(
+        "{} begun by another version of the numerics than this program's, {own}: {}; finish the training with the program \
+         that began it, or delete the files to train these members from the start",
+        if states.len() == 1 { "an unfinished training was" } else { "unfinished trainings were" },
+        list_of_states(states)
+    )]
+    UnfinishedByOtherNumerics {
+        /// The files of the trainings, each with its version: 0 if it did not record one.
+        states: Vec<(PathBuf, u32)>,
+        /// This program's version.
+        own: u32,
     },
     /// Something in the run contradicts something else in it.
     #[error("{object}: {problem}")]
@@ -61,12 +95,25 @@ pub enum ProgramError {
     },
 }
 
+fn list_of_states(states: &[(PathBuf, u32)]) -> String {
+    let text = |(file, version): &(PathBuf, u32)| match version {
+        0 => format!("`{}` (not recorded)", file.display()),
+        version => format!("`{}` (version {version})", file.display()),
+    };
+    states.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
 /// The exit code of a failure: 1 failed, 42 wrong input, 75 try again (clap itself ends with 2 on wrong usage).
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<ProgramError>() {
             return ExitCode::from(match error {
-                ProgramError::Recipe { .. } | ProgramError::NoSuch { .. } | ProgramError::NotYet { .. } => 42,
+                ProgramError::Recipe { .. }
+                | ProgramError::RecipeValue { .. }
+                | ProgramError::Setting { .. }
+                | ProgramError::NoSuch { .. }
+                | ProgramError::NotYet { .. }
+                | ProgramError::UnfinishedByOtherNumerics { .. } => 42,
                 ProgramError::Stopped => 75,
                 ProgramError::Device { .. } => 2,
                 ProgramError::Inconsistent { .. } => 1,

@@ -23,6 +23,7 @@ fn a_member_folder_has_the_files_and_tensors_of_diffusers() {
                 "losses.npy",
                 "model_index.json",
                 "scheduler/scheduler_config.json",
+                "training.json",
                 "unet/config.json",
                 "unet/diffusion_pytorch_model.safetensors"
             ]
@@ -39,6 +40,10 @@ fn a_member_folder_has_the_files_and_tensors_of_diffusers() {
         let scheduler = json("scheduler/scheduler_config.json");
         assert_eq!(scheduler["_class_name"], "DDPMScheduler");
         assert_eq!(scheduler["num_train_timesteps"], 1000);
+        assert_eq!(
+            (&scheduler["variance_type"], &scheduler["clip_sample"]),
+            (&"fixed_small".into(), &true.into())
+        );
         let config = json("unet/config.json");
         assert_eq!(config["_class_name"], "UNet2DModel");
         assert_eq!(config["block_out_channels"], serde_json::json!([8, 16]));

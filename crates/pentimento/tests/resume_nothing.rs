@@ -79,6 +79,59 @@ fn more_samples_keep_the_members_and_the_full_shards() {
     assert_equal_runs(&objects(&fresh), &run);
 }
 
+/// How the ensemble samples is told to diffusers in every member's folder, and no member is trained again for it.
+#[test]
+fn other_sampling_keeps_the_members_but_for_their_scheduler() {
+    let laboratory = Laboratory::new();
+    let recipe = laboratory.class_recipe();
+    let run = laboratory.path("run");
+    succeed(&mut run_command(&recipe, &run, &[]));
+    for (settings, index_class, scheduler_class, variance, clip) in [
+        (
+            ["--set", "sampling.variance=fixed_large", "--set", "sampling.clip=false"],
+            "DDPMPipeline",
+            "DDPMScheduler",
+            serde_json::json!("fixed_large"),
+            false,
+        ),
+        (
+            ["--set", "sampling.sampler=ddim", "--set", "sampling.steps=5"],
+            "DDIMPipeline",
+            "DDIMScheduler",
+            serde_json::Value::Null,
+            true,
+        ),
+    ] {
+        let before = written(&run);
+        succeed(&mut run_command(&recipe, &run, &settings));
+        let changed = changed(&before, &written(&run));
+        for member in ["members/000/", "members/001/", "members/002/"] {
+            let files: Vec<&str> = changed.iter().filter_map(|name| name.strip_prefix(member)).collect();
+            assert_eq!(files, ["model_index.json", "scheduler/scheduler_config.json"]);
+            let json = |file: &str| -> serde_json::Value {
+                serde_json::from_slice(&fs::read(run.join(member).join(file)).unwrap()).unwrap()
+            };
+            assert_eq!(json("model_index.json")["_class_name"], index_class);
+            let scheduler = json("scheduler/scheduler_config.json");
+            assert_eq!(scheduler["_class_name"], scheduler_class);
+            assert_eq!((&scheduler["variance_type"], &scheduler["clip_sample"]), (&variance, &clip.into()));
+        }
+        assert!(changed.contains(&"samples/000000.png".into()), "{changed:?}");
+        let fresh = laboratory.path(scheduler_class);
+        succeed(&mut run_command(&recipe, &fresh, &settings));
+        assert_equal_runs(&objects(&fresh), &run);
+    }
+    // What diffusers is not told, such as the number of steps, leaves the files alone.
+    let before = written(&run);
+    succeed(&mut run_command(
+        &recipe,
+        &run,
+        &["--set", "sampling.sampler=ddim", "--set", "sampling.steps=6"],
+    ));
+    let changed = changed(&before, &written(&run));
+    assert!(!changed.iter().any(|name| name.starts_with("members/")), "{changed:?}");
+}
+
 #[test]
 fn more_training_makes_members_and_samples_again() {
     let laboratory = Laboratory::new();

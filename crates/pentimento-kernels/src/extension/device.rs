@@ -24,7 +24,7 @@ pub enum DeviceKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// The program was built without the Cargo feature of this name.
-    #[error("this program was built without the Cargo feature `{feature}`")]
+    #[error("this program was built without it; build with `cargo build --release --features {feature}`")]
     NotBuilt {
         /// Name of the feature.
         feature: &'static str,

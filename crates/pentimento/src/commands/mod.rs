@@ -38,7 +38,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         DeviceChoice::Rocm => DeviceKind::Rocm,
         DeviceChoice::Vulkan => DeviceKind::Vulkan,
     })
-    .map_err(|source| ProgramError::Device { source })?;
+    .map_err(|problem| ProgramError::Device { problem })?;
     let stop = Stop::on_signals().context("cannot handle signals")?;
     let options = RunOptions {
         batch: arguments.batch.map(usize::from),

@@ -1,8 +1,8 @@
 //! The classifier that says what a sample shows: trained on the `train` split of the run's public set.
 
-use super::analyse::Costs;
+use super::costs::Costs;
 use super::data::open_images;
-use super::workspace::Workspace;
+use super::workspace::{Workspace, fingerprint_of_computed};
 use crate::error::ProgramError;
 use crate::progress::Progress;
 use anyhow::Result;
@@ -23,8 +23,6 @@ pub struct TrainedClassifier {
     pub classifier: Classifier,
     /// Accuracy on the whole `test` split.
     pub accuracy: Accuracy,
-    /// Identifies it.
-    pub fingerprint: Fingerprint,
 }
 
 /// How good a classifier is.
@@ -38,7 +36,7 @@ pub struct Accuracy {
 
 fn fingerprint(workspace: &Workspace, preprocessing: &Preprocessing) -> Result<Fingerprint> {
     let recipe = &workspace.recipe;
-    Ok(Fingerprint::of("classifier")
+    Ok(fingerprint_of_computed("classifier")
         .json(&recipe.data.set)?
         .json(preprocessing)?
         .json(&recipe.classifier)?
@@ -46,12 +44,12 @@ fn fingerprint(workspace: &Workspace, preprocessing: &Preprocessing) -> Result<F
         .finish())
 }
 
-/// The classifier of a run, trained now if it is not there; none if the recipe asks for none.
+/// Trains the classifier of a run if it is not there. Returns what identifies it; none if the recipe asks for none.
 ///
 /// # Errors
 ///
 /// As opening images, training, and [`ProgramError::Stopped`].
-pub fn classifier(workspace: &Workspace) -> Result<Option<TrainedClassifier>> {
+pub fn train_classifier(workspace: &Workspace) -> Result<Option<Fingerprint>> {
     let Some(settings) = workspace.recipe.classifier else { return Ok(None) };
     // All classes and all images, brought to the same shape.
     let preprocessing = Preprocessing {
@@ -64,9 +62,7 @@ pub fn classifier(workspace: &Workspace) -> Result<Option<TrainedClassifier>> {
     let key = fingerprint(workspace, &preprocessing)?;
     let run = &workspace.run;
     if run.is_current(CLASSIFIER, key) && run.is_current(ACCURACY, key) {
-        let classifier = Classifier::from_bytes(&run.get(CLASSIFIER)?)?;
-        let accuracy = serde_json::from_slice(&run.get(ACCURACY)?)?;
-        return Ok(Some(TrainedClassifier { classifier, accuracy, fingerprint: key }));
+        return Ok(Some(key));
     }
     let started = Instant::now();
     let from = workspace.options.data_from.as_deref();
@@ -97,7 +93,22 @@ pub fn classifier(workspace: &Workspace) -> Result<Option<TrainedClassifier>> {
     )?;
     Costs::record(workspace, &[("classifier", started.elapsed().as_secs_f64(), 1)])?;
     progress.finish(&format!("{:.2} % right on {} test images", 100.0 * accuracy.test, accuracy.test_images));
-    Ok(Some(TrainedClassifier { classifier, accuracy, fingerprint: key }))
+    Ok(Some(key))
+}
+
+/// Opens the classifier that [`train_classifier`] left; none if the recipe asks for none.
+///
+/// # Errors
+///
+/// If it is damaged.
+pub fn open_classifier(workspace: &Workspace) -> Result<Option<TrainedClassifier>> {
+    if workspace.recipe.classifier.is_none() {
+        return Ok(None);
+    }
+    let run = &workspace.run;
+    let classifier = Classifier::from_bytes(&run.get(CLASSIFIER)?)?;
+    let accuracy = serde_json::from_slice(&run.get(ACCURACY)?)?;
+    Ok(Some(TrainedClassifier { classifier, accuracy }))
 }
 
 /// Classes and probabilities of images given before their final clamp.

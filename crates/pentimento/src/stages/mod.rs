@@ -2,8 +2,8 @@
 //! and was made from the same inputs is not made again.
 
 pub mod analyse;
-pub mod arrays;
 pub mod classify;
+pub mod costs;
 pub mod data;
 pub mod figures;
 pub mod report;

@@ -1,9 +1,10 @@
 //! The page: turns what a run found into what a person reads.
 
 use super::analyse::{
-    Candidate, Costs, SampleAnalysis, analysis_fingerprint, clamped_distance, read_analysis, sort_by_best,
+    Candidate, SampleAnalysis, analysis_fingerprint, clamped_distance, read_analysis, sort_by_best,
 };
-use super::classify::{TrainedClassifier, classifier};
+use super::classify::{TrainedClassifier, open_classifier, train_classifier};
+use super::costs::Costs;
 use super::data::CodedData;
 use super::figures::{Figures, Method, SeenSample, group_classes, measure, see_all};
 use super::train::losses;
@@ -40,11 +41,11 @@ const IMAGES_SHOWN: usize = 10;
 ///
 /// [`crate::error::ProgramError::NotYet`] if an earlier stage is missing.
 pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figures)> {
-    let trained = classifier(workspace)?;
+    let classifier = train_classifier(workspace)?;
     let key = Fingerprint::of("report")
         .text(env!("CARGO_PKG_VERSION"))
         .fingerprint(analysis_fingerprint(workspace, data)?)
-        .json(&trained.as_ref().map(|trained| trained.fingerprint.to_string()))?
+        .json(&classifier.map(|classifier| classifier.to_string()))?
         .text(&workspace.recipe.to_text()?)
         .finish();
     let run = &workspace.run;
@@ -53,6 +54,7 @@ pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figur
         return Ok((path, serde_json::from_slice(&run.get(FIGURES)?)?));
     }
     say("report: measuring and writing");
+    let trained = open_classifier(workspace)?;
     let (samples, _) = read_analysis(workspace, data)?;
     let seen = see_all(trained.as_ref(), &samples)?;
     let figures = measure(workspace, data, &samples, trained.as_ref(), &seen)?;

@@ -1,17 +1,21 @@
 //! Training the members, resumable at any moment.
 
-use super::analyse::Costs;
+use super::costs::Costs;
 use super::data::CodedData;
 use super::workspace::Workspace;
 use crate::error::ProgramError;
 use crate::progress::{Progress, human_duration, say};
 use anyhow::{Context, Result};
 use npyz::WriterBuilder;
-use pentimento_diffusion::DiffusionError;
-use pentimento_diffusion::checkpoint::{PIPELINE_FILES, pipeline_files, weights_from_bytes};
-use pentimento_diffusion::training::{Trainer, TrainingImages};
+use pentimento_diffusion::checkpoint::{
+    NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files, weights_from_bytes,
+};
+use pentimento_diffusion::training::{StateSummary, Trainer, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, Parameters};
-use pentimento_store::Fingerprint;
+use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
+use pentimento_store::{Digest, Fingerprint};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,7 +27,8 @@ pub fn member_folder(member: u32) -> String {
     format!("members/{member:03}")
 }
 
-/// What a member's bytes follow from.
+/// What a member follows from, but for the version of the numerics: a finished member is a member, whichever version of
+/// the program trained it.
 ///
 /// # Errors
 ///
@@ -81,21 +86,24 @@ pub fn train(workspace: &Workspace, data: &CodedData, member: Option<u32>) -> Re
         return Err(ProgramError::NoSuch { what: "member".into(), value: member.to_string(), bound }.into());
     }
     let architecture = architecture(workspace, data)?;
-    let mut todo = Vec::new();
+    let (mut todo, mut kept) = (Vec::new(), Vec::new());
     for index in member.map_or(0..members, |member| member..member + 1) {
         let fingerprint = member_fingerprint(workspace, data, &architecture, index)?;
         if is_trained(workspace, index, fingerprint) {
             // A kill between the last two operations of a training leaves its state.
             workspace.run.remove(&state_name(index))?;
+            save_scheduler(workspace, index)?;
+            kept.push(index);
         } else {
             todo.push((index, fingerprint));
         }
     }
+    say_who_trained(workspace, &kept);
     if todo.is_empty() {
         return Ok(());
     }
     let steps = workspace.recipe.training.steps as u64;
-    let before: u64 = todo.iter().map(|&(index, key)| steps_kept(workspace, index, key)).sum();
+    let before = steps_kept(workspace, &todo)?;
     let total = steps * todo.len() as u64;
     say(&format!(
         "training {} of {members} members, {} parameters each",
@@ -161,30 +169,79 @@ fn losses_name(member: u32) -> String {
     format!("{}/losses.npy", member_folder(member))
 }
 
+fn record_name(member: u32) -> String {
+    format!("{}/training.json", member_folder(member))
+}
+
+/// What a finished member says of its training beside the recipe.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct TrainingRecord {
+    /// The version of the numerics that trained it.
+    numerics_version: u32,
+}
+
+/// Says which finished members another version of the numerics trained. They are kept: training them again takes hours,
+/// and they are no worse for their last digits.
+fn say_who_trained(workspace: &Workspace, members: &[u32]) {
+    let mut by_version: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for &member in members {
+        let record = workspace.run.get(&record_name(member)).ok();
+        let record = record.and_then(|bytes| serde_json::from_slice::<TrainingRecord>(&bytes).ok());
+        let version = record.unwrap_or_default().numerics_version;
+        if version != NUMERICS_VERSION {
+            by_version.entry(version).or_default().push(member_folder(member));
+        }
+    }
+    for (version, folders) in by_version {
+        say(&format!(
+            "note: trained by {}, kept as they are: {}. This program computes with version {NUMERICS_VERSION}; to train a \
+             member again, delete its folder in {}",
+            match version {
+                0 => "a program that did not record its numerics version".into(),
+                version => format!("numerics version {version}"),
+            },
+            folders.join(", "),
+            workspace.run.root().display()
+        ));
+    }
+}
+
 fn state_name(member: u32) -> String {
     format!("{}/training_state.safetensors", member_folder(member))
 }
 
-/// Whether every file of a member is there.
+/// Whether a member is finished. How it samples is not part of it: the files that say so are written again when the recipe
+/// says something else.
 fn is_trained(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> bool {
     let folder = member_folder(member);
-    PIPELINE_FILES
+    NETWORK_FILES
         .iter()
         .map(|file| format!("{folder}/{file}"))
         .chain([losses_name(member)])
         .all(|name| workspace.run.is_current(&name, fingerprint))
 }
 
-/// Steps of a member that an interrupted training has already done.
-fn steps_kept(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> u64 {
-    let name = state_name(member);
-    if !workspace.run.is_current(&name, fingerprint) {
-        return 0;
+/// Steps that interrupted trainings of these members have already done.
+///
+/// Refuses trainings that another version of the numerics began, before any member trains on: a member has the bytes of
+/// one version or of another, and not of a mixture that nobody could make again.
+fn steps_kept(workspace: &Workspace, todo: &[(u32, Fingerprint)]) -> Result<u64> {
+    let (mut steps, mut others) = (0, Vec::new());
+    for &(member, fingerprint) in todo {
+        let name = state_name(member);
+        if !workspace.run.is_current(&name, fingerprint) {
+            continue;
+        }
+        let state = StateSummary::read(&workspace.run.get(&name)?, &name)?;
+        steps += state.steps as u64;
+        if state.numerics_version != NUMERICS_VERSION {
+            others.push((workspace.run.root().join(name), state.numerics_version));
+        }
     }
-    let losses = workspace.run.get(&name).ok().and_then(|bytes| {
-        super::arrays::Arrays::from_bytes(&bytes, &name).ok().and_then(|arrays| arrays.f32("losses").ok())
-    });
-    losses.map_or(0, |losses| losses.len() as u64)
+    if others.is_empty() {
+        return Ok(steps);
+    }
+    Err(ProgramError::UnfinishedByOtherNumerics { states: others, own: NUMERICS_VERSION }.into())
 }
 
 fn trainer(workspace: &Workspace, architecture: &Architecture, member: u32) -> Result<Trainer> {
@@ -300,6 +357,21 @@ fn show_progress(job: &Job<'_>, member: u32, loss: f32) {
     job.progress.set(done, &format!("{rate:.0} images/s, loss {loss:.4} (member {member}), {left} left"));
 }
 
+/// Writes the files of a member that tell diffusers how the ensemble samples, if they are not there.
+fn save_scheduler(workspace: &Workspace, member: u32) -> Result<()> {
+    let files = scheduler_files(&workspace.recipe.schedule, &workspace.recipe.sampling);
+    let mut key = Fingerprint::of("scheduler files");
+    for (_, bytes) in &files {
+        key = key.bytes(bytes);
+    }
+    let key = key.finish();
+    let name = |file: &str| format!("{}/{file}", member_folder(member));
+    if !SCHEDULER_FILES.iter().all(|file| workspace.run.is_current(&name(file), key)) {
+        workspace.run.put_many(files.into_iter().map(|(file, bytes)| (name(file), bytes)), key)?;
+    }
+    Ok(())
+}
+
 fn save_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint, trainer: &Trainer) -> Result<()> {
     let folder = member_folder(member);
     // The loss of a step is that of the weights before it, so the last step's weights were not looked at yet.
@@ -307,12 +379,15 @@ fn save_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint, trainer: &T
         let (member, step, loss) = (member as usize, trainer.steps_done(), f64::from(*value));
         return Err(DiffusionError::Diverged { member, step, loss }.into());
     }
-    let mut files: Vec<(String, Vec<u8>)> =
-        pipeline_files(job.architecture, &job.workspace.recipe.schedule, trainer.member())?
-            .into_iter()
-            .map(|(name, bytes)| (format!("{folder}/{name}"), bytes))
-            .collect();
+    // First, so that the folder of a finished member is one that diffusers opens.
+    save_scheduler(job.workspace, member)?;
+    let mut files: Vec<(String, Vec<u8>)> = network_files(job.architecture, trainer.member())?
+        .into_iter()
+        .map(|(name, bytes)| (format!("{folder}/{name}"), bytes))
+        .collect();
     files.push((losses_name(member), npy(&[trainer.losses().len() as u64], trainer.losses())?));
+    let record = TrainingRecord { numerics_version: NUMERICS_VERSION };
+    files.push((record_name(member), serde_json::to_vec_pretty(&record)?));
     job.workspace.run.put_many(files, fingerprint)?;
     job.workspace.run.remove(&state_name(member))?;
     Ok(())
@@ -341,31 +416,39 @@ pub fn losses(workspace: &Workspace, member: u32) -> Result<Vec<f32>> {
     Ok(npyz::NpyFile::new(&bytes[..])?.into_vec()?)
 }
 
-/// Opens every trained member.
+/// The weights of every trained member: the object's name, and the digest of its bytes.
 ///
 /// # Errors
 ///
 /// [`ProgramError::NotYet`] if one is missing or was trained from another recipe.
-pub fn open_members(
+pub fn trained_members(
     workspace: &Workspace,
     data: &CodedData,
     architecture: &Architecture,
-) -> Result<(Vec<Parameters>, Fingerprint)> {
+) -> Result<Vec<(String, Digest)>> {
     let mut members = Vec::new();
-    let mut all = Fingerprint::of("members");
     for member in 0..data.codes.members() {
         let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
         let name = weights_name(member);
-        if !workspace.run.is_current(&name, fingerprint) {
+        let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
+        let Some(entry) = entry else {
             return Err(ProgramError::NotYet {
                 what: format!("member {member}"),
                 command: format!("pentimento train {}", workspace.run.root().display()),
             }
             .into());
-        }
-        let values = weights_from_bytes(architecture, &workspace.run.get(&name)?, &name)?;
-        members.push(Parameters::from_memory(architecture, values));
-        all = all.fingerprint(fingerprint);
+        };
+        members.push((name, entry.blake3));
     }
-    Ok((members, all.finish()))
+    Ok(members)
+}
+
+/// Opens the weights of a member.
+///
+/// # Errors
+///
+/// If they are damaged, or not those of this network.
+pub fn open_member(workspace: &Workspace, architecture: &Architecture, name: &str) -> Result<Parameters> {
+    let values = weights_from_bytes(architecture, &workspace.run.get(name)?, name)?;
+    Ok(Parameters::from_memory(architecture, values))
 }

@@ -5,7 +5,8 @@ use crate::progress::say;
 use crate::recipe::Recipe;
 use crate::stop::Stop;
 use anyhow::{Context, Result};
-use pentimento_store::{Fingerprint, Run};
+use pentimento_diffusion::NUMERICS_VERSION;
+use pentimento_store::{Fingerprint, FingerprintBuilder, Run};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +31,15 @@ pub struct Workspace {
     pub stop: Stop,
     /// What changes no result.
     pub options: RunOptions,
+}
+
+/// Begins the fingerprint of an object that this program computes: another version of its numerics makes it again.
+pub fn fingerprint_of_computed(label: &str) -> FingerprintBuilder {
+    computed_by(NUMERICS_VERSION, label)
+}
+
+fn computed_by(numerics_version: u32, label: &str) -> FingerprintBuilder {
+    Fingerprint::of(label).bytes(&numerics_version.to_le_bytes())
 }
 
 /// Where the stages write; leftovers of a killed process are looked for here and nowhere else.
@@ -116,4 +126,17 @@ pub fn refuse_what_is_no_run(folder: &Path) -> Result<(), ProgramError> {
         value: folder.display().to_string(),
         bound: "a run is a folder that `pentimento run RECIPE` made".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_computed_has_another_fingerprint() {
+        let own = fingerprint_of_computed("samples").finish();
+        assert_eq!(own, computed_by(NUMERICS_VERSION, "samples").finish());
+        assert_ne!(own, computed_by(NUMERICS_VERSION + 1, "samples").finish());
+        assert_ne!(own, Fingerprint::of("samples").finish());
+    }
 }
