@@ -15,6 +15,7 @@ mod group_norm;
 mod lanes;
 mod product;
 pub mod reference;
+mod sign_form;
 mod upsample;
 
 pub use activation::{silu, silu_times_slope};
@@ -24,6 +25,7 @@ pub use conv2d::{
 };
 pub use group_norm::{GroupNormShape, group_norm, group_norm_backward, group_norm_tangent};
 pub use lanes::Instructions;
+pub use sign_form::{BitPatterns, SignFormBound};
 pub use upsample::{upsample_nearest, upsample_nearest_backward};
 
 use rayon::prelude::*;

@@ -1,14 +1,13 @@
 //! The influence of every code of a book, from a Gram matrix alone.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
-
+use pentimento_kernels::SignFormBound;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::codes::{Code, CodeBook, MAX_MEMBERS};
 use super::displacement::{check_gram, dot};
 use super::error::EnsembleError;
+use super::scan::{PackedCodes, Scan, ScanError};
 
 /// Codes per task: enough that starting a task (about a microsecond) does not count.
 const CODES_PER_TASK: usize = 1 << 15;
@@ -44,6 +43,8 @@ pub struct QuadraticForm {
     pair_sums: Vec<f64>,
     /// The number of members, rounded up to whole lanes.
     stride: usize,
+    /// What the square is at most: tells most codes of a large book apart from the few that may come first.
+    bound: SignFormBound,
 }
 
 /// The two values of a coefficient: `middle + half` for a member that remains, `middle - half` for one that is left out.
@@ -128,7 +129,20 @@ impl QuadraticForm {
                 }
             }
         }
-        Ok(Self { members: book.members(), weight: book.weight(), constant, linear, pair_sums, stride })
+        // The sum over ordered pairs, as one over pairs.
+        let both: Vec<f64> = (0..members * members)
+            .map(|position| pairs[position] + pairs[position % members * members + position / members])
+            .collect();
+        let bound = SignFormBound::new(constant, &linear[..members], &both, book.weight())?;
+        Ok(Self {
+            members: book.members(),
+            weight: book.weight(),
+            constant,
+            linear,
+            pair_sums,
+            stride,
+            bound,
+        })
     }
 
     /// The distance of every group of the book, in the order of the groups.
@@ -150,20 +164,42 @@ impl QuadraticForm {
     /// As [`distances`](Self::distances).
     pub fn most_influential(&self, book: &CodeBook, count: usize) -> Result<Vec<Influence>, EnsembleError> {
         self.check_book(book)?;
-        let best = book
-            .codes()
-            .par_chunks(CODES_PER_TASK)
-            .enumerate()
-            .map(|(task, codes)| {
-                let mut best = Best::new(count);
-                for (position, &code) in codes.iter().enumerate() {
-                    let group = (task * CODES_PER_TASK + position) as u32;
-                    best.offer(Candidate { distance: self.distance(code), group });
-                }
-                best
-            })
-            .reduce(|| Best::new(count), Best::merged);
-        Ok(best.into_influences())
+        let bits: Vec<u64> = book.codes().iter().map(|code| code.bits()).collect();
+        let scan = Scan { forms: std::slice::from_ref(self), count };
+        match scan.run::<EnsembleError>(PackedCodes::U64(&bits), |_| Ok(()), |_| Ok(())) {
+            Ok(ranked) => Ok(ranked
+                .into_iter()
+                .flatten()
+                .map(|found| Influence { group: found.position as u32, distance: found.distance })
+                .collect()),
+            Err(ScanError::Stopped(error)) => Err(error),
+            // A book has codes of its own length and weight only.
+            Err(ScanError::OtherCode { position }) => {
+                let code = book.code(position as u32).map_or(0, Code::weight);
+                Err(EnsembleError::UnequalWeights {
+                    group: position as u32,
+                    weight: code,
+                    expected: self.weight,
+                })
+            }
+        }
+    }
+
+    /// The length n of the codes that this form is for.
+    #[must_use]
+    pub fn members(&self) -> u32 {
+        self.members
+    }
+
+    /// The weight h of the codes that this form is for.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// The upper bound of the square of the distance.
+    pub(super) fn bound(&self) -> &SignFormBound {
+        &self.bound
     }
 
     fn check_book(&self, book: &CodeBook) -> Result<(), EnsembleError> {
@@ -180,7 +216,7 @@ impl QuadraticForm {
 
     /// The distance; 0 where rounding would make its square negative.
     #[inline]
-    fn distance(&self, code: Code) -> f64 {
+    pub(super) fn distance(&self, code: Code) -> f64 {
         let bits = code.bits();
         let mut sums = [0.0; MAX_MEMBERS as usize];
         let sums = &mut sums[..self.stride];
@@ -209,76 +245,9 @@ fn linear_values(book: &CodeBook) -> TwoValues {
     TwoValues::new(weight / (members * (members - weight)), -1.0 / members)
 }
 
-/// A group and its distance; the greater candidate is the one that comes first in a ranking.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    distance: f64,
-    group: u32,
-}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.distance.total_cmp(&other.distance).then_with(|| other.group.cmp(&self.group))
-    }
-}
-
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Candidate {}
-
-/// The `count` greatest of the candidates offered. As no two candidates are equal, they are the same ones in whatever
-/// order and in however many parts the candidates come.
-struct Best {
-    count: usize,
-    /// The least of the kept candidates on top.
-    kept: BinaryHeap<Reverse<Candidate>>,
-}
-
-impl Best {
-    fn new(count: usize) -> Self {
-        Self { count, kept: BinaryHeap::new() }
-    }
-
-    #[inline]
-    fn offer(&mut self, candidate: Candidate) {
-        if self.kept.len() < self.count {
-            self.kept.push(Reverse(candidate));
-        } else if let Some(mut least) = self.kept.peek_mut()
-            && candidate > least.0
-        {
-            *least = Reverse(candidate);
-        }
-    }
-
-    fn merged(mut self, other: Self) -> Self {
-        for Reverse(candidate) in other.kept {
-            self.offer(candidate);
-        }
-        self
-    }
-
-    fn into_influences(self) -> Vec<Influence> {
-        // Ascending in `Reverse`, so the greatest candidate first.
-        let sorted = self.kept.into_sorted_vec();
-        sorted
-            .into_iter()
-            .map(|Reverse(Candidate { distance, group })| Influence { group, distance })
-            .collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
     use std::collections::HashMap;
 
     use pentimento_noise::{Purpose, Stream};

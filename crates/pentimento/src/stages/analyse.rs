@@ -21,7 +21,7 @@ use pentimento_diffusion::sampler::Sampler;
 use pentimento_noise::{Purpose, Stream};
 use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Samples of a shard. With 50 steps, 16 members and 28x28 pixels the base runs of a shard take 40 MB.
@@ -625,26 +625,59 @@ pub fn read_analysis(workspace: &Workspace, data: &CodedData) -> Result<(Vec<Sam
     let mut all = Vec::new();
     let mut fingerprint = Fingerprint::of("analysis");
     for shard in 0..shard_count(count) {
-        let ids = shard_samples(shard, count);
-        let key = shard_fingerprint(workspace, &ensemble, data, &ids)?;
-        let name = shard_name(shard);
-        if !workspace.run.is_current(&name, key) {
-            return Err(ProgramError::NotYet {
-                what: name,
-                command: format!("pentimento attribute {}", workspace.run.root().display()),
-            }
-            .into());
-        }
+        let (samples, key) = read_shard_of(workspace, data, &ensemble, shard)?;
         fingerprint = fingerprint.fingerprint(key);
-        let arrays = Arrays::from_bytes(&workspace.run.get(&name)?, &name)?;
-        all.extend(read_shard(
-            &arrays,
-            ids.len(),
-            ensemble.mixture.image_length(),
-            ensemble.mixture.members(),
-        )?);
+        all.extend(samples);
     }
     Ok((all, fingerprint.finish()))
+}
+
+/// Reads what is stored of some samples, in the order asked for, from their shards alone.
+///
+/// # Errors
+///
+/// As [`read_analysis`].
+pub fn read_samples(workspace: &Workspace, data: &CodedData, asked: &[u32]) -> Result<Vec<SampleAnalysis>> {
+    let ensemble = Ensemble::open(workspace, data)?;
+    let shards: BTreeSet<usize> = asked.iter().map(|&sample| sample as usize / SAMPLES_PER_SHARD).collect();
+    let mut read = Vec::new();
+    for shard in shards {
+        let (samples, _) = read_shard_of(workspace, data, &ensemble, shard)?;
+        read.extend(samples.into_iter().filter(|sample| asked.contains(&sample.sample)));
+    }
+    asked
+        .iter()
+        .map(|&asked| {
+            let found = read.iter().find(|sample| sample.sample == asked).cloned();
+            found.ok_or_else(|| {
+                let problem = format!("it has no sample {asked}");
+                ProgramError::Inconsistent { object: shard_name(asked as usize / SAMPLES_PER_SHARD), problem }
+                    .into()
+            })
+        })
+        .collect()
+}
+
+fn read_shard_of(
+    workspace: &Workspace,
+    data: &CodedData,
+    ensemble: &Ensemble,
+    shard: usize,
+) -> Result<(Vec<SampleAnalysis>, Fingerprint)> {
+    let ids = shard_samples(shard, workspace.recipe.samples.count);
+    let key = shard_fingerprint(workspace, ensemble, data, &ids)?;
+    let name = shard_name(shard);
+    if !workspace.run.is_current(&name, key) {
+        return Err(ProgramError::NotYet {
+            what: name,
+            command: format!("pentimento attribute {}", workspace.run.root().display()),
+        }
+        .into());
+    }
+    let arrays = Arrays::from_bytes(&workspace.run.get(&name)?, &name)?;
+    let samples =
+        read_shard(&arrays, ids.len(), ensemble.mixture.image_length(), ensemble.mixture.members())?;
+    Ok((samples, key))
 }
 
 /// The fingerprint that [`read_analysis`] would return, without reading.
