@@ -25,7 +25,7 @@ pub use conv2d::{
 };
 pub use group_norm::{GroupNormShape, group_norm, group_norm_backward, group_norm_tangent};
 pub use lanes::Instructions;
-pub use sign_form::{BitPatterns, SignFormBound};
+pub use sign_form::{BitPatterns, SignForm, SignFormBound};
 pub use upsample::{upsample_nearest, upsample_nearest_backward};
 
 use rayon::prelude::*;

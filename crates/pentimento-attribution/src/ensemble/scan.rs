@@ -207,13 +207,24 @@ struct Worker<'a> {
     best: Vec<Best>,
     /// Positions within a part of the codes that are to be measured.
     passed: Vec<u32>,
+    /// The codes at these positions, and their distances.
+    bits: Vec<u64>,
+    distances: Vec<f64>,
     wide: Vec<u32>,
 }
 
 impl<'a> Worker<'a> {
     fn new(scan: &'a Scan<'a>, thresholds: &'a [Threshold]) -> Self {
         let best = scan.forms.iter().map(|_| Best::new(scan.count)).collect();
-        Self { scan, thresholds, best, passed: Vec::new(), wide: Vec::new() }
+        Self {
+            scan,
+            thresholds,
+            best,
+            passed: Vec::new(),
+            bits: Vec::new(),
+            distances: Vec::new(),
+            wide: Vec::new(),
+        }
     }
 
     /// Ranks a part, and returns the position of its first code that has another weight or bits above the members.
@@ -245,10 +256,13 @@ impl<'a> Worker<'a> {
             {
                 return Some(other);
             }
-            for &passed in &self.passed {
-                let position = range.start + passed as usize;
-                let code = codes.code(position);
-                best.offer(FoundCode { position: position as u64, code, distance: form.distance(code) });
+            self.bits.clear();
+            self.bits.extend(self.passed.iter().map(|&at| codes.code(range.start + at as usize).bits()));
+            self.distances.resize(self.bits.len(), 0.0);
+            form.distances_of(&self.bits, &mut self.distances);
+            for ((&passed, &bits), &distance) in self.passed.iter().zip(&self.bits).zip(&self.distances) {
+                let position = range.start as u64 + u64::from(passed);
+                best.offer(FoundCode { position, code: Code::from_bits(bits), distance });
             }
             if let Some(distance) = best.least_distance().filter(|_| !self.passed.is_empty()) {
                 threshold.raise(distance);
@@ -326,11 +340,17 @@ mod tests {
         }
     }
 
+    fn distance(form: &QuadraticForm, bits: u64) -> f64 {
+        let mut distance = [0.0];
+        form.distances_of(&[bits], &mut distance);
+        distance[0]
+    }
+
     /// The definition: measure all, sort all.
     fn sorted(form: &QuadraticForm, codes: &[u64], count: usize) -> Vec<FoundCode> {
         let measured = (0..).zip(codes).map(|(position, &bits)| {
             let code = Code::from_bits(bits);
-            FoundCode { position, code, distance: form.distance(code) }
+            FoundCode { position, code, distance: distance(form, bits) }
         });
         let mut all: Vec<FoundCode> = measured.collect();
         all.sort_by(|a, b| b.distance.total_cmp(&a.distance).then(a.position.cmp(&b.position)));
@@ -402,9 +422,7 @@ mod tests {
     fn a_large_book_in_the_worst_order_is_ranked_exactly() {
         let mut codes = random_codes(24, 12, 2_200_000, 1);
         let forms = [form(24, 12, Gram::Random, true, 2), form(24, 12, Gram::Whole, false, 3)];
-        codes.sort_by(|&a, &b| {
-            forms[0].distance(Code::from_bits(a)).total_cmp(&forms[0].distance(Code::from_bits(b)))
-        });
+        codes.sort_by_cached_key(|&code| distance(&forms[0], code).to_bits());
         let words: Vec<u32> = codes.iter().map(|&code| code as u32).collect();
         for count in [1, 100, 5000] {
             let expected: Vec<_> = forms.iter().map(|form| sorted(form, &codes, count)).collect();
@@ -449,7 +467,7 @@ mod tests {
         };
         scan.run(PackedCodes::U64(&codes), before, go_on).unwrap();
         assert_eq!([seen.into_inner(), asked.into_inner()], [codes.len() as u64; 2]);
-        let refused = scan.run(PackedCodes::U64(&codes), |_| Ok(()), |done| Err(done));
+        let refused = scan.run(PackedCodes::U64(&codes), |_| Ok(()), Err);
         assert!(matches!(refused, Err(ScanError::Stopped(done)) if done > 0));
         let refused = scan.run(PackedCodes::U64(&codes), |range| Err(range.start), |_| Ok(()));
         assert!(matches!(refused, Err(ScanError::Stopped(_))));

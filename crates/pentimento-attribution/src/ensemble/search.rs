@@ -1,19 +1,16 @@
 //! The influence of every code of a book, from a Gram matrix alone.
 
-use pentimento_kernels::SignFormBound;
+use pentimento_kernels::{SignForm, SignFormBound};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::codes::{Code, CodeBook, MAX_MEMBERS};
+use super::codes::{Code, CodeBook};
 use super::displacement::{check_gram, dot};
 use super::error::EnsembleError;
 use super::scan::{PackedCodes, Scan, ScanError};
 
-/// Codes per task: enough that starting a task (about a microsecond) does not count.
-const CODES_PER_TASK: usize = 1 << 15;
-
-const BYTE_VALUES: usize = 256;
-const LANES: usize = 4;
+/// Codes that are measured together: enough that starting a task (about a microsecond) does not count.
+const CODES_PER_TASK: usize = 1 << 12;
 
 /// How far the image moves when one group is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -28,21 +25,15 @@ pub struct Influence {
 ///
 /// All codes have the same length n and weight h, so each coefficient of the displacement takes one of two values,
 /// depending on one bit of the code. With s_j = -1 for the members that saw the group and +1 for the others, the squared
-/// length is therefore `constant + Σ_j s_j (linear_j + Σ_{k≠j} pair_jk s_k)`, for the second order as for the linear
-/// displacement. The sums over k are looked up, one byte of the code at a time.
+/// length is therefore a [`SignForm`], `constant + Σ_j s_j (linear_j + Σ_{k≠j} pair_jk s_k)`, for the second order as for the
+/// linear displacement.
 ///
 /// For the linear displacement and n = 2h, a code and its complement give the same bits.
 #[derive(Clone, Debug)]
 pub struct QuadraticForm {
     members: u32,
     weight: u32,
-    constant: f64,
-    /// `[stride]`, zero above the members.
-    linear: Vec<f64>,
-    /// `[bytes of a code, 256, stride]`: Σ_k pair_jk s_k over the members k of one byte, for each j.
-    pair_sums: Vec<f64>,
-    /// The number of members, rounded up to whole lanes.
-    stride: usize,
+    square: SignForm,
     /// What the square is at most: tells most codes of a large book apart from the few that may come first.
     bound: SignFormBound,
 }
@@ -103,8 +94,7 @@ impl QuadraticForm {
         // middle'G middle, 2 (half * G middle)'s and s'(half * G * half)s.
         let middle: Vec<f64> = (0..order).map(|row| blocks[row / members].middle).collect();
         let gram_middle: Vec<f64> = gram.chunks_exact(order).map(|row| dot(row, &middle)).collect();
-        let stride = members.next_multiple_of(LANES);
-        let mut linear = vec![0.0; stride];
+        let mut linear = vec![0.0; members];
         for (row, value) in gram_middle.iter().enumerate() {
             linear[row % members] += 2.0 * blocks[row / members].half * value;
         }
@@ -118,31 +108,13 @@ impl QuadraticForm {
         let diagonal: f64 = (0..members).map(|member| pairs[member * members + member]).sum();
         let constant = dot(&middle, &gram_middle) + diagonal;
 
-        let bytes = members.div_ceil(8);
-        let mut pair_sums = vec![0.0; bytes * BYTE_VALUES * stride];
-        for (position, sums) in pair_sums.chunks_exact_mut(stride).enumerate() {
-            let (byte, value) = (position / BYTE_VALUES, position % BYTE_VALUES);
-            for other in (8 * byte..members).take(8) {
-                let sign = if value >> (other - 8 * byte) & 1 == 1 { -1.0 } else { 1.0 };
-                for member in (0..members).filter(|&member| member != other) {
-                    sums[member] += sign * pairs[member * members + other];
-                }
-            }
-        }
         // The sum over ordered pairs, as one over pairs.
         let both: Vec<f64> = (0..members * members)
             .map(|position| pairs[position] + pairs[position % members * members + position / members])
             .collect();
-        let bound = SignFormBound::new(constant, &linear[..members], &both, book.weight())?;
-        Ok(Self {
-            members: book.members(),
-            weight: book.weight(),
-            constant,
-            linear,
-            pair_sums,
-            stride,
-            bound,
-        })
+        let bound = SignFormBound::new(constant, &linear, &both, book.weight())?;
+        let square = SignForm::new(constant, &linear, &pairs)?;
+        Ok(Self { members: book.members(), weight: book.weight(), square, bound })
     }
 
     /// The distance of every group of the book, in the order of the groups.
@@ -152,7 +124,14 @@ impl QuadraticForm {
     /// If the book has another n or h than the one the form was made for.
     pub fn distances(&self, book: &CodeBook) -> Result<Vec<f64>, EnsembleError> {
         self.check_book(book)?;
-        Ok(book.codes().par_iter().with_min_len(CODES_PER_TASK).map(|&code| self.distance(code)).collect())
+        let mut distances = vec![0.0; book.codes().len()];
+        distances.par_chunks_mut(CODES_PER_TASK).zip(book.codes().par_chunks(CODES_PER_TASK)).for_each(
+            |(distances, codes)| {
+                let bits: Vec<u64> = codes.iter().map(|code| code.bits()).collect();
+                self.distances_of(&bits, distances);
+            },
+        );
+        Ok(distances)
     }
 
     /// The `count` groups with the largest distances, largest first; of equal distances the lower group comes first.
@@ -214,28 +193,12 @@ impl QuadraticForm {
         })
     }
 
-    /// The distance; 0 where rounding would make its square negative.
-    #[inline]
-    pub(super) fn distance(&self, code: Code) -> f64 {
-        let bits = code.bits();
-        let mut sums = [0.0; MAX_MEMBERS as usize];
-        let sums = &mut sums[..self.stride];
-        sums.copy_from_slice(&self.linear);
-        for (byte, table) in self.pair_sums.chunks_exact(BYTE_VALUES * self.stride).enumerate() {
-            let start = (bits >> (8 * byte)) as usize % BYTE_VALUES * self.stride;
-            for (sum, value) in sums.iter_mut().zip(&table[start..start + self.stride]) {
-                *sum += value;
-            }
+    /// The distances of codes of length n and weight h; 0 where rounding would make a square negative.
+    pub(super) fn distances_of(&self, codes: &[u64], distances: &mut [f64]) {
+        self.square.values(codes, distances);
+        for distance in distances {
+            *distance = distance.max(0.0).sqrt();
         }
-        let mut lanes = [0.0; LANES];
-        for (position, chunk) in sums.chunks_exact(LANES).enumerate() {
-            for (lane, sum) in chunk.iter().enumerate() {
-                let seen = bits >> (position * LANES + lane) & 1;
-                // Flips the sign of the sum where the bit is set.
-                lanes[lane] += f64::from_bits(sum.to_bits() ^ (seen << 63));
-            }
-        }
-        (self.constant + (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])).max(0.0).sqrt()
     }
 }
 

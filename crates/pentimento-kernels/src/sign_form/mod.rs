@@ -1,9 +1,8 @@
-//! Quadratic forms of signs, bounded from above by table lookups for very many bit patterns.
+//! Quadratic forms of signs, for very many bit patterns.
 //!
-//! A pattern of n bits stands for n signs, s_j = -1 where bit j is set and +1 where it is not. [`SignFormBound`] finds
-//! those patterns among billions whose form `constant + Σ_j linear_j s_j + Σ_{j<k} pair_jk s_j s_k` may reach a value, at
-//! about the speed of memory. It may find too many and never too few: whoever needs the form exactly computes it for
-//! what was found.
+//! A pattern of n bits stands for n signs, s_j = -1 where bit j is set and +1 where it is not. [`SignForm`] computes a form
+//! in f64. [`SignFormBound`] finds those patterns among billions whose form may reach a value, at about the speed of
+//! memory. It may find too many and never too few: whoever wants the values computes them for what was found.
 //!
 //! The bits are cut into groups of three. A term belongs to two groups at most, and two groups have 64 states, so the form
 //! is a sum of one table of 64 bytes for each pair of groups. AVX-512 VBMI looks up 64 patterns in such a table with
@@ -16,9 +15,11 @@
 
 mod avx512;
 mod bound;
+mod exact;
 mod lanes_of_bytes;
 
 pub use bound::SignFormBound;
+pub use exact::SignForm;
 
 use crate::lanes::Instructions;
 
