@@ -384,6 +384,19 @@ mod tests {
         silu(&q, &mut y);
         silu_times_slope(&q, &d, &mut slope);
         all.extend([("silu", y), ("slope", slope)]);
+        let coefficients: Vec<f64> = made(16, 29 * 30).into_iter().map(f64::from).collect();
+        let bound = SignFormBound::new(1.0, &coefficients[..29], &coefficients[29..], 2).unwrap();
+        let patterns: Vec<u32> = (0..29).flat_map(|j| (0..j).map(move |k| 1 << j | 1 << k)).collect();
+        let form = SignForm::new(1.0, &coefficients[..29], &coefficients[29..]).unwrap();
+        let (wide, mut exact) = (patterns.iter().map(|&p| p.into()).collect::<Vec<_>>(), vec![0.0; 29 * 14]);
+        form.values(&wide, &mut exact);
+        let halves =
+            |value: &f64| [value.to_bits() as u32, (value.to_bits() >> 32) as u32].map(f32::from_bits);
+        all.push(("sign form", exact.iter().flat_map(halves).collect()));
+        let mut found = Vec::new();
+        bound.reaching(BitPatterns::U32(&patterns), bound.least_sum(1.0), &mut found);
+        found.sort_unstable();
+        all.push(("reaching", found.into_iter().map(|place| place as f32).collect()));
         all
     }
 

@@ -18,6 +18,7 @@ mod lanes;
 mod memory;
 mod product;
 pub mod reference;
+mod sign_form;
 mod upsample;
 mod winograd;
 
@@ -32,6 +33,7 @@ pub use group_norm::{
     GroupNormShape, group_norm, group_norm_backward, group_norm_statistics, group_norm_tangent,
 };
 pub use lanes::Instructions;
+pub use sign_form::{BitPatterns, SignForm, SignFormBound};
 pub use upsample::{upsample_nearest, upsample_nearest_backward};
 
 use rayon::prelude::*;

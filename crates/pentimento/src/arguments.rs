@@ -83,6 +83,24 @@ pub enum Command {
         #[arg(long, default_value_t = 10, requires = "method")]
         top: usize,
     },
+    /// Search the codes of a run, or of a file of any size, for those that samples of the run rest on most.
+    Search {
+        /// The run.
+        #[command(flatten)]
+        run: ExistingRun,
+        /// Id of a sample; give several to search for all of them in one pass.
+        #[arg(long = "sample", value_name = "ID", required = true)]
+        samples: Vec<u32>,
+        /// A NumPy file of codes (one axis of |u1, <u2, <u4 or <u8) with the run's n and h; the run's own if not given.
+        #[arg(long, value_name = "FILE")]
+        codes: Option<PathBuf>,
+        /// Print so many codes for each sample.
+        #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        top: u32,
+        /// By which approximation.
+        #[arg(long, value_enum, default_value_t = ScoreMethod::SecondOrder)]
+        method: ScoreMethod,
+    },
     /// Make one sample again without some of the training images.
     Ablate {
         /// The run.

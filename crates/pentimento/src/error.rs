@@ -1,5 +1,6 @@
 //! What the program itself can fail with, and the exit code for every failure.
 
+use pentimento_attribution::ensemble::CodeFileError;
 use pentimento_data::{DataError, FetchError};
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::device::DeviceError;
@@ -145,6 +146,12 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         }
         if let Some(error) = cause.downcast_ref::<FetchError>() {
             return ExitCode::from(if matches!(error, FetchError::NothingAnswered { .. }) { 75 } else { 1 });
+        }
+        if let Some(error) = cause.downcast_ref::<CodeFileError>() {
+            return ExitCode::from(match error {
+                CodeFileError::Io { source, .. } if source.kind() != ErrorKind::NotFound => 1,
+                _ => 42,
+            });
         }
         if cause.downcast_ref::<pentimento_attribution::ensemble::EnsembleError>().is_some() {
             return ExitCode::from(42);

@@ -183,6 +183,10 @@ pub enum EnsembleError {
         image: u32,
     },
 
+    /// A quadratic form that the kernels do not take.
+    #[error(transparent)]
+    Form(#[from] pentimento_kernels::ShapeError),
+
     /// A code table that is not a one-dimensional `.npy` array of little-endian u64.
     #[error("code table: {0}")]
     CodeTable(String),

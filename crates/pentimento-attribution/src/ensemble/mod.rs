@@ -7,7 +7,8 @@
 //!
 //! To first order that image differs from the one of the whole ensemble by `J (u - 1/n)`, where the columns of J are the
 //! derivatives of the image by the members' weights. The length of that difference needs only the n x n Gram matrix of J
-//! and the code, so [`QuadraticForm`] measures every code of a book without touching an image.
+//! and the code, so [`QuadraticForm`] measures every code of a book without touching an image, and [`CodeFile`] those of any
+//! number of further images of the same design.
 //!
 //! The images themselves come from a [`BaseRun`]: [`jacobians`] and [`control_variates`] work along it, and
 //! [`approximation`] turns what they return into approximate counterfactual images.
@@ -16,6 +17,8 @@ mod ablation;
 pub mod approximation;
 mod base_run;
 mod bounds;
+mod code_file;
+mod code_map;
 mod code_table;
 mod codes;
 mod combinatorics;
@@ -24,11 +27,15 @@ mod displacement;
 mod error;
 mod influential;
 mod jacobian;
+mod npy_header;
+mod ranking;
+mod scan;
 mod search;
 mod walsh;
 
 pub use base_run::{BaseRun, full_weights};
 pub use bounds::{BiasBounds, BiasBoundsNotApplicable, bias_bounds};
+pub use code_file::{CodeFile, CodeFileError};
 pub use codes::{Code, CodeBook, MAX_MEMBERS};
 pub use combinatorics::binomial;
 pub use control_variate::{Request, control_variates};
@@ -36,4 +43,5 @@ pub use displacement::{displacement_distance, linear_coefficients, second_order_
 pub use error::{EnsembleError, MembersThatWouldDo};
 pub use influential::{DistinctLists, distinct_influences};
 pub use jacobian::{Jacobian, TangentMembers, gram_matrix, jacobians};
+pub use ranking::FoundCode;
 pub use search::{Influence, QuadraticForm};

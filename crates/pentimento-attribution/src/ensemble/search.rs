@@ -1,20 +1,16 @@
 //! The influence of every code of a book, from a Gram matrix alone.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
-
+use pentimento_kernels::{SignForm, SignFormBound};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::codes::{Code, CodeBook, MAX_MEMBERS};
+use super::codes::{Code, CodeBook};
 use super::displacement::{check_gram, dot};
 use super::error::EnsembleError;
+use super::scan::{PackedCodes, Scan, ScanError};
 
-/// Codes per task: enough that starting a task (about a microsecond) does not count.
-const CODES_PER_TASK: usize = 1 << 15;
-
-const BYTE_VALUES: usize = 256;
-const LANES: usize = 4;
+/// Codes that are measured together: enough that starting a task (about a microsecond) does not count.
+const CODES_PER_TASK: usize = 1 << 12;
 
 /// How far the image moves when one group is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -29,21 +25,17 @@ pub struct Influence {
 ///
 /// All codes have the same length n and weight h, so each coefficient of the displacement takes one of two values,
 /// depending on one bit of the code. With s_j = -1 for the members that saw the group and +1 for the others, the squared
-/// length is therefore `constant + Σ_j s_j (linear_j + Σ_{k≠j} pair_jk s_k)`, for the second order as for the linear
-/// displacement. The sums over k are looked up, one byte of the code at a time.
+/// length is therefore a [`SignForm`], `constant + Σ_j s_j (linear_j + Σ_{k≠j} pair_jk s_k)`, for the second order as for the
+/// linear displacement.
 ///
 /// For the linear displacement and n = 2h, a code and its complement give the same bits.
 #[derive(Clone, Debug)]
 pub struct QuadraticForm {
     members: u32,
     weight: u32,
-    constant: f64,
-    /// `[stride]`, zero above the members.
-    linear: Vec<f64>,
-    /// `[bytes of a code, 256, stride]`: Σ_k pair_jk s_k over the members k of one byte, for each j.
-    pair_sums: Vec<f64>,
-    /// The number of members, rounded up to whole lanes.
-    stride: usize,
+    square: SignForm,
+    /// What the square is at most: tells most codes of a large book apart from the few that may come first.
+    bound: SignFormBound,
 }
 
 /// The two values of a coefficient: `middle + half` for a member that remains, `middle - half` for one that is left out.
@@ -102,8 +94,7 @@ impl QuadraticForm {
         // middle'G middle, 2 (half * G middle)'s and s'(half * G * half)s.
         let middle: Vec<f64> = (0..order).map(|row| blocks[row / members].middle).collect();
         let gram_middle: Vec<f64> = gram.chunks_exact(order).map(|row| dot(row, &middle)).collect();
-        let stride = members.next_multiple_of(LANES);
-        let mut linear = vec![0.0; stride];
+        let mut linear = vec![0.0; members];
         for (row, value) in gram_middle.iter().enumerate() {
             linear[row % members] += 2.0 * blocks[row / members].half * value;
         }
@@ -117,18 +108,13 @@ impl QuadraticForm {
         let diagonal: f64 = (0..members).map(|member| pairs[member * members + member]).sum();
         let constant = dot(&middle, &gram_middle) + diagonal;
 
-        let bytes = members.div_ceil(8);
-        let mut pair_sums = vec![0.0; bytes * BYTE_VALUES * stride];
-        for (position, sums) in pair_sums.chunks_exact_mut(stride).enumerate() {
-            let (byte, value) = (position / BYTE_VALUES, position % BYTE_VALUES);
-            for other in (8 * byte..members).take(8) {
-                let sign = if value >> (other - 8 * byte) & 1 == 1 { -1.0 } else { 1.0 };
-                for member in (0..members).filter(|&member| member != other) {
-                    sums[member] += sign * pairs[member * members + other];
-                }
-            }
-        }
-        Ok(Self { members: book.members(), weight: book.weight(), constant, linear, pair_sums, stride })
+        // The sum over ordered pairs, as one over pairs.
+        let both: Vec<f64> = (0..members * members)
+            .map(|position| pairs[position] + pairs[position % members * members + position / members])
+            .collect();
+        let bound = SignFormBound::new(constant, &linear, &both, book.weight())?;
+        let square = SignForm::new(constant, &linear, &pairs)?;
+        Ok(Self { members: book.members(), weight: book.weight(), square, bound })
     }
 
     /// The distance of every group of the book, in the order of the groups.
@@ -138,7 +124,14 @@ impl QuadraticForm {
     /// If the book has another n or h than the one the form was made for.
     pub fn distances(&self, book: &CodeBook) -> Result<Vec<f64>, EnsembleError> {
         self.check_book(book)?;
-        Ok(book.codes().par_iter().with_min_len(CODES_PER_TASK).map(|&code| self.distance(code)).collect())
+        let mut distances = vec![0.0; book.codes().len()];
+        distances.par_chunks_mut(CODES_PER_TASK).zip(book.codes().par_chunks(CODES_PER_TASK)).for_each(
+            |(distances, codes)| {
+                let bits: Vec<u64> = codes.iter().map(|code| code.bits()).collect();
+                self.distances_of(&bits, distances);
+            },
+        );
+        Ok(distances)
     }
 
     /// The `count` groups with the largest distances, largest first; of equal distances the lower group comes first.
@@ -150,20 +143,42 @@ impl QuadraticForm {
     /// As [`distances`](Self::distances).
     pub fn most_influential(&self, book: &CodeBook, count: usize) -> Result<Vec<Influence>, EnsembleError> {
         self.check_book(book)?;
-        let best = book
-            .codes()
-            .par_chunks(CODES_PER_TASK)
-            .enumerate()
-            .map(|(task, codes)| {
-                let mut best = Best::new(count);
-                for (position, &code) in codes.iter().enumerate() {
-                    let group = (task * CODES_PER_TASK + position) as u32;
-                    best.offer(Candidate { distance: self.distance(code), group });
-                }
-                best
-            })
-            .reduce(|| Best::new(count), Best::merged);
-        Ok(best.into_influences())
+        let bits: Vec<u64> = book.codes().iter().map(|code| code.bits()).collect();
+        let scan = Scan { forms: std::slice::from_ref(self), count };
+        match scan.run::<EnsembleError>(PackedCodes::U64(&bits), |_| Ok(()), |_| Ok(())) {
+            Ok(ranked) => Ok(ranked
+                .into_iter()
+                .flatten()
+                .map(|found| Influence { group: found.position as u32, distance: found.distance })
+                .collect()),
+            Err(ScanError::Stopped(error)) => Err(error),
+            // A book has codes of its own length and weight only.
+            Err(ScanError::OtherCode { position }) => {
+                let code = book.code(position as u32).map_or(0, Code::weight);
+                Err(EnsembleError::UnequalWeights {
+                    group: position as u32,
+                    weight: code,
+                    expected: self.weight,
+                })
+            }
+        }
+    }
+
+    /// The length n of the codes that this form is for.
+    #[must_use]
+    pub fn members(&self) -> u32 {
+        self.members
+    }
+
+    /// The weight h of the codes that this form is for.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// The upper bound of the square of the distance.
+    pub(super) fn bound(&self) -> &SignFormBound {
+        &self.bound
     }
 
     fn check_book(&self, book: &CodeBook) -> Result<(), EnsembleError> {
@@ -178,28 +193,12 @@ impl QuadraticForm {
         })
     }
 
-    /// The distance; 0 where rounding would make its square negative.
-    #[inline]
-    fn distance(&self, code: Code) -> f64 {
-        let bits = code.bits();
-        let mut sums = [0.0; MAX_MEMBERS as usize];
-        let sums = &mut sums[..self.stride];
-        sums.copy_from_slice(&self.linear);
-        for (byte, table) in self.pair_sums.chunks_exact(BYTE_VALUES * self.stride).enumerate() {
-            let start = (bits >> (8 * byte)) as usize % BYTE_VALUES * self.stride;
-            for (sum, value) in sums.iter_mut().zip(&table[start..start + self.stride]) {
-                *sum += value;
-            }
+    /// The distances of codes of length n and weight h; 0 where rounding would make a square negative.
+    pub(super) fn distances_of(&self, codes: &[u64], distances: &mut [f64]) {
+        self.square.values(codes, distances);
+        for distance in distances {
+            *distance = distance.max(0.0).sqrt();
         }
-        let mut lanes = [0.0; LANES];
-        for (position, chunk) in sums.chunks_exact(LANES).enumerate() {
-            for (lane, sum) in chunk.iter().enumerate() {
-                let seen = bits >> (position * LANES + lane) & 1;
-                // Flips the sign of the sum where the bit is set.
-                lanes[lane] += f64::from_bits(sum.to_bits() ^ (seen << 63));
-            }
-        }
-        (self.constant + (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])).max(0.0).sqrt()
     }
 }
 
@@ -209,76 +208,9 @@ fn linear_values(book: &CodeBook) -> TwoValues {
     TwoValues::new(weight / (members * (members - weight)), -1.0 / members)
 }
 
-/// A group and its distance; the greater candidate is the one that comes first in a ranking.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    distance: f64,
-    group: u32,
-}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.distance.total_cmp(&other.distance).then_with(|| other.group.cmp(&self.group))
-    }
-}
-
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Candidate {}
-
-/// The `count` greatest of the candidates offered. As no two candidates are equal, they are the same ones in whatever
-/// order and in however many parts the candidates come.
-struct Best {
-    count: usize,
-    /// The least of the kept candidates on top.
-    kept: BinaryHeap<Reverse<Candidate>>,
-}
-
-impl Best {
-    fn new(count: usize) -> Self {
-        Self { count, kept: BinaryHeap::new() }
-    }
-
-    #[inline]
-    fn offer(&mut self, candidate: Candidate) {
-        if self.kept.len() < self.count {
-            self.kept.push(Reverse(candidate));
-        } else if let Some(mut least) = self.kept.peek_mut()
-            && candidate > least.0
-        {
-            *least = Reverse(candidate);
-        }
-    }
-
-    fn merged(mut self, other: Self) -> Self {
-        for Reverse(candidate) in other.kept {
-            self.offer(candidate);
-        }
-        self
-    }
-
-    fn into_influences(self) -> Vec<Influence> {
-        // Ascending in `Reverse`, so the greatest candidate first.
-        let sorted = self.kept.into_sorted_vec();
-        sorted
-            .into_iter()
-            .map(|Reverse(Candidate { distance, group })| Influence { group, distance })
-            .collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
     use std::collections::HashMap;
 
     use pentimento_noise::{Purpose, Stream};

@@ -54,7 +54,12 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
     Ok(())
 }
 
-fn form(data: &CodedData, sample: &SampleAnalysis, method: ScoreMethod) -> Result<QuadraticForm> {
+/// The form of a sample's distances by a method, from what the attribution stored for it.
+///
+/// # Errors
+///
+/// [`ProgramError::NotYet`] if it did not store what the method needs.
+pub(super) fn form(data: &CodedData, sample: &SampleAnalysis, method: ScoreMethod) -> Result<QuadraticForm> {
     let missing = |what: &str| ProgramError::NotYet {
         what: format!("the {what} of sample {}", sample.sample),
         command: "pentimento run RECIPE --set attribution.fidelity_samples=N, with N the number of samples,"

@@ -3,6 +3,7 @@
 mod ablate;
 mod attribute;
 mod codes;
+mod search;
 mod summary;
 
 use crate::arguments::{Arguments, Command, DataCommand, DeviceChoice, RecipeArguments};
@@ -82,6 +83,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
                 Some(method) => attribute::scores(&workspace, &data, method, top),
                 None => Ok(()),
             }
+        }
+        Command::Search { run, samples, codes, top, method } => {
+            let workspace = open(&run.run)?;
+            let data = stages::data::coded_data(&workspace)?;
+            search::search(&workspace, &data, &samples, codes.as_deref(), top as usize, method)
         }
         Command::Ablate { run, sample, groups, images, method } => {
             ablate::ablate(&open(&run.run)?, sample, &groups, &images, method)

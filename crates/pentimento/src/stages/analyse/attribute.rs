@@ -13,6 +13,7 @@ use crate::stages::data::CodedData;
 use crate::stages::workspace::Workspace;
 use anyhow::Result;
 use pentimento_store::Fingerprint;
+use std::collections::BTreeSet;
 
 /// Where the shards are.
 const FOLDER: &str = "attribution";
@@ -33,12 +34,15 @@ fn fingerprint(
         .finish())
 }
 
-/// Makes every shard that is not there.
+/// A shard to be made: its name, its samples, and what it is made from.
+pub(crate) type ShardToMake = (String, Vec<u32>, Fingerprint);
+
+/// The shards that are not there.
 ///
 /// # Errors
 ///
-/// [`ProgramError::Stopped`] on Ctrl-C; finished shards are kept.
-pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
+/// [`ProgramError::NotYet`] if the members are not trained.
+pub(crate) fn missing_attribution_shards(workspace: &Workspace, data: &CodedData) -> Result<Vec<ShardToMake>> {
     let ensemble = ensemble_fingerprint(workspace, data)?;
     let count = workspace.recipe.samples.count;
     let mut todo = Vec::new();
@@ -50,6 +54,17 @@ pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
             todo.push((name, ids, key));
         }
     }
+    Ok(todo)
+}
+
+/// Makes every shard that is not there.
+///
+/// # Errors
+///
+/// [`ProgramError::Stopped`] on Ctrl-C; finished shards are kept.
+pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
+    let count = workspace.recipe.samples.count;
+    let todo = missing_attribution_shards(workspace, data)?;
     remove_beyond(workspace, FOLDER)?;
     if todo.is_empty() {
         return Ok(());
@@ -75,28 +90,62 @@ pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
 /// [`ProgramError::NotYet`] if one is missing or was made from another recipe.
 pub fn read_analysis(workspace: &Workspace, data: &CodedData) -> Result<(Vec<SampleAnalysis>, Fingerprint)> {
     let ensemble = ensemble_fingerprint(workspace, data)?;
+    let mut all = Vec::new();
+    let mut combined = Fingerprint::of("analysis");
+    for shard in 0..shard_count(workspace.recipe.samples.count) {
+        let (samples, key) = read_shard(workspace, data, ensemble, shard)?;
+        combined = combined.fingerprint(key);
+        all.extend(samples);
+    }
+    Ok((all, combined.finish()))
+}
+
+/// Reads what is stored of some samples, in the order asked for, from their shards alone.
+///
+/// # Errors
+///
+/// As [`read_analysis`].
+pub fn read_samples(workspace: &Workspace, data: &CodedData, asked: &[u32]) -> Result<Vec<SampleAnalysis>> {
+    let ensemble = ensemble_fingerprint(workspace, data)?;
+    let shards: BTreeSet<usize> = asked.iter().map(|&sample| sample as usize / SAMPLES_PER_SHARD).collect();
+    let mut read = Vec::new();
+    for shard in shards {
+        let (samples, _) = read_shard(workspace, data, ensemble, shard)?;
+        read.extend(samples.into_iter().filter(|sample| asked.contains(&sample.sample)));
+    }
+    asked
+        .iter()
+        .map(|&asked| {
+            let found = read.iter().find(|sample| sample.sample == asked).cloned();
+            found.ok_or_else(|| {
+                let object = shard_name(FOLDER, asked as usize / SAMPLES_PER_SHARD);
+                ProgramError::Inconsistent { object, problem: format!("it has no sample {asked}") }.into()
+            })
+        })
+        .collect()
+}
+
+fn read_shard(
+    workspace: &Workspace,
+    data: &CodedData,
+    ensemble: Fingerprint,
+    shard: usize,
+) -> Result<(Vec<SampleAnalysis>, Fingerprint)> {
+    let ids = shard_samples(shard, workspace.recipe.samples.count);
+    let key = fingerprint(workspace, ensemble, data, &ids)?;
+    let name = shard_name(FOLDER, shard);
+    if !workspace.run.is_current(&name, key) {
+        return Err(ProgramError::NotYet {
+            what: name,
+            command: format!("pentimento attribute {}", workspace.run.root().display()),
+        }
+        .into());
+    }
     let sizes = attribution_shard::Sizes {
         image_length: data.images.image_len(),
         members: data.codes.members() as usize,
     };
-    let count = workspace.recipe.samples.count;
-    let mut all = Vec::new();
-    let mut combined = Fingerprint::of("analysis");
-    for shard in 0..shard_count(count) {
-        let ids = shard_samples(shard, count);
-        let key = fingerprint(workspace, ensemble, data, &ids)?;
-        let name = shard_name(FOLDER, shard);
-        if !workspace.run.is_current(&name, key) {
-            return Err(ProgramError::NotYet {
-                what: name,
-                command: format!("pentimento attribute {}", workspace.run.root().display()),
-            }
-            .into());
-        }
-        combined = combined.fingerprint(key);
-        all.extend(attribution_shard::from_bytes(&workspace.run.get(&name)?, &name, &ids, sizes)?);
-    }
-    Ok((all, combined.finish()))
+    Ok((attribution_shard::from_bytes(&workspace.run.get(&name)?, &name, &ids, sizes)?, key))
 }
 
 /// The fingerprint that [`read_analysis`] would return, without reading.

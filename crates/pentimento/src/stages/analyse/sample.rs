@@ -24,12 +24,15 @@ fn picture_name(sample: u32) -> String {
     format!("{FOLDER}/{sample:06}.png")
 }
 
-/// Makes every sample of the recipe that is not there: a shard of values, and a PNG for each.
+/// The shards that are not there: number, samples, and what they are made from.
 ///
 /// # Errors
 ///
-/// [`ProgramError::Stopped`](crate::error::ProgramError::Stopped) on Ctrl-C; finished shards are kept.
-pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
+/// [`ProgramError::NotYet`](crate::error::ProgramError::NotYet) if the members are not trained.
+pub(crate) fn missing_sample_shards(
+    workspace: &Workspace,
+    data: &CodedData,
+) -> Result<Vec<(usize, Vec<u32>, Fingerprint)>> {
     let ensemble = ensemble_fingerprint(workspace, data)?;
     let count = workspace.recipe.samples.count;
     let mut todo = Vec::new();
@@ -41,6 +44,17 @@ pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
             todo.push((shard, ids, key));
         }
     }
+    Ok(todo)
+}
+
+/// Makes every sample of the recipe that is not there: a shard of values, and a PNG for each.
+///
+/// # Errors
+///
+/// [`ProgramError::Stopped`](crate::error::ProgramError::Stopped) on Ctrl-C; finished shards are kept.
+pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
+    let count = workspace.recipe.samples.count;
+    let todo = missing_sample_shards(workspace, data)?;
     remove_beyond(workspace, FOLDER)?;
     if todo.is_empty() {
         return Ok(());
