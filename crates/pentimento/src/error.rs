@@ -44,6 +44,26 @@ pub enum ProgramError {
         /// The command that makes it.
         command: String,
     },
+    /// No batch keeps a run within the memory that it may hold.
+    #[error(
+        "--limit-memory {limit} is too little: {least} is the smallest limit that would do, with `--batch 1`; {stage} sets it \
+         ({advice})"
+    )]
+    MemoryLimit {
+        /// The limit given.
+        limit: String,
+        /// The smallest limit that would do.
+        least: String,
+        /// The stage that holds most.
+        stage: String,
+        /// What else can be done.
+        advice: String,
+    },
+    /// A limit cannot be checked here.
+    #[error(
+        "--limit-memory: this system does not tell how much memory a process holds (no /proc/self/status)"
+    )]
+    MemoryUnknown,
     /// Something in the run contradicts something else in it.
     #[error("{object}: {problem}")]
     Inconsistent {
@@ -59,7 +79,11 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<ProgramError>() {
             return ExitCode::from(match error {
-                ProgramError::Recipe { .. } | ProgramError::NoSuch { .. } | ProgramError::NotYet { .. } => 42,
+                ProgramError::Recipe { .. }
+                | ProgramError::NoSuch { .. }
+                | ProgramError::NotYet { .. }
+                | ProgramError::MemoryLimit { .. }
+                | ProgramError::MemoryUnknown => 42,
                 ProgramError::Stopped => 75,
                 ProgramError::Inconsistent { .. } => 1,
                 // The reader has what it wanted, as in `pentimento codes RECIPE | head -3`.

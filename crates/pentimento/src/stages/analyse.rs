@@ -84,6 +84,28 @@ fn sample_shard_name(shard: usize) -> String {
     format!("samples/shard-{shard:05}.safetensors")
 }
 
+/// A shard to be made: its number, its samples, and what it is made from.
+pub(crate) type ShardToMake = (usize, Vec<u32>, Fingerprint);
+
+/// The shards of samples that are not there.
+///
+/// # Errors
+///
+/// If a setting has no JSON form.
+pub(crate) fn missing_sample_shards(workspace: &Workspace, ensemble: &Ensemble) -> Result<Vec<ShardToMake>> {
+    let count = workspace.recipe.samples.count;
+    let mut todo = Vec::new();
+    for shard in 0..shard_count(count) {
+        let ids = shard_samples(shard, count);
+        let key = sample_fingerprint(ensemble, &ids)?;
+        let pictures = ids.iter().map(|&id| picture_name(id));
+        if !pictures.chain([sample_shard_name(shard)]).all(|name| workspace.run.is_current(&name, key)) {
+            todo.push((shard, ids, key));
+        }
+    }
+    Ok(todo)
+}
+
 /// Makes every sample of the recipe that is not there: a shard of values, and a PNG for each.
 ///
 /// # Errors
@@ -92,15 +114,7 @@ fn sample_shard_name(shard: usize) -> String {
 pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
     let ensemble = Ensemble::open(workspace, data)?;
     let count = workspace.recipe.samples.count;
-    let mut todo = Vec::new();
-    for shard in 0..shard_count(count) {
-        let ids = shard_samples(shard, count);
-        let key = sample_fingerprint(&ensemble, &ids)?;
-        let pictures = ids.iter().map(|&id| picture_name(id));
-        if !pictures.chain([sample_shard_name(shard)]).all(|name| workspace.run.is_current(&name, key)) {
-            todo.push((shard, ids, key));
-        }
-    }
+    let todo = missing_sample_shards(workspace, &ensemble)?;
     remove_beyond(workspace, "samples/shard-", shard_count(count))?;
     if todo.is_empty() {
         return Ok(());
@@ -281,6 +295,28 @@ impl Candidate {
     }
 }
 
+/// The attribution shards that are not there.
+///
+/// # Errors
+///
+/// If a setting has no JSON form.
+pub(crate) fn missing_attribution_shards(
+    workspace: &Workspace,
+    data: &CodedData,
+    ensemble: &Ensemble,
+) -> Result<Vec<ShardToMake>> {
+    let count = workspace.recipe.samples.count;
+    let mut todo = Vec::new();
+    for shard in 0..shard_count(count) {
+        let ids = shard_samples(shard, count);
+        let key = shard_fingerprint(workspace, ensemble, data, &ids)?;
+        if !workspace.run.is_current(&shard_name(shard), key) {
+            todo.push((shard, ids, key));
+        }
+    }
+    Ok(todo)
+}
+
 /// Makes every shard that is not there.
 ///
 /// # Errors
@@ -289,14 +325,7 @@ impl Candidate {
 pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
     let ensemble = Ensemble::open(workspace, data)?;
     let count = workspace.recipe.samples.count;
-    let mut todo = Vec::new();
-    for shard in 0..shard_count(count) {
-        let ids = shard_samples(shard, count);
-        let key = shard_fingerprint(workspace, &ensemble, data, &ids)?;
-        if !workspace.run.is_current(&shard_name(shard), key) {
-            todo.push((shard, ids, key));
-        }
-    }
+    let todo = missing_attribution_shards(workspace, data, &ensemble)?;
     remove_beyond(workspace, "attribution/shard-", shard_count(count))?;
     if todo.is_empty() {
         return Ok(());
@@ -506,13 +535,13 @@ pub fn search_form(
 }
 
 /// The Gram form picks so many times more candidates than are wanted; their approximate images pick among these.
-const WIDER: usize = 8;
+pub(crate) const WIDER: usize = 8;
 
 /// The most influential groups by one-member Jacobian and second-order term, the first ones first.
 ///
 /// The Gram form ranks all codes, but it counts pixels beyond black or white as still. The approximate images themselves
 /// say what moves there, so the best are ranked again by them.
-fn linear_candidates(
+pub(crate) fn linear_candidates(
     codes: &CodeBook,
     image: &[f32],
     jacobian: &Jacobian<f32>,
