@@ -158,7 +158,9 @@ fn limits_are_kept_or_refused_with_what_would_do() {
     let said = fail(&mut plan("1MB"), WRONG_INPUT);
     assert_names(&said, &["--limit-memory 1 MiB", "smallest limit that would do"]);
     for nonsense in ["much", "-1", "2GiBs", ""] {
-        assert_names(&fail(&mut plan(nonsense), WRONG_USAGE), &["--limit-memory", "2GiB"]);
+        let mut command = program([Path::new("plan"), &recipe]);
+        command.arg(format!("--limit-memory={nonsense}"));
+        assert_names(&fail(&mut command, WRONG_USAGE), &["--limit-memory", "is not a size", "`2GiB`"]);
     }
     let absent = laboratory.path("absent.toml");
     let said = fail(&mut program([Path::new("plan"), &absent]), WRONG_INPUT);

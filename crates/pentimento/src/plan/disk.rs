@@ -6,7 +6,7 @@ use crate::stages::train::npy;
 use anyhow::Result;
 use pentimento_diffusion::checkpoint::pipeline_files;
 use pentimento_diffusion::unet::Parameters;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of each part of a run's folder.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,7 +69,9 @@ impl Disk {
                 .entry(work.kind_of(&crate::stages::analyse::shard_samples(shard, samples)))
                 .or_insert(0) += 1;
         }
+        let mut stages = BTreeSet::from(["training", "sampling", "classifier"]);
         for (kind, shards) in kinds {
+            stages.extend(work.shard(kind).iter().map(|stage| stage.name));
             let image = vec![kind.samples, images.height(), images.width(), images.channels()];
             let sample = safetensors_bytes(&[("sample", vec![kind.samples]), ("image", image)]);
             sampling += listed.objects(shards, "samples/shard-00000.safetensors".len(), sample);
@@ -85,8 +87,8 @@ impl Disk {
         } else {
             0
         };
-        // A line of costs.json has a name of about 20 letters and two numbers.
-        let costs = 70 * (work.attribution().len() as u64 + 3);
+        // A stage takes four lines of costs.json: its name of about 20 letters, two numbers, brackets.
+        let costs = 70 * stages.len() as u64;
         let report = listed.object("report.html", page.bytes)
             + listed.object("figures.json", figures.bytes)
             + listed.object("costs.json", costs);

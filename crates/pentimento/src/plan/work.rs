@@ -166,7 +166,7 @@ impl<'a> Work<'a> {
     }
 
     /// The stages of one shard, as `stages::analyse` goes through them.
-    fn shard(&self, ShardKind { samples, measured }: ShardKind) -> Vec<StageWork> {
+    pub fn shard(&self, ShardKind { samples, measured }: ShardKind) -> Vec<StageWork> {
         let sizes = self.sizes;
         let members = sizes.members;
         let stage = |name, units: usize, unit, calls| StageWork { name, units: units as u64, unit, calls };
