@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::plan::size::parse_bytes;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,6 +61,15 @@ pub enum Command {
     Data(DataCommand),
     /// Print what a recipe's codes come to: members, images of each, bounds, cost.
     Codes(RecipeArguments),
+    /// Forecast time, memory and disk of every stage of a recipe on this machine, before anything runs.
+    Plan {
+        /// Recipe and run.
+        #[command(flatten)]
+        recipe: RecipeArguments,
+        /// The most that the run may hold, such as `2GiB` or `500MB`; picks the largest `--batch` that stays within it.
+        #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+        limit_memory: Option<u64>,
+    },
     /// Train the members of a recipe; goes on where it was stopped.
     Train {
         /// Recipe and run.

@@ -86,6 +86,26 @@ pub enum ProgramError {
         /// This program's version.
         own: u32,
     },
+    /// No batch keeps a run within the memory that it may hold.
+    #[error(
+        "--limit-memory {limit} is too little: {least} is the smallest limit that would do, with `--batch 1`; {stage} sets it \
+         ({advice})"
+    )]
+    MemoryLimit {
+        /// The limit given.
+        limit: String,
+        /// The smallest limit that would do.
+        least: String,
+        /// The stage that holds most.
+        stage: String,
+        /// What else can be done.
+        advice: String,
+    },
+    /// A limit cannot be checked here.
+    #[error(
+        "--limit-memory: this system does not tell how much memory a process holds (no /proc/self/status)"
+    )]
+    MemoryUnknown,
     /// Something in the run contradicts something else in it.
     #[error("{object}: {problem}")]
     Inconsistent {
@@ -114,6 +134,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 | ProgramError::Setting { .. }
                 | ProgramError::NoSuch { .. }
                 | ProgramError::NotYet { .. }
+                | ProgramError::MemoryLimit { .. }
+                | ProgramError::MemoryUnknown
                 | ProgramError::UnfinishedByOtherNumerics { .. } => 42,
                 ProgramError::Stopped => 75,
                 ProgramError::Device { .. } => 2,

@@ -7,6 +7,7 @@ pub mod arguments;
 pub mod commands;
 pub mod error;
 pub mod pictures;
+pub mod plan;
 pub mod progress;
 pub mod recipe;
 pub mod stages;

@@ -3,6 +3,7 @@
 mod ablate;
 mod attribute;
 mod codes;
+mod plan;
 mod search;
 mod summary;
 
@@ -50,7 +51,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Quickstart(folder) => {
             let recipe = Recipe::parse(QUICKSTART, "quickstart", &[])?;
-            everything(&workspace(recipe, folder.run, &stop, &options)?)
+            let folder = folder.run.unwrap_or_else(|| default_folder(&recipe));
+            everything(&Workspace::for_recipe(&folder, recipe, stop, options)?)
         }
         Command::Run(recipe) => everything(&recipe_workspace(&recipe, &stop, &options)?),
         Command::Data(DataCommand::Fetch { set, from }) => {
@@ -60,6 +62,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
         }
         Command::Codes(recipe) => {
             codes::print_codes(&Recipe::open(&recipe.recipe, &recipe.overrides)?, &options)
+        }
+        Command::Plan { recipe, limit_memory } => {
+            let (recipe, folder) = recipe_and_folder(&recipe)?;
+            plan::print_plan(&recipe, &folder, &options, limit_memory, &stop)
         }
         Command::Train { recipe, member } => {
             let workspace = recipe_workspace(&recipe, &stop, &options)?;
@@ -107,6 +113,12 @@ pub(crate) fn print(line: &str) -> Result<(), ProgramError> {
 }
 
 fn recipe_workspace(arguments: &RecipeArguments, stop: &Stop, options: &RunOptions) -> Result<Workspace> {
+    let (recipe, folder) = recipe_and_folder(arguments)?;
+    Workspace::for_recipe(&folder, recipe, stop.clone(), options.clone())
+}
+
+/// The recipe with its overrides, and where its run is or will be.
+fn recipe_and_folder(arguments: &RecipeArguments) -> Result<(Recipe, PathBuf)> {
     // A run folder stands for its own recipe, so `train RUN` goes on with a run.
     let file = if arguments.recipe.is_dir() {
         arguments.recipe.join("recipe.toml")
@@ -115,12 +127,12 @@ fn recipe_workspace(arguments: &RecipeArguments, stop: &Stop, options: &RunOptio
     };
     let recipe = Recipe::open(&file, &arguments.overrides)?;
     let run = arguments.run.clone().or_else(|| arguments.recipe.is_dir().then(|| arguments.recipe.clone()));
-    workspace(recipe, run, stop, options)
+    let folder = run.unwrap_or_else(|| default_folder(&recipe));
+    Ok((recipe, folder))
 }
 
-fn workspace(recipe: Recipe, run: Option<PathBuf>, stop: &Stop, options: &RunOptions) -> Result<Workspace> {
-    let folder = run.unwrap_or_else(|| Path::new("runs").join(&recipe.name));
-    Workspace::for_recipe(&folder, recipe, stop.clone(), options.clone())
+fn default_folder(recipe: &Recipe) -> PathBuf {
+    Path::new("runs").join(&recipe.name)
 }
 
 /// All stages; what is there already is not made again.

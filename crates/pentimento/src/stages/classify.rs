@@ -5,6 +5,7 @@ use super::data::open_images;
 use super::workspace::{Workspace, fingerprint_of_computed};
 use crate::error::ProgramError;
 use crate::progress::Progress;
+use crate::recipe::Recipe;
 use anyhow::Result;
 use pentimento_data::{Preprocessing, Split, prepare};
 use pentimento_evaluation::classifier::{Classifier, ClassifierConfig};
@@ -44,6 +45,28 @@ fn fingerprint(workspace: &Workspace, preprocessing: &Preprocessing) -> Result<F
         .finish())
 }
 
+/// All classes and all images, brought to the same shape as those of the run.
+fn preprocessing(recipe: &Recipe) -> Preprocessing {
+    Preprocessing {
+        classes: None,
+        first_per_class: None,
+        first: None,
+        split: Split::Train,
+        ..recipe.data.preprocessing.clone()
+    }
+}
+
+/// What a run's classifier is made from, if it is there.
+///
+/// # Errors
+///
+/// If a setting has no JSON form.
+pub(crate) fn trained_classifier(workspace: &Workspace) -> Result<Option<Fingerprint>> {
+    let key = fingerprint(workspace, &preprocessing(&workspace.recipe))?;
+    let there = [CLASSIFIER, ACCURACY].iter().all(|name| workspace.run.is_current(name, key));
+    Ok(there.then_some(key))
+}
+
 /// Trains the classifier of a run if it is not there. Returns what identifies it; none if the recipe asks for none.
 ///
 /// # Errors
@@ -51,14 +74,7 @@ fn fingerprint(workspace: &Workspace, preprocessing: &Preprocessing) -> Result<F
 /// As opening images, training, and [`ProgramError::Stopped`].
 pub fn train_classifier(workspace: &Workspace) -> Result<Option<Fingerprint>> {
     let Some(settings) = workspace.recipe.classifier else { return Ok(None) };
-    // All classes and all images, brought to the same shape.
-    let preprocessing = Preprocessing {
-        classes: None,
-        first_per_class: None,
-        first: None,
-        split: Split::Train,
-        ..workspace.recipe.data.preprocessing.clone()
-    };
+    let preprocessing = preprocessing(&workspace.recipe);
     let key = fingerprint(workspace, &preprocessing)?;
     let run = &workspace.run;
     if run.is_current(CLASSIFIER, key) && run.is_current(ACCURACY, key) {

@@ -10,7 +10,7 @@ use pentimento_data::{
     FetchEvent, FetchOptions, Groups, ImageSet, PreparedSet, PublicSet, Split, default_cache_dir,
     exact_duplicates, fetch, prepare, read_idx,
 };
-use pentimento_store::{Fingerprint, Run};
+use pentimento_store::Fingerprint;
 use std::path::Path;
 
 /// The training images of a run with their groups and codes.
@@ -75,6 +75,15 @@ impl CodedData {
     /// As reading, fetching, preparing, grouping and drawing codes.
     pub fn open(recipe: &Recipe, from: Option<&Path>) -> Result<Self> {
         let (set, class_names) = open_images(&recipe.data, recipe.data.preprocessing.split, from)?;
+        Self::of(recipe, set, class_names)
+    }
+
+    /// Prepares, groups and codes images that are open already.
+    ///
+    /// # Errors
+    ///
+    /// As preparing, grouping and drawing codes.
+    pub fn of(recipe: &Recipe, set: ImageSet, class_names: Vec<String>) -> Result<Self> {
         let images = prepare(&set, &recipe.data.preprocessing)?;
         drop(set);
         let groups = groups_of(&recipe.codes, &images, &class_names)?;
@@ -98,12 +107,12 @@ impl CodedData {
         Ok(self.codes.member_images(member, self.groups.group_of())?)
     }
 
-    /// Writes `data.json` and `codes.npy`.
+    /// `data.json` and `codes.npy`, by name.
     ///
     /// # Errors
     ///
-    /// As writing to the run.
-    pub fn save(&self, run: &Run, key: Fingerprint) -> Result<()> {
+    /// If one cannot be serialised.
+    pub fn objects(&self) -> Result<[(&'static str, Vec<u8>); 2]> {
         let data = serde_json::json!({
             "height": self.images.height(),
             "width": self.images.width(),
@@ -116,8 +125,7 @@ impl CodedData {
             "group_of": self.groups.group_of(),
             "exact_duplicates": exact_duplicates(self.images.ids()),
         });
-        run.put_many([("data.json", serde_json::to_vec(&data)?), ("codes.npy", self.codes.to_npy()?)], key)?;
-        Ok(())
+        Ok([("data.json", serde_json::to_vec(&data)?), ("codes.npy", self.codes.to_npy()?)])
     }
 
     /// What `data.json` follows from: beside what training uses, where the images come from and what classes are called.
@@ -165,7 +173,7 @@ pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
     workspace.save_recipe()?;
     let key = data.listing_fingerprint()?;
     if !["data.json", "codes.npy"].iter().all(|name| workspace.run.is_current(name, key)) {
-        data.save(&workspace.run, key)?;
+        workspace.run.put_many(data.objects()?, key)?;
     }
     Ok(data)
 }

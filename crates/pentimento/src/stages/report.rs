@@ -30,9 +30,9 @@ const REPORT: &str = "report.html";
 /// Name of the figures in a run.
 const FIGURES: &str = "figures.json";
 /// Points of a loss curve on the page; each is the mean of the steps around it.
-const CURVE_POINTS: usize = 120;
+pub(crate) const CURVE_POINTS: usize = 120;
 /// Training images shown for a sample.
-const IMAGES_SHOWN: usize = 10;
+pub(crate) const IMAGES_SHOWN: usize = 10;
 
 /// Measures the run and writes `figures.json` and `report.html`, if they are not there. Returns the page's path and the
 /// figures.
@@ -42,12 +42,7 @@ const IMAGES_SHOWN: usize = 10;
 /// [`crate::error::ProgramError::NotYet`] if an earlier stage is missing.
 pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figures)> {
     let classifier = train_classifier(workspace)?;
-    let key = Fingerprint::of("report")
-        .text(env!("CARGO_PKG_VERSION"))
-        .fingerprint(analysis_fingerprint(workspace, data)?)
-        .json(&classifier.map(|classifier| classifier.to_string()))?
-        .text(&workspace.recipe.to_text()?)
-        .finish();
+    let key = fingerprint(workspace, data, classifier)?;
     let run = &workspace.run;
     let path = run.root().join(REPORT);
     if run.is_current(REPORT, key) && run.is_current(FIGURES, key) {
@@ -79,6 +74,33 @@ pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figur
     let html = render(&page.view()?)?;
     run.put_many([(FIGURES, serde_json::to_vec_pretty(&figures)?), (REPORT, html.into_bytes())], key)?;
     Ok((path, figures))
+}
+
+fn fingerprint(
+    workspace: &Workspace,
+    data: &CodedData,
+    classifier: Option<Fingerprint>,
+) -> Result<Fingerprint> {
+    Ok(Fingerprint::of("report")
+        .text(env!("CARGO_PKG_VERSION"))
+        .fingerprint(analysis_fingerprint(workspace, data)?)
+        .json(&classifier.map(|classifier| classifier.to_string()))?
+        .text(&workspace.recipe.to_text()?)
+        .finish())
+}
+
+/// Whether the page and the figures of a run are there, made with this classifier.
+///
+/// # Errors
+///
+/// As [`analysis_fingerprint`].
+pub(crate) fn is_reported(
+    workspace: &Workspace,
+    data: &CodedData,
+    classifier: Option<Fingerprint>,
+) -> Result<bool> {
+    let key = fingerprint(workspace, data, classifier)?;
+    Ok([REPORT, FIGURES].iter().all(|name| workspace.run.is_current(name, key)))
 }
 
 struct Page<'a> {
@@ -543,7 +565,7 @@ fn basis_of(candidate: &Candidate) -> Basis {
 }
 
 /// Processor and number of threads.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let name = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         line.split_once(':').map(|(_, name)| name.trim().to_string())

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Steps that each way of using the cores is tried for before one is chosen.
-const TRIAL_STEPS: usize = 3;
+pub(crate) const TRIAL_STEPS: usize = 3;
 
 /// Folder of a member in the run.
 pub fn member_folder(member: u32) -> String {
@@ -219,6 +219,27 @@ fn is_trained(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> b
         .map(|file| format!("{folder}/{file}"))
         .chain([losses_name(member)])
         .all(|name| workspace.run.is_current(&name, fingerprint))
+}
+
+/// Optimiser steps that every unfinished member still has to make.
+///
+/// # Errors
+///
+/// [`ProgramError::UnfinishedByOtherNumerics`] if another version of the program began one.
+pub(crate) fn steps_left(
+    workspace: &Workspace,
+    data: &CodedData,
+    architecture: &Architecture,
+) -> Result<Vec<u64>> {
+    let mut left = Vec::new();
+    for member in 0..data.codes.members() {
+        let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
+        if !is_trained(workspace, member, fingerprint) {
+            let steps = workspace.recipe.training.steps as u64;
+            left.push(steps.saturating_sub(steps_kept(workspace, &[(member, fingerprint)])?));
+        }
+    }
+    Ok(left)
 }
 
 /// Steps that interrupted trainings of these members have already done.

@@ -21,6 +21,14 @@ pub struct RunOptions {
     pub checkpoint_every: Duration,
 }
 
+impl RunOptions {
+    /// Images that pass through a network at once.
+    pub fn batch(&self) -> usize {
+        // Measured on 2 cores with the quickstart's network: 16 to 128 are within 5 % of each other.
+        self.batch.unwrap_or(64)
+    }
+}
+
 /// An open run.
 pub struct Workspace {
     /// The folder.
@@ -100,8 +108,7 @@ impl Workspace {
 
     /// Images that pass through a network at once.
     pub fn batch(&self) -> usize {
-        // Measured on 2 cores with the quickstart's network: 16 to 128 are within 5 % of each other.
-        self.options.batch.unwrap_or(64)
+        self.options.batch()
     }
 }
 

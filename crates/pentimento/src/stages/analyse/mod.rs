@@ -26,6 +26,5 @@ pub use counterfactuals::leave_out;
 pub use ensemble::{Ensemble, ensemble_fingerprint};
 pub(crate) use sample::missing_sample_shards;
 pub use sample::sample;
-pub(crate) use search::WIDER;
 pub use search::{linear_candidates, search_form};
 pub use shards::{SAMPLES_PER_SHARD, shard_count, shard_samples};

@@ -14,7 +14,7 @@ use pentimento_attribution::ensemble::{
 };
 
 /// The Gram form picks so many times more candidates than are wanted; their approximate images pick among these.
-pub(crate) const WIDER: usize = 8;
+const WIDER: usize = 8;
 
 /// What the search found for a sample.
 pub(super) struct Found {

@@ -1,0 +1,94 @@
+//! `pentimento plan`: what a recipe will cost on this machine.
+
+use super::print;
+use crate::plan::{Plan, PlanRequest, size::mebibytes};
+use crate::progress::human_duration;
+use crate::recipe::Recipe;
+use crate::stages::RunOptions;
+use crate::stages::report::machine;
+use crate::stop::Stop;
+use anyhow::Result;
+use std::path::Path;
+use std::time::Duration;
+
+/// Prints the forecast of a run.
+pub(super) fn print_plan(
+    recipe: &Recipe,
+    folder: &Path,
+    options: &RunOptions,
+    memory_limit: Option<u64>,
+    stop: &Stop,
+) -> Result<()> {
+    let plan = Plan::make(&PlanRequest { recipe, folder, options, memory_limit, stop })?;
+    for line in lines(&plan, recipe, folder, memory_limit) {
+        print(&line)?;
+    }
+    Ok(())
+}
+
+fn lines(plan: &Plan, recipe: &Recipe, folder: &Path, memory_limit: Option<u64>) -> Vec<String> {
+    let mut lines =
+        vec![format!("recipe {}: {} members, {} samples", recipe.name, plan.members, recipe.samples.count)];
+    let remaining = &plan.remaining;
+    if !plan.data_is_real {
+        lines.push(
+            "its images are not in the cache: assumed are as many as the set has, each class equally often; fetching \
+             them is not in the forecast"
+                .into(),
+        );
+        if remaining.run_exists {
+            lines.push(format!(
+                "{} exists, but what of it is finished shows only with the images",
+                folder.display()
+            ));
+        }
+    } else if remaining.run_exists {
+        lines.push(format!(
+            "{} has {} of {} members, {} of {} samples, {} of them attributed{}; the forecast is of what is missing",
+            folder.display(),
+            plan.members - remaining.training_steps.len(),
+            plan.members,
+            recipe.samples.count - remaining.sample_shards.iter().map(Vec::len).sum::<usize>(),
+            recipe.samples.count,
+            recipe.samples.count - remaining.attribution_shards.iter().map(Vec::len).sum::<usize>(),
+            if remaining.report { "" } else { ", and the report" },
+        ));
+    }
+    let row = |cells: [&str; 5]| {
+        let [stage, work, time, memory, disk] = cells;
+        format!("{stage:<32} {work:<24} {time:>13} {memory:>10} {disk:>10}").trim_end().to_string()
+    };
+    lines.push(row(["stage", "work", "time", "memory", "disk"]));
+    let duration = |seconds: f64| human_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    let memory = |bytes: Option<u64>| bytes.map_or(String::new(), mebibytes);
+    let disk = |bytes: u64| if bytes > 0 { mebibytes(bytes) } else { String::new() };
+    for stage in &plan.stages {
+        let time = if stage.work.is_empty() { String::new() } else { duration(stage.time.seconds) };
+        let work = if stage.work.is_empty() { "there already" } else { &stage.work };
+        lines.push(row([stage.name, work, &time, &memory(stage.memory), &disk(stage.disk)]));
+    }
+    let time = plan.time();
+    lines.push(row(["all", "", &duration(time.seconds), &memory(plan.memory()), &disk(plan.disk())]));
+    lines.push(format!(
+        "time: {:.0} % either way by the spread of {} rounds of calibration, if the machine stays as busy as it is now",
+        200.0 * time.error / time.seconds.max(1e-9),
+        plan.rounds
+    ));
+    if plan.memory().is_none() {
+        lines.push("memory: this system does not tell how much a process holds".into());
+    }
+    if !remaining.training_steps.is_empty() {
+        lines.push(format!(
+            "disk: of the finished run; each member in training takes another {}",
+            mebibytes(plan.training_state_bytes)
+        ));
+    }
+    lines.push(match memory_limit {
+        Some(limit) => {
+            format!("batch: {} keeps within {}: run with `--batch {0}`", plan.batch, mebibytes(limit))
+        }
+        None => format!("batch: {}", plan.batch),
+    });
+    lines.push(format!("calibrated on: {}", machine()));
+    lines
+}

@@ -1,0 +1,176 @@
+//! What a run's folder will hold: every object counted from its shape, or made once as a stand-in.
+
+use super::page::{Cost, StandIns};
+use super::work::Work;
+use crate::stages::train::npy;
+use anyhow::Result;
+use pentimento_diffusion::checkpoint::{network_files, scheduler_files};
+use pentimento_diffusion::unet::Parameters;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Bytes of each part of a run's folder.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Disk {
+    /// `recipe.toml`, `data.json`, `codes.npy`.
+    pub data: u64,
+    /// All finished members.
+    pub training: u64,
+    /// What a member in training keeps beside that until it is finished.
+    pub training_state: u64,
+    /// Shards of samples and pictures.
+    pub sampling: u64,
+    /// Attribution shards.
+    pub attribution: u64,
+    /// The classifier.
+    pub classifier: u64,
+    /// Page, figures, costs.
+    pub report: u64,
+    /// Each object is listed in the manifest.
+    pub manifest: u64,
+}
+
+impl Disk {
+    /// Counts everything that the recipe asks for, whether it is there already or not; `page` and `figures` are those
+    /// of the report, `classifier` the bytes of a classifier.
+    ///
+    /// # Errors
+    ///
+    /// As serialising stand-ins.
+    pub fn of(work: &Work<'_>, page: Cost, figures: Cost, classifier: u64) -> Result<Self> {
+        let (recipe, situation) = (work.recipe, work.situation);
+        let mut listed = Listing::default();
+        let mut data = listed.object("recipe.toml", recipe.to_text()?.len() as u64);
+        for (name, bytes) in situation.data.objects()? {
+            data += listed.object(name, bytes.len() as u64);
+        }
+
+        let architecture = &situation.architecture;
+        let values = Parameters::initial(architecture, 0, 0);
+        let mut training = 0;
+        let members = work.sizes.members as u64;
+        let network = network_files(architecture, &values)?;
+        for (name, bytes) in network.into_iter().chain(scheduler_files(&recipe.schedule, &recipe.sampling)) {
+            training += listed.objects(members, "members/000/".len() + name.len(), bytes.len() as u64);
+        }
+        // Who trained it: one small number in JSON.
+        training += listed.objects(members, "members/000/training.json".len(), 27);
+        // The header of a `.npy` file does not grow with the values.
+        let header = npy(&[0], &[])?.len() as u64;
+        let losses = 4 * recipe.training.steps as u64;
+        training += listed.objects(members, "members/000/losses.npy".len(), header + losses);
+        let sets = 3 + u64::from(recipe.training.ema_decay.is_some());
+        let training_state = sets * 4 * architecture.parameter_count() as u64 + losses;
+
+        let samples = recipe.samples.count;
+        let images = &situation.data.images;
+        let mut sampling =
+            listed.objects(samples as u64, "samples/000000.png".len(), StandIns::new(work).png_bytes()?);
+        let mut attribution = 0;
+        let mut kinds = BTreeMap::new();
+        for shard in 0..crate::stages::analyse::shard_count(samples) {
+            *kinds
+                .entry(work.kind_of(&crate::stages::analyse::shard_samples(shard, samples)))
+                .or_insert(0) += 1;
+        }
+        let mut stages = BTreeSet::from(["training", "sampling", "classifier"]);
+        for (kind, shards) in kinds {
+            stages.extend(work.shard(kind).iter().map(|stage| stage.name));
+            let image = vec![kind.samples, images.height(), images.width(), images.channels()];
+            let sample = safetensors_bytes(&[("sample", vec![kind.samples]), ("image", image)]);
+            sampling += listed.objects(shards, "samples/shard-00000.safetensors".len(), sample);
+            let shard = safetensors_bytes(&work.arrays(kind));
+            attribution += listed.objects(shards, "attribution/shard-00000.safetensors".len(), shard);
+        }
+        let classifier = if recipe.classifier.is_some() {
+            listed.object("classifier/classifier.safetensors", classifier)
+                + listed.object(
+                    "classifier/accuracy.json",
+                    "{\n  \"test\": 0.9805,\n  \"test_images\": 10000\n}".len() as u64,
+                )
+        } else {
+            0
+        };
+        // A stage takes four lines of costs.json: its name of about 20 letters, two numbers, brackets.
+        let costs = 70 * stages.len() as u64;
+        let report = listed.object("report.html", page.bytes)
+            + listed.object("figures.json", figures.bytes)
+            + listed.object("costs.json", costs);
+        Ok(Self {
+            data,
+            training,
+            training_state,
+            sampling,
+            attribution,
+            classifier,
+            report,
+            manifest: listed.bytes,
+        })
+    }
+
+    /// The whole folder, once the run is finished.
+    pub fn total(&self) -> u64 {
+        let Self { data, training, sampling, attribution, classifier, report, manifest, .. } = self;
+        data + training + sampling + attribution + classifier + report + manifest
+    }
+}
+
+/// Bytes of the manifest that lists objects.
+#[derive(Default)]
+struct Listing {
+    bytes: u64,
+}
+
+impl Listing {
+    fn object(&mut self, name: &str, bytes: u64) -> u64 {
+        self.objects(1, name.len(), bytes)
+    }
+
+    /// Lists `count` objects of so many bytes each, and gives the bytes of all.
+    fn objects(&mut self, count: u64, name_length: usize, bytes: u64) -> u64 {
+        // Of an entry of the manifest, everything but the name and the length: keys, two digests, spaces.
+        const FRAME: u64 = 204;
+        let digits = u64::from(bytes.max(1).ilog10()) + 1;
+        self.bytes += count * (FRAME + name_length as u64 + digits);
+        count * bytes
+    }
+}
+
+/// Length of a safetensors file of arrays with four bytes a value: a length of 8 bytes, a header of JSON filled up to a
+/// multiple of 8, and the values.
+pub fn safetensors_bytes(arrays: &[(&str, Vec<usize>)]) -> u64 {
+    let (mut header, mut values) = (2, 0);
+    for (name, shape) in arrays {
+        let start = values;
+        values += 4 * shape.iter().map(|&side| side as u64).product::<u64>();
+        let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
+        let shape = shape.join(",");
+        let entry = format!(
+            "\"{name}\":{{\"dtype\":\"F32\",\"shape\":[{shape}],\"data_offsets\":[{start},{values}]}},"
+        );
+        header += entry.len() as u64;
+    }
+    8 + header.saturating_sub(1).next_multiple_of(8) + values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stages::arrays::Arrays;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_length_of_arrays_is_that_of_their_file(
+            shapes in proptest::collection::vec((1_usize..40, 1_usize..40), 1..6)
+        ) {
+            let names = ["a", "candidate_linear", "exact", "image", "sample"];
+            let shapes: Vec<(&str, Vec<usize>)> =
+                names.iter().zip(&shapes).map(|(name, &(a, b))| (*name, vec![a, b])).collect();
+            let mut arrays = Arrays::default();
+            for (name, shape) in &shapes {
+                arrays.put_f32(name, shape, &vec![0.0; shape.iter().product()]);
+            }
+            prop_assert_eq!(safetensors_bytes(&shapes), arrays.to_bytes().unwrap().len() as u64);
+        }
+    }
+}

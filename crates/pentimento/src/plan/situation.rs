@@ -1,0 +1,183 @@
+//! What a run starts from: its images, opened without a network and without writing, and what its folder already has.
+
+use super::PlanRequest;
+use crate::recipe::{DataRecipe, Recipe};
+use crate::stages::analyse::{missing_attribution_shards, missing_sample_shards};
+use crate::stages::classify::trained_classifier;
+use crate::stages::data::{CodedData, open_images};
+use crate::stages::report::is_reported;
+use crate::stages::train::{architecture, steps_left};
+use crate::stages::{RunOptions, Workspace};
+use crate::stop::Stop;
+use anyhow::{Context, Result};
+use pentimento_data::{FetchOptions, ImageSet, PublicSet, Split, default_cache_dir, fetch, read_idx};
+use pentimento_diffusion::unet::Architecture;
+use pentimento_store::Run;
+use std::path::Path;
+use std::time::Instant;
+
+/// Side of the public sets' images, in pixels.
+const PUBLIC_SIDE_PIXELS: usize = 28;
+
+/// What a plan is made for.
+pub struct Situation {
+    /// The images, groups and codes; blank stand-ins where the set is not in the cache.
+    pub data: CodedData,
+    /// Whether these are the real images.
+    pub data_is_real: bool,
+    /// Seconds that opening and preparing them took.
+    pub data_seconds: f64,
+    /// The network of every member.
+    pub architecture: Architecture,
+    /// What is still to be done.
+    pub remaining: Remaining,
+}
+
+/// What is still to be done in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// Optimiser steps of each member that is not finished.
+    pub training_steps: Vec<u64>,
+    /// Samples of each missing shard of samples.
+    pub sample_shards: Vec<Vec<u32>>,
+    /// Samples of each missing attribution shard.
+    pub attribution_shards: Vec<Vec<u32>>,
+    /// Whether the recipe's classifier is missing.
+    pub classifier: bool,
+    /// Whether the page is missing.
+    pub report: bool,
+    /// Whether the folder has a run at all.
+    pub run_exists: bool,
+}
+
+impl Situation {
+    /// Opens what is there. Nothing is fetched and nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// As opening images, drawing codes and fitting the network to the images; as reading a run that exists.
+    pub fn find(request: &PlanRequest<'_>) -> Result<Self> {
+        let started = Instant::now();
+        let (recipe, from) = (request.recipe, request.options.data_from.as_deref());
+        let split = recipe.data.preprocessing.split;
+        let (set, names, data_is_real) = match open_without_fetching(&recipe.data, split, from)? {
+            Some((set, names)) => (set, names, true),
+            None => {
+                let public = recipe.data.set.context("a recipe has a set or files")?;
+                let names = public.class_names().iter().map(ToString::to_string).collect();
+                (stand_in(public, split)?, names, false)
+            }
+        };
+        let data = CodedData::of(recipe, set, names)?;
+        let data_seconds = started.elapsed().as_secs_f64();
+        let images = &data.images;
+        let architecture =
+            Architecture::new(&recipe.unet(images.height(), images.width(), images.channels())?)?;
+        let remaining = Remaining::find(request, &data, data_is_real)?;
+        Ok(Self { data, data_is_real, data_seconds, architecture, remaining })
+    }
+}
+
+/// The images of a recipe if they are on this machine; none if they would have to be fetched.
+fn open_without_fetching(
+    data: &DataRecipe,
+    split: Split,
+    from: Option<&Path>,
+) -> Result<Option<(ImageSet, Vec<String>)>> {
+    let Some(set) = data.set else { return open_images(data, split, None).map(Some) };
+    let names = set.class_names().iter().map(ToString::to_string).collect();
+    let mut options = FetchOptions::new(default_cache_dir()?);
+    let folder = options.cache_dir.join(set.name());
+    let cached = |(name, bytes): (&str, u64)| {
+        std::fs::metadata(folder.join(name)).is_ok_and(|metadata| metadata.len() == bytes)
+    };
+    if set.files().iter().all(|file| cached((file.name, file.bytes))) {
+        // Nothing to fetch from is left, so this verifies the files and does no more.
+        options.mirrors = Some(Vec::new());
+        options.package_clients = false;
+        if let Ok(fetched) = fetch(set, &options, &mut |_| {}) {
+            return Ok(Some((fetched.open(split)?, names)));
+        }
+    }
+    // A run would copy these to the cache; they are read where they are.
+    let Some(from) = from else { return Ok(None) };
+    let at = |place: usize| {
+        let file = &set.files()[place + 2 * usize::from(split == Split::Test)];
+        let plain = from.join(file.name);
+        if plain.is_file() { plain } else { from.join(format!("{}.gz", file.name)) }
+    };
+    Ok(Some((read_idx(&at(0), &at(1))?, names)))
+}
+
+/// As many images as the set has, nearly blank, each class equally often.
+pub(super) fn stand_in(set: PublicSet, split: Split) -> Result<ImageSet> {
+    let count = split_images(set, split);
+    let length = PUBLIC_SIDE_PIXELS * PUBLIC_SIDE_PIXELS;
+    let mut pixels = vec![0; count * length];
+    for (index, image) in pixels.chunks_exact_mut(length).enumerate() {
+        // No two are equal, as in the real set.
+        image[..4].copy_from_slice(&(index as u32).to_le_bytes());
+    }
+    let classes = set.class_names().len() as u32;
+    let labels = (0..count as u32).map(|index| index % classes).collect();
+    Ok(ImageSet::new(PUBLIC_SIDE_PIXELS, PUBLIC_SIDE_PIXELS, 1, pixels, labels)?)
+}
+
+/// Number of images of a half of a public set.
+pub(super) fn split_images(set: PublicSet, split: Split) -> usize {
+    // A file of labels has a header of 8 bytes, then one byte per image.
+    (set.files()[1 + 2 * usize::from(split == Split::Test)].bytes - 8) as usize
+}
+
+impl Remaining {
+    /// Everything that a recipe asks for.
+    pub(super) fn everything(recipe: &Recipe, data: &CodedData) -> Self {
+        let shards = all_shards(recipe.samples.count);
+        Self {
+            training_steps: vec![recipe.training.steps as u64; data.codes.members() as usize],
+            sample_shards: shards.clone(),
+            attribution_shards: shards,
+            classifier: recipe.classifier.is_some(),
+            report: true,
+            run_exists: false,
+        }
+    }
+
+    fn find(request: &PlanRequest<'_>, data: &CodedData, data_is_real: bool) -> Result<Self> {
+        let (recipe, mut remaining) = (request.recipe, Self::everything(request.recipe, data));
+        if !request.folder.join("manifest.json").exists() {
+            return Ok(remaining);
+        }
+        remaining.run_exists = true;
+        // What a run has is known by digests of the real images.
+        if !data_is_real {
+            return Ok(remaining);
+        }
+        let workspace = Workspace {
+            run: Run::open_read_only(request.folder)?,
+            recipe: recipe.clone(),
+            stop: Stop::default(),
+            options: RunOptions { ..request.options.clone() },
+        };
+        let architecture = architecture(&workspace, data)?;
+        remaining.training_steps = steps_left(&workspace, data, &architecture)?;
+        let classifier = if recipe.classifier.is_some() { trained_classifier(&workspace)? } else { None };
+        remaining.classifier = recipe.classifier.is_some() && classifier.is_none();
+        if remaining.training_steps.is_empty() {
+            let shards = missing_sample_shards(&workspace, data)?;
+            remaining.sample_shards = shards.into_iter().map(|(_, ids, _)| ids).collect();
+            let shards = missing_attribution_shards(&workspace, data)?;
+            remaining.attribution_shards = shards.into_iter().map(|(_, ids, _)| ids).collect();
+            remaining.report = remaining.classifier
+                || !remaining.attribution_shards.is_empty()
+                || !is_reported(&workspace, data, classifier)?;
+        }
+        Ok(remaining)
+    }
+}
+
+/// The samples of every shard.
+fn all_shards(samples: usize) -> Vec<Vec<u32>> {
+    use crate::stages::analyse::{shard_count, shard_samples};
+    (0..shard_count(samples)).map(|shard| shard_samples(shard, samples)).collect()
+}

@@ -1,0 +1,169 @@
+//! Forecasts against real runs of tiny recipes: what is counted, what is written, what is held; and refusals.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+mod common;
+
+use common::{Laboratory, assert_names, fail, program, run_command, succeed};
+use pentimento::plan::{Plan, PlanRequest};
+use pentimento::recipe::Recipe;
+use pentimento::stages::RunOptions;
+use pentimento::stop::Stop;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+const WRONG_INPUT: i32 = 42;
+const WRONG_USAGE: i32 = 2;
+
+fn plan_of(recipe: &Path, run: &Path, overrides: &[&str]) -> Plan {
+    let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+    let recipe = Recipe::open(recipe, &overrides).unwrap();
+    let options = RunOptions { batch: None, data_from: None, checkpoint_every: Duration::from_secs(30) };
+    let stop = Stop::default();
+    let request =
+        PlanRequest { recipe: &recipe, folder: run, options: &options, memory_limit: None, stop: &stop };
+    Plan::make(&request).unwrap()
+}
+
+/// The number with which what a stage has to do begins.
+fn units(plan: &Plan) -> BTreeMap<&str, u64> {
+    let number = |work: &str| work.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    plan.stages.iter().map(|stage| (stage.name, number(&stage.work))).collect()
+}
+
+/// Bytes of all files of a folder.
+fn folder_bytes(folder: &Path) -> u64 {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            if metadata.is_dir() { folder_bytes(&entry.path()) } else { metadata.len() }
+        })
+        .sum()
+}
+
+#[test]
+fn units_and_bytes_are_those_of_the_run() {
+    let laboratory = Laboratory::new();
+    for recipe in [laboratory.class_recipe(), laboratory.image_recipe()] {
+        let run = laboratory.path("run");
+        let plan = plan_of(&recipe, &run, &[]);
+        assert!(!run.exists());
+        succeed(&mut run_command(&recipe, &run, &[]));
+
+        let costs: serde_json::Value =
+            serde_json::from_slice(&fs::read(run.join("costs.json")).unwrap()).unwrap();
+        let mut made: BTreeMap<&str, u64> = costs["stages"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(stage, cost)| (stage.as_str(), cost[1].as_u64().unwrap()))
+            .collect();
+        // It calls no network.
+        assert!(made.remove("last step").is_some());
+        let mut forecast = units(&plan);
+        for without_cost in ["data", "report"] {
+            assert!(forecast.remove(without_cost).is_some());
+        }
+        assert_eq!(forecast, made);
+
+        // The figures of a tiny run are a third of it, and how many of them are defined is not known before.
+        let (real, forecast) = (folder_bytes(&run) as f64, plan.disk() as f64);
+        assert!((forecast / real - 1.0).abs() < 0.03, "forecast {forecast}, real {real}");
+        fs::remove_dir_all(&run).unwrap();
+    }
+}
+
+#[test]
+fn a_finished_run_has_nothing_left_and_a_longer_one_what_is_missing() {
+    let laboratory = Laboratory::new();
+    let (recipe, run) = (laboratory.class_recipe(), laboratory.path("run"));
+    succeed(&mut run_command(&recipe, &run, &[]));
+    let before = folder_bytes(&run);
+    let plan = plan_of(&recipe, &run, &[]);
+    assert!(units(&plan).iter().all(|(stage, units)| *stage == "data" || *units == 0), "{plan:?}");
+    assert_eq!(plan.disk(), plan_of(&recipe, &laboratory.path("none"), &[]).disk());
+    // Shards of 16: of 36 samples the first 16 are there, and 16 to 19 stood in a shard of another size.
+    let longer = plan_of(&recipe, &run, &["samples.count=36"]);
+    let units = units(&longer);
+    assert_eq!([units["training"], units["sampling"], units["base trajectories"]], [0, 20, 20]);
+    assert_eq!(units["exact counterfactuals"], 3 * 20);
+    assert_eq!(folder_bytes(&run), before);
+    let said = succeed(&mut program([Path::new("plan"), &run]));
+    assert_names(&said.stdout, &["3 of 3 members", "20 of 20 samples", "there already"]);
+}
+
+#[test]
+fn a_run_never_holds_more_than_its_forecast() {
+    let laboratory = Laboratory::new();
+    let (recipe, run) = (laboratory.image_recipe(), laboratory.path("run"));
+    let said = succeed(program([Path::new("plan"), &recipe]).args(["--threads", "2"])).stdout;
+    if said.contains("does not tell") {
+        return skipped("no /proc/self/status here");
+    }
+    let all = said.lines().find(|line| line.starts_with("all ")).unwrap();
+    let words: Vec<&str> = all.split_whitespace().collect();
+    // `... 57 MiB 3 MiB`: memory and disk end the line.
+    let forecast: u64 = words[words.len() - 4].parse().unwrap();
+
+    let mut child = run_command(&recipe, &run, &["--threads", "2"]).spawn().unwrap();
+    let mut peak_kibibytes = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        if let Some(peak) = peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok()) {
+            peak_kibibytes = peak;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(run.join("report.html").exists());
+    let real: u64 = peak_kibibytes;
+    assert!(real > 0 && real <= 1024 * forecast, "held {real} KiB, forecast {forecast} MiB");
+}
+
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn skipped(reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+}
+
+#[test]
+fn without_its_images_a_recipe_is_planned_and_nothing_is_written() {
+    let laboratory = Laboratory::new();
+    let (cache, here) = (laboratory.path("cache"), laboratory.path("here"));
+    for folder in [&cache, &here] {
+        fs::create_dir(folder).unwrap();
+    }
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/quickstart.toml");
+    let mut command = program([Path::new("plan"), &recipe]);
+    let said = succeed(command.current_dir(&here).env("PENTIMENTO_CACHE", &cache));
+    assert_names(&said.stdout, &["not in the cache", "7000 images", "7 members, 5600 steps", "128 samples"]);
+    for folder in [cache, here] {
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn limits_are_kept_or_refused_with_what_would_do() {
+    let laboratory = Laboratory::new();
+    let recipe = laboratory.image_recipe();
+    let plan = |limit: &str| {
+        let mut command = program([Path::new("plan"), &recipe]);
+        command.args(["--limit-memory", limit]).current_dir(laboratory.path(""));
+        command
+    };
+    let said = succeed(&mut plan("100GiB")).stdout;
+    assert_names(&said, &["--batch 64", "102400 MiB"]);
+    let said = fail(&mut plan("1MB"), WRONG_INPUT);
+    assert_names(&said, &["--limit-memory 1 MiB", "smallest limit that would do"]);
+    for nonsense in ["much", "-1", "2GiBs", ""] {
+        let mut command = program([Path::new("plan"), &recipe]);
+        command.arg(format!("--limit-memory={nonsense}"));
+        assert_names(&fail(&mut command, WRONG_USAGE), &["--limit-memory", "is not a size", "`2GiB`"]);
+    }
+    let absent = laboratory.path("absent.toml");
+    let said = fail(&mut program([Path::new("plan"), &absent]), WRONG_INPUT);
+    assert_names(&said, &["absent.toml", "No such file"]);
+    assert!(!laboratory.path("runs").exists());
+}
