@@ -3,14 +3,29 @@
 //! Queries, keys and values are `[images, tokens, heads * head_channels]`; a head owns consecutive channels.
 //! `weights = softmax(q k' / sqrt(head_channels))` over keys, output `weights v`. The weights are never kept: the
 //! backward pass and the tangent compute them again.
+//!
+//! Work is cut into blocks of 16 or 32 queries of one head, which lie in lanes: a score, a weight and an output of all
+//! queries of a block are one or two vectors. So a head may have any number of channels without padding, and the
+//! softmax needs no sum over lanes. A block's scores, `[key][query]`, stay in the nearest cache.
+//!
+//! Sums run over channels, keys or queries in ascending order, whatever the block; queries are multiplied by
+//! `1 / sqrt(head_channels)` before, and weights divided by their sum after, the products they take part in.
+
+#![allow(unsafe_code, reason = "heads and blocks of one output are written by several threads")]
+
+mod blocks;
+mod maximum;
+mod products;
+mod softmax;
+mod transpose;
 
 use crate::ShapeError;
-use crate::activation::exp;
-use crate::lanes::{Instructions, LANES, for_each_instruction_set};
-use crate::product::{
-    DEEPEST_TAP, Panels, RowTable, SharedOutput, Strides, TransposedJob, multiply_rows, multiply_transposed,
-};
+use crate::lanes::{Instructions, LANES};
+use crate::product::DEEPEST_TAP;
+use blocks::{KEYS_AT_ONCE, backward, forward, queries_per_block, store_sums, tangent};
+use products::{Head, Vector, with_scratch};
 use rayon::prelude::*;
+use transpose::padded;
 
 /// Sizes of one attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +45,7 @@ impl AttentionShape {
     ///
     /// # Errors
     ///
-    /// [`ShapeError`] if they do not, a size is zero, or there are too many tokens for one product.
+    /// [`ShapeError`] if they do not, a size is zero, or there are more than 16,384 tokens or channels.
     pub fn checked(self) -> Result<Self, ShapeError> {
         let fits = self.tokens <= DEEPEST_TAP && self.channels <= DEEPEST_TAP;
         if self.heads == 0
@@ -47,6 +62,20 @@ impl AttentionShape {
         Ok(self)
     }
 
+    /// Offset of the first value of a head.
+    fn start(&self, image: usize, head: usize) -> usize {
+        image * self.image_length() + head * self.head_channels()
+    }
+
+    fn head<'a>(&self, all: &'a [f32], image: usize, head: usize) -> Head<'a> {
+        Head {
+            values: &all[self.start(image, head)..(image + 1) * self.image_length()],
+            stride: self.channels,
+            tokens: self.tokens,
+            channels: self.head_channels(),
+        }
+    }
+
     fn head_channels(&self) -> usize {
         self.channels / self.heads
     }
@@ -60,175 +89,98 @@ impl AttentionShape {
     }
 }
 
-/// One head of one image, `[tokens, padded]` with the channels padded by zeros to whole vectors.
-struct Head {
-    values: Vec<f32>,
+/// Some queries (or keys) of one head of one image.
+#[derive(Clone, Copy)]
+struct Block {
+    image: usize,
+    head: usize,
+    first: usize,
     tokens: usize,
-    channels: usize,
-    padded: usize,
 }
 
-impl Head {
-    fn empty(shape: &AttentionShape) -> Self {
-        let channels = shape.head_channels();
-        let padded = channels.next_multiple_of(LANES);
-        Self { values: vec![0.0; shape.tokens * padded], tokens: shape.tokens, channels, padded }
-    }
-
-    fn gather(shape: &AttentionShape, image: &[f32], head: usize) -> Self {
-        let mut gathered = Self::empty(shape);
-        let first = head * gathered.channels;
-        for (row, source) in
-            gathered.values.chunks_exact_mut(gathered.padded).zip(image.chunks_exact(shape.channels))
-        {
-            row[..gathered.channels].copy_from_slice(&source[first..first + gathered.channels]);
-        }
-        gathered
-    }
-
-    fn scatter(&self, shape: &AttentionShape, head: usize, image: &mut [f32]) {
-        let first = head * self.channels;
-        for (row, target) in self.values.chunks_exact(self.padded).zip(image.chunks_exact_mut(shape.channels))
-        {
-            target[first..first + self.channels].copy_from_slice(&row[..self.channels]);
-        }
-    }
-
-    /// As the right side of a product over channels: `left * self'`, `[tokens, tokens]`.
-    fn transposed_panels(&self) -> Panels {
-        let strides = Strides { tap: 0, depth: 1, column: self.padded };
-        Panels::pack(&self.values, 1, self.channels, self.tokens, strides)
-    }
-
-    /// As the right side of a product over tokens: `left * self`, `[tokens, channels]`.
-    fn panels(&self) -> Panels {
-        let strides = Strides { tap: 0, depth: self.padded, column: 1 };
-        Panels::pack(&self.values, 1, self.tokens, self.channels, strides)
-    }
-}
-
-/// The products of one attention with tables that all heads share.
-struct Products {
+/// How an attention is cut into blocks.
+#[derive(Clone, Copy)]
+struct Cut<'a> {
+    shape: &'a AttentionShape,
     instructions: Instructions,
-    tokens: usize,
-    /// Rows of a head to rows of `[tokens, tokens]`.
-    to_square: RowTable,
-    /// Rows of `[tokens, tokens]` to rows of a head.
-    from_square: RowTable,
-    square_offsets: Vec<u32>,
 }
 
-impl Products {
-    fn new(shape: &AttentionShape) -> Self {
-        let padded = shape.head_channels().next_multiple_of(LANES);
-        Self {
-            instructions: Instructions::detect(),
-            tokens: shape.tokens,
-            to_square: RowTable::plain(shape.tokens, padded, shape.tokens),
-            from_square: RowTable::plain(shape.tokens, shape.tokens, padded),
-            square_offsets: (0..shape.tokens).map(|row| (row * shape.tokens) as u32).collect(),
-        }
+impl<'a> Cut<'a> {
+    fn new(shape: &'a AttentionShape) -> Self {
+        Self { shape, instructions: Instructions::detect() }
     }
 
-    /// `left * right'`, `[tokens, tokens]`.
-    fn square(&self, left: &Head, right: &Panels) -> Vec<f32> {
-        let mut output = vec![0.0; self.tokens * self.tokens];
-        let target = SharedOutput::new(&mut output);
-        let nothing = vec![0.0; self.tokens];
-        multiply_rows(
-            self.instructions,
-            &left.values,
-            &self.to_square,
-            0..self.tokens,
-            right,
-            &nothing,
-            None,
-            target,
-        );
-        output
+    fn blocks_per_head(&self) -> usize {
+        self.shape.tokens.div_ceil(queries_per_block(self.instructions))
     }
 
-    /// `square * right`, added to nothing.
-    fn apply(&self, square: &[f32], right: &Panels, target: &mut Head) {
-        let place = SharedOutput::new(&mut target.values);
-        let nothing = vec![0.0; right.columns()];
-        multiply_rows(
-            self.instructions,
-            square,
-            &self.from_square,
-            0..self.tokens,
-            right,
-            &nothing,
-            None,
-            place,
-        );
+    /// Vectors that hold `[channel][query]` and `[key][query]` of one block.
+    fn scratch_lengths(&self) -> (usize, usize) {
+        let vectors = queries_per_block(self.instructions) / LANES;
+        (padded(self.shape.head_channels()) * vectors, self.shape.tokens * vectors)
     }
 
-    /// `square' * right`.
-    fn apply_transposed(&self, square: &[f32], right: &Head, target: &mut Head) {
-        let mut dense = vec![0.0; self.tokens * right.channels];
-        let job = TransposedJob {
-            left: square,
-            offsets: &self.square_offsets,
-            left_columns: 0..self.tokens,
-            right: &right.values,
-            right_stride: right.padded,
-            right_columns: right.channels,
-        };
-        multiply_transposed(self.instructions, &job, &mut dense);
-        for (row, source) in
-            target.values.chunks_exact_mut(right.padded).zip(dense.chunks_exact(right.channels))
-        {
-            row[..right.channels].copy_from_slice(source);
-        }
+    /// The blocks of a head in ascending order.
+    fn blocks(&self, image: usize, head: usize) -> impl Iterator<Item = Block> {
+        let (this, length) = (*self, queries_per_block(self.instructions));
+        (0..self.blocks_per_head()).map(move |index| {
+            let first = index * length;
+            Block { image, head, first, tokens: length.min(this.shape.tokens - first) }
+        })
     }
 
-    /// Softmax of the scaled products of queries and keys.
-    fn weights(&self, shape: &AttentionShape, queries: &Head, keys: &Head) -> Vec<f32> {
-        let mut square = self.square(queries, &keys.transposed_panels());
-        softmax_rows(shape.tokens, shape.scale(), &mut square);
-        square
+    /// Runs `work` on all heads of all images.
+    fn for_each_head(&self, work: impl Fn(usize, usize) + Sync) {
+        let heads = self.shape.heads;
+        (0..self.shape.images * heads).into_par_iter().for_each(|index| work(index / heads, index % heads));
+    }
+
+    /// Runs `work` on all blocks of all heads and images.
+    fn for_each_block(&self, work: impl Fn(Block) + Sync) {
+        let (heads, per_head) = (self.shape.heads, self.blocks_per_head());
+        (0..self.shape.images * heads * per_head).into_par_iter().for_each(|index| {
+            let head = index / per_head;
+            self.blocks(head / heads, head % heads).skip(index % per_head).take(1).for_each(&work);
+        });
     }
 }
 
-/// Sums in sixteen lanes, whatever the width of the processor's vectors, then over the lanes in order.
-#[inline(always)]
-fn lane_sum(values: &[f32], term: impl Fn(usize, f32) -> f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    for (chunk_index, chunk) in values.chunks(LANES).enumerate() {
-        for (lane, &value) in chunk.iter().enumerate() {
-            lanes[lane] += term(chunk_index * LANES + lane, value);
-        }
-    }
-    lanes.iter().sum()
+/// An output that several threads write, each its own tokens or heads.
+#[derive(Clone, Copy)]
+struct SharedOutput<'a> {
+    values: *mut f32,
+    length: usize,
+    shape: &'a AttentionShape,
 }
 
-for_each_instruction_set! {
-    /// `softmax(scale * row)` of each row, in place.
-    fn softmax_rows(columns: usize, scale: f32, square: &mut [f32]) {
-        for row in square.chunks_exact_mut(columns) {
-            let largest = row.iter().fold(f32::NEG_INFINITY, |largest, &value| largest.max(value));
-            for value in row.iter_mut() {
-                *value = exp((*value - largest) * scale);
-            }
-            let inverse = 1.0 / lane_sum(row, |_, value| value);
-            for value in row.iter_mut() {
-                *value *= inverse;
-            }
-        }
+// SAFETY: no two threads write the same token of the same head, by the contract of `token`.
+unsafe impl Send for SharedOutput<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SharedOutput<'_> {}
+
+impl<'a> SharedOutput<'a> {
+    fn new(shape: &'a AttentionShape, values: &'a mut [f32]) -> Self {
+        Self { values: values.as_mut_ptr(), length: values.len(), shape }
+    }
+
+    /// The channels of one token of one head.
+    ///
+    /// # Safety
+    ///
+    /// No one else uses the channels of this token and head meanwhile.
+    #[inline(always)]
+    unsafe fn token(&self, image: usize, head: usize, token: usize) -> &'a mut [f32] {
+        let channels = self.shape.head_channels();
+        let start = self.shape.start(image, head) + token * self.shape.channels;
+        assert!(start + channels <= self.length, "the token lies outside the output");
+        // SAFETY: inside the allocation, by the assertion; not used by others, by the contract.
+        unsafe { std::slice::from_raw_parts_mut(self.values.add(start), channels) }
     }
 }
 
-for_each_instruction_set! {
-    /// `direction = scale * weights * (direction - sum over the row of weights * direction)`: the derivative of the
-    /// softmax, which is symmetric, so backward pass and tangent share it.
-    fn softmax_derivative(columns: usize, scale: f32, weights: &[f32], direction: &mut [f32]) {
-        for (row, weights) in direction.chunks_exact_mut(columns).zip(weights.chunks_exact(columns)) {
-            let mean = lane_sum(row, |at, value| value * weights[at]);
-            for (value, weight) in row.iter_mut().zip(weights) {
-                *value = scale * weight * (*value - mean);
-            }
-        }
+fn check(shape: &AttentionShape, lengths: &[usize]) {
+    for &length in lengths {
+        assert_eq!(length, shape.images * shape.image_length(), "length of an attention's slice");
     }
 }
 
@@ -238,23 +190,19 @@ for_each_instruction_set! {
 ///
 /// If a slice has not the length that `shape` says.
 pub fn attention(shape: &AttentionShape, queries: &[f32], keys: &[f32], values: &[f32], output: &mut [f32]) {
-    check(shape, &[queries.len(), keys.len(), values.len(), output.len()]);
-    let (length, products) = (shape.image_length(), Products::new(shape));
-    output.par_chunks_exact_mut(length).enumerate().for_each(|(image, output)| {
-        let of = |all: &[f32], head: usize| Head::gather(shape, &all[image * length..][..length], head);
-        for head in 0..shape.heads {
-            let weights = products.weights(shape, &of(queries, head), &of(keys, head));
-            let mut result = Head::empty(shape);
-            products.apply(&weights, &of(values, head).panels(), &mut result);
-            result.scatter(shape, head, output);
-        }
-    });
+    attention_of(Cut::new(shape), [queries, keys, values], output);
 }
 
-fn check(shape: &AttentionShape, lengths: &[usize]) {
-    for &length in lengths {
-        assert_eq!(length, shape.images * shape.image_length(), "length of an attention's slice");
-    }
+fn attention_of(cut: Cut<'_>, inputs: [&[f32]; 3], output: &mut [f32]) {
+    check(cut.shape, &inputs.map(<[f32]>::len));
+    check(cut.shape, &[output.len()]);
+    let output = SharedOutput::new(cut.shape, output);
+    let (by_channel, by_key) = cut.scratch_lengths();
+    cut.for_each_block(|block| {
+        with_scratch([by_channel, by_channel, by_channel, by_key], |scratch| {
+            forward(cut.instructions, block, inputs, output, scratch);
+        });
+    });
 }
 
 /// Gradients with respect to queries, keys and values.
@@ -273,31 +221,44 @@ pub fn attention_backward(
     key_gradient: &mut [f32],
     value_gradient: &mut [f32],
 ) {
-    check(shape, &[queries.len(), keys.len(), values.len(), output_gradient.len()]);
-    check(shape, &[query_gradient.len(), key_gradient.len(), value_gradient.len()]);
-    let (length, products) = (shape.image_length(), Products::new(shape));
-    query_gradient
-        .par_chunks_exact_mut(length)
-        .zip(key_gradient.par_chunks_exact_mut(length))
-        .zip(value_gradient.par_chunks_exact_mut(length))
-        .enumerate()
-        .for_each(|(image, ((query_gradient, key_gradient), value_gradient))| {
-            let of = |all: &[f32], head: usize| Head::gather(shape, &all[image * length..][..length], head);
-            for head in 0..shape.heads {
-                let (q, k, v, d) =
-                    (of(queries, head), of(keys, head), of(values, head), of(output_gradient, head));
-                let weights = products.weights(shape, &q, &k);
-                let mut result = Head::empty(shape);
-                products.apply_transposed(&weights, &d, &mut result);
-                result.scatter(shape, head, value_gradient);
-                let mut score_gradient = products.square(&d, &v.transposed_panels());
-                softmax_derivative(shape.tokens, shape.scale(), &weights, &mut score_gradient);
-                products.apply(&score_gradient, &k.panels(), &mut result);
-                result.scatter(shape, head, query_gradient);
-                products.apply_transposed(&score_gradient, &q, &mut result);
-                result.scatter(shape, head, key_gradient);
+    let gradients = [query_gradient, key_gradient, value_gradient];
+    attention_backward_of(Cut::new(shape), [queries, keys, values, output_gradient], gradients);
+}
+
+fn attention_backward_of(cut: Cut<'_>, inputs: [&[f32]; 4], gradients: [&mut [f32]; 3]) {
+    let shape = cut.shape;
+    check(shape, &inputs.map(<[f32]>::len));
+    check(shape, &gradients.each_ref().map(|gradient| gradient.len()));
+    let [of_queries, of_keys, of_values] = gradients.map(|gradient| SharedOutput::new(shape, gradient));
+    let (by_channel, by_key) = cut.scratch_lengths();
+    let width = 2 * padded(shape.head_channels()) / LANES;
+    let lengths = [
+        shape.tokens * width,
+        by_channel,
+        by_channel,
+        by_channel,
+        by_channel,
+        by_key,
+        by_key,
+        2 * by_channel,
+        2 * by_key.min(KEYS_AT_ONCE * queries_per_block(cut.instructions) / LANES),
+    ];
+    cut.for_each_head(|image, head| {
+        with_scratch(lengths, |[sums, mut scratch @ ..]| {
+            sums.fill(Vector::ZERO);
+            // In order: every block adds to the same sums over queries.
+            for block in cut.blocks(image, head) {
+                let scratch = scratch.each_mut().map(|piece| &mut **piece);
+                backward(cut.instructions, block, inputs, of_queries, scratch, sums);
+            }
+            let [rows, other_rows, ..] = scratch;
+            for block in cut.blocks(image, head) {
+                let rows = [&mut *rows, &mut *other_rows];
+                let sums = &sums[block.first * width..][..block.tokens * width];
+                store_sums(cut.instructions, block, sums, [of_values, of_keys], rows);
             }
         });
+    });
 }
 
 /// Tangent: the derivative of the output along tangents of queries, keys and values,
@@ -317,46 +278,67 @@ pub fn attention_tangent(
     value_tangent: &[f32],
     output: &mut [f32],
 ) {
-    check(shape, &[queries.len(), keys.len(), values.len()]);
-    if queries.is_empty() {
+    let (inputs, directions) = ([queries, keys, values], [query_tangent, key_tangent, value_tangent]);
+    attention_tangent_of(Cut::new(shape), inputs, directions, output);
+}
+
+fn attention_tangent_of(cut: Cut<'_>, inputs: [&[f32]; 3], directions: [&[f32]; 3], output: &mut [f32]) {
+    check(cut.shape, &inputs.map(<[f32]>::len));
+    let length = inputs[0].len();
+    if length == 0 {
         return;
     }
-    let tangents = output.len() / queries.len();
-    for length in [query_tangent.len(), key_tangent.len(), value_tangent.len(), output.len()] {
-        assert_eq!(length, tangents * queries.len(), "length of an attention's tangent");
+    let tangents = output.len() / length;
+    for of_all in directions.map(<[f32]>::len).into_iter().chain([output.len()]) {
+        assert_eq!(of_all, tangents * length, "length of an attention's tangent");
     }
-    if tangents == 0 {
-        return;
-    }
-    let (length, products) = (shape.image_length(), Products::new(shape));
-    output.par_chunks_exact_mut(tangents * length).enumerate().for_each(|(image, output)| {
-        let of = |all: &[f32], image: usize, head: usize| {
-            Head::gather(shape, &all[image * length..][..length], head)
-        };
-        for head in 0..shape.heads {
-            let (q, k, v) = (of(queries, image, head), of(keys, image, head), of(values, image, head));
-            let weights = products.weights(shape, &q, &k);
-            let (key_panels, value_panels) = (k.transposed_panels(), v.panels());
-            for (index, output) in output.chunks_exact_mut(length).enumerate() {
-                let at = image * tangents + index;
-                let (dq, dk, dv) =
-                    (of(query_tangent, at, head), of(key_tangent, at, head), of(value_tangent, at, head));
-                let mut scores = products.square(&dq, &key_panels);
-                let other = products.square(&q, &dk.transposed_panels());
-                add_to(&mut scores, &other);
-                softmax_derivative(shape.tokens, shape.scale(), &weights, &mut scores);
-                let (mut result, mut direct) = (Head::empty(shape), Head::empty(shape));
-                products.apply(&scores, &value_panels, &mut result);
-                products.apply(&weights, &dv.panels(), &mut direct);
-                add_to(&mut result.values, &direct.values);
-                result.scatter(shape, head, output);
-            }
-        }
+    let output = SharedOutput::new(cut.shape, output);
+    let (by_channel, by_key) = cut.scratch_lengths();
+    let lengths = [by_channel, by_channel, by_channel, by_channel, by_key, by_key];
+    cut.for_each_block(|block| {
+        with_scratch(lengths, |scratch| {
+            tangent(cut.instructions, block, inputs, directions, tangents, output, scratch);
+        });
     });
 }
 
-fn add_to(sum: &mut [f32], other: &[f32]) {
-    for (a, b) in sum.iter_mut().zip(other) {
-        *a += b;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(seed: usize, length: usize) -> Vec<f32> {
+        (0..length).map(|at| ((at * 7919 + seed * 104_729) % 2003) as f32 / 600.0 - 1.6).collect()
+    }
+
+    /// Blocks, tiles and vectors of every instruction set end at other tokens and channels.
+    #[test]
+    fn every_border_has_the_same_bytes_on_every_instruction_set() {
+        for (tokens, head_channels) in
+            [(1, 8), (7, 1), (15, 3), (16, 16), (17, 8), (31, 5), (32, 24), (33, 40), (49, 8), (61, 9)]
+        {
+            let shape = AttentionShape { images: 2, tokens, channels: 2 * head_channels, heads: 2 };
+            let length = 2 * tokens * 2 * head_channels;
+            let [q, k, v, d] = [0, 1, 2, 3].map(|seed| made(seed, length));
+            let [dq, dk, dv] = [4, 5, 6].map(|seed| made(seed, 3 * length));
+            let results: Vec<_> = Instructions::available()
+                .into_iter()
+                .map(|instructions| {
+                    let cut = Cut { shape: &shape, instructions };
+                    let [mut y, mut of_q, mut of_k, mut of_v] = [0; 4].map(|_| vec![f32::NAN; length]);
+                    let mut along = vec![f32::NAN; 3 * length];
+                    attention_of(cut, [&q, &k, &v], &mut y);
+                    attention_backward_of(cut, [&q, &k, &v, &d], [&mut of_q, &mut of_k, &mut of_v]);
+                    attention_tangent_of(cut, [&q, &k, &v], [&dq, &dk, &dv], &mut along);
+                    [y, of_q, of_k, of_v, along]
+                        .map(|all| all.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+                })
+                .collect();
+            for (other, instructions) in results.iter().zip(Instructions::available()) {
+                assert!(
+                    other == &results[0],
+                    "{tokens} tokens, {head_channels} channels on {instructions:?}"
+                );
+            }
+        }
     }
 }

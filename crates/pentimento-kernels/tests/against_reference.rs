@@ -211,8 +211,16 @@ fn check_group_norm(shape: &GroupNormShape, tangents: usize, offset: f32, seed: 
 /// Errors of an attention, from those of its parts. A score is a chain of `depth` products, a weight is wrong by twice
 /// the error of a score (relative to itself), and every further sum over `n` terms adds `n` half units.
 fn check_attention(shape: &AttentionShape, tangents: usize, seed: u64) {
+    check_attention_of_size(1.0, shape, tangents, seed);
+}
+
+/// The same with queries and keys that are `size` times as large.
+fn check_attention_of_size(size: f32, shape: &AttentionShape, tangents: usize, seed: u64) {
     let length = shape.images * shape.tokens * shape.channels;
-    let [q, k, v, d] = [0, 1, 2, 3].map(|number| values(seed + number, length));
+    let [mut q, mut k, v, d] = [0, 1, 2, 3].map(|number| values(seed + number, length));
+    for value in q.iter_mut().chain(&mut k) {
+        *value *= size;
+    }
     let [wq, wk, wv, wd] = [&q, &k, &v, &d].map(|values| wide(values));
     let (depth, tokens) = ((shape.channels / shape.heads) as f64, shape.tokens as f64);
     let root = depth.sqrt();
@@ -291,7 +299,7 @@ proptest! {
     }
 
     #[test]
-    fn attentions(shape in attention_shapes(4, 21), tangents in 1usize..=3, seed in any::<u32>()) {
+    fn attentions(shape in attention_shapes(4, 36), tangents in 1usize..=3, seed in any::<u32>()) {
         check_attention(&shape, tangents, u64::from(seed));
     }
 
@@ -377,6 +385,30 @@ fn attentions_of_real_layers() {
             2,
             seed as u64,
         );
+    }
+}
+
+/// Around the lengths of vectors, blocks of queries and tiles of keys and channels.
+#[test]
+fn attentions_at_the_borders_of_vectors() {
+    for tokens in [1, 2, 13, 14, 15, 16, 17, 28, 29, 31, 32, 33, 48, 49, 65] {
+        for head_channels in [1, 3, 7, 8, 9, 15, 16, 17, 24, 40] {
+            for heads in [1, 3] {
+                let shape = AttentionShape { images: 2, tokens, channels: heads * head_channels, heads };
+                check_attention(&shape.checked().unwrap(), 3, (tokens * 100 + head_channels) as u64);
+            }
+        }
+    }
+}
+
+/// Scores between -10,000 and 10,000, where `exp` of a score itself would overflow.
+#[test]
+fn attentions_with_large_scores() {
+    for (tokens, head_channels, heads) in [(1, 8, 1), (15, 1, 2), (33, 8, 2), (49, 24, 1)] {
+        let shape = AttentionShape { images: 1, tokens, channels: heads * head_channels, heads };
+        // The largest score is about `sqrt(channels) * (1.5 * size)^2`.
+        let size = (1e4 / (head_channels as f32).sqrt()).sqrt() / 1.5;
+        check_attention_of_size(size, &shape.checked().unwrap(), 2, tokens as u64);
     }
 }
 

@@ -164,7 +164,7 @@ proptest! {
     fn any_number_of_threads(
         conv in prop_oneof![conv_shapes(5, 9, 20), wide_conv_shapes(15, 9, 40)],
         norm in norm_shapes(5, 20),
-        heads in attention_shapes(4, 12),
+        heads in attention_shapes(4, 36),
         seed in 0u64..1000,
     ) {
         let run = || {
@@ -184,7 +184,7 @@ proptest! {
     fn any_cut_into_batches(
         conv in prop_oneof![conv_shapes(5, 7, 20), wide_conv_shapes(15, 9, 40)],
         norm in norm_shapes(5, 20),
-        heads in attention_shapes(5, 12),
+        heads in attention_shapes(5, 36),
         seed in 0u64..1000,
     ) {
         let together = group_normalisation(&norm, 2, seed, 0..norm.images);
