@@ -10,13 +10,33 @@ use std::process::ExitCode;
 /// Failures that belong to no library.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// A recipe that cannot be read or does not hold together.
+    /// A recipe that cannot be read.
     #[error("{file}: {message}")]
     Recipe {
         /// The file, or the recipe's name.
         file: String,
-        /// What is wrong, with the key and the bound.
+        /// What is wrong, and where.
         message: String,
+    },
+    /// A key of a recipe whose value breaks a bound.
+    #[error("{file}: `{field}` is {value}: {bound}")]
+    RecipeValue {
+        /// The file, or the recipe's name.
+        file: String,
+        /// The key, with its sections: `training.steps`.
+        field: String,
+        /// What it holds.
+        value: String,
+        /// What would be accepted.
+        bound: String,
+    },
+    /// A setting of the command line that is none.
+    #[error("`--set {setting}`: {problem}")]
+    Setting {
+        /// The setting as it was given.
+        setting: String,
+        /// What is wrong with it, and how it is written.
+        problem: String,
     },
     /// Ctrl-C or SIGTERM; what was finished is kept.
     #[error("stopped; what is finished is kept, and the same command goes on from there")]
@@ -82,6 +102,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         if let Some(error) = cause.downcast_ref::<ProgramError>() {
             return ExitCode::from(match error {
                 ProgramError::Recipe { .. }
+                | ProgramError::RecipeValue { .. }
+                | ProgramError::Setting { .. }
                 | ProgramError::NoSuch { .. }
                 | ProgramError::NotYet { .. }
                 | ProgramError::UnfinishedByOtherNumerics { .. } => 42,

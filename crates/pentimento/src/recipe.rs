@@ -3,11 +3,13 @@
 
 use crate::error::ProgramError;
 use pentimento_data::{Preprocessing, PublicSet};
-use pentimento_diffusion::sampler::SamplingConfig;
+use pentimento_diffusion::DiffusionError;
+use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::training::TrainingConfig;
 use pentimento_diffusion::unet::UnetConfig;
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// The recipe file.
@@ -177,19 +179,27 @@ impl Recipe {
     ///
     /// # Errors
     ///
-    /// [`ProgramError::Recipe`] naming the file and the place in it.
+    /// [`ProgramError::Recipe`] naming the file and the place in it, [`ProgramError::RecipeValue`] naming the key, its
+    /// value and the bound, [`ProgramError::Setting`] for an override that is none.
     pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Self, ProgramError> {
-        let bad = |message: String| ProgramError::Recipe { file: file.into(), message };
+        let bad =
+            |error: toml::de::Error| ProgramError::Recipe { file: file.into(), message: error.to_string() };
         let recipe: Self = if overrides.is_empty() {
-            toml::from_str(text).map_err(|error| bad(error.to_string()))?
+            toml::from_str(text).map_err(bad)?
         } else {
-            let mut table: toml::Table = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
+            let mut table: toml::Table = toml::from_str(text).map_err(bad)?;
             for setting in overrides {
-                set(&mut table, setting).map_err(bad)?;
+                set(&mut table, setting)
+                    .map_err(|problem| ProgramError::Setting { setting: setting.clone(), problem })?;
             }
-            table.try_into().map_err(|error: toml::de::Error| bad(error.to_string()))?
+            table.try_into().map_err(bad)?
         };
-        recipe.validate().map_err(bad)?;
+        recipe.validate().map_err(|BrokenBound { field, value, bound }| ProgramError::RecipeValue {
+            file: file.into(),
+            field,
+            value,
+            bound,
+        })?;
         Ok(recipe)
     }
 
@@ -215,70 +225,81 @@ impl Recipe {
             .map_err(|error| ProgramError::Recipe { file: self.name.clone(), message: error.to_string() })
     }
 
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), BrokenBound> {
+        let broken = |field: &str, value: &dyn Display, bound: String| {
+            Err(BrokenBound { field: field.into(), value: value.to_string(), bound })
+        };
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if self.name.is_empty() || !self.name.chars().all(plain) || self.name.starts_with('.') {
-            return Err(format!(
-                "`name` is {:?}: letters, digits, `-`, `_` and `.` make a folder's name",
-                self.name
-            ));
+            let bound = "letters, digits, `-`, `_` and `.` make a folder's name".into();
+            return broken("name", &format!("{:?}", self.name), bound);
         }
         let data = &self.data;
         match (&data.set, &data.images, &data.labels) {
             (Some(_), None, None) | (None, Some(_), Some(_)) => {}
-            _ => return Err("`data` needs either `set`, or both `images` and `labels`".into()),
-        }
-        self.training.validate().map_err(|error| error.to_string())?;
-        self.schedule.validate().map_err(|error| error.to_string())?;
-        pentimento_diffusion::sampler::Sampler::new(&self.schedule, self.sampling)
-            .map_err(|error| error.to_string())?;
-        if self.samples.count == 0 || self.samples.count > 1 << 24 {
-            return Err(format!("`samples.count` is {}: 1 to 16,777,216 samples", self.samples.count));
-        }
-        let attribution = &self.attribution;
-        for (key, value) in [
-            ("counterfactuals", attribution.counterfactuals),
-            ("top", attribution.top),
-            ("candidates", attribution.candidates),
-        ] {
-            if value == 0 || value > 100_000 {
-                return Err(format!("`attribution.{key}` is {value}: 1 to 100,000"));
+            (set, images, labels) => {
+                let given =
+                    [("set", set.is_some()), ("images", images.is_some()), ("labels", labels.is_some())];
+                let given: Vec<&str> =
+                    given.into_iter().filter_map(|(key, given)| given.then_some(key)).collect();
+                let value = if given.is_empty() { "without a source".into() } else { given.join(" and ") };
+                return broken("data", &value, "it needs either `set`, or both `images` and `labels`".into());
             }
         }
-        if attribution.top > attribution.candidates {
-            return Err(format!(
-                "`attribution.top` is {}: at most as many as `attribution.candidates`, {}",
-                attribution.top, attribution.candidates
-            ));
+        let within = |section: &'static str| move |error| BrokenBound::of_section(section, error);
+        self.training.validate().map_err(within("training"))?;
+        self.schedule.validate().map_err(within("schedule"))?;
+        Sampler::new(&self.schedule, self.sampling).map_err(within("sampling"))?;
+        if self.samples.count == 0 || self.samples.count > 1 << 24 {
+            return broken("samples.count", &self.samples.count, "1 to 16,777,216 samples".into());
         }
-        if attribution.exact > attribution.candidates {
-            return Err(format!(
-                "`attribution.exact` is {}: at most as many as `attribution.candidates`, {}",
-                attribution.exact, attribution.candidates
-            ));
+        let AttributionRecipe { counterfactuals, top, candidates, exact, .. } = self.attribution;
+        for (field, value) in [
+            ("attribution.counterfactuals", counterfactuals),
+            ("attribution.top", top),
+            ("attribution.candidates", candidates),
+        ] {
+            if value == 0 || value > 100_000 {
+                return broken(field, &value, "1 to 100,000".into());
+            }
+        }
+        for (field, value) in [("attribution.top", top), ("attribution.exact", exact)] {
+            if value > candidates {
+                let bound = format!("at most as many as `attribution.candidates`, {candidates}");
+                return broken(field, &value, bound);
+            }
         }
         if let Some(classifier) = self.classifier {
             if self.data.set.is_none() {
-                return Err("`classifier` needs `data.set`: it trains on the set's `train` split".into());
+                let bound = "only with `data.set`, as it trains on the set's `train` split".into();
+                return broken("classifier", &"given", bound);
             }
             if classifier.epochs == 0 || classifier.epochs > 1000 {
-                return Err(format!("`classifier.epochs` is {}: 1 to 1000", classifier.epochs));
+                return broken("classifier.epochs", &classifier.epochs, "1 to 1000".into());
             }
         }
-        if self.codes.groups == GroupBy::Table && self.codes.table.is_none() {
-            return Err("`codes.groups` is \"table\", so `codes.table` must name a CSV file".into());
-        }
-        if self.codes.groups != GroupBy::Table && self.codes.table.is_some() {
-            return Err("`codes.table` is given, so `codes.groups` must be \"table\"".into());
-        }
-        match self.codes.kind {
-            CodeKind::Drawn if self.codes.members.is_none() => {
-                Err("`codes.members` is missing: drawn codes need the number of members n".into())
+        let codes = &self.codes;
+        match (codes.groups, &codes.table) {
+            (GroupBy::Table, None) => {
+                let bound = "the name of a CSV file, as `codes.groups` is \"table\"".into();
+                return broken("codes.table", &"missing", bound);
             }
-            CodeKind::Walsh if self.codes.members.is_some() || self.codes.weight.is_some() => Err(
-                "`codes.members` and `codes.weight` follow from the number of groups with `kind = \"walsh\"`"
-                    .into(),
-            ),
+            (GroupBy::Image | GroupBy::Class, Some(table)) => {
+                let bound = "only with `codes.groups = \"table\"`".into();
+                return broken("codes.table", &format!("{table:?}"), bound);
+            }
+            _ => {}
+        }
+        match (codes.kind, codes.members, codes.weight) {
+            (CodeKind::Drawn, None, _) => {
+                broken("codes.members", &"missing", "the number of members n that drawn codes need".into())
+            }
+            (CodeKind::Walsh, Some(number), _) => {
+                broken("codes.members", &number, "with `kind = \"walsh\"` it follows from the groups".into())
+            }
+            (CodeKind::Walsh, None, Some(number)) => {
+                broken("codes.weight", &number, "with `kind = \"walsh\"` it follows from the groups".into())
+            }
             _ => Ok(()),
         }
     }
@@ -287,50 +308,187 @@ impl Recipe {
     ///
     /// # Errors
     ///
-    /// [`ProgramError::Recipe`] for keys that do not exist or sizes that contradict the images.
+    /// [`ProgramError::RecipeValue`] for keys that do not exist or values that contradict the images.
     pub fn unet(&self, height: usize, width: usize, channels: usize) -> Result<UnetConfig, ProgramError> {
-        let bad = |message: String| ProgramError::Recipe { file: format!("recipe `{}`", self.name), message };
-        let json = serde_json::to_string(&self.model).map_err(|error| bad(error.to_string()))?;
-        let (mut config, unknown) =
-            UnetConfig::from_json(&json, "recipe, [model]").map_err(|error| bad(error.to_string()))?;
+        let file = || format!("recipe `{}`", self.name);
+        let broken = |BrokenBound { field, value, bound }: BrokenBound| ProgramError::RecipeValue {
+            file: file(),
+            field,
+            value,
+            bound,
+        };
+        let json = serde_json::to_string(&self.model)
+            .map_err(|error| ProgramError::Recipe { file: file(), message: error.to_string() })?;
+        let (mut config, unknown) = UnetConfig::from_json(&json, "recipe, [model]")
+            .map_err(|error| broken(BrokenBound::of_section("model", error)))?;
         if let Some(key) = unknown.first() {
-            return Err(bad(format!("`model.{key}` is not a key of UNet2DModel")));
+            let value = self.model.get(key).map_or_else(String::new, ToString::to_string);
+            let bound = "not a key of UNet2DModel".into();
+            return Err(broken(BrokenBound { field: format!("model.{key}"), value, bound }));
         }
         for (key, value) in
             [("in_channels", &mut config.in_channels), ("out_channels", &mut config.out_channels)]
         {
             if self.model.contains_key(key) && *value != channels {
-                return Err(bad(format!(
-                    "`model.{key}` is {value}, but the images have {channels} channels"
-                )));
+                let bound = format!("the images have {channels} channels");
+                let (field, value) = (format!("model.{key}"), value.to_string());
+                return Err(broken(BrokenBound { field, value, bound }));
             }
             *value = channels;
         }
         if config.sample_size.is_none() && height == width {
             config.sample_size = Some(height);
         }
-        config.check_image(height, width, channels).map_err(|error| bad(error.to_string()))?;
+        config
+            .check_image(height, width, channels)
+            .map_err(|error| broken(BrokenBound::of_section("model", error)))?;
         Ok(config)
+    }
+}
+
+/// A key whose value breaks a bound, with its sections.
+struct BrokenBound {
+    field: String,
+    value: String,
+    bound: String,
+}
+
+impl BrokenBound {
+    /// What a library found wrong with a section; its own names for it and its file are not the recipe's.
+    fn of_section(section: &str, error: DiffusionError) -> Self {
+        match error {
+            DiffusionError::Config { field, value, bound, file } => {
+                // The sampler also looks at the schedule, which was checked before.
+                let section = if file == "noise schedule" { "schedule" } else { section };
+                Self { field: format!("{section}.{field}"), value, bound }
+            }
+            DiffusionError::Image { height, width, channels, problem } => Self {
+                field: section.into(),
+                value: format!("given images of {height}x{width} with {channels} channels"),
+                bound: problem,
+            },
+            other => Self { field: section.into(), value: "not usable".into(), bound: other.to_string() },
+        }
     }
 }
 
 /// Applies `a.b=value` to a table; the value is TOML, or a string if it is not.
 fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> {
-    let (path, value) = setting
-        .split_once('=')
-        .ok_or_else(|| format!("`--set {setting}`: write it as `section.key=value`"))?;
-    let value = format!("value = {value}")
-        .parse::<toml::Table>()
-        .ok()
-        .and_then(|mut parsed| parsed.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(value.into()));
+    let (path, value) = setting.split_once('=').ok_or("write it as `section.key=value`")?;
+    let value = match value.trim().parse::<toml::Value>() {
+        Ok(value) => value,
+        // A whole line that is not TOML is a word, as in `codes.kind=drawn`. Of several lines the first may be a value
+        // and the rest another setting; none of it is passed over.
+        Err(error) if value.contains(['\n', '\r']) => {
+            let text = error.message();
+            return Err(format!("the value has several lines and is not one TOML value: {text}"));
+        }
+        Err(_) => toml::Value::String(value.into()),
+    };
     let mut keys: Vec<&str> = path.split('.').collect();
     let last = keys.pop().unwrap_or_default();
     let mut place = table;
     for key in keys {
         let entry = place.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        place = entry.as_table_mut().ok_or_else(|| format!("`--set {setting}`: `{key}` is not a section"))?;
+        place = entry.as_table_mut().ok_or_else(|| format!("`{key}` is not a section"))?;
     }
     place.insert(last.into(), value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "name = \"small\"\n[data]\nset = \"mnist\"\n[codes]\nmembers = 8\n";
+
+    fn with(settings: &[&str]) -> Result<Recipe, ProgramError> {
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        Recipe::parse(SMALL, "small.toml", &settings)
+    }
+
+    #[test]
+    fn a_broken_bound_is_told_by_its_parts() {
+        for (setting, broken_field, broken_value) in [
+            ("name=../x", "name", "\"../x\""),
+            ("training.steps=0", "training.steps", "0"),
+            ("training.optimiser.beta1=1.5", "training.optimiser.beta1", "1.5"),
+            ("schedule.beta_end=2.0", "schedule.beta_end", "2"),
+            ("sampling.steps=1001", "sampling.steps", "1001"),
+            ("samples.count=0", "samples.count", "0"),
+            ("attribution.top=0", "attribution.top", "0"),
+            ("attribution.top=33", "attribution.top", "33"),
+            ("attribution.exact=33", "attribution.exact", "33"),
+            ("classifier.epochs=0", "classifier.epochs", "0"),
+            ("data.images=x", "data", "set and images"),
+            ("codes.table=x.csv", "codes.table", "\"x.csv\""),
+            ("codes.groups=table", "codes.table", "missing"),
+            ("codes.kind=walsh", "codes.members", "8"),
+        ] {
+            match with(&[setting]) {
+                Err(ProgramError::RecipeValue { file, field, value, bound }) => {
+                    assert_eq!(
+                        (&file[..], &field[..], &value[..]),
+                        ("small.toml", broken_field, broken_value)
+                    );
+                    assert!(!bound.is_empty(), "{setting}");
+                }
+                other => panic!("{setting}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_model_is_told_by_its_parts_too() {
+        for (setting, broken_field, broken_value) in [
+            ("model.block_channels=[8]", "model.block_channels", "[8]"),
+            ("model.in_channels=3", "model.in_channels", "3"),
+            ("model.norm_num_groups=0", "model.norm_num_groups", "0"),
+        ] {
+            match with(&[setting]).unwrap().unet(28, 28, 1) {
+                Err(ProgramError::RecipeValue { file, field, value, .. }) => {
+                    assert_eq!(
+                        (&file[..], &field[..], &value[..]),
+                        ("recipe `small`", broken_field, broken_value)
+                    );
+                }
+                other => panic!("{setting}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn settings_are_toml_values_or_words() {
+        let recipe = with(&["seed= 9", "description=two words", "data.preprocessing.classes=[\n1,\n 2\n]"]);
+        let recipe = recipe.unwrap();
+        assert_eq!((recipe.seed, &recipe.description[..]), (9, "two words"));
+        assert_eq!(recipe.data.preprocessing.classes, Some(vec![1, 2]));
+        let recipe = with(&["description='''two\nlines'''"]).unwrap();
+        assert_eq!(recipe.description, "two\nlines");
+    }
+
+    #[test]
+    fn nothing_after_a_value_is_passed_over() {
+        for setting in [
+            "training.steps=3\nseed=9",
+            "training.steps=3\n",
+            "training.steps=3\r\nbatch=4",
+            "description=\"a\"\n[samples]\ncount=1",
+            "description=one\ntwo",
+        ] {
+            let error = with(&[setting]);
+            if setting == "training.steps=3\n" {
+                // A newline alone says nothing.
+                assert_eq!(error.unwrap().training.steps, 3);
+                continue;
+            }
+            match error {
+                Err(ProgramError::Setting { setting: named, problem }) => {
+                    assert_eq!(named, setting);
+                    assert!(problem.contains("several lines"), "{problem}");
+                }
+                other => panic!("{setting}: {other:?}"),
+            }
+        }
+    }
 }

@@ -86,7 +86,7 @@ fn image_files_that_break_their_format_are_refused() {
 #[test]
 fn recipes_that_do_not_hold_together_are_refused() {
     let refusals = Refusals::new();
-    let cases: [(&[&str], &[&str]); 26] = [
+    let cases: [(&[&str], &[&str]); 27] = [
         // Keys that do not exist.
         (&["training.stepz=3"], &["classes.toml", "stepz", "steps"]),
         (&["colour=\"red\""], &["classes.toml", "colour"]),
@@ -95,6 +95,7 @@ fn recipes_that_do_not_hold_together_are_refused() {
         // `--set` that is none.
         (&["nonsense"], &["--set nonsense", "section.key=value"]),
         (&["name.first=1"], &["name.first=1", "`name` is not a section"]),
+        (&["training.steps=3\nseed=9"], &["--set training.steps=3", "several lines"]),
         (&["training.steps="], &["classes.toml", "steps", "string"]),
         (&["training.steps=many"], &["classes.toml", "many"]),
         // Values out of bounds.

@@ -54,8 +54,13 @@ pub fn open_images(data: &DataRecipe, split: Split, from: Option<&Path>) -> Resu
         return Ok((fetch_public(set, from)?.open(split)?, names));
     }
     let (Some(images), Some(labels)) = (&data.images, &data.labels) else {
-        let message = "`data` needs either `set`, or both `images` and `labels`".into();
-        return Err(ProgramError::Recipe { file: "recipe".into(), message }.into());
+        return Err(ProgramError::RecipeValue {
+            file: "recipe".into(),
+            field: "data".into(),
+            value: "without a source".into(),
+            bound: "it needs either `set`, or both `images` and `labels`".into(),
+        }
+        .into());
     };
     let set = read_idx(images, labels)?;
     let classes = set.labels().iter().max().map_or(0, |&label| label as usize + 1);
@@ -134,9 +139,11 @@ fn groups_of(codes: &CodesRecipe, images: &PreparedSet, class_names: &[String]) 
 }
 
 fn codes_for(codes: &CodesRecipe, groups: usize, seed: u64) -> Result<CodeBook> {
-    let count = u32::try_from(groups).map_err(|_| ProgramError::Recipe {
+    let count = u32::try_from(groups).map_err(|_| ProgramError::RecipeValue {
         file: "recipe".into(),
-        message: format!("{groups} groups are more than 2^32 - 1"),
+        field: "codes.groups".into(),
+        value: format!("{groups} groups"),
+        bound: "at most 2^32 - 1".into(),
     })?;
     Ok(match (codes.kind, codes.members) {
         (CodeKind::Drawn, Some(members)) => {
