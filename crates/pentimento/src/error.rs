@@ -6,7 +6,7 @@ use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::device::DeviceError;
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Failures that belong to no library.
@@ -122,6 +122,28 @@ fn list_of_states(states: &[(PathBuf, u32)]) -> String {
         version => format!("`{}` (version {version})", file.display()),
     };
     states.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// What a person can do about a failure that does not say it itself.
+///
+/// A damaged object: its stage makes it again once it is gone, as every object follows from the recipe. It is not deleted
+/// unasked, since a disk that loses bytes is something to know about, and a person may have a copy.
+pub fn advice(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| match cause.downcast_ref::<StoreError>() {
+        Some(StoreError::Corrupt { file, .. } | StoreError::Missing { file }) => how_to_make_again(file),
+        _ => None,
+    })
+}
+
+/// How to make an object again of which the file is damaged or gone; none for a file that is no object of a run.
+pub fn how_to_make_again(file: &Path) -> Option<String> {
+    let run = file.ancestors().skip(1).find(|folder| folder.join("manifest.json").is_file())?;
+    let again = if file == run.join("recipe.toml") {
+        format!("pentimento run RECIPE --run {}` with the recipe of this run", run.display())
+    } else {
+        format!("pentimento run {}`", run.display())
+    };
+    Some(format!("delete `{}`, then `{again} makes it again, and nothing else that is whole", file.display()))
 }
 
 /// The exit code of a failure: 1 failed, 42 wrong input, 75 try again (clap itself ends with 2 on wrong usage).

@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use pentimento::arguments::Arguments;
-use pentimento::error::exit_code;
+use pentimento::error::{advice, exit_code};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -13,6 +13,9 @@ fn main() -> ExitCode {
             let code = exit_code(&error);
             if code != ExitCode::SUCCESS {
                 pentimento::progress::say(&format!("pentimento: {error:#}"));
+                if let Some(advice) = advice(&error) {
+                    pentimento::progress::say(&format!("what to do: {advice}"));
+                }
             }
             code
         }

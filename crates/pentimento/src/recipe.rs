@@ -459,7 +459,7 @@ mod tests {
 
     #[test]
     fn settings_are_toml_values_or_words() {
-        let recipe = with(&["seed = 9", "description=two words", "data.preprocessing.classes=[\n1,\n 2\n]"]);
+        let recipe = with(&["seed= 9", "description=two words", "data.preprocessing.classes=[\n1,\n 2\n]"]);
         let recipe = recipe.unwrap();
         assert_eq!((recipe.seed, &recipe.description[..]), (9, "two words"));
         assert_eq!(recipe.data.preprocessing.classes, Some(vec![1, 2]));

@@ -159,10 +159,15 @@ fn a_damaged_member_is_found_and_made_again_when_it_is_deleted() {
 
     let name = "members/001/unet/diffusion_pytorch_model.safetensors";
     assert_names(&fail(&mut program([Path::new("verify"), &run]), 1), &[name, "blake3", "1 problem"]);
+    // Where everything is current, nothing reads the weights; what does, refuses them.
     for command in ["sample", "attribute", "report"] {
-        assert_names(&fail(&mut program([Path::new(command), &run]), 1), &[name, "is damaged", "blake3"]);
+        succeed(&mut program([Path::new(command), &run]));
     }
+    let picture = run.join("samples/000003.png");
+    fs::remove_file(&picture).unwrap();
+    assert_names(&fail(&mut program([Path::new("sample"), &run]), 1), &[name, "is damaged", "blake3"]);
     assert_names(&fail(&mut run_command(&recipe, &run, &[]), 1), &[name, "is damaged"]);
+    fs::write(&picture, &intact["samples/000003.png"]).unwrap();
 
     // A length that is wrong, and a file that is gone, are seen without reading it, and the member is trained again.
     fs::write(&file, &bytes[..middle]).unwrap();
@@ -179,6 +184,54 @@ fn a_damaged_member_is_found_and_made_again_when_it_is_deleted() {
     assert_equal_runs(&intact, &run);
     assert_eq!(when, fs::metadata(weights(&run, 0)).unwrap().modified().unwrap(), "member 0 was intact");
     assert_verified(&run);
+}
+
+/// Every kind of object that a stage reads: what is said about a damaged one is true.
+#[test]
+fn a_damaged_object_is_made_again_as_the_message_says() {
+    let laboratory = Laboratory::new();
+    let recipe = laboratory.class_recipe();
+    let run = laboratory.path("run");
+    succeed(&mut run_command(&recipe, &run, &[]));
+    let intact = objects(&run);
+    for (name, command) in [
+        // The report is not current without them, so that it is made from the rest.
+        ("members/001/unet/diffusion_pytorch_model.safetensors", "sample"),
+        ("members/002/losses.npy", "report"),
+        ("attribution/shard-00001.safetensors", "report"),
+        ("figures.json", "report"),
+        ("recipe.toml", "sample"),
+    ] {
+        let file = run.join(name);
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        // A stage reads only what it needs: its own object is taken away, so that it needs the damaged one.
+        let gone = if command == "sample" { "samples/000000.png" } else { "report.html" };
+        if name != "figures.json" {
+            fs::remove_file(run.join(gone)).unwrap();
+        }
+        let said = fail(&mut program([Path::new(command), &run]), 1);
+        let file = file.display();
+        let again = if name == "recipe.toml" {
+            format!("`pentimento run RECIPE --run {}`", run.display())
+        } else {
+            format!("`pentimento run {}`", run.display())
+        };
+        assert_names(
+            &said,
+            &[&format!("`{file}` is damaged"), &format!("what to do: delete `{file}`"), &again],
+        );
+        let said = fail(&mut program([Path::new("verify"), &run]), 1);
+        assert_names(&said, &[&format!("what to do: delete `{file}`"), &again]);
+
+        fs::remove_file(run.join(name)).unwrap();
+        let source = if name == "recipe.toml" { &recipe } else { &run };
+        succeed(&mut run_command(source, &run, &[]));
+        assert_verified(&run);
+        assert_equal_runs(&intact, &run);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod search;
 mod summary;
 
 use crate::arguments::{Arguments, Command, DataCommand, DeviceChoice, RecipeArguments};
-use crate::error::ProgramError;
+use crate::error::{ProgramError, how_to_make_again};
 use crate::progress::say;
 use crate::recipe::Recipe;
 use crate::stages::{self, RunOptions, Workspace};
@@ -165,6 +165,11 @@ fn verify(folder: &Path) -> Result<()> {
     }
     for problem in &damaged {
         say(&problem.to_string());
+        if let pentimento_store::Problem::Object { name, .. } = problem
+            && let Some(advice) = how_to_make_again(&folder.join(name))
+        {
+            say(&format!("  what to do: {advice}"));
+        }
     }
     if damaged.is_empty() {
         print(&format!("{}: {} objects, all as the manifest says", folder.display(), run.names().len()))?;

@@ -6,7 +6,7 @@ use crate::recipe::Recipe;
 use crate::stop::Stop;
 use anyhow::{Context, Result};
 use pentimento_diffusion::NUMERICS_VERSION;
-use pentimento_store::{Fingerprint, FingerprintBuilder, Run};
+use pentimento_store::{Fingerprint, FingerprintBuilder, Run, StoreError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,11 +78,18 @@ impl Workspace {
         let text = self.recipe.to_text()?;
         let key = Fingerprint::of("recipe").text(&text).finish();
         if !self.run.is_current(RECIPE, key) {
-            if self.run.entry(RECIPE).is_some() {
-                let before = String::from_utf8_lossy(&self.run.get(RECIPE)?).into_owned();
-                for line in text.lines().filter(|line| !before.lines().any(|old| old == *line)) {
-                    say(&format!("the run's recipe now says `{line}`: what depends on it is made again"));
+            match self.run.get(RECIPE) {
+                Ok(before) => {
+                    let before = String::from_utf8_lossy(&before).into_owned();
+                    for line in text.lines().filter(|line| !before.lines().any(|old| old == *line)) {
+                        say(&format!("the run's recipe now says `{line}`: what depends on it is made again"));
+                    }
                 }
+                // A new run, or a recipe that can no longer be compared with this one.
+                Err(
+                    StoreError::NotListed { .. } | StoreError::Missing { .. } | StoreError::Corrupt { .. },
+                ) => {}
+                Err(error) => return Err(error.into()),
             }
             self.run.put(RECIPE, key, text.as_bytes())?;
         }
