@@ -13,6 +13,7 @@ mod conv2d;
 pub mod extension;
 mod group_norm;
 mod lanes;
+mod peak;
 mod product;
 pub mod reference;
 mod upsample;
@@ -24,6 +25,7 @@ pub use conv2d::{
 };
 pub use group_norm::{GroupNormShape, group_norm, group_norm_backward, group_norm_tangent};
 pub use lanes::Instructions;
+pub use peak::multiply_adds_in_registers;
 pub use upsample::{upsample_nearest, upsample_nearest_backward};
 
 use rayon::prelude::*;

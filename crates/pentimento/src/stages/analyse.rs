@@ -479,7 +479,7 @@ fn flat(jacobians: &[Jacobian<f32>]) -> Vec<f32> {
 }
 
 /// All members but one, equally.
-fn leave_out(members: usize, removed: usize) -> Vec<f64> {
+pub fn leave_out(members: usize, removed: usize) -> Vec<f64> {
     (0..members).map(|member| if member == removed { 0.0 } else { 1.0 / (members - 1) as f64 }).collect()
 }
 
@@ -512,7 +512,11 @@ const WIDER: usize = 8;
 ///
 /// The Gram form ranks all codes, but it counts pixels beyond black or white as still. The approximate images themselves
 /// say what moves there, so the best are ranked again by them.
-fn linear_candidates(
+///
+/// # Errors
+///
+/// If a value is not finite.
+pub fn linear_candidates(
     codes: &CodeBook,
     image: &[f32],
     jacobian: &Jacobian<f32>,
