@@ -20,9 +20,9 @@ def busy_seconds() -> float:
 
 
 def own_seconds(processes) -> float:
-    """Processor time of some processes, in all of their threads that still run."""
-    files = (file for process in processes for file in Path(f"/proc/{process}/task").glob("*/schedstat"))
-    return sum(int(file.read_text().split()[0]) for file in files) * 1e-9
+    """Processor time of some processes, in all of their threads."""
+    # The clock of another process, as clock_getcpuclockid(3) makes it; /proc/PID/stat counts in hundredths of a second.
+    return sum(time.clock_gettime((~process << 3) | 2) for process in processes)
 
 
 class Watch:

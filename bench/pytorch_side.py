@@ -84,6 +84,14 @@ class Sampler:
             x = c["from_image"] * image.clamp(-1, 1) + c["from_x"] * x + c["sigma"] * noise_after(step)
 
 
+def with_plain_attention(model):
+    """PyTorch's fused attention has neither a forward-mode derivative nor a rule for vmap."""
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.set_processor(AttnProcessor())
+    return model
+
+
 class Ensemble:
     """The mean of several members' predicted noises."""
 
@@ -104,7 +112,7 @@ class StackedEnsemble:
     """The same with the members' parameters stacked and one call under vmap: PyTorch's own way of ensembling."""
 
     def __init__(self, members):
-        members = [copy.deepcopy(member).eval().requires_grad_(False) for member in members]
+        members = [with_plain_attention(copy.deepcopy(member).eval().requires_grad_(False)) for member in members]
         self.layout = torch.contiguous_format
         self.parameters, self.buffers = stack_module_state(members)
         skeleton = copy.deepcopy(members[0]).to("meta")
@@ -123,17 +131,12 @@ def sample(ensemble, sampler, images, shape, inference=torch.inference_mode):
 
 
 class Derivative:
-    """The derivative of one sample in the members' weights, by forward mode through the sampler.
-
-    diffusers' attention takes its plain form, as PyTorch's fused one has no forward-mode derivative.
-    """
+    """The derivative of one sample in the members' weights, by forward mode through the sampler."""
 
     def __init__(self, members, layout=torch.contiguous_format):
         self.members = [copy.deepcopy(member).eval().requires_grad_(False).to(memory_format=layout) for member in members]
         for member in self.members:
-            for module in member.modules():
-                if isinstance(module, Attention):
-                    module.set_processor(AttnProcessor())
+            with_plain_attention(member)
         self.layout = layout
 
     def sample_of_weights(self, sampler, start, noise):

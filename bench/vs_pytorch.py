@@ -18,6 +18,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORK_NAMES = ["train-small", "train-large", "sample", "jacobian", "search", "convolution"]
+# How long disturbed rounds are made again without `--patience`.
+AGAIN_SECONDS = 60
 # Differences in f32 beyond this mean that the two sides do not do the same work; see `agree`.
 LARGEST_DIFFERENCE = 1e-3
 
@@ -81,15 +83,16 @@ def main():
 
 
 def measure(work, rounds, patience_minutes, pentimento):
-    """Alternating rounds. One that others disturbed is made again, up to three times as many rounds in all; if too few
-    are left undisturbed, all count, and the result says how busy the machine was."""
+    """Alternating rounds. Those that others disturbed are made again for some minutes; if then too few are undisturbed,
+    all count, and the result says how busy the machine was."""
     import contention
     import results
 
     processes = [pentimento.process.pid]
-    deadline = time.monotonic() + 60 * patience_minutes
+    begin = time.monotonic()
+    deadline = begin + 60 * patience_minutes
     made, undisturbed = [], []
-    while len(undisturbed) < rounds and (len(made) < 3 * rounds or time.monotonic() < deadline):
+    while len(undisturbed) < rounds and (len(made) < rounds or time.monotonic() < max(deadline, begin + AGAIN_SECONDS)):
         say(f"{work.title}: round {len(made) + 1}, {len(undisturbed)} of {rounds} were undisturbed")
         contention.wait_for_others(processes, deadline)
         watch = contention.Watch(processes)
@@ -97,7 +100,8 @@ def measure(work, rounds, patience_minutes, pentimento):
         seconds = {}
         for variant, run in work.variants.items():
             own = contention.Watch(processes)
-            seconds[variant] = (run(), own.processor_seconds())
+            wall, processor = run(), own.processor_seconds()
+            seconds[variant] = (wall / work.repeats, processor and processor / work.repeats)
         made.append((seconds, peak, watch.share_of_others()))
         undisturbed = [entry for entry in made if (entry[2] or 0) < contention.DISTURBED]
     made = undisturbed if len(undisturbed) >= rounds else made

@@ -26,9 +26,11 @@ class Work:
     # At most so many rounds, for work that takes minutes.
     rounds: int | None = None
     extra: dict = field(default_factory=dict)
+    # How many times a variant does the work, whose seconds are then divided by it.
+    repeats: int = 1
     # Work of a known number of floating-point operations.
     operations: float | None = None
-    # PyTorch's variants are not alternatives to each other but one is compared with the other side.
+    # What a user counts, and how many.
     unit: tuple[str, float] | None = None
 
 
@@ -103,7 +105,7 @@ def open_members(pentimento, folder: Path, count: int):
 
 def sampling(pentimento, folder, quick):
     """Samples of an ensemble."""
-    images, steps, count = 64, 10, 7
+    images, steps, count = (16, 3, 7) if quick else (64, 10, 7)
     work = Work(
         f"sampling, ensemble of {count} U-Nets 1.16 M, {images} images, {steps} steps",
         "from fresh noise to finished images, with every member in each step",
@@ -138,7 +140,7 @@ def sampling(pentimento, folder, quick):
 
 def jacobian(pentimento, folder, quick):
     """The derivative of one sample in every member's weight."""
-    steps, count = (10 if quick else 50), 7
+    steps, count = (4 if quick else 50), 7
     work = Work(
         f"full Jacobian of one sample, {count} U-Nets 1.16 M, {steps} steps",
         "from recorded noise to the sample and its derivative in each member's weight (forward mode, tangents of all members)",
@@ -202,7 +204,8 @@ def convolution(pentimento, folder, quick, images, side_pixels, channels):
     pentimento.ask("prepare_convolution", images=images, side=side_pixels, channels=channels, file=file)
     work = Work(
         f"3x3 convolution forward, {images} images {side_pixels}x{side_pixels}, {channels} channels",
-        "one call with bias, output in memory that is at hand (PyTorch: newly allocated)",
+        f"{REPEATS} calls with bias in a row, divided by {REPEATS}; output in memory that is at hand (PyTorch: newly allocated)",
+        repeats=REPEATS,
         operations=2.0 * images * side_pixels**2 * 9 * channels**2,
     )
     arrays = side.load(file)
@@ -214,7 +217,9 @@ def convolution(pentimento, folder, quick, images, side_pixels, channels):
 
         def run():
             with torch.inference_mode():
-                return torch.nn.functional.conv2d(x, w, bias, padding=1)
+                for _ in range(REPEATS):
+                    output = torch.nn.functional.conv2d(x, w, bias, padding=1)
+                return output
 
         return run
 
@@ -222,12 +227,14 @@ def convolution(pentimento, folder, quick, images, side_pixels, channels):
     work.agreement["output, relative to its largest entry"] = side.relative_difference(
         side.channels_first(arrays["output"]), theirs
     )
-    work.variants["pentimento"] = lambda: pentimento.seconds("convolution")
+    work.variants["pentimento"] = lambda: pentimento.seconds("convolution", repeats=REPEATS)
     add_variant(work, "NCHW", lambda: variant(torch.contiguous_format))
     add_variant(work, "channels_last", lambda: variant(CHANNELS_LAST))
     return work
 
 
+# Of a few milliseconds; in a row, as a network calls them, so that threads are awake.
+REPEATS = 20
 CONVOLUTIONS = [(64, 28, 32), (64, 14, 64), (64, 7, 64), (8, 32, 128), (8, 16, 256)]
 
 WORKS = {

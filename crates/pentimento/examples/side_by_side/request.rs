@@ -78,8 +78,11 @@ pub enum Request {
         /// Where the arrays go.
         file: PathBuf,
     },
-    /// The prepared convolution once.
-    Convolution {},
+    /// The prepared convolution, so many times; the answer has the seconds of all of them.
+    Convolution {
+        /// How many times.
+        repeats: usize,
+    },
 }
 
 impl Request {

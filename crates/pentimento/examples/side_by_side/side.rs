@@ -113,10 +113,10 @@ impl Side {
                 self.convolution = Some(convolution);
                 Ok(json!({}))
             }
-            Request::Convolution {} => {
+            Request::Convolution { repeats } => {
                 let convolution = self.convolution.as_mut().context("no convolution is prepared")?;
                 seconds_of(|| {
-                    convolution.run();
+                    (0..repeats).for_each(|_| convolution.run());
                     Ok(())
                 })
             }
@@ -244,7 +244,8 @@ impl Side {
 /// Every code of one weight, in drawn order.
 fn all_codes(mixture: &Mixture, weight: u32) -> Result<CodeBook> {
     let members = mixture.members() as u32;
-    let count = binomial(members, weight).and_then(|count| u32::try_from(count).ok()).context("too many codes")?;
+    let count =
+        binomial(members, weight).and_then(|count| u32::try_from(count).ok()).context("too many codes")?;
     Ok(CodeBook::draw(members, weight, count, SEED)?)
 }
 
