@@ -135,7 +135,7 @@ def write(folder: Path, entries: list[dict]):
 def table(entries: list[dict]) -> str:
     """A Markdown table."""
     lines = [
-        "| work | pentimento | PyTorch's best | faster by | largest difference | date |",
+        "| work | pentimento | PyTorch's best, or the rival named | faster by | largest difference | date |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for entry in entries:

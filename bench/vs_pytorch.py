@@ -101,7 +101,8 @@ def measure(work, rounds, patience_minutes, pentimento):
         for variant, run in work.variants.items():
             own = contention.Watch(processes)
             wall, processor = run(), own.processor_seconds()
-            seconds[variant] = (wall / work.repeats, processor and processor / work.repeats)
+            scale = work.scales.get(variant, 1) / work.repeats
+            seconds[variant] = (wall * scale, processor and processor * scale)
         made.append((seconds, peak, watch.share_of_others()))
         undisturbed = [entry for entry in made if (entry[2] or 0) < contention.DISTURBED]
     made = undisturbed if len(undisturbed) >= rounds else made

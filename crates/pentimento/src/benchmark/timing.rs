@@ -1,6 +1,5 @@
 //! Repeating work and summing up how long it took.
 
-use crate::error::ProgramError;
 use crate::stop::Stop;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ impl Timing {
     ///
     /// # Errors
     ///
-    /// [`ProgramError::Stopped`] between two repetitions, and whatever the work returns.
+    /// [`Stopped`](crate::error::ProgramError::Stopped) between two repetitions, and whatever the work returns.
     pub fn of(
         stop: &Stop,
         budget: Duration,
@@ -29,7 +28,7 @@ impl Timing {
         let begin = Instant::now();
         let mut seconds = Vec::new();
         while seconds.len() < LEAST_REPETITIONS || begin.elapsed() < budget {
-            stop.check().map_err(stopped)?;
+            stop.check()?;
             let start = Instant::now();
             work()?;
             seconds.push(start.elapsed().as_secs_f64());
@@ -63,11 +62,6 @@ impl Timing {
         let (below, above) = (self.seconds[place.floor() as usize], self.seconds[place.ceil() as usize]);
         below + (above - below) * place.fract()
     }
-}
-
-/// Nothing of a measurement is kept, so the usual promise of going on does not hold here.
-fn stopped(error: ProgramError) -> anyhow::Error {
-    anyhow::Error::new(error).context("the measurements were not finished")
 }
 
 #[cfg(test)]

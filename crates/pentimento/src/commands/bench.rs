@@ -4,6 +4,7 @@ use super::print;
 use crate::benchmark::kernels::{Amount, Measurement};
 use crate::benchmark::machine::{BUFFER_BYTES, Machine, Watch};
 use crate::benchmark::{kernels, whole};
+use crate::error::ProgramError;
 use crate::progress::say;
 use crate::stages::RunOptions;
 use crate::stop::Stop;
@@ -14,6 +15,13 @@ const DISTURBED: f64 = 0.05;
 
 /// Measures and prints a table of at most 100 columns.
 pub(super) fn bench(stop: &Stop, options: &RunOptions) -> Result<()> {
+    measure_and_print(stop, options).map_err(|error| match error.downcast_ref() {
+        Some(ProgramError::Stopped) => ProgramError::MeasuringStopped.into(),
+        _ => error,
+    })
+}
+
+fn measure_and_print(stop: &Stop, options: &RunOptions) -> Result<()> {
     let mut announce = |work: &str| say(&format!("measuring: {work}"));
     announce("limits of the machine");
     let watch = Watch::start();
