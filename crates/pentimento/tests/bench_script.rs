@@ -1,5 +1,7 @@
 //! The script that measures against PyTorch: what it says without PyTorch. What it measures is no matter of tests.
 
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
 use std::process::{Command, Output};
 
 /// Runs the script with an interpreter that sees no installed package.

@@ -36,7 +36,8 @@ impl Timing {
         Ok(Self::from_seconds(seconds))
     }
 
-    fn from_seconds(mut seconds: Vec<f64>) -> Self {
+    /// From the seconds of each repetition, at least one.
+    pub(crate) fn from_seconds(mut seconds: Vec<f64>) -> Self {
         seconds.sort_by(f64::total_cmp);
         Self { seconds }
     }
