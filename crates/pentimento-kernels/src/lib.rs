@@ -16,6 +16,7 @@ pub mod extension;
 mod group_norm;
 mod lanes;
 mod memory;
+mod peak;
 mod product;
 pub mod reference;
 mod sign_form;
@@ -33,6 +34,7 @@ pub use group_norm::{
     GroupNormShape, group_norm, group_norm_backward, group_norm_statistics, group_norm_tangent,
 };
 pub use lanes::Instructions;
+pub use peak::multiply_adds_in_registers;
 pub use sign_form::{BitPatterns, SignForm, SignFormBound};
 pub use upsample::{upsample_nearest, upsample_nearest_backward};
 

@@ -8,6 +8,10 @@
 //! depend on the number of images, rows, threads or lanes, which is what makes results byte-equal for any of them.
 
 #![allow(unsafe_code, reason = "the inner loops work on raw pointers; sizes are checked at the entries")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators over arrays of vectors go through memory; indices stay in registers"
+)]
 
 use crate::lanes::{Instructions, LANES, Lanes};
 
@@ -87,12 +91,6 @@ impl RowTable {
         let last_tap = taps.iter().filter(|&&offset| offset != PADDING).max().map(|&offset| offset as usize);
         let last_target = targets.iter().max().map(|&offset| offset as usize);
         Self { taps, targets, taps_per_row, last_tap, last_target }
-    }
-
-    /// Plain rows: row `r` begins at `r * input_stride` and is written at `r * output_stride`.
-    pub(crate) fn plain(rows: usize, input_stride: usize, output_stride: usize) -> Self {
-        let offsets = |stride: usize| (0..rows).map(|row| (row * stride) as u32).collect();
-        Self::new(offsets(input_stride), offsets(output_stride), 1)
     }
 
     /// Where one tap of every row begins.
@@ -480,7 +478,6 @@ unsafe fn run_transposed<V: Lanes, const VECTORS: usize>(
 }
 
 #[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "a row is a place in the sums and an offset behind a pointer")]
 unsafe fn tile_transposed<V: Lanes, const VECTORS: usize, const ROWS: usize>(
     job: &TransposedJob<'_>,
     first: usize,

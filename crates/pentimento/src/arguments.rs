@@ -131,6 +131,9 @@ pub enum Command {
     },
     /// Write the report of a run.
     Report(ExistingRun),
+    /// Measure this machine, in about a minute: kernels, training, sampling, Jacobian and search, and how much of the
+    /// processor's and the memory's speed each reaches.
+    Bench,
     /// Check every object of a run against its length and digest.
     Verify(ExistingRun),
 }

@@ -43,6 +43,9 @@ pub enum ProgramError {
     /// Ctrl-C or SIGTERM; what was finished is kept.
     #[error("stopped; what is finished is kept, and the same command goes on from there")]
     Stopped,
+    /// Ctrl-C or SIGTERM while the machine was measured.
+    #[error("stopped before everything was measured; nothing is kept")]
+    MeasuringStopped,
     /// A question about something that the run does not have.
     #[error("{what} {value} does not exist: {bound}")]
     NoSuch {
@@ -159,7 +162,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 | ProgramError::MemoryLimit { .. }
                 | ProgramError::MemoryUnknown
                 | ProgramError::UnfinishedByOtherNumerics { .. } => 42,
-                ProgramError::Stopped => 75,
+                ProgramError::Stopped | ProgramError::MeasuringStopped => 75,
                 ProgramError::Device { .. } => 2,
                 ProgramError::Inconsistent { .. } => 1,
                 // The reader has what it wanted, as in `pentimento codes RECIPE | head -3`.

@@ -4,6 +4,7 @@
 //! This crate is the front door: the libraries under their names, and the program's recipes, stages and commands.
 
 pub mod arguments;
+pub mod benchmark;
 pub mod commands;
 pub mod error;
 pub mod pictures;

@@ -2,6 +2,7 @@
 
 mod ablate;
 mod attribute;
+mod bench;
 mod codes;
 mod plan;
 mod search;
@@ -103,6 +104,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
             let data = stages::data::coded_data(&workspace)?;
             report(&workspace, &data)
         }
+        Command::Bench => bench::bench(&stop, &options),
         Command::Verify(run) => verify(&run.run),
     }
 }

@@ -42,7 +42,10 @@ pub(crate) type ShardToMake = (String, Vec<u32>, Fingerprint);
 /// # Errors
 ///
 /// [`ProgramError::NotYet`] if the members are not trained.
-pub(crate) fn missing_attribution_shards(workspace: &Workspace, data: &CodedData) -> Result<Vec<ShardToMake>> {
+pub(crate) fn missing_attribution_shards(
+    workspace: &Workspace,
+    data: &CodedData,
+) -> Result<Vec<ShardToMake>> {
     let ensemble = ensemble_fingerprint(workspace, data)?;
     let count = workspace.recipe.samples.count;
     let mut todo = Vec::new();

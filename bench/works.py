@@ -1,0 +1,251 @@
+"""The pieces of work: what both sides do, how they are checked to agree, and the ways PyTorch can do it."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+import torch
+
+import pytorch_side as side
+
+BENCH = Path(__file__).resolve().parent
+SMALL, LARGE = BENCH / "unet_28.json", BENCH / "unet_32.json"
+CHANNELS_LAST = torch.channels_last
+
+
+@dataclass
+class Work:
+    """One comparison. Every variant does the work once and returns its seconds; pentimento's is the first."""
+
+    title: str
+    timed: str
+    variants: dict[str, Callable[[], float]] = field(default_factory=dict)
+    agreement: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    # At most so many rounds, for work that takes minutes.
+    rounds: int | None = None
+    extra: dict = field(default_factory=dict)
+    # What a variant's seconds stand for, as a multiple of what it did; one if it is not named.
+    scales: dict[str, float] = field(default_factory=dict)
+    # How many times a variant does the work, whose seconds are then divided by it.
+    repeats: int = 1
+    # Work of a known number of floating-point operations.
+    operations: float | None = None
+    # What a user counts, and how many.
+    unit: tuple[str, float] | None = None
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Does the work and returns its seconds."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def add_variant(work: Work, name: str, make: Callable[[], Callable[[], object]]):
+    """Adds a variant of PyTorch if it runs here, after running it once (which also compiles); else a note."""
+    try:
+        run = make()
+        run()
+    except Exception as error:  # PyTorch's own failures are many, and each is a result.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        work.notes.append(f"{name} does not work here: {type(error).__name__}: {reason[0][:160]}")
+        return
+    work.variants[name] = lambda: seconds_of(run)
+
+
+def training(pentimento, folder: Path, quick: bool, config: Path, images: int, title: str):
+    """Training steps of one network."""
+    work = Work(
+        title,
+        "one step on a batch at hand: drawing noise and timesteps, adding the noise, forward, loss, backward, Adam",
+        unit=("images/s", images),
+    )
+    parameters = pentimento.ask("open", config=config, folder=folder, members=1)["parameters"]
+    loss = pentimento.ask("prepare_training", images=images, folder=folder)["loss"]
+    model = side.open_member(folder, 0)
+    assert parameters == sum(p.numel() for p in model.parameters()), "both sides have the same parameters"
+    work.extra["parameters"] = parameters
+
+    batch, gradient = side.load(folder / "batch.safetensors"), side.load(folder / "gradient.safetensors")
+    x0 = side.channels_first(batch["image"])
+    theirs = side.noise_loss(model, x0, side.channels_first(batch["noise"]), batch["timestep"].long())
+    theirs.backward()
+    of_all = [(gradient[name], p.grad) for name, p in model.named_parameters()]
+    ours, expected = (torch.cat([pair[i].flatten() for pair in of_all]) for i in (0, 1))
+    work.agreement["gradient, relative to its largest entry"] = side.relative_difference(ours, expected)
+    work.agreement["gradient, relative to its length"] = ((ours - expected).norm() / expected.norm()).item()
+    work.agreement["loss, relative"] = abs(loss - theirs.item()) / theirs.item()
+    model.zero_grad(set_to_none=True)
+
+    work.variants["pentimento"] = lambda: pentimento.seconds("train")
+    add_variant(work, "eager, NCHW", lambda: side.Training(model, x0).step)
+    add_variant(work, "eager, channels_last", lambda: side.Training(model, x0, CHANNELS_LAST).step)
+    if not quick:
+        add_variant(work, "torch.compile, NCHW", lambda: side.Training(model, x0, compiled=True).step)
+        add_variant(
+            work, "torch.compile, channels_last", lambda: side.Training(model, x0, CHANNELS_LAST, compiled=True).step
+        )
+    return work
+
+
+def training_small(pentimento, folder, quick):
+    return training(pentimento, folder, quick, SMALL, 64, "training step, U-Net 1.16 M (32, 64, 64), 28x28x1, 64 images")
+
+
+def training_large(pentimento, folder, quick):
+    return training(
+        pentimento, folder, quick, LARGE, 8, "training step, U-Net 25.8 M (128, 256, 256), 32x32x3, 8 images"
+    )
+
+
+def open_members(pentimento, folder: Path, count: int):
+    pentimento.ask("open", config=SMALL, folder=folder, members=count)
+    return [side.open_member(folder, member) for member in range(count)]
+
+
+def sampling(pentimento, folder, quick):
+    """Samples of an ensemble."""
+    images, steps, count = (16, 3, 7) if quick else (64, 10, 7)
+    work = Work(
+        f"sampling, ensemble of {count} U-Nets 1.16 M, {images} images, {steps} steps",
+        "from fresh noise to finished images, with every member in each step",
+        unit=("images/s", images),
+        rounds=7,
+    )
+    members = open_members(pentimento, folder, count)
+    file = folder / "samples.safetensors"
+    pentimento.ask("sample", images=images, steps=steps, file=file)
+    arrays = side.load(file)
+    noise, ours = side.channels_first(arrays["noise"]), side.channels_first(arrays["sample"])
+    sampler, shape = side.Sampler(steps), tuple(noise.shape[2:])
+    plain = side.Ensemble(members)
+    with torch.inference_mode():
+        theirs = sampler.run(plain.predict, noise[0], lambda step: noise[step + 1])
+    # Images are clamped to [-1, 1] when they are shown; before, values may be far beyond.
+    work.agreement["image before its clamp, relative to its largest entry"] = side.relative_difference(ours, theirs)
+    work.agreement["image, relative to its largest entry"] = side.relative_difference(ours.clamp(-1, 1), theirs.clamp(-1, 1))
+
+    def variant(name, make, **options):
+        add_variant(work, name, lambda: (lambda ensemble: lambda: side.sample(ensemble, sampler, images, shape, **options))(make()))
+
+    work.variants["pentimento"] = lambda: pentimento.seconds("sample", images=images, steps=steps)
+    variant("eager, NCHW", lambda: plain)
+    variant("eager, channels_last", lambda: side.Ensemble(members, CHANNELS_LAST))
+    variant("vmap over stacked members", lambda: side.StackedEnsemble(members), inference=torch.no_grad)
+    if not quick:
+        variant("torch.compile, NCHW", lambda: side.Ensemble(members, compiled=True))
+        variant("torch.compile, channels_last", lambda: side.Ensemble(members, CHANNELS_LAST, compiled=True))
+    return work
+
+
+def jacobian(pentimento, folder, quick):
+    """The derivative of one sample in every member's weight."""
+    steps, count = (4 if quick else 50), 7
+    work = Work(
+        f"full Jacobian of one sample, {count} U-Nets 1.16 M, {steps} steps",
+        "from recorded noise to the sample and its derivative in each member's weight (forward mode, tangents of all members)",
+        rounds=5,
+    )
+    members = open_members(pentimento, folder, count)
+    file = folder / "jacobian.safetensors"
+    pentimento.ask("jacobian", steps=steps, file=file)
+    arrays = side.load(file)
+    noise, ours = side.channels_first(arrays["noise"]), side.channels_first(arrays["jacobian"])
+    start, later = noise[0], noise[1:]
+    sampler = side.Sampler(steps)
+    derivative = side.Derivative(members)
+    with torch.no_grad():
+        theirs = derivative.one_by_one(sampler, start, later)[:, 0]
+    work.agreement["columns, relative to their largest entry"] = side.relative_difference(ours, theirs)
+    work.agreement["columns, relative to their length"] = ((ours - theirs).norm() / theirs.norm()).item()
+
+    def run(made, method):
+        def work_once():
+            with torch.no_grad():
+                getattr(made, method)(sampler, start, later)
+
+        return work_once
+
+    work.variants["pentimento"] = lambda: pentimento.seconds("jacobian", steps=steps)
+    add_variant(work, "jvp one by one, NCHW", lambda: run(derivative, "one_by_one"))
+    add_variant(work, "vmap over tangents, NCHW", lambda: run(derivative, "together"))
+    last = side.Derivative(members, CHANNELS_LAST)
+    if not quick:
+        add_variant(work, "jvp one by one, channels_last", lambda: run(last, "one_by_one"))
+        add_variant(work, "vmap over tangents, channels_last", lambda: run(last, "together"))
+    return work
+
+
+def search(pentimento, folder, quick):
+    """The two-stage search against exact counterfactuals of all codes; both by pentimento."""
+    members, weight, steps = 16, 8, 10 if quick else 50
+    candidates, exact, subset = 32, 10, 16 if quick else 64
+    pentimento.ask("open", config=SMALL, folder=folder, members=members)
+    found = pentimento.ask("search", steps=steps, weight=weight, candidates=candidates, exact=exact)
+    work = Work(
+        f"top 10 of {found['codes']:,} codes of one sample, {members} U-Nets 1.16 M, {steps} steps",
+        f"the search: base run, one-member Jacobian and second order over all codes, control variate of {candidates} candidates, "
+        f"{exact} of them exactly. Its rival, also pentimento: the exact counterfactual of every code, measured on the first {subset} (codes are drawn in random order) and scaled",
+        rounds=3,
+    )
+    work.variants["pentimento"] = lambda: pentimento.seconds(
+        "search", steps=steps, weight=weight, candidates=candidates, exact=exact
+    )
+    every_code = f"every code exactly, scaled from {subset}"
+    work.variants[every_code] = lambda: pentimento.seconds("exact", steps=steps, weight=weight, codes=subset)
+    work.scales[every_code] = found["codes"] / subset
+    return work
+
+
+def convolution(pentimento, folder, quick, images, side_pixels, channels):
+    """3x3 convolutions of one shape."""
+    file = folder / "convolution.safetensors"
+    pentimento.ask("prepare_convolution", images=images, side=side_pixels, channels=channels, file=file)
+    work = Work(
+        f"3x3 convolution forward, {images} images {side_pixels}x{side_pixels}, {channels} channels",
+        f"{REPEATS} calls with bias in a row, divided by {REPEATS}; output in memory that is at hand (PyTorch: newly allocated)",
+        repeats=REPEATS,
+        operations=2.0 * images * side_pixels**2 * 9 * channels**2,
+    )
+    arrays = side.load(file)
+    inputs, bias = side.channels_first(arrays["input"]), arrays["bias"]
+    weight = arrays["weight"].permute(3, 2, 0, 1).contiguous()
+
+    def variant(layout):
+        x, w = inputs.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
+
+        def run():
+            with torch.inference_mode():
+                for _ in range(REPEATS):
+                    output = torch.nn.functional.conv2d(x, w, bias, padding=1)
+                return output
+
+        return run
+
+    theirs = variant(torch.contiguous_format)()
+    work.agreement["output, relative to its largest entry"] = side.relative_difference(
+        side.channels_first(arrays["output"]), theirs
+    )
+    work.variants["pentimento"] = lambda: pentimento.seconds("convolution", repeats=REPEATS)
+    add_variant(work, "NCHW", lambda: variant(torch.contiguous_format))
+    add_variant(work, "channels_last", lambda: variant(CHANNELS_LAST))
+    return work
+
+
+# Of a few milliseconds; in a row, as a network calls them, so that threads are awake.
+REPEATS = 20
+CONVOLUTIONS = [(64, 28, 32), (64, 14, 64), (64, 7, 64), (8, 32, 128), (8, 16, 256)]
+
+WORKS = {
+    "train-small": [training_small],
+    "train-large": [training_large],
+    "sample": [sampling],
+    "jacobian": [jacobian],
+    "search": [search],
+    "convolution": [
+        lambda pentimento, folder, quick, shape=shape: convolution(pentimento, folder, quick, *shape)
+        for shape in CONVOLUTIONS
+    ],
+}
