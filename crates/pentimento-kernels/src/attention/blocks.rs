@@ -15,7 +15,7 @@ use crate::lanes::{Instructions, LANES};
 /// Queries that lie in lanes side by side: two vectors of them where there are registers for it.
 ///
 /// With one vector every multiply-add needs a broadcast of its own. Milliseconds with two and with one, on two cores of
-/// an AVX-512 Xeon (Sapphire Rapids or newer; 2026-11-22), for 64 images of 196 tokens, 8 heads of 8 channels: forward 5.3
+/// an AVX-512 Xeon (family 6, model 167; 2026-11-22), for 64 images of 196 tokens, 8 heads of 8 channels: forward 5.3
 /// and 6.2, backward 11.5 and 13.0, 7 tangents 54 and 61; for 8 images of 256 tokens, one head of 256 channels: forward
 /// 2.1 and 2.3, backward 5.3 and 6.4, 7 tangents 35 and 40.
 pub(super) fn queries_per_block(instructions: Instructions) -> usize {

@@ -10,6 +10,7 @@ use crate::lanes::{LANES, Lanes};
 
 /// Replaces scores `[key][lane]` by `exp(score - largest score of the lane)`; returns the inverse of their sums.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "a lane of several vectors")]
 pub(super) fn exponentials<const VECTORS: usize>(
     largest: &[Vector; VECTORS],
     scores: &mut [Vector],
