@@ -162,6 +162,23 @@ fn addends_have_the_bytes_of_the_kernel() {
     }
 }
 
+/// Each tangent is that of its own image, in both float types.
+#[test]
+fn tangents_of_silu_are_those_of_their_images() {
+    let (x, u) = (values(1, 2 * 12), values(2, 2 * 3 * 12));
+    let expected: Vec<f64> = (0..u.len())
+        .flat_map(|at| {
+            let point = x[at / 36 * 12 + at % 12];
+            reference::silu_times_slope(&[f64::from(point)], &[f64::from(u[at])])
+        })
+        .collect();
+    let result = extension::silu_tangent(tensor(&x, [2, 2, 3, 2]), tensor(&u, [6, 2, 3, 2]));
+    assert_within("silu_tangent", &values_of::<4, f32>(result), &expected, 10.0 * EPSILON);
+    let result = extension::silu_tangent(tensor(&wide(&x), [2, 2, 3, 2]), tensor(&wide(&u), [6, 2, 3, 2]));
+    let result: Vec<f64> = values_of(result);
+    assert!(result.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-14));
+}
+
 /// Views into other tensors: transposed, and beginning in the middle.
 #[test]
 fn views_are_read_through_their_strides() {

@@ -1,7 +1,7 @@
 //! Forward-mode differentiation: a value with its derivatives along several directions.
 
 use super::flow::{ConvLayer, Flow, NormLayer};
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use pentimento_kernels::extension;
 use std::ops::Range;
 
@@ -86,13 +86,7 @@ impl Flow for Dual {
     }
 
     fn silu(self) -> Self {
-        let (directions, images) = (self.directions(), self.primal.dims()[0]);
-        let tangent = self.tangent.map(|tangent| {
-            let z = self.primal.clone();
-            let s = activation::sigmoid(z.clone());
-            let slope = s.clone() * (z * (-s + 1.0) + 1.0);
-            tangent * repeated(slope, directions, images)
-        });
+        let tangent = self.tangent.map(|tangent| extension::silu_tangent(self.primal.clone(), tangent));
         Self { primal: Flow::silu(self.primal), tangent }
     }
 

@@ -276,6 +276,36 @@ impl TangentOps for Flex {
         )
     }
 
+    fn silu_directional(input: FlexTensor, tangent: FlexTensor) -> FlexTensor {
+        let (input, tangent) = (input.to_contiguous(), tangent.to_contiguous());
+        let sides = dims::<4>(&tangent);
+        let images = dims::<4>(&input)[0];
+        let tangents = sides[0].checked_div(images).unwrap_or(0);
+        assert_eq!(
+            (tangents * images, dims::<4>(&input)[1..].to_vec()),
+            (sides[0], sides[1..].to_vec()),
+            "sides of tangents"
+        );
+        let length = sides[1..].iter().product::<usize>();
+        by_type!(input.dtype(),
+            f32 => filled(sides, |output| {
+                let along = tangent.values::<f32>().chunks_exact(length.max(1));
+                for (index, (output, along)) in output.chunks_exact_mut(length.max(1)).zip(along).enumerate() {
+                    let point = &input.values::<f32>()[index / tangents * length..][..length];
+                    crate::silu_times_slope(point, along, output);
+                }
+            }),
+            f64 => {
+                let along = tangent.values::<f64>().chunks_exact(length.max(1)).enumerate();
+                let output = along.flat_map(|(index, along)| {
+                    let point = &input.values::<f64>()[index / tangents * length..][..length];
+                    reference::silu_times_slope(point, along)
+                });
+                tensor(output.collect::<Vec<f64>>(), sides)
+            }
+        )
+    }
+
     fn attention_directional(
         queries: FlexTensor,
         keys: FlexTensor,

@@ -104,6 +104,8 @@ pub trait TangentOps: Backend {
         tangent: FloatTensor<Self>,
         settings: GroupNormSettings,
     ) -> FloatTensor<Self>;
+    /// See [`silu_tangent`].
+    fn silu_directional(input: FloatTensor<Self>, tangent: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`attention_tangent`].
     #[allow(clippy::too_many_arguments, reason = "three inputs and their tangents")]
     fn attention_directional(
@@ -357,6 +359,18 @@ pub fn group_norm_tangent(
         tangent.into_dispatch(),
         settings,
     ))
+}
+
+/// Tangent of [`silu`] at `input` along each of the tangents.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn silu_tangent(input: Tensor<4>, tangent: Tensor<4>) -> Tensor<4> {
+    if portable::wanted(&tangent) {
+        return portable::silu_tangent(input, tangent);
+    }
+    Tensor::from_dispatch(Dispatch::silu_directional(input.into_dispatch(), tangent.into_dispatch()))
 }
 
 /// Tangent of [`attention`]; the first triple is the point, the second the directions.

@@ -141,6 +141,12 @@ pub(super) fn group_norm_tangent(
     change.reshape(sides)
 }
 
+/// The derivative of [`silu`] at `input` along `tangent`, `[images * tangents, height, width, channels]`.
+pub(super) fn silu_tangent(input: Tensor<4>, tangent: Tensor<4>) -> Tensor<4> {
+    let tangents = tangent.dims()[0] / input.dims()[0].max(1);
+    beside(silu_slope(input), tangents) * tangent
+}
+
 /// The derivative of [`attention`] along the tangents of queries, keys and values.
 pub(super) fn attention_tangent(
     point: [Tensor<4>; 3],

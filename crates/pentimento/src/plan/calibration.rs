@@ -20,6 +20,9 @@ use pentimento_noise::{Purpose, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+/// Does a piece of work once and says how many seconds it took.
+type TimedWork<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
+
 /// How long everything is measured over and over, one after another. The first round is not counted.
 const MEASURING_SECONDS: f64 = 6.0;
 /// At least so many rounds are counted, however long they take.
@@ -219,7 +222,7 @@ fn lanes(work: &Work<'_>) -> usize {
 pub fn measure_times(work: &Work<'_>, stop: &Stop) -> Result<Calibration> {
     let lanes = lanes(work);
     let (bench, classifier) = (Bench::new(work)?, ClassifierBench::new(work));
-    let mut probes: Vec<(Probe, Box<dyn FnMut() -> Result<f64> + '_>)> = Vec::new();
+    let mut probes: Vec<(Probe, TimedWork<'_>)> = Vec::new();
     if !work.situation.remaining.training_steps.is_empty() {
         let mut trainer = trainer(work, 0)?;
         probes.push((

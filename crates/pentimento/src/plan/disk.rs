@@ -155,7 +155,7 @@ pub fn safetensors_bytes(arrays: &[(&str, Vec<usize>)]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::arrays::Arrays;
+    use pentimento_diffusion::arrays::ArrayWriter;
     use proptest::prelude::*;
 
     proptest! {
@@ -166,11 +166,11 @@ mod tests {
             let names = ["a", "candidate_linear", "exact", "image", "sample"];
             let shapes: Vec<(&str, Vec<usize>)> =
                 names.iter().zip(&shapes).map(|(name, &(a, b))| (*name, vec![a, b])).collect();
-            let mut arrays = Arrays::default();
+            let mut arrays = ArrayWriter::default();
             for (name, shape) in &shapes {
                 arrays.put_f32(name, shape, &vec![0.0; shape.iter().product()]);
             }
-            prop_assert_eq!(safetensors_bytes(&shapes), arrays.to_bytes().unwrap().len() as u64);
+            prop_assert_eq!(safetensors_bytes(&shapes), arrays.to_bytes("test", None).unwrap().len() as u64);
         }
     }
 }
