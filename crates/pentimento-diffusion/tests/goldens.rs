@@ -42,7 +42,7 @@ fn forward<T: Precision>(case: &str, folder: &str, relative: f64) {
 }
 
 #[test]
-pub fn outputs() {
+pub(crate) fn outputs() {
     for case in CASES {
         for folder in ["unet", "old_names"] {
             forward::<f64>(case, folder, IN_F64);
@@ -76,7 +76,7 @@ fn directional<T: Precision>(case: &str, folder: &str, relative: f64) {
 }
 
 #[test]
-pub fn derivatives_along_directions() {
+pub(crate) fn derivatives_along_directions() {
     for case in CASES {
         for folder in ["unet", "old_names"] {
             directional::<f64>(case, folder, IN_F64);
@@ -86,7 +86,7 @@ pub fn derivatives_along_directions() {
 }
 
 #[test]
-pub fn schedule() {
+pub(crate) fn schedule() {
     for case in CASES {
         let expected = Golden::read(case).values("schedule.alphas_cumprod").to_vec();
         // What is left is the rounding of the stored values.
@@ -166,7 +166,7 @@ fn check_gradients<T: Precision>(case: &str, folder: &str, relative: f64) {
 }
 
 #[test]
-pub fn gradients_in_all_parameters() {
+pub(crate) fn gradients_in_all_parameters() {
     for case in CASES {
         for folder in ["unet", "old_names"] {
             check_gradients::<f64>(case, folder, IN_F64);
@@ -231,7 +231,7 @@ fn samples<T: Precision>(case: &str, folder: &str, relative: f64) {
 }
 
 #[test]
-pub fn samples_along_recorded_noise() {
+pub(crate) fn samples_along_recorded_noise() {
     for case in CASES {
         for folder in ["unet", "old_names"] {
             samples::<f64>(case, folder, IN_F64);
@@ -256,7 +256,7 @@ fn ensemble<T: Precision>(case: &str, first: &str, relative: f64) {
 }
 
 #[test]
-pub fn ensembles_and_ablations() {
+pub(crate) fn ensembles_and_ablations() {
     for case in CASES {
         for first in ["unet", "old_names"] {
             ensemble::<f64>(case, first, IN_F64);
@@ -267,7 +267,7 @@ pub fn ensembles_and_ablations() {
 
 /// The old attention names hold the same values.
 #[test]
-pub fn old_names_are_the_same_network() {
+pub(crate) fn old_names_are_the_same_network() {
     for case in CASES {
         let (today, old) = (golden_network(case, "unet"), golden_network(case, "old_names"));
         assert_eq!(today.0.parameters(), old.0.parameters());
