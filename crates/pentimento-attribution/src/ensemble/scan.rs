@@ -5,7 +5,8 @@
 //! ranking is does not depend on how many the bound lets pass, nor on threads or parts.
 //!
 //! Worst case: where all codes have nearly the same distance, as with a Gram matrix that is a multiple of the identity,
-//! the bound lets all of them pass, and each is measured. See `docs/benchmarks/search.md` for what that costs.
+//! the bound lets all of them pass, and each is measured: 12 s instead of 0.4 for 10^9 codes of 32 bits on two cores
+//! (`docs/benchmarks/search.md`).
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
