@@ -5,7 +5,8 @@
 //! ranking is does not depend on how many the bound lets pass, nor on threads or parts.
 //!
 //! Worst case: where all codes have nearly the same distance, as with a Gram matrix that is a multiple of the identity,
-//! the bound lets all of them pass, and each is measured. See `docs/benchmarks/search.md` for what that costs.
+//! the bound lets all of them pass, and each is measured: 12 s instead of 0.4 for 10^9 codes of 32 bits on two cores
+//! (`docs/benchmarks/search.md`).
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -435,6 +436,18 @@ mod tests {
     }
 
     #[test]
+    fn more_codes_are_wanted_than_a_part_holds() {
+        // What comes later is less, so a place is only lost to it once all places are taken.
+        let mut codes = random_codes(24, 12, 3 * CODES_PER_PART, 1);
+        let form = form(24, 12, Gram::Random, false, 2);
+        codes.sort_by_cached_key(|&code| std::cmp::Reverse(distance(&form, code).to_bits()));
+        for count in [CODES_PER_PART + 1, 2 * CODES_PER_PART, 3 * CODES_PER_PART, 4 * CODES_PER_PART] {
+            let found = scanned(std::slice::from_ref(&form), PackedCodes::U64(&codes), count, 1).unwrap();
+            assert_same(&found[0], &sorted(&form, &codes, count));
+        }
+    }
+
+    #[test]
     fn the_first_code_that_is_not_of_the_ensemble_is_named() {
         let forms = [form(20, 10, Gram::Random, false, 1)];
         let good = random_codes(20, 10, 3 * CODES_PER_TASK + 77, 2);
@@ -449,6 +462,27 @@ mod tests {
                 assert_eq!(refused, Err(ScanError::OtherCode { position: first }));
             }
         }
+    }
+
+    #[test]
+    fn a_thread_that_is_late_does_not_hide_an_earlier_wrong_code() {
+        let forms = [form(20, 10, Gram::Random, false, 1)];
+        let mut codes = random_codes(20, 10, 2 * CODES_PER_TASK, 2);
+        codes[7] = 1;
+        codes[CODES_PER_TASK + 7] = 1;
+        let both = std::sync::Barrier::new(2);
+        let before = |range: Range<usize>| {
+            // Each thread has its task before either looks for codes.
+            both.wait();
+            if range.start == CODES_PER_TASK {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            Ok::<(), ()>(())
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let scan = Scan { forms: &forms, count: 1 };
+        let refused = pool.install(|| scan.run(PackedCodes::U64(&codes), before, |_| Ok(())));
+        assert_eq!(refused, Err(ScanError::OtherCode { position: 7 }));
     }
 
     #[test]

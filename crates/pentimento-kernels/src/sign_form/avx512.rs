@@ -161,8 +161,8 @@ unsafe fn block_reaching<T: Pattern, const BYTES: usize, const GROUPS: usize>(
             group += 1;
         }
         if count > 3 {
-            // Two bits only: the third must not be the neighbour's.
-            let last = _mm512_and_si512(_mm512_srli_epi16::<6>(left), _mm512_set1_epi8(0x03));
+            // Two bits only. The third is a neighbour's, and the tables are the same for either value of it.
+            let last = _mm512_srli_epi16::<6>(left);
             low[group] = last;
             high[group] = _mm512_slli_epi16::<3>(last);
             group += 1;

@@ -173,6 +173,7 @@ impl Centred {
         }
     }
 
+    /// What each state of two groups adds to the form. A bit that a group does not have, or the form, changes nothing.
     fn values_of(&self, groups: &[Vec<usize>], (first, second): (usize, usize)) -> [f64; 64] {
         let bits = self.linear.len();
         // A group is in as many tables as there are other groups; its own terms are spread over them.
