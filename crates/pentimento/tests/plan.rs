@@ -69,6 +69,20 @@ fn units_and_bytes_are_those_of_the_run() {
         }
         assert_eq!(forecast, made);
 
+        // What follows from shapes alone is forecast to the byte; pictures and the page are not known before.
+        let of = |name: &str| plan.stages.iter().find(|stage| stage.name == name).unwrap().disk;
+        let file = |name: &str| fs::metadata(run.join(name)).unwrap().len();
+        assert_eq!(of("data"), ["recipe.toml", "data.json", "codes.npy"].map(file).iter().sum::<u64>());
+        assert_eq!(of("training"), folder_bytes(&run.join("members")));
+        assert_eq!(of("base trajectories"), folder_bytes(&run.join("attribution")));
+        // A length of a picture may have a digit more or less.
+        let manifest = file("manifest.json") as f64;
+        assert!(
+            (plan.manifest_bytes as f64 / manifest - 1.0).abs() < 0.01,
+            "{} {manifest}",
+            plan.manifest_bytes
+        );
+
         // The figures of a tiny run are a third of it, and how many of them are defined is not known before.
         let (real, forecast) = (folder_bytes(&run) as f64, plan.disk() as f64);
         assert!((forecast / real - 1.0).abs() < 0.03, "forecast {forecast}, real {real}");

@@ -1,7 +1,8 @@
 //! `pentimento plan`: what a recipe will cost on this machine.
 
 use super::print;
-use crate::plan::{Plan, PlanRequest, size::mebibytes};
+use crate::plan::size::{MEBIBYTE, mebibytes};
+use crate::plan::{Plan, PlanRequest};
 use crate::progress::human_duration;
 use crate::recipe::Recipe;
 use crate::stages::RunOptions;
@@ -61,7 +62,9 @@ fn lines(plan: &Plan, recipe: &Recipe, folder: &Path, memory_limit: Option<u64>)
     lines.push(row(["stage", "work", "time", "memory", "disk"]));
     let duration = |seconds: f64| human_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default());
     let memory = |bytes: Option<u64>| bytes.map_or(String::new(), mebibytes);
-    let disk = |bytes: u64| if bytes > 0 { mebibytes(bytes) } else { String::new() };
+    let disk = |bytes: u64| {
+        if bytes > 0 { format!("{:.1} MiB", bytes as f64 / MEBIBYTE as f64) } else { String::new() }
+    };
     for stage in &plan.stages {
         let time = if stage.work.is_empty() { String::new() } else { duration(stage.time.seconds) };
         let work = if stage.work.is_empty() { "there already" } else { &stage.work };

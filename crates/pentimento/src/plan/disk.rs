@@ -76,9 +76,10 @@ impl Disk {
         for (kind, shards) in kinds {
             stages.extend(work.shard(kind).iter().map(|stage| stage.name));
             let image = vec![kind.samples, images.height(), images.width(), images.channels()];
-            let sample = safetensors_bytes(&[("sample", vec![kind.samples]), ("image", image)]);
+            let sample =
+                safetensors_bytes(vec![("sample", "U32", vec![kind.samples]), ("image", "F32", image)]);
             sampling += listed.objects(shards, "samples/shard-00000.safetensors".len(), sample);
-            let shard = safetensors_bytes(&work.arrays(kind));
+            let shard = safetensors_bytes(work.arrays(kind));
             attribution += listed.objects(shards, "attribution/shard-00000.safetensors".len(), shard);
         }
         let classifier = if recipe.classifier.is_some() {
@@ -135,17 +136,21 @@ impl Listing {
     }
 }
 
-/// Length of a safetensors file of arrays with four bytes a value: a length of 8 bytes, a header of JSON filled up to a
-/// multiple of 8, and the values.
-pub fn safetensors_bytes(arrays: &[(&str, Vec<usize>)]) -> u64 {
+/// Name, type and shape of an array whose values have four bytes.
+pub type ArrayShape = (&'static str, &'static str, Vec<usize>);
+
+/// Length of a safetensors file of such arrays: a length of 8 bytes, a header of JSON filled up to a multiple of 8, and
+/// the values, those of type `F32` before those of type `U32` and each kind by name.
+pub fn safetensors_bytes(mut arrays: Vec<ArrayShape>) -> u64 {
+    arrays.sort_by_key(|&(name, kind, _)| (kind, name));
     let (mut header, mut values) = (2, 0);
-    for (name, shape) in arrays {
+    for (name, kind, shape) in arrays {
         let start = values;
         values += 4 * shape.iter().map(|&side| side as u64).product::<u64>();
         let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
         let shape = shape.join(",");
         let entry = format!(
-            "\"{name}\":{{\"dtype\":\"F32\",\"shape\":[{shape}],\"data_offsets\":[{start},{values}]}},"
+            "\"{name}\":{{\"dtype\":\"{kind}\",\"shape\":[{shape}],\"data_offsets\":[{start},{values}]}},"
         );
         header += entry.len() as u64;
     }
@@ -163,14 +168,22 @@ mod tests {
         fn the_length_of_arrays_is_that_of_their_file(
             shapes in proptest::collection::vec((1_usize..40, 1_usize..40), 1..6)
         ) {
-            let names = ["a", "candidate_linear", "exact", "image", "sample"];
-            let shapes: Vec<(&str, Vec<usize>)> =
-                names.iter().zip(&shapes).map(|(name, &(a, b))| (*name, vec![a, b])).collect();
+            let names = ["a", "candidate", "exact", "group", "sample"];
+            let shapes: Vec<ArrayShape> = names
+                .iter()
+                .zip(["F32", "U32", "F32", "U32", "U32"])
+                .zip(&shapes)
+                .map(|((name, kind), &(a, b))| (*name, kind, vec![a, b]))
+                .collect();
             let mut arrays = ArrayWriter::default();
-            for (name, shape) in &shapes {
-                arrays.put_f32(name, shape, &vec![0.0; shape.iter().product()]);
+            for (name, kind, shape) in &shapes {
+                let values = shape.iter().product();
+                match *kind {
+                    "F32" => arrays.put_f32(name, shape, &vec![0.0; values]),
+                    _ => arrays.put_u32(name, shape, &vec![0; values]),
+                }
             }
-            prop_assert_eq!(safetensors_bytes(&shapes), arrays.to_bytes("test", None).unwrap().len() as u64);
+            prop_assert_eq!(safetensors_bytes(shapes), arrays.to_bytes("test", None).unwrap().len() as u64);
         }
     }
 }

@@ -149,7 +149,7 @@ impl<'a> Arrays<'a> {
             .work
             .kinds()
             .keys()
-            .map(|&kind| super::disk::safetensors_bytes(&self.work.arrays(kind)))
+            .map(|&kind| super::disk::safetensors_bytes(self.work.arrays(kind)))
             .max();
         // Of every image of a shard, its vector has a header.
         let images = disk.attribution / self.image.max(1);

@@ -1,6 +1,7 @@
 //! What a run still has to do, stage by stage: units, calls of networks, and the arrays it keeps.
 
 use super::calls::{Calls, Sizes};
+use super::disk::ArrayShape;
 use super::situation::Situation;
 use crate::recipe::Recipe;
 use crate::stages::figures::Method;
@@ -230,34 +231,34 @@ impl<'a> Work<'a> {
         stages
     }
 
-    /// The arrays of an attribution shard with their shapes; all values have four bytes.
-    pub fn arrays(&self, ShardKind { samples, measured }: ShardKind) -> Vec<(&'static str, Vec<usize>)> {
+    /// The arrays of an attribution shard with their shapes.
+    pub fn arrays(&self, ShardKind { samples, measured }: ShardKind) -> Vec<ArrayShape> {
         let (members, asked) = (self.sizes.members, self.asked_per_sample);
         let length = self.situation.data.images.image_len();
         let found = if self.is_complete() { asked } else { self.candidates() };
         let mut arrays = vec![
-            ("sample", vec![samples]),
-            ("image", vec![samples, length]),
-            ("group", vec![samples, asked]),
-            ("exact", vec![samples, asked, length]),
-            ("candidate", vec![samples, found]),
-            ("candidate_linear", vec![samples, found]),
-            ("candidate_control_variate", vec![samples, found]),
-            ("candidate_exact", vec![samples, found]),
+            ("sample", "U32", vec![samples]),
+            ("image", "F32", vec![samples, length]),
+            ("group", "U32", vec![samples, asked]),
+            ("exact", "F32", vec![samples, asked, length]),
+            ("candidate", "U32", vec![samples, found]),
+            ("candidate_linear", "F32", vec![samples, found]),
+            ("candidate_control_variate", "F32", vec![samples, found]),
+            ("candidate_exact", "F32", vec![samples, found]),
         ];
         if measured > 0 || !self.is_complete() {
-            arrays.push(("one_member_jacobian", vec![samples, members, length]));
-            arrays.push(("without_member", vec![samples, members, length]));
+            arrays.push(("one_member_jacobian", "F32", vec![samples, members, length]));
+            arrays.push(("without_member", "F32", vec![samples, members, length]));
         }
         if !self.is_complete() {
-            arrays.push(("checked", vec![samples, self.checked(), length]));
+            arrays.push(("checked", "F32", vec![samples, self.checked(), length]));
         }
         if measured > 0 {
-            arrays.push(("last_step", vec![measured, asked, length]));
-            arrays.push(("control_variate", vec![measured, asked, length]));
-            arrays.push(("alone", vec![measured, members, length]));
+            arrays.push(("last_step", "F32", vec![measured, asked, length]));
+            arrays.push(("control_variate", "F32", vec![measured, asked, length]));
+            arrays.push(("alone", "F32", vec![measured, members, length]));
             if self.recipe.attribution.full_jacobian {
-                arrays.push(("full_jacobian", vec![measured, members, length]));
+                arrays.push(("full_jacobian", "F32", vec![measured, members, length]));
             }
         }
         arrays
