@@ -91,7 +91,8 @@ def duration(seconds: float) -> str:
         if seconds * factor >= 1:
             break
     value = seconds * factor
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    # Bounds of what rounds to 100 and to 10.
+    digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
     return f"{value:.{digits}f} {unit}"
 
 

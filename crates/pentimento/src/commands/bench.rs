@@ -100,13 +100,8 @@ fn duration(seconds: f64) -> String {
     } else {
         (seconds * 1e6, "us")
     };
-    let digits = if value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
+    // Bounds of what rounds to 100 and to 10.
+    let digits = if value >= 99.95 { 0 } else { usize::from(value < 9.995) + 1 };
     format!("{value:.digits$} {unit}")
 }
 
@@ -129,8 +124,8 @@ mod tests {
 
     #[test]
     fn durations_have_three_digits() {
-        let texts = [2.5, 0.0123, 0.000_456_7, 123.4].map(duration);
-        assert_eq!(texts, ["2.50 s", "12.3 ms", "457 us", "123 s"]);
+        let texts = [2.5, 0.0123, 0.000_456_7, 123.4, 0.009_994, 0.009_996, 0.099_96].map(duration);
+        assert_eq!(texts, ["2.50 s", "12.3 ms", "457 us", "123 s", "9.99 ms", "10.0 ms", "100 ms"]);
     }
 
     /// The longest names and numbers that the measurements have.
