@@ -8,7 +8,9 @@ use crate::sampler::Sampler;
 use crate::unet::{Architecture, Dual, Parameters, Precision, timestep_embedding};
 use burn::tensor::{Tensor, TensorData};
 use pentimento_kernels::extension::device_for;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Members with one architecture, and how many images a network sees at once.
@@ -63,11 +65,13 @@ impl Mixture {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes note of a call; next to the call itself, which takes a tenth of a millisecond and more, this is nothing.
-    fn count_call(&self, values: usize, directions: usize) {
-        let images = values / self.image_length();
+    /// Takes note of a call of so many images, cut into batches of `together`.
+    fn count_calls(&self, images: usize, directions: usize, together: usize) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        *calls.entry(CallShape { images, directions }).or_default() += 1;
+        for first in (0..images).step_by(together) {
+            let images = together.min(images - first);
+            *calls.entry(CallShape { images, directions }).or_default() += 1;
+        }
     }
 
     /// Number of members.
@@ -101,21 +105,44 @@ impl Mixture {
         tensor.into_data().try_into_vec().unwrap_or_default()
     }
 
-    /// Predicted noise of one member for a batch of images at one timestep; `images` is a whole number of images.
+    /// Predicted noise of one member for images at one timestep; `images` is a whole number of images.
     pub fn predict<T: Precision>(&self, member: usize, images: &[T], timestep: usize) -> Vec<T> {
+        self.predict_each(&[(member, images)], timestep).pop().unwrap_or_default()
+    }
+
+    /// Predicted noise of several members, each for images of its own.
+    pub fn predict_each<T: Precision>(
+        &self,
+        calls: &[(usize, impl AsRef<[T]> + Sync)],
+        timestep: usize,
+    ) -> Vec<Vec<T>> {
         let sinusoids = timestep_embedding::<T>(&self.architecture, &[timestep]);
-        let mut predicted = Vec::with_capacity(images.len());
-        for batch in images.chunks(self.batch * self.image_length()) {
-            self.count_call(batch.len(), 0);
-            let input = self.tensor(batch.to_vec());
-            let output = self.architecture.forward(&self.members[member], input, sinusoids.clone());
-            predicted.extend(Self::values::<T>(output));
+        let length = self.image_length();
+        let images = |(_, images): &(usize, _)| AsRef::<[T]>::as_ref(images).len() / length;
+        for call in calls {
+            self.count_calls(images(call), 0, self.batch);
+        }
+        let parts = parts_of_calls(calls.iter().map(images), self.batch);
+        let outputs: Vec<Vec<T>> = parts
+            .par_iter()
+            .map(|part| {
+                let (member, images) = &calls[part.call];
+                let images = &images.as_ref()[part.images.start * length..part.images.end * length];
+                let input = self.tensor(images.to_vec());
+                let output = self.architecture.forward(&self.members[*member], input, sinusoids.clone());
+                Self::values::<T>(output)
+            })
+            .collect();
+        let mut predicted: Vec<Vec<T>> =
+            calls.iter().map(|call| Vec::with_capacity(images(call) * length)).collect();
+        for (part, output) in parts.iter().zip(outputs) {
+            predicted[part.call].extend(output);
         }
         predicted
     }
 
-    /// Predicted noise and its derivatives along `directions` tangents of each image, the tangents of an image in a
-    /// row: `tangents` has `directions` times as many values as `images`.
+    /// Predicted noise of one member and its derivatives along `directions` tangents of each image, the tangents of an
+    /// image in a row: `tangents` has `directions` times as many values as `images`.
     pub fn predict_with_tangents<T: Precision>(
         &self,
         member: usize,
@@ -124,33 +151,65 @@ impl Mixture {
         directions: usize,
         timestep: usize,
     ) -> (Vec<T>, Vec<T>) {
+        self.predict_each_with_tangents(&[member], images, tangents, directions, timestep)
+            .pop()
+            .unwrap_or_default()
+    }
+
+    /// [`Mixture::predict_with_tangents`] of several members for the same images and tangents.
+    pub fn predict_each_with_tangents<T: Precision>(
+        &self,
+        members: &[usize],
+        images: &[T],
+        tangents: &[T],
+        directions: usize,
+        timestep: usize,
+    ) -> Vec<(Vec<T>, Vec<T>)> {
         if directions == 0 {
-            return (self.predict(member, images, timestep), Vec::new());
+            let calls: Vec<(usize, &[T])> = members.iter().map(|&member| (member, images)).collect();
+            return self
+                .predict_each(&calls, timestep)
+                .into_iter()
+                .map(|output| (output, Vec::new()))
+                .collect();
         }
         let sinusoids = timestep_embedding::<T>(&self.architecture, &[timestep]);
+        let length = self.image_length();
         // Tangents are images to the network: keep the batch's size with them.
-        let together = (self.batch / (directions + 1)).max(1) * self.image_length();
-        let (mut predicted, mut derivatives) =
-            (Vec::with_capacity(images.len()), Vec::with_capacity(tangents.len()));
-        for (batch, tangents) in images.chunks(together).zip(tangents.chunks(together * directions)) {
-            self.count_call(batch.len(), directions);
-            let input =
-                Dual { primal: self.tensor(batch.to_vec()), tangent: Some(self.tensor(tangents.to_vec())) };
-            let output =
-                self.architecture.forward(&self.members[member], input, Dual::constant(sinusoids.clone()));
-            predicted.extend(Self::values::<T>(output.primal));
-            derivatives.extend(output.tangent.map(Self::values::<T>).unwrap_or_default());
+        let together = (self.batch / (directions + 1)).max(1);
+        for _ in members {
+            self.count_calls(images.len() / length, directions, together);
         }
-        (predicted, derivatives)
+        let parts = parts_of_calls(members.iter().map(|_| images.len() / length), together);
+        let outputs: Vec<(Vec<T>, Vec<T>)> = parts
+            .par_iter()
+            .map(|Part { call, images: range }| {
+                let images = &images[range.start * length..range.end * length];
+                let tangents = &tangents[range.start * directions * length..range.end * directions * length];
+                let primal = self.tensor(images.to_vec());
+                let input = Dual { primal, tangent: Some(self.tensor(tangents.to_vec())) };
+                let sinusoids = Dual::constant(sinusoids.clone());
+                let output = self.architecture.forward(&self.members[members[*call]], input, sinusoids);
+                let derivative = output.tangent.map(Self::values::<T>).unwrap_or_default();
+                (Self::values::<T>(output.primal), derivative)
+            })
+            .collect();
+        let mut predicted = vec![(Vec::new(), Vec::new()); members.len()];
+        for (part, (values, derivative)) in parts.iter().zip(outputs) {
+            predicted[part.call].0.extend(values);
+            predicted[part.call].1.extend(derivative);
+        }
+        predicted
     }
 
     /// The recorded noise of several samples at one place, `[samples, image]`.
     pub fn noise<T: Precision>(&self, seed: u64, samples: &[u32], place: usize) -> Vec<T> {
         let length = self.image_length();
         let mut noise = vec![T::of(0.0); samples.len() * length];
-        for (target, &sample) in noise.chunks_exact_mut(length).zip(samples) {
-            Sampler::noise(seed, sample, place, target);
-        }
+        noise
+            .par_chunks_exact_mut(length)
+            .zip(samples)
+            .for_each(|(target, &sample)| Sampler::noise(seed, sample, place, target));
         noise
     }
 
@@ -201,18 +260,21 @@ impl Mixture {
     fn mixed<T: Precision>(&self, trajectories: &[Trajectory], x: &[T], timestep: usize) -> Vec<T> {
         let length = self.image_length();
         let mut predicted = vec![T::of(0.0); x.len()];
-        for member in 0..self.members.len() {
-            let users: Vec<usize> = (0..trajectories.len())
-                .filter(|&index| trajectories[index].weights.get(member).is_some_and(|&weight| weight != 0.0))
-                .collect();
-            if users.is_empty() {
-                continue;
-            }
-            let images: Vec<T> =
-                users.iter().flat_map(|&index| &x[index * length..][..length]).copied().collect();
-            let outputs = self.predict(member, &images, timestep);
+        let weight = |index: usize, member| trajectories[index].weights.get(member).copied().unwrap_or(0.0);
+        let users: Vec<Vec<usize>> = (0..self.members.len())
+            .map(|member| (0..trajectories.len()).filter(|&index| weight(index, member) != 0.0).collect())
+            .collect();
+        let calls: Vec<(usize, Vec<T>)> = users
+            .iter()
+            .enumerate()
+            .map(|(member, users)| {
+                let images = users.iter().flat_map(|&index| &x[index * length..][..length]);
+                (member, images.copied().collect())
+            })
+            .collect();
+        for (member, (users, outputs)) in users.iter().zip(self.predict_each(&calls, timestep)).enumerate() {
             for (&index, output) in users.iter().zip(outputs.chunks_exact(length)) {
-                let weight = T::of(trajectories[index].weights[member]);
+                let weight = T::of(weight(index, member));
                 for (sum, &value) in predicted[index * length..][..length].iter_mut().zip(output) {
                     *sum += weight * value;
                 }
@@ -220,4 +282,33 @@ impl Mixture {
         }
         predicted
     }
+}
+
+/// Some images of a call that pass through the network together, on one thread.
+struct Part {
+    call: usize,
+    images: Range<usize>,
+}
+
+/// Most images of a part: more leave the second-level cache between two layers, fewer make each layer prepare its weight
+/// too often. (64 images of 28x28 through 1.2 million parameters on 2 cores, in parts of 8: 1.57 s, 12: 1.56 s, 16:
+/// 1.51 s, 32: 1.59 s for seven members and three steps; 2026-11-22.)
+const IMAGES_OF_A_PART: usize = 16;
+
+/// Cuts calls of so many images each so that every thread has as much to do and no more than `together` images are on
+/// their way at once.
+///
+/// Threads then meet at the end of the network and not after every layer, which took 2.49 s instead of 1.51 s for the
+/// work above.
+fn parts_of_calls(images: impl Iterator<Item = usize> + Clone, together: usize) -> Vec<Part> {
+    let threads = rayon::current_num_threads();
+    let share = images.clone().sum::<usize>().min(together).div_ceil(threads);
+    let most = share.clamp(1, IMAGES_OF_A_PART);
+    let mut parts = Vec::new();
+    for (call, images) in images.enumerate() {
+        let even = images.div_ceil(images.div_ceil(most).max(1)).max(1);
+        let cut = |first| Part { call, images: first..(first + even).min(images) };
+        parts.extend((0..images).step_by(even).map(cut));
+    }
+    parts
 }

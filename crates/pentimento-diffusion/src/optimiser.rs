@@ -50,7 +50,7 @@ impl Adam {
         step: usize,
         learning_rate: f64,
         parameters: &mut [Vec<f32>],
-        gradients: &[Vec<f32>],
+        gradients: &[impl AsRef<[f32]> + Sync],
     ) {
         let Self { config, means, squares } = self;
         let correction1 = 1.0 - libm::pow(config.beta1, step as f64);
@@ -63,6 +63,7 @@ impl Adam {
         assert_eq!(parameters.len(), gradients.len());
         parameters.par_iter_mut().zip(gradients).zip(means).zip(squares).for_each(
             |(((values, gradient), mean), square)| {
+                let gradient = gradient.as_ref();
                 assert_eq!((values.len(), mean.len()), (gradient.len(), gradient.len()));
                 for (((value, &g), m), v) in values.iter_mut().zip(gradient).zip(mean).zip(square) {
                     *m = beta1 * *m + keep1 * g;

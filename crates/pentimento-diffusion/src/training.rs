@@ -296,7 +296,8 @@ impl Trainer {
             },
         );
         let shape = [indices.len(), height, width, channels];
-        let tracked = Parameters::from_memory(&self.architecture, self.values.clone()).tracked();
+        let parameters = Parameters::from_memory(&self.architecture, std::mem::take(&mut self.values));
+        let tracked = parameters.tracked();
         let input = Tensor::from_data(TensorData::new(noisy, shape), &device_for(DType::F32));
         let sinusoids = timestep_embedding::<f32>(&self.architecture, &timesteps);
         let output = self.architecture.forward(&tracked, input, sinusoids);
@@ -320,12 +321,16 @@ impl Trainer {
             .collect();
         let loss = squares / (per_image * indices.len() as f64);
         if !(loss as f32).is_finite() {
+            drop((tracked, output));
+            self.values = parameters.into_memory();
             return Err(DiffusionError::Diverged { member: self.stream as usize, step, loss });
         }
         let cotangent = Tensor::<4>::from_data(TensorData::new(cotangent, shape), &device_for(DType::F32));
         let mut gradients = (output * cotangent).sum().backward();
         let gradients = tracked.take_gradients(&self.architecture, &mut gradients);
+        // With nothing else that uses them, the values come back without a copy.
         drop(tracked);
+        self.values = parameters.into_memory();
         let rate = self.config.learning_rate_at(step);
         self.adam.update(step + 1, rate, &mut self.values, &gradients);
         if let (Some(decay), Some(average)) = (self.config.ema_decay, &mut self.average) {

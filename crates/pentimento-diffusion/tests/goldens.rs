@@ -120,7 +120,7 @@ fn gradients<T: Precision>(
     let value = function(output, tensor::<T>(&noise, shape).autodiff());
     let number = value.clone().inner().into_data().iter::<f64>().next().unwrap();
     let found = tracked.take_gradients::<T>(&architecture, &mut value.backward());
-    let found = found.iter().map(|gradient| wide(gradient)).collect();
+    let found = found.iter().map(|gradient| wide(gradient.as_ref())).collect();
     (architecture, found, number)
 }
 

@@ -393,15 +393,15 @@ pub fn conv2d_backward_weight(
 ) {
     shape.check(input.len(), weight_gradient.len(), output_gradient.len());
     let instructions = Instructions::detect();
+    if winograd::fits_weight_gradient(shape) {
+        return winograd::backward_weight(instructions, shape, input, output_gradient, weight_gradient);
+    }
     let table = table(shape, Direction::Forward);
     let taps = shape.taps();
     let rows = table.len();
     let offsets: Vec<Vec<u32>> = (0..taps).map(|tap| table.offsets_of_tap(tap)).collect();
     let columns = shape.output_channels;
     let padded = columns.next_multiple_of(LANES);
-    if winograd::fits_weight_gradient(shape) {
-        return winograd::backward_weight(instructions, shape, input, output_gradient, weight_gradient);
-    }
     let sum_image = |image: usize, sum: &mut [f32]| {
         let left = &input[image * shape.input_image()..][..shape.input_image()];
         let rows_of_image = &output_gradient[image * shape.output_image()..][..shape.output_image()];

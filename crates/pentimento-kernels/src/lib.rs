@@ -34,10 +34,12 @@ pub use group_norm::{
     GroupNormShape, group_norm, group_norm_backward, group_norm_statistics, group_norm_tangent,
 };
 pub use lanes::Instructions;
+pub use memory::buffers_made;
 pub use peak::multiply_adds_in_registers;
 pub use sign_form::{BitPatterns, SignForm, SignFormBound};
 pub use upsample::{upsample_nearest, upsample_nearest_backward};
 
+use memory::Buffer;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -55,27 +57,33 @@ pub const NUMERICS_VERSION: u32 = 2;
 #[error("{0}")]
 pub struct ShapeError(pub String);
 
+/// Values that one task adds up: enough that starting a task does not count, and few enough for the first-level cache.
+const VALUES_OF_A_TASK: usize = 8192;
+
 /// Images are summed in this many chunks of consecutive images, whatever the number of threads.
 const CHUNKS_OF_A_SUM: usize = 8;
 
 /// The sum over images of what `add` adds for a chunk of consecutive images, in an order that depends on the number of
 /// images only: chunks are added in order, and `add` keeps an order inside a chunk.
 fn fixed_sum(images: usize, target: &mut [f32], add: impl Fn(Range<usize>, &mut [f32]) + Sync) {
-    target.fill(0.0);
     let chunk = images.div_ceil(CHUNKS_OF_A_SUM).max(1);
-    let sums: Vec<Vec<f32>> = (0..images.div_ceil(chunk))
+    let sums: Vec<Buffer> = (0..images.div_ceil(chunk))
         .into_par_iter()
         .map(|index| {
-            let mut sum = vec![0.0; target.len()];
-            add(index * chunk..((index + 1) * chunk).min(images), &mut sum);
+            let mut sum = Buffer::new(target.len());
+            sum.values().fill(0.0);
+            add(index * chunk..((index + 1) * chunk).min(images), sum.values());
             sum
         })
         .collect();
-    for sum in &sums {
-        for (total, value) in target.iter_mut().zip(sum) {
-            *total += value;
+    target.par_chunks_mut(VALUES_OF_A_TASK).enumerate().for_each(|(task, target)| {
+        target.fill(0.0);
+        for sum in &sums {
+            for (total, value) in target.iter_mut().zip(&sum.as_slice()[task * VALUES_OF_A_TASK..]) {
+                *total += value;
+            }
         }
-    }
+    });
 }
 
 /// Two sums over images at once, image after image.

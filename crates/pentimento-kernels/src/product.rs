@@ -14,6 +14,8 @@
 )]
 
 use crate::lanes::{Instructions, LANES, Lanes};
+use crate::memory::Buffer;
+use rayon::prelude::*;
 
 /// Columns of a full panel: two vectors, so that one broadcast value feeds two multiply-adds.
 const PANEL_COLUMNS: usize = 2 * LANES;
@@ -26,7 +28,7 @@ pub(crate) const PADDING: u32 = u32::MAX;
 
 /// Weights packed for [`multiply_rows`]: panels of 32 (the last one of 16 or 32) columns, each `[tap][depth][column]`.
 pub(crate) struct Panels {
-    values: Vec<f32>,
+    values: Buffer,
     taps: usize,
     depth: usize,
     columns: usize,
@@ -49,15 +51,16 @@ impl Panels {
     /// Packs a matrix of `taps * depth` rows and `columns` columns; columns are padded with zeros to whole vectors.
     pub(crate) fn pack(source: &[f32], taps: usize, depth: usize, columns: usize, strides: Strides) -> Self {
         let padded = columns.next_multiple_of(LANES);
-        let mut values = vec![0.0; taps * depth * padded];
-        let mut start = 0;
-        for first in (0..padded).step_by(PANEL_COLUMNS) {
-            let width = PANEL_COLUMNS.min(padded - first);
-            let present = width.min(columns - first);
-            for tap in 0..taps {
-                for k in 0..depth {
+        let mut values = Buffer::new(taps * depth * padded);
+        values.values().par_chunks_mut((taps * depth * PANEL_COLUMNS).max(1)).enumerate().for_each(
+            |(index, panel)| {
+                let first = index * PANEL_COLUMNS;
+                let width = PANEL_COLUMNS.min(padded - first);
+                let present = width.min(columns - first);
+                for (place, row) in panel.chunks_exact_mut(width).enumerate() {
+                    let (tap, k) = (place / depth, place % depth);
                     let base = tap * strides.tap + k * strides.depth + first * strides.column;
-                    let row = &mut values[start + (tap * depth + k) * width..][..present];
+                    let (row, padding) = row.split_at_mut(present);
                     if strides.column == 1 {
                         row.copy_from_slice(&source[base..base + present]);
                     } else {
@@ -65,10 +68,10 @@ impl Panels {
                             *value = source[base + column * strides.column];
                         }
                     }
+                    padding.fill(0.0);
                 }
-            }
-            start += taps * depth * width;
-        }
+            },
+        );
         Self { values, taps, depth, columns }
     }
 }
@@ -245,7 +248,7 @@ unsafe fn tile_rows<V: Lanes, const VECTORS: usize, const ROWS: usize>(
     let zeros = ZEROS.as_ptr();
     let padded = panels.columns.next_multiple_of(LANES);
     let mut partial = [0.0f32; PANEL_COLUMNS];
-    let mut panel = panels.values.as_ptr();
+    let mut panel = panels.values.as_slice().as_ptr();
     let mut column = 0;
     while column < padded {
         let width = PANEL_COLUMNS.min(padded - column);

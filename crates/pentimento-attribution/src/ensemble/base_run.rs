@@ -121,7 +121,8 @@ fn base_step<T: Precision>(
 ) -> (BaseStep<T>, Vec<T>) {
     let (length, members) = (mixture.image_length(), mixture.members());
     let timestep = sampler.timestep(step);
-    let predictions = (0..members).map(|member| mixture.predict(member, x, timestep)).collect();
+    let calls: Vec<(usize, &[T])> = (0..members).map(|member| (member, x)).collect();
+    let predictions = mixture.predict_each(&calls, timestep);
     let record = BaseStep { x: x.to_vec(), predictions };
     let weights = full_weights(members);
     let predicted = (0..x.len() / length).flat_map(|sample| record.mixed(sample, length, &weights)).collect();

@@ -47,16 +47,22 @@ pub fn control_variates<T: Precision, E>(
             .collect();
         // At the start both trajectories are at the same place and there is nothing to correct.
         let correctors = if step == 0 { 0 } else { mixture.members() };
-        for member in 0..correctors {
-            let users: Vec<usize> = (0..requests.len())
-                .filter(|&index| survivors[index].get(step % survivors[index].len().max(1)) == Some(&member))
-                .collect();
-            if users.is_empty() {
-                continue;
-            }
-            let images: Vec<T> =
-                users.iter().flat_map(|&index| &x[index * length..][..length]).copied().collect();
-            let here = mixture.predict(member, &images, sampler.timestep(step));
+        let users: Vec<Vec<usize>> = (0..correctors)
+            .map(|member| {
+                let turn = |index: usize| survivors[index].get(step % survivors[index].len().max(1));
+                (0..requests.len()).filter(|&index| turn(index) == Some(&member)).collect()
+            })
+            .collect();
+        let calls: Vec<(usize, Vec<T>)> = users
+            .iter()
+            .enumerate()
+            .map(|(member, users)| {
+                let images = users.iter().flat_map(|&index| &x[index * length..][..length]);
+                (member, images.copied().collect())
+            })
+            .collect();
+        let corrections = mixture.predict_each(&calls, sampler.timestep(step));
+        for (member, (users, here)) in users.iter().zip(corrections).enumerate() {
             for (&index, here) in users.iter().zip(here.chunks_exact(length)) {
                 let there = &record.predictions[member][requests[index].sample * length..][..length];
                 let sum = &mut predicted[index * length..][..length];

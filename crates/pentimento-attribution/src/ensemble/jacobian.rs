@@ -48,13 +48,17 @@ pub fn jacobians<T: Precision, E>(
         let mut moved = vec![T::of(0.0); tangents.len()];
         // The recorded start does not depend on the weights, so there is nothing to carry in the first step.
         if step > 0 {
-            for (member, weight) in carriers {
-                let timestep = sampler.timestep(step);
-                let (_, carried) =
-                    mixture.predict_with_tangents(member, &record.x, &tangents, members, timestep);
-                let weight = T::of(weight);
-                for (sum, value) in moved.iter_mut().zip(carried) {
-                    *sum += weight * value;
+            let timestep = sampler.timestep(step);
+            // As many members at once as there are threads: their derivatives are all in memory.
+            for carriers in carriers.chunks(rayon::current_num_threads()) {
+                let carrying: Vec<usize> = carriers.iter().map(|&(member, _)| member).collect();
+                let carried =
+                    mixture.predict_each_with_tangents(&carrying, &record.x, &tangents, members, timestep);
+                for (&(_, weight), (_, carried)) in carriers.iter().zip(carried) {
+                    let weight = T::of(weight);
+                    for (sum, value) in moved.iter_mut().zip(carried) {
+                        *sum += weight * value;
+                    }
                 }
             }
         }

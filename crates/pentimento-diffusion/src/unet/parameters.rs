@@ -6,6 +6,7 @@ use burn::tensor::{DType, Element, Tensor, TensorData};
 use pentimento_kernels::extension::{GroupNormSettings, device_for};
 use pentimento_kernels::reference::Real;
 use pentimento_noise::{Purpose, Stream};
+use std::marker::PhantomData;
 
 /// The float types that networks run in: `f32` always, `f64` in proofs.
 pub trait Precision: Real + Element + Default + Send + Sync {}
@@ -22,6 +23,20 @@ enum Value {
 #[derive(Clone, Debug)]
 pub struct Parameters {
     values: Vec<Value>,
+}
+
+/// The gradient of one parameter, in memory layout, where the backward pass left it.
+#[derive(Clone, Debug)]
+pub struct Gradient<T> {
+    data: TensorData,
+    element: PhantomData<T>,
+}
+
+impl<T: Precision> AsRef<[T]> for Gradient<T> {
+    fn as_ref(&self) -> &[T] {
+        // The float type was checked where it was made.
+        self.data.as_slice().unwrap_or_default()
+    }
 }
 
 impl Parameters {
@@ -90,12 +105,11 @@ impl Parameters {
     /// # Panics
     ///
     /// If `T` is not the float type of the parameters.
-    #[allow(clippy::panic, reason = "a gradient of another type must not pass for a gradient of zero")]
     pub fn take_gradients<T: Precision>(
         &self,
         architecture: &Architecture,
         gradients: &mut burn::tensor::Gradients,
-    ) -> Vec<Vec<T>> {
+    ) -> Vec<Gradient<T>> {
         let specs = architecture.parameters().iter();
         specs
             .zip(&self.values)
@@ -104,12 +118,28 @@ impl Parameters {
                     Value::Weight(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
                     Value::Vector(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
                 };
-                match data.map(TensorData::try_into_vec::<T>) {
-                    None => vec![T::of(0.0); spec.len()],
-                    Some(Ok(gradient)) => gradient,
-                    Some(Err(error)) => panic!("gradient of {}: {error:?}", spec.name),
-                }
+                let data = data.unwrap_or_else(|| TensorData::zeros::<T, _>([spec.len()]));
+                let length = data.as_slice::<T>().map(<[T]>::len).ok();
+                assert_eq!(length, Some(spec.len()), "type and length of the gradient of {}", spec.name);
+                Gradient { data, element: PhantomData }
             })
+            .collect()
+    }
+
+    /// The values in memory layout, one vector per parameter. Nothing is copied if they came from
+    /// [`Parameters::from_memory`] and no tensor uses them any more.
+    ///
+    /// # Panics
+    ///
+    /// If `T` is not the float type of the parameters.
+    #[allow(clippy::panic, reason = "values of another type must not be lost")]
+    pub fn into_memory<T: Precision>(self) -> Vec<Vec<T>> {
+        let values = self.values.into_iter().map(|value| match value {
+            Value::Weight(tensor) => tensor.into_data(),
+            Value::Vector(tensor) => tensor.into_data(),
+        });
+        values
+            .map(|data| data.try_into_vec().unwrap_or_else(|error| panic!("parameters: {error:?}")))
             .collect()
     }
 

@@ -12,6 +12,12 @@ use request::Request;
 use std::io::BufRead as _;
 
 fn main() -> std::process::ExitCode {
+    // On a thread of the pool, as the program itself runs.
+    rayon::scope(|_| answer_requests());
+    std::process::ExitCode::SUCCESS
+}
+
+fn answer_requests() {
     let mut side = side::Side::default();
     for line in std::io::stdin().lock().lines() {
         let answer = match line {
@@ -23,5 +29,4 @@ fn main() -> std::process::ExitCode {
             Err(error) => println!("{}", serde_json::json!({ "error": format!("{error:#}") })),
         }
     }
-    std::process::ExitCode::SUCCESS
 }
