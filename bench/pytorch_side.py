@@ -150,13 +150,13 @@ class Derivative:
 
         return y
 
-    def one_by_one(self, sampler, start, noise):
-        """n passes, one per direction. Returns the columns, `[member, ...]`."""
+    def one_by_one(self, sampler, start, noise, directions):
+        """One pass per direction. Returns the columns of the first `directions` members, `[member, ...]`."""
         start, noise = start.contiguous(memory_format=self.layout), noise
         y = self.sample_of_weights(sampler, start, noise)
         count = len(self.members)
         weights = torch.full((count,), 1 / count)
-        return torch.stack([jvp(y, (weights,), (direction,))[1] for direction in torch.eye(count)])
+        return torch.stack([jvp(y, (weights,), (direction,))[1] for direction in torch.eye(count)[:directions]])
 
     def together(self, sampler, start, noise):
         """All directions in one pass, batched by vmap."""

@@ -146,7 +146,6 @@ def jacobian(pentimento, folder, quick):
     work = Work(
         f"full Jacobian of one sample, {count} U-Nets 1.16 M, {steps} steps",
         "from recorded noise to the sample and its derivative in each member's weight (forward mode, tangents of all members)",
-        rounds=5,
     )
     members = open_members(pentimento, folder, count)
     file = folder / "jacobian.safetensors"
@@ -157,24 +156,26 @@ def jacobian(pentimento, folder, quick):
     sampler = side.Sampler(steps)
     derivative = side.Derivative(members)
     with torch.no_grad():
-        theirs = derivative.one_by_one(sampler, start, later)[:, 0]
+        theirs = derivative.together(sampler, start, later)[:, 0]
     work.agreement["columns, relative to their largest entry"] = side.relative_difference(ours, theirs)
     work.agreement["columns, relative to their length"] = ((ours - theirs).norm() / theirs.norm()).item()
 
-    def run(made, method):
+    def run(method, *arguments):
         def work_once():
             with torch.no_grad():
-                getattr(made, method)(sampler, start, later)
+                method(sampler, start, later, *arguments)
 
         return work_once
 
     work.variants["pentimento"] = lambda: pentimento.seconds("jacobian", steps=steps)
-    add_variant(work, "jvp one by one, NCHW", lambda: run(derivative, "one_by_one"))
-    add_variant(work, "vmap over tangents, NCHW", lambda: run(derivative, "together"))
-    last = side.Derivative(members, CHANNELS_LAST)
+    # All n passes are alike, and together take PyTorch minutes.
+    passes = f"{count} jvp passes, NCHW, scaled from one"
+    add_variant(work, passes, lambda: run(derivative.one_by_one, 1))
+    work.scales[passes] = count
+    add_variant(work, "vmap over tangents, NCHW", lambda: run(derivative.together))
     if not quick:
-        add_variant(work, "jvp one by one, channels_last", lambda: run(last, "one_by_one"))
-        add_variant(work, "vmap over tangents, channels_last", lambda: run(last, "together"))
+        last = side.Derivative(members, CHANNELS_LAST)
+        add_variant(work, "vmap over tangents, channels_last", lambda: run(last.together))
     return work
 
 
@@ -188,7 +189,6 @@ def search(pentimento, folder, quick):
         f"top 10 of {found['codes']:,} codes of one sample, {members} U-Nets 1.16 M, {steps} steps",
         f"the search: base run, one-member Jacobian and second order over all codes, control variate of {candidates} candidates, "
         f"{exact} of them exactly. Its rival, also pentimento: the exact counterfactual of every code, measured on the first {subset} (codes are drawn in random order) and scaled",
-        rounds=3,
     )
     work.variants["pentimento"] = lambda: pentimento.seconds(
         "search", steps=steps, weight=weight, candidates=candidates, exact=exact

@@ -13,7 +13,7 @@ pub mod arrays;
 pub mod checkpoint;
 /// What networks compute on.
 pub mod device {
-    pub use pentimento_kernels::extension::{DeviceError, DeviceKind, choose_device};
+    pub use pentimento_kernels::extension::{DeviceError, DeviceKind, choose_device, chosen_device_kind};
 }
 pub mod error;
 pub mod mixture;

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device};
 use std::sync::OnceLock;
 
-static CHOSEN: OnceLock<Device> = OnceLock::new();
+static CHOSEN: OnceLock<(DeviceKind, Device)> = OnceLock::new();
 
 /// The kinds of device that Burn has a backend for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +66,27 @@ impl DeviceKind {
 /// [`DeviceError`] if there is no such device in this build, or another one is in use.
 pub fn choose_device(kind: DeviceKind) -> Result<(), DeviceError> {
     let device = kind.open()?;
-    if *CHOSEN.get_or_init(|| device.clone()) == device { Ok(()) } else { Err(DeviceError::AnotherOne) }
+    if CHOSEN.get_or_init(|| (kind, device.clone())).1 == device {
+        Ok(())
+    } else {
+        Err(DeviceError::AnotherOne)
+    }
+}
+
+fn chosen() -> &'static (DeviceKind, Device) {
+    CHOSEN.get_or_init(|| (DeviceKind::Cpu, Device::flex()))
+}
+
+/// The kind of the chosen device; the CPU if none was chosen, which settles it.
+pub fn chosen_device_kind() -> DeviceKind {
+    chosen().0
 }
 
 /// The device for tensors of a type: the chosen one, the CPU if none was, and always the CPU for `f64`, which proofs
 /// need and most other devices lack.
 pub fn device_for(dtype: DType) -> Device {
     match dtype {
-        DType::F32 => CHOSEN.get_or_init(Device::flex).clone(),
+        DType::F32 => chosen().1.clone(),
         _ => Device::flex(),
     }
 }

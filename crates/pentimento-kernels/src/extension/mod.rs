@@ -12,7 +12,7 @@ mod device;
 mod flex;
 mod portable;
 
-pub use device::{DeviceError, DeviceKind, choose_device, device_for};
+pub use device::{DeviceError, DeviceKind, choose_device, chosen_device_kind, device_for};
 pub use portable::use_portable_bodies;
 
 use crate::ConvGeometry;

@@ -6,6 +6,7 @@ use crate::recipe::Recipe;
 use crate::stop::Stop;
 use anyhow::{Context, Result};
 use pentimento_diffusion::NUMERICS_VERSION;
+use pentimento_diffusion::device::{DeviceKind, chosen_device_kind};
 use pentimento_store::{Fingerprint, FingerprintBuilder, Run, StoreError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,13 +42,18 @@ pub struct Workspace {
     pub options: RunOptions,
 }
 
-/// Begins the fingerprint of an object that this program computes: another version of its numerics makes it again.
+/// Begins the fingerprint of an object that this program computes: another version of its numerics makes it again, and so
+/// does another kind of device, whose last digits differ.
 pub fn fingerprint_of_computed(label: &str) -> FingerprintBuilder {
-    computed_by(NUMERICS_VERSION, label)
+    computed_by(NUMERICS_VERSION, chosen_device_kind(), label)
 }
 
-fn computed_by(numerics_version: u32, label: &str) -> FingerprintBuilder {
-    Fingerprint::of(label).bytes(&numerics_version.to_le_bytes())
+fn computed_by(numerics_version: u32, device: DeviceKind, label: &str) -> FingerprintBuilder {
+    let builder = Fingerprint::of(label).bytes(&numerics_version.to_le_bytes());
+    match device {
+        DeviceKind::Cpu => builder,
+        other => builder.bytes(format!("{other:?}").as_bytes()),
+    }
 }
 
 /// Where the stages write; leftovers of a killed process are looked for here and nowhere else.
@@ -149,8 +155,9 @@ mod tests {
     #[test]
     fn what_another_version_computed_has_another_fingerprint() {
         let own = fingerprint_of_computed("samples").finish();
-        assert_eq!(own, computed_by(NUMERICS_VERSION, "samples").finish());
-        assert_ne!(own, computed_by(NUMERICS_VERSION + 1, "samples").finish());
+        assert_eq!(own, computed_by(NUMERICS_VERSION, DeviceKind::Cpu, "samples").finish());
+        assert_ne!(own, computed_by(NUMERICS_VERSION + 1, DeviceKind::Cpu, "samples").finish());
+        assert_ne!(own, computed_by(NUMERICS_VERSION, DeviceKind::Cuda, "samples").finish());
         assert_ne!(own, Fingerprint::of("samples").finish());
     }
 }
