@@ -64,6 +64,15 @@ impl Groups {
     /// If the table cannot be read, has another header, names an image that is not selected, names one twice, gives
     /// an empty group, or leaves a selected image out.
     pub fn by_table(table: &Path, set: &PreparedSet) -> Result<Self, DataError> {
+        let metadata = fs::metadata(table).map_err(|source| DataError::Io {
+            action: "read",
+            path: table.into(),
+            source,
+        })?;
+        if !metadata.is_file() {
+            let (value, bound) = ("a folder or a device".into(), "a regular file".into());
+            return Err(DataError::File { path: table.into(), field: "the path", value, bound });
+        }
         let text =
             fs::read(table).map_err(|source| DataError::Io { action: "read", path: table.into(), source })?;
         let table_error = |error| table_error(table, &text, error);

@@ -42,7 +42,9 @@ pub fn network_files(
 /// How a pipeline folder samples, by path relative to it: the pipeline's class, and the configuration of its scheduler.
 ///
 /// The number of steps is not in them, as diffusers takes it as an argument. [`Variance::EncodedEnsemble`] has no name
-/// there and is written as `fixed_small`.
+/// there and is written as `fixed_small`. A shorter DDIM with [`TimestepSpacing::Linspace`](crate::schedule::TimestepSpacing::Linspace)
+/// visits the same timesteps in diffusers, but `DDIMScheduler` takes each step to `t - T / S` there, and this program to the
+/// timestep that it visits next.
 pub fn scheduler_files(schedule: &ScheduleConfig, sampling: &SamplingConfig) -> [(&'static str, Vec<u8>); 2] {
     let (pipeline, scheduler) = match sampling.sampler {
         SamplerKind::Ddpm => ("DDPMPipeline", "DDPMScheduler"),

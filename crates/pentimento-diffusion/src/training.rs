@@ -303,7 +303,9 @@ impl Trainer {
         let output = self.architecture.forward(&tracked, input, sinusoids);
         // The gradient of the loss in the output, and the loss, in a fixed order; automatic differentiation then only
         // carries the gradient on.
-        let predicted: Vec<f32> = output.clone().inner().into_data().try_into_vec().unwrap_or_default();
+        let predicted = output.clone().inner().into_data();
+        let predicted = predicted.as_slice::<f32>().unwrap_or_default();
+        assert_eq!(predicted.len(), noise.len(), "values of a network's output");
         let per_image = match self.config.loss {
             LossReduction::Mean => length as f64,
             LossReduction::Sum => 1.0,

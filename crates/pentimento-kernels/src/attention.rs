@@ -40,6 +40,9 @@ pub struct AttentionShape {
     pub heads: usize,
 }
 
+/// Most tokens of an image that attention takes.
+pub const MOST_TOKENS: usize = DEEPEST_TAP;
+
 impl AttentionShape {
     /// Checks that the heads divide the channels.
     ///
@@ -54,10 +57,14 @@ impl AttentionShape {
             || !self.channels.is_multiple_of(self.heads)
             || !fits
         {
-            return Err(ShapeError(format!(
-                "attention: {} heads do not divide {} channels, or not 1 to {DEEPEST_TAP} tokens: {}",
-                self.heads, self.channels, self.tokens
-            )));
+            return Err(ShapeError(if self.tokens == 0 || self.tokens > MOST_TOKENS {
+                format!("attention: {} tokens, not 1 to {MOST_TOKENS}", self.tokens)
+            } else {
+                format!(
+                    "attention: {} heads do not divide {} channels, or not 1 to {DEEPEST_TAP} channels",
+                    self.heads, self.channels
+                )
+            }));
         }
         Ok(self)
     }

@@ -24,7 +24,7 @@ mod upsample;
 mod winograd;
 
 pub use activation::{silu, silu_times_slope};
-pub use attention::{AttentionShape, attention, attention_backward, attention_tangent};
+pub use attention::{AttentionShape, MOST_TOKENS, attention, attention_backward, attention_tangent};
 pub use concatenate::{concatenate, split};
 pub use conv2d::{
     ConvAddends, ConvGeometry, ConvShape, bias_backward, conv2d, conv2d_backward_input,

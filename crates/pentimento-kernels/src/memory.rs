@@ -141,6 +141,13 @@ impl AllocationController for Buffer {
         AllocationProperty::Other
     }
 
+    /// A copy with the same alignment: Burn's own copies have that of `u128`, which it checks in debug builds.
+    fn duplicate(&self) -> Option<Box<dyn AllocationController>> {
+        let mut copy = Self::new(self.length);
+        copy.values().copy_from_slice(self.as_slice());
+        Some(Box::new(copy))
+    }
+
     unsafe fn memory_mut(&mut self, _: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
         // SAFETY: the same bytes; the caller promises to write initialised ones only.
@@ -207,7 +214,8 @@ mod tests {
         let mut next = Buffer::new(length);
         assert_eq!(next.values().as_ptr(), place);
         next.values().fill(8.0);
-        // The copy is not touched by it.
+        // The copy is not touched by it, and lies as well as what it was copied from.
+        assert!(copy.as_ptr().addr().is_multiple_of(64));
         assert!(bytemuck::cast_slice::<u8, f32>(&copy).iter().all(|&value| value == 7.0));
     }
 

@@ -85,13 +85,16 @@ fn norms_and_attentions_that_do_not_fit() {
 /// No image, or no tangent, is nothing to do.
 #[test]
 fn empty_batches() {
-    let shape = ConvShape::new([0, 4, 4, 2], 3, ConvGeometry::SAME_3X3).unwrap();
-    let weight = vec![1.0f32; 9 * 2 * 3];
-    conv2d(&shape, &[], &weight, None, &mut []);
-    conv2d_backward_input(&shape, &[], &weight, &mut []);
-    let mut gradient = vec![f32::NAN; weight.len()];
-    conv2d_backward_weight(&shape, &[], &[], &mut gradient);
-    assert!(gradient.iter().all(|&value| value == 0.0));
+    // Few channels go directly, many by Winograd, and very many by points.
+    for (input, output) in [(2, 3), (32, 32), (256, 256)] {
+        let shape = ConvShape::new([0, 4, 4, input], output, ConvGeometry::SAME_3X3).unwrap();
+        let weight = vec![1.0f32; 9 * input * output];
+        conv2d(&shape, &[], &weight, None, &mut []);
+        conv2d_backward_input(&shape, &[], &weight, &mut []);
+        let mut gradient = vec![f32::NAN; weight.len()];
+        conv2d_backward_weight(&shape, &[], &[], &mut gradient);
+        assert!(gradient.iter().all(|&value| value == 0.0));
+    }
     let mut bias = [f32::NAN; 3];
     bias_backward(0, &[], &mut bias);
     assert_eq!(bias, [0.0; 3]);

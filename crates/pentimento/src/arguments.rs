@@ -90,8 +90,8 @@ pub enum Command {
         #[arg(long, value_enum)]
         method: Option<ScoreMethod>,
         /// Print so many of each sample's most influential groups.
-        #[arg(long, default_value_t = 10, requires = "method")]
-        top: usize,
+        #[arg(long, value_name = "K", default_value_t = 10, requires = "method", value_parser = clap::value_parser!(u32).range(1..))]
+        top: u32,
     },
     /// Search the codes of a run, or of a file of any size, for those that samples of the run rest on most.
     Search {

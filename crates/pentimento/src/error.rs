@@ -4,6 +4,7 @@ use pentimento_attribution::ensemble::CodeFileError;
 use pentimento_data::{DataError, FetchError};
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::device::DeviceError;
+use pentimento_evaluation::classifier::ClassifierError;
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -91,13 +92,12 @@ pub enum ProgramError {
     },
     /// No batch keeps a run within the memory that it may hold.
     #[error(
-        "--limit-memory {limit} is too little: {least} is the smallest limit that would do, with `--batch 1`; {stage} sets it \
-         ({advice})"
+        "--limit-memory {limit} is too little: about {least} would do, with `--batch 1`; {stage} sets it ({advice})"
     )]
     MemoryLimit {
         /// The limit given.
         limit: String,
-        /// The smallest limit that would do.
+        /// A limit that would do.
         least: String,
         /// The stage that holds most.
         stage: String,
@@ -109,6 +109,20 @@ pub enum ProgramError {
         "--limit-memory: this system does not tell how much memory a process holds (no /proc/self/status)"
     )]
     MemoryUnknown,
+    /// Every member saw one of the groups that are to be removed.
+    #[error(
+        "removing {removed} groups leaves none of the {members} members; leave {} in (group {}) and a member remains",
+        keep.len(),
+        keep.join(", ")
+    )]
+    NoMemberRemains {
+        /// How many different groups were to be removed.
+        removed: usize,
+        /// The number of members.
+        members: u32,
+        /// Names of the fewest groups that have to stay in.
+        keep: Vec<String>,
+    },
     /// Something in the run contradicts something else in it.
     #[error("{object}: {problem}")]
     Inconsistent {
@@ -141,6 +155,14 @@ pub fn advice(error: &anyhow::Error) -> Option<String> {
 /// How to make an object again of which the file is damaged or gone; none for a file that is no object of a run.
 pub fn how_to_make_again(file: &Path) -> Option<String> {
     let run = file.ancestors().skip(1).find(|folder| folder.join("manifest.json").is_file())?;
+    let inside = |folder: &str| file.starts_with(run.join(folder));
+    if inside("ablations") || inside("scores") {
+        let command = if inside("scores") { "attribute --method" } else { "ablate" };
+        return Some(format!(
+            "it was made by `pentimento {command}`, which makes it again; no stage reads it, and what you do not want any \
+             more you can leave as it is"
+        ));
+    }
     let again = if file == run.join("recipe.toml") {
         format!("pentimento run RECIPE --run {}` with the recipe of this run", run.display())
     } else {
@@ -159,6 +181,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 | ProgramError::Setting { .. }
                 | ProgramError::NoSuch { .. }
                 | ProgramError::NotYet { .. }
+                | ProgramError::NoMemberRemains { .. }
                 | ProgramError::MemoryLimit { .. }
                 | ProgramError::MemoryUnknown
                 | ProgramError::UnfinishedByOtherNumerics { .. } => 42,
@@ -200,7 +223,9 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 _ => 42,
             });
         }
-        if cause.downcast_ref::<pentimento_attribution::ensemble::EnsembleError>().is_some() {
+        if cause.downcast_ref::<pentimento_attribution::ensemble::EnsembleError>().is_some()
+            || matches!(cause.downcast_ref(), Some(ClassifierError::Config { .. }))
+        {
             return ExitCode::from(42);
         }
     }

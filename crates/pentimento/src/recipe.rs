@@ -10,6 +10,7 @@ use pentimento_diffusion::training::TrainingConfig;
 use pentimento_diffusion::unet::UnetConfig;
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The recipe file.
@@ -174,6 +175,9 @@ impl Default for ClassifierRecipe {
     }
 }
 
+/// Longest recipe; those of this project have less than 2,000 bytes.
+const LONGEST_BYTES: u64 = 1 << 20;
+
 impl Recipe {
     /// Reads a recipe, with overrides such as `training.steps=100`.
     ///
@@ -210,8 +214,14 @@ impl Recipe {
     /// [`ProgramError::Recipe`] if it cannot be read or is not a recipe.
     pub fn open(path: &Path, overrides: &[String]) -> Result<Self, ProgramError> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ProgramError::Recipe { file: file.clone(), message: error.to_string() })?;
+        let broken = |message: String| ProgramError::Recipe { file: file.clone(), message };
+        let mut text = String::new();
+        std::fs::File::open(path)
+            .and_then(|recipe| recipe.take(LONGEST_BYTES + 1).read_to_string(&mut text))
+            .map_err(|error| broken(error.to_string()))?;
+        if text.len() as u64 > LONGEST_BYTES {
+            return Err(broken(format!("longer than {LONGEST_BYTES} bytes, so it is no recipe")));
+        }
         Self::parse(&text, &file, overrides)
     }
 

@@ -148,7 +148,7 @@ fn recipes_that_do_not_hold_together_are_refused() {
 fn questions_about_what_a_run_does_not_have_are_refused() {
     let refusals = Refusals::new();
     let run = refusals.finished.to_str().unwrap();
-    let cases: [(&[&str], &[&str]); 6] = [
+    let cases: [(&[&str], &[&str]); 5] = [
         (&["ablate", run, "--sample", "20", "--groups", "0"], &["sample 20 does not exist", "0 to 19"]),
         (
             &["ablate", run, "--sample", "0", "--groups", "nine"],
@@ -160,7 +160,6 @@ fn questions_about_what_a_run_does_not_have_are_refused() {
             &["none of the 3 members", "leave 1 in (group"],
         ),
         (&["train", run, "--member", "3"], &["member 3 does not exist", "0 to 2"]),
-        (&["attribute", run, "--method", "jacobian"], &["full Jacobian of sample 3"]),
     ];
     for (arguments, words) in cases {
         assert_names(&fail(&mut program(arguments), WRONG_INPUT), words);
@@ -171,7 +170,7 @@ fn questions_about_what_a_run_does_not_have_are_refused() {
 
 #[test]
 fn arguments_that_do_not_exist_are_wrong_usage() {
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["frobnicate"], "frobnicate"),
         (&["run"], "RECIPE"),
         (&["verify", "x", "--threads", "0"], "--threads"),
@@ -179,10 +178,21 @@ fn arguments_that_do_not_exist_are_wrong_usage() {
         (&["verify", "x", "--checkpoint-seconds=-1"], "--checkpoint-seconds"),
         (&["ablate", "x", "--sample", "-1", "--groups", "0"], "-1"),
         (&["attribute", "x", "--method", "guess"], "guess"),
+        (&["attribute", "x", "--method", "jacobian", "--top", "0"], "--top"),
     ];
     for (arguments, word) in cases {
         assert_names(&fail(&mut program(arguments), WRONG_USAGE), &[word]);
     }
+}
+
+#[test]
+fn images_with_more_pixels_than_attention_takes_are_refused() {
+    let laboratory = Laboratory::new();
+    let mut large = run_command(&laboratory.class_recipe(), &laboratory.path("large"), &[]);
+    large.args(["--set", "data.preprocessing.resize.height=512"]);
+    large.args(["--set", "data.preprocessing.resize.width=512"]);
+    // The level below the first attends.
+    assert_names(&fail(&mut large, WRONG_INPUT), &["level 1", "65536 pixels", "at most 16384"]);
 }
 
 #[test]

@@ -124,11 +124,24 @@ fn a_search_ranks_as_attribution_does_and_takes_any_code_file() {
         &["absent"],
     );
 
+    // A code that is another group's would give its name to the wrong distance.
+    let whole = fs::read(run.join("codes.npy")).unwrap();
+    let mut swapped = whole.clone();
+    swapped[128..144].rotate_left(8);
+    fs::write(run.join("codes.npy"), swapped).unwrap();
+    assert_names(&fail(&mut search(&run, &["--sample", "0"]), 1), &["codes.npy"]);
+    fs::write(run.join("codes.npy"), whole).unwrap();
+
     // A search writes nothing.
     assert_equal_runs(&before, &run);
     assert_verified(&run);
 
-    // The paper's Jacobian is there for the samples that are measured; `attribute` prints all or none.
+    // The paper's Jacobian is there for the samples that are measured.
+    let some = succeed(&mut program(["attribute", run.to_str().unwrap(), "--method", "jacobian"]));
+    let listed: Vec<&str> = some.stdout.lines().filter(|line| line.starts_with("sample ")).collect();
+    assert_eq!(listed.len(), 3, "those that are measured: {listed:?}");
+    let command = format!("`pentimento run {} --set attribution.fidelity_samples=20`", run.display());
+    assert_names(&some.stderr, &["only 3 of 20 samples", "full Jacobian of sample 3", &command]);
     succeed(&mut run_command(
         &laboratory.image_recipe(),
         &run,

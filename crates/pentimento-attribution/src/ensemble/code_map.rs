@@ -19,7 +19,7 @@ impl FileMap {
         // - Write into it. Then codes are read before or after the change. All that is read from a map are integers, any
         //   bits of which are valid; they index nothing without a mask or a check.
         // - Cut it short. Then reading behind its new end raises SIGBUS, which ends this process; no memory of it is harmed.
-        //   `fetch`, called before each part is read, turns that into an error unless it happens in that very moment.
+        //   `fetch`, called before each part is read, turns a cut ahead of the parts in work into an error.
         Ok(Self(unsafe { Mmap::map(file)? }))
     }
 

@@ -6,7 +6,7 @@
 //!
 //! - **Linear** (Dai and Gifford, 2023, section 2.3): v = J d with d = u - 1/n, where column j of J is ∂y/∂w_j at w = 1/n.
 //! - **Second order, diagonal**: v = J d + Σ_j c_j² s_j with c_j = -(n - 1) d_j and s_j = D_j - J d_j. D_j is the
-//!   displacement when member j alone is dropped, and d_j = -(e_j - 1/n) / (n - 1) the change of the weights that makes;
+//!   displacement when member j alone is dropped (by control variate, in the program), and d_j = -(e_j - 1/n) / (n - 1) the change of the weights that makes;
 //!   Σ_j c_j d_j = d. As c_j² does not change its sign with d, this tells a code from its complement, which the
 //!   linear displacement cannot when n = 2h.
 //!

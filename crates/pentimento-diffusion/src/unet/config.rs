@@ -1,6 +1,7 @@
 //! `config.json` of `UNet2DModel`: the keys of diffusers with their defaults.
 
 use crate::DiffusionError;
+use pentimento_kernels::MOST_TOKENS;
 use serde::{Deserialize, Serialize};
 
 /// Configuration of the network, key by key as diffusers writes it. A missing key has diffusers' default.
@@ -234,11 +235,8 @@ impl UnetConfig {
                 let bound = format!("multiples of norm_num_groups = {} up to 8192", self.norm_num_groups);
                 return bad("block_out_channels", width.to_string(), bound);
             }
-            let attends = self.down_block_types[level].starts_with("Attn")
-                || self.up_block_types[levels - 1 - level].starts_with("Attn")
-                || (self.add_attention && level + 1 == levels);
             let head = self.attention_head_dim.unwrap_or(width);
-            if attends && (head == 0 || width % head != 0) {
+            if self.attends(level) && (head == 0 || width % head != 0) {
                 return bad(
                     "attention_head_dim",
                     head.to_string(),
@@ -267,7 +265,24 @@ impl UnetConfig {
         Ok(())
     }
 
-    /// Checks that images of this size pass through: each level but the last halves them.
+    /// The finest level that attends, counted from 0, and how many pixels it has for images of this size.
+    fn finest_attention(&self, height: usize, width: usize) -> Option<(usize, usize)> {
+        (0..self.block_out_channels.len())
+            .find(|&level| self.attends(level))
+            .map(|level| (level, (height >> level.min(16)).saturating_mul(width >> level.min(16))))
+    }
+
+    /// Whether a level has attention, on either way or between them.
+    fn attends(&self, level: usize) -> bool {
+        let levels = self.block_out_channels.len();
+        let attends = |kind: Option<&String>| kind.is_some_and(|kind| kind.starts_with("Attn"));
+        attends(self.down_block_types.get(level))
+            || attends(self.up_block_types.get(levels - 1 - level))
+            || (self.add_attention && level + 1 == levels)
+    }
+
+    /// Checks that images of this size pass through: each level but the last halves them, and no level attends over more
+    /// than [`MOST_TOKENS`] pixels.
     ///
     /// # Errors
     ///
@@ -284,6 +299,13 @@ impl UnetConfig {
         {
             format!(
                 "the network halves its images {halvings} times, so height and width must be multiples of {divisor}"
+            )
+        } else if let Some((level, tokens)) =
+            self.finest_attention(height, width).filter(|&(_, tokens)| tokens > MOST_TOKENS)
+        {
+            format!(
+                "level {level} of the network attends over {tokens} pixels, of which it takes at most {MOST_TOKENS}: \
+                 take blocks without attention there"
             )
         } else {
             return Ok(());

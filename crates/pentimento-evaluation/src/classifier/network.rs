@@ -190,13 +190,17 @@ impl LayerTensors {
 
     /// The gradients of tracked values, in the order of the parameters. Every parameter has one, as all of them lead to
     /// the class scores.
+    #[allow(clippy::panic, reason = "a gradient that does not come back must not pass for none")]
     pub(super) fn take_gradients<T: Element>(&self, gradients: &mut Gradients) -> Vec<Vec<T>> {
         let vectors: Vec<_> =
             self.vectors.iter().map(|vector| vector.grad_remove(gradients).map(Tensor::into_data)).collect();
         [self.weight.grad_remove(gradients).map(Tensor::into_data)]
             .into_iter()
             .chain(vectors)
-            .map(|data| data.and_then(|data| data.try_into_vec().ok()).unwrap_or_default())
+            .map(|data| match data.map(TensorData::try_into_vec) {
+                Some(Ok(gradient)) => gradient,
+                other => panic!("gradient of the classifier: {:?}", other.map(|found| found.err())),
+            })
             .collect()
     }
 }

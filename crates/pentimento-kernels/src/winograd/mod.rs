@@ -389,8 +389,8 @@ fn convolve(
 /// So many tiles that their values fit the cache and every thread has as many tasks.
 fn tiles_of_a_task(values: usize, total: usize) -> usize {
     let fit = (BYTES_OF_A_TASK / (values * size_of::<f32>())).max(TILES_TOGETHER);
-    let tasks = total.div_ceil(fit).next_multiple_of(rayon::current_num_threads());
-    total.div_ceil(tasks).next_multiple_of(TILES_TOGETHER)
+    let tasks = total.div_ceil(fit).next_multiple_of(rayon::current_num_threads()).max(1);
+    total.div_ceil(tasks).next_multiple_of(TILES_TOGETHER).max(TILES_TOGETHER)
 }
 
 /// `output = conv2d(input, weight)` and the addends; the caller has checked the lengths and [`fits`].

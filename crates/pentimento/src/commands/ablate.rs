@@ -10,7 +10,7 @@ use crate::stages::data::{CodedData, coded_data};
 use anyhow::Result;
 use pentimento_attribution::ensemble::approximation::{clamped, linear_masked};
 use pentimento_attribution::ensemble::{
-    BaseRun, Request, TangentMembers, control_variates, jacobians, linear_coefficients,
+    BaseRun, EnsembleError, Request, TangentMembers, control_variates, jacobians, linear_coefficients,
 };
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::Fingerprint;
@@ -30,7 +30,7 @@ pub(super) fn ablate(
     }
     let data = coded_data(workspace)?;
     let removed = removed_groups(&data, groups, images)?;
-    let weights = data.codes.weights_without(&removed)?;
+    let weights = data.codes.weights_without(&removed).map_err(|error| with_names(error, &data))?;
     let uncovered = data.codes.coverage_after(&removed)?;
     let ensemble = Ensemble::open(workspace, &data)?;
     let Ensemble { mixture, sampler, seed, .. } = &ensemble;
@@ -82,6 +82,18 @@ pub(super) fn ablate(
     }
     print(&format!("{}", workspace.run.root().join(file).display()))?;
     Ok(())
+}
+
+/// The code book knows groups by their positions, users by their names.
+fn with_names(error: EnsembleError, data: &CodedData) -> anyhow::Error {
+    match error {
+        EnsembleError::NoMemberRemains { removed, members, keep } => {
+            let names = data.groups.names();
+            let keep = keep.iter().filter_map(|&group| names.get(group as usize).cloned()).collect();
+            ProgramError::NoMemberRemains { removed, members, keep }.into()
+        }
+        other => other.into(),
+    }
 }
 
 fn removed_groups(data: &CodedData, names: &[String], images: &[usize]) -> Result<Vec<u32>> {

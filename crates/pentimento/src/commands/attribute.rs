@@ -3,6 +3,7 @@
 use super::print;
 use crate::arguments::ScoreMethod;
 use crate::error::ProgramError;
+use crate::progress::say;
 use crate::stages::Workspace;
 use crate::stages::analyse::{SampleAnalysis, read_analysis, search_form};
 use crate::stages::data::CodedData;
@@ -17,9 +18,23 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
         ScoreMethod::Jacobian => "jacobian",
         ScoreMethod::SecondOrder => "second-order",
     };
-    let mut values = Vec::new();
+    let (mut forms, mut first_missing) = (Vec::new(), None);
     for sample in &samples {
-        let form = form(data, sample, method)?;
+        match form(workspace, data, sample, method) {
+            Ok(form) => forms.push((sample, form)),
+            Err(error) if matches!(error.downcast_ref(), Some(ProgramError::NotYet { .. })) => {
+                first_missing.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match first_missing {
+        Some(error) if forms.is_empty() => return Err(error),
+        Some(error) => say(&format!("note: only {} of {} samples: {error}", forms.len(), samples.len())),
+        None => {}
+    }
+    let mut values = Vec::new();
+    for (sample, form) in &forms {
         let distances = form.distances(&data.codes)?;
         values.extend(data.groups.group_of().iter().map(|&group| distances[group as usize] as f32));
         let list: Vec<String> = form
@@ -41,10 +56,10 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
         },
         "unit": "Euclidean, black -1 and white 1; larger = the sample rests on the image more",
         "axes": ["sample", "training_image"],
-        "sample": samples.iter().map(|sample| sample.sample).collect::<Vec<_>>(),
+        "sample": forms.iter().map(|(sample, _)| sample.sample).collect::<Vec<_>>(),
         "training_image": data.images.source_indices(),
     });
-    let array = npy(&[samples.len() as u64, data.images.len() as u64], &values)?;
+    let array = npy(&[forms.len() as u64, data.images.len() as u64], &values)?;
     let file = format!("scores/{name}.npy");
     workspace.run.put_many(
         [(file.clone(), array), (format!("scores/{name}.json"), serde_json::to_vec(&axes)?)],
@@ -59,11 +74,22 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
 /// # Errors
 ///
 /// [`ProgramError::NotYet`] if it did not store what the method needs.
-pub(super) fn form(data: &CodedData, sample: &SampleAnalysis, method: ScoreMethod) -> Result<QuadraticForm> {
-    let missing = |what: &str| ProgramError::NotYet {
-        what: format!("the {what} of sample {}", sample.sample),
-        command: "pentimento run RECIPE --set attribution.fidelity_samples=N, with N the number of samples,"
-            .into(),
+pub(super) fn form(
+    workspace: &Workspace,
+    data: &CodedData,
+    sample: &SampleAnalysis,
+    method: ScoreMethod,
+) -> Result<QuadraticForm> {
+    let recipe = &workspace.recipe;
+    let missing = |what: &str| {
+        let mut command = format!("pentimento run {}", workspace.run.root().display());
+        if sample.sample as usize >= recipe.attribution.fidelity_samples {
+            command.push_str(&format!(" --set attribution.fidelity_samples={}", recipe.samples.count));
+        }
+        if method == ScoreMethod::Jacobian && !recipe.attribution.full_jacobian {
+            command.push_str(" --set attribution.full_jacobian=true");
+        }
+        ProgramError::NotYet { what: format!("the {what} of sample {}", sample.sample), command }
     };
     match method {
         ScoreMethod::SecondOrder => {

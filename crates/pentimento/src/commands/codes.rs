@@ -11,6 +11,8 @@ use pentimento_data::exact_duplicates;
 /// Prints members, their images, the bounds of theorem 2.1 and the cost.
 pub(super) fn print_codes(recipe: &Recipe, options: &RunOptions) -> Result<()> {
     let data = CodedData::open(recipe, options.data_from.as_deref())?;
+    // Nothing is trained here, but a recipe that cannot be is not worth looking at.
+    recipe.unet(data.images.height(), data.images.width(), data.images.channels())?;
     let (codes, images) = (&data.codes, data.images.len());
     let (members, weight) = (codes.members(), codes.weight());
     print(&format!("images: {images}, groups: {}", data.groups.len()))?;

@@ -93,7 +93,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
             let data = stages::data::coded_data(&workspace)?;
             stages::analyse::attribute(&workspace, &data)?;
             match method {
-                Some(method) => attribute::scores(&workspace, &data, method, top),
+                Some(method) => attribute::scores(&workspace, &data, method, top as usize),
                 None => Ok(()),
             }
         }

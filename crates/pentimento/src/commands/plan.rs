@@ -77,7 +77,9 @@ fn lines(plan: &Plan, recipe: &Recipe, folder: &Path, memory_limit: Option<u64>)
         200.0 * time.error / time.seconds.max(1e-9),
         plan.rounds
     ));
-    if plan.memory().is_none() {
+    // Opening the data is no work that a batch or a limit matters to.
+    let nothing_left = plan.stages.iter().all(|stage| stage.name == "data" || stage.work.is_empty());
+    if plan.memory().is_none() && !nothing_left {
         lines.push("memory: this system does not tell how much a process holds".into());
     }
     if !remaining.training_steps.is_empty() {
@@ -87,6 +89,7 @@ fn lines(plan: &Plan, recipe: &Recipe, folder: &Path, memory_limit: Option<u64>)
         ));
     }
     lines.push(match memory_limit {
+        Some(_) if nothing_left => "batch: nothing is left to compute, so any limit will do".into(),
         Some(limit) => {
             format!("batch: {} keeps within {}: run with `--batch {0}`", plan.batch, mebibytes(limit))
         }

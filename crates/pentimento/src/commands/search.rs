@@ -28,10 +28,14 @@ pub(super) fn search(
         return Err(ProgramError::NoSuch { what: "sample".into(), value: sample.to_string(), bound }.into());
     }
     let own = workspace.run.root().join("codes.npy");
+    if codes.is_none() {
+        // Against its digest: a damaged code would pass for another group's.
+        workspace.run.get("codes.npy")?;
+    }
     let file = CodeFile::open(codes.unwrap_or(&own))?;
     let forms: Vec<QuadraticForm> = read_samples(workspace, data, samples)?
         .iter()
-        .map(|sample| form(data, sample, method))
+        .map(|sample| form(workspace, data, sample, method))
         .collect::<Result<_>>()?;
 
     let progress = Progress::new("search", file.codes(), 0);

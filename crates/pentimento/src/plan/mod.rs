@@ -141,7 +141,8 @@ fn batch_within(work: &Work<'_>, network: NetworkMemory, page: Cost, limit: u64)
             let weights = Memory::new(work, network).weights();
             return Err(ProgramError::MemoryLimit {
                 limit: mebibytes(limit),
-                least: mebibytes(bytes),
+                // Of two measurements the second may be a little higher (by up to 3 % on a machine of 2 cores).
+                least: mebibytes(bytes + bytes / 20),
                 stage: stage.into(),
                 advice: advice(stage, limit < weights, weights, work.sizes.members),
             }
@@ -326,8 +327,8 @@ pub(crate) mod tests {
         // 16 members and an image take 17 images of a call however small the batch is.
         assert_eq!(within(peak(1)).unwrap(), 16);
         let said = within(peak(1) - 1).unwrap_err().to_string();
-        let least = mebibytes(peak(1));
-        assert!(said.contains(&format!("{least} is the smallest limit that would do")), "{said}");
+        let least = mebibytes(peak(1) + peak(1) / 20);
+        assert!(said.contains(&format!("about {least} would do")), "{said}");
     }
 
     #[test]

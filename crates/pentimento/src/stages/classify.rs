@@ -5,7 +5,7 @@ use super::data::open_images;
 use super::workspace::{Workspace, fingerprint_of_computed};
 use crate::error::ProgramError;
 use crate::progress::Progress;
-use crate::recipe::Recipe;
+use crate::recipe::{ClassifierRecipe, Recipe};
 use anyhow::Result;
 use pentimento_data::{Preprocessing, Split, prepare};
 use pentimento_evaluation::classifier::{Classifier, ClassifierConfig};
@@ -56,6 +56,16 @@ fn preprocessing(recipe: &Recipe) -> Preprocessing {
     }
 }
 
+/// The classifier of a recipe for images `[height, width, channels]`.
+pub(crate) fn classifier_config(
+    settings: ClassifierRecipe,
+    seed: u64,
+    classes: usize,
+    shape: [usize; 3],
+) -> ClassifierConfig {
+    ClassifierConfig { epochs: settings.epochs, seed, ..ClassifierConfig::new(classes, shape) }
+}
+
 /// What a run's classifier is made from, if it is there.
 ///
 /// # Errors
@@ -85,9 +95,7 @@ pub fn train_classifier(workspace: &Workspace) -> Result<Option<Fingerprint>> {
     let (train, names) = open_images(&workspace.recipe.data, Split::Train, from)?;
     let train = prepare(&train, &preprocessing)?;
     let shape = [train.height(), train.width(), train.channels()];
-    let mut config = ClassifierConfig::new(names.len(), shape);
-    config.epochs = settings.epochs;
-    config.seed = workspace.recipe.seed;
+    let config = classifier_config(settings, workspace.recipe.seed, names.len(), shape);
     let images = |index: usize, target: &mut [f32]| train.scaled_into(index, target);
     let progress =
         Progress::new("classifier", (config.epochs * (train.len() / config.batch).max(1)) as u64, 0);

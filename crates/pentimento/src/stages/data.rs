@@ -1,5 +1,6 @@
 //! Opening the training images, their groups and their codes.
 
+use super::classify::classifier_config;
 use super::workspace::Workspace;
 use crate::error::ProgramError;
 use crate::progress::say;
@@ -34,6 +35,10 @@ pub struct CodedData {
 /// [`pentimento_data::FetchError`] if nothing answers.
 pub fn fetch_public(set: PublicSet, from: Option<&Path>) -> Result<pentimento_data::FetchedSet> {
     let mut options = FetchOptions::new(default_cache_dir()?);
+    if let Some(folder) = from.filter(|folder| !folder.is_dir()) {
+        let (value, bound) = (folder.display().to_string(), "a folder with the files of the set".into());
+        return Err(ProgramError::NoSuch { what: "folder".into(), value, bound }.into());
+    }
     options.from = from.map(Path::to_path_buf);
     let mut show = |event: FetchEvent<'_>| {
         if !matches!(event, FetchEvent::Progress { .. }) {
@@ -170,6 +175,11 @@ pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
     let data = CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref())?;
     // Refuses a network that does not fit the images before the run takes the recipe.
     super::train::architecture(workspace, &data)?;
+    if let Some(settings) = workspace.recipe.classifier {
+        // And a classifier, which is trained last.
+        let shape = [data.images.height(), data.images.width(), data.images.channels()];
+        classifier_config(settings, workspace.recipe.seed, data.class_names.len(), shape).validate()?;
+    }
     workspace.save_recipe()?;
     let key = data.listing_fingerprint()?;
     if !["data.json", "codes.npy"].iter().all(|name| workspace.run.is_current(name, key)) {

@@ -121,7 +121,8 @@ impl Method {
             }
             Self::SecondOrder => {
                 "Extrapolates from how the picture changes with the weight of each member, and adds how it bends when a \
-                 single member leaves."
+                 single member leaves. That tells two codes apart that the extrapolation cannot; the picture itself may \
+                 come out less like the exact one."
             }
             Self::OneMemberJacobian => {
                 "Extrapolates from how the picture changes with the weight of each member; one member per step carries \

@@ -45,8 +45,12 @@ pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figur
     let key = fingerprint(workspace, data, classifier)?;
     let run = &workspace.run;
     let path = run.root().join(REPORT);
-    if run.is_current(REPORT, key) && run.is_current(FIGURES, key) {
-        return Ok((path, serde_json::from_slice(&run.get(FIGURES)?)?));
+    // A page that was damaged is no result; it is made again, as its parts are there.
+    if run.is_current(REPORT, key)
+        && run.is_current(FIGURES, key)
+        && let (Ok(figures), Ok(_)) = (run.get(FIGURES), run.get(REPORT))
+    {
+        return Ok((path, serde_json::from_slice(&figures)?));
     }
     say("report: measuring and writing");
     let trained = open_classifier(workspace)?;
