@@ -268,21 +268,61 @@ fn with_equal_members_every_approximation_is_exact() {
     assert!(largest_error(&varied, base.image(0)) < 1e-12);
 }
 
-/// With two survivors that are the same network, `sum_k u_k f_k(x) + f_j(x') - f_j(x) = f_j(x')`: the control variate
-/// is the exact counterfactual.
-#[test]
-fn the_control_variate_is_exact_when_the_survivors_agree() {
+/// An ensemble of the golden case's members, in f64.
+fn three_members(folders: [&str; 3]) -> Mixture {
     let case = Case::open::<f64>("plain");
     let architecture = case.mixture.architecture().clone();
-    let member = |folder: &str| {
+    let members = folders.map(|folder| {
         let bytes = read("plain", &format!("{folder}/diffusion_pytorch_model.safetensors"));
         let values =
             pentimento_diffusion::checkpoint::weights_from_bytes(&architecture, &bytes, folder).unwrap();
         let wide = values.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
         Parameters::from_memory::<f64>(&architecture, wide)
-    };
-    let members = vec![member("unet"), member("member_1"), member("member_1")];
-    let mixture = Mixture::new(architecture.clone(), members, 8, 8, 4).unwrap();
+    });
+    Mixture::new(architecture.clone(), members.to_vec(), 8, 8, 4).unwrap()
+}
+
+/// The formula written out for two survivors that differ, who correct in turn.
+#[test]
+fn survivors_correct_the_base_trajectory_in_turn() {
+    let mixture = three_members(["unet", "member_1", "unet"]);
+    let (sampler, seed, sample) = (sampler(), 1, 1);
+    let base: BaseRun<f64> =
+        BaseRun::new::<Infallible>(&mixture, &sampler, seed, &[0, sample], |_| Ok(())).unwrap();
+    let weights = vec![0.0, 0.25, 0.75];
+    let request = Request { sample: 1, weights: weights.clone() };
+    let varied =
+        control_variates::<f64, Infallible>(&mixture, &sampler, &base, &[request], |_| Ok(())).unwrap();
+
+    let average = vec![1.0 / 3.0; 3];
+    let mut along = mixture.noise::<f64>(seed, &[sample], 0);
+    let mut x = along.clone();
+    for step in 0..sampler.len() {
+        let timestep = sampler.timestep(step);
+        let at = |place: &[f64]| -> Vec<Vec<f64>> {
+            (0..3).map(|member| mixture.predict(member, place, timestep)).collect()
+        };
+        let mixed = |values: &[Vec<f64>], weights: &[f64], pixel: usize| -> f64 {
+            values.iter().zip(weights).map(|(value, weight)| weight * value[pixel]).sum()
+        };
+        let (there, here) = (at(&along), at(&x));
+        let corrector = [1, 2][step % 2];
+        let predicted: Vec<f64> = (0..x.len())
+            .map(|pixel| mixed(&there, &weights, pixel) + here[corrector][pixel] - there[corrector][pixel])
+            .collect();
+        let predicted_along: Vec<f64> = (0..x.len()).map(|pixel| mixed(&there, &average, pixel)).collect();
+        mixture.advance(&sampler, step, seed, &[sample], &mut x, &predicted);
+        mixture.advance(&sampler, step, seed, &[sample], &mut along, &predicted_along);
+    }
+    assert!(largest_error(base.image(1), &along) < 1e-12);
+    assert!(largest_error(&varied, &x) < 1e-12, "{}", largest_error(&varied, &x));
+}
+
+/// With two survivors that are the same network, `sum_k u_k f_k(x) + f_j(x') - f_j(x) = f_j(x')`: the control variate
+/// is the exact counterfactual.
+#[test]
+fn the_control_variate_is_exact_when_the_survivors_agree() {
+    let mixture = three_members(["unet", "member_1", "member_1"]);
     let sampler = sampler();
     let base: BaseRun<f64> = BaseRun::new::<Infallible>(&mixture, &sampler, 1, &[0, 1], |_| Ok(())).unwrap();
     let weights = vec![0.0, 0.5, 0.5];

@@ -141,6 +141,15 @@ fn list_of_states(states: &[(PathBuf, u32)]) -> String {
     states.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
+/// A failure and its causes in one line. A cause that the text before it quotes already is not said again.
+pub fn message(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        _ if said.contains(&cause) => said,
+        _ => format!("{said}: {cause}"),
+    })
+}
+
 /// What a person can do about a failure that does not say it itself.
 ///
 /// A damaged object: its stage makes it again once it is gone, as every object follows from the recipe. It is not deleted
@@ -168,7 +177,8 @@ pub fn how_to_make_again(file: &Path) -> Option<String> {
     } else {
         format!("pentimento run {}`", run.display())
     };
-    Some(format!("delete `{}`, then `{again} makes it again, and nothing else that is whole", file.display()))
+    let first = if file.exists() { format!("delete `{}`, then ", file.display()) } else { String::new() };
+    Some(format!("{first}`{again} makes it again, and nothing else that is whole"))
 }
 
 /// The exit code of a failure: 1 failed, 42 wrong input, 75 try again (clap itself ends with 2 on wrong usage).
@@ -230,4 +240,20 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         }
     }
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let missing = || std::io::Error::from(ErrorKind::NotFound);
+        let quoted = ProgramError::Output { source: missing() };
+        let text = quoted.to_string();
+        assert_eq!(message(&anyhow::Error::new(quoted).context("printing")), format!("printing: {text}"));
+        let told = Err::<(), _>(missing()).context("opening a.toml").unwrap_err();
+        assert_eq!(message(&told), format!("opening a.toml: {}", missing()));
+    }
 }

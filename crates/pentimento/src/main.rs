@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use pentimento::arguments::Arguments;
-use pentimento::error::{advice, exit_code};
+use pentimento::error::{advice, exit_code, message};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let code = exit_code(&error);
             if code != ExitCode::SUCCESS {
-                pentimento::progress::say(&format!("pentimento: {error:#}"));
+                pentimento::progress::say(&format!("pentimento: {}", message(&error)));
                 if let Some(advice) = advice(&error) {
                     pentimento::progress::say(&format!("what to do: {advice}"));
                 }

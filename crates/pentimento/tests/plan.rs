@@ -170,7 +170,7 @@ fn limits_are_kept_or_refused_with_what_would_do() {
     let said = succeed(&mut plan("100GiB")).stdout;
     assert_names(&said, &["--batch 64", "102400 MiB"]);
     let said = fail(&mut plan("1MB"), WRONG_INPUT);
-    assert_names(&said, &["--limit-memory 1 MiB", "smallest limit that would do"]);
+    assert_names(&said, &["--limit-memory 1 MiB", " MiB would do, with `--batch 1`"]);
     for nonsense in ["much", "-1", "2GiBs", ""] {
         let mut command = program([Path::new("plan"), &recipe]);
         command.arg(format!("--limit-memory={nonsense}"));

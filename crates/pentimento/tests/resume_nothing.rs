@@ -10,7 +10,7 @@ use common::{
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 /// When each object of a run was written.
 fn written(run: &Path) -> BTreeMap<String, SystemTime> {
@@ -37,10 +37,7 @@ fn a_second_run_makes_nothing_again() {
         let run = laboratory.path(&format!("run-of-{}", recipe.file_stem().unwrap().display()));
         let first = succeed(&mut run_command(&recipe, &run, &[]));
         let before = written(&run);
-        let started = Instant::now();
         let second = succeed(&mut run_command(&recipe, &run, &["--threads", "1", "--batch", "3"]));
-        // Nothing to compute takes milliseconds; the bound allows for a busy machine.
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         assert_eq!(changed(&before, &written(&run)), [""; 0]);
         // The figures are told again from what is there, and no stage says that it worked.
         assert_eq!(first.stdout, second.stdout);
@@ -199,7 +196,6 @@ fn a_damaged_object_is_made_again_as_the_message_says() {
         ("members/001/unet/diffusion_pytorch_model.safetensors", "sample"),
         ("members/002/losses.npy", "report"),
         ("attribution/shard-00001.safetensors", "report"),
-        ("figures.json", "report"),
         ("recipe.toml", "sample"),
     ] {
         let file = run.join(name);
@@ -209,9 +205,7 @@ fn a_damaged_object_is_made_again_as_the_message_says() {
         fs::write(&file, &bytes).unwrap();
         // A stage reads only what it needs: its own object is taken away, so that it needs the damaged one.
         let gone = if command == "sample" { "samples/000000.png" } else { "report.html" };
-        if name != "figures.json" {
-            fs::remove_file(run.join(gone)).unwrap();
-        }
+        fs::remove_file(run.join(gone)).unwrap();
         let said = fail(&mut program([Path::new(command), &run]), 1);
         let file = file.display();
         let again = if name == "recipe.toml" {
@@ -231,6 +225,26 @@ fn a_damaged_object_is_made_again_as_the_message_says() {
         succeed(&mut run_command(source, &run, &[]));
         assert_verified(&run);
         assert_equal_runs(&intact, &run);
+    }
+}
+
+/// The page and its figures follow from what is there, so nobody has to delete them.
+#[test]
+fn a_damaged_page_is_made_again() {
+    let laboratory = Laboratory::new();
+    let run = laboratory.path("run");
+    succeed(&mut run_command(&laboratory.class_recipe(), &run, &[]));
+    let intact = objects(&run);
+    for name in ["figures.json", "report.html"] {
+        let whole = fs::read(run.join(name)).unwrap();
+        let mut bytes = whole.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(run.join(name), &bytes).unwrap();
+        succeed(&mut program([Path::new("report"), &run]));
+        assert_eq!(fs::read(run.join(name)).unwrap(), whole, "{name}");
+        assert_equal_runs(&intact, &run);
+        assert_verified(&run);
     }
 }
 

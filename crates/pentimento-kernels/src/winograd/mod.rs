@@ -166,7 +166,8 @@ unsafe fn transform_weight<V: Lanes>(weight: &WeightView<'_>, channels: Range<us
             }
         }
         if weight.columns - first < 2 * LANES {
-            // The last block is narrower; what this one left beyond its columns must not count.
+            // The last block is narrower. What stands beyond its columns is not stored; zeros keep the products there from
+            // denormal numbers and NaN, which are slow.
             block = [[[0.0; LANES]; LANES]; 9];
         }
     }

@@ -183,5 +183,6 @@ fn verify(folder: &Path) -> Result<()> {
         print(&format!("{}: {} objects, all as the manifest says", folder.display(), run.names().len()))?;
         return Ok(());
     }
-    anyhow::bail!("{}: {} problems", folder.display(), damaged.len())
+    let problems = if damaged.len() == 1 { "problem" } else { "problems" };
+    anyhow::bail!("{}: {} {problems}", folder.display(), damaged.len())
 }
