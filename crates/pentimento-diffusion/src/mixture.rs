@@ -142,6 +142,16 @@ impl Mixture {
         predicted
     }
 
+    /// Predicted noise of every member for those of the images `x` that `users[member]` lists, in their order.
+    pub fn predict_for<T: Precision>(&self, users: &[Vec<usize>], x: &[T], timestep: usize) -> Vec<Vec<T>> {
+        let length = self.image_length();
+        let images = |users: &Vec<usize>| -> Vec<T> {
+            users.iter().flat_map(|&index| &x[index * length..][..length]).copied().collect()
+        };
+        let calls: Vec<(usize, Vec<T>)> = users.iter().map(images).enumerate().collect();
+        self.predict_each(&calls, timestep)
+    }
+
     /// Predicted noise of one member and its derivatives along `directions` tangents of each image, the tangents of an
     /// image in a row: `tangents` has `directions` times as many values as `images`.
     pub fn predict_with_tangents<T: Precision>(
@@ -265,15 +275,8 @@ impl Mixture {
         let users: Vec<Vec<usize>> = (0..self.members.len())
             .map(|member| (0..trajectories.len()).filter(|&index| weight(index, member) != 0.0).collect())
             .collect();
-        let calls: Vec<(usize, Vec<T>)> = users
-            .iter()
-            .enumerate()
-            .map(|(member, users)| {
-                let images = users.iter().flat_map(|&index| &x[index * length..][..length]);
-                (member, images.copied().collect())
-            })
-            .collect();
-        for (member, (users, outputs)) in users.iter().zip(self.predict_each(&calls, timestep)).enumerate() {
+        for (member, (users, outputs)) in users.iter().zip(self.predict_for(&users, x, timestep)).enumerate()
+        {
             for (&index, output) in users.iter().zip(outputs.chunks_exact(length)) {
                 let weight = T::of(weight(index, member));
                 for (sum, &value) in predicted[index * length..][..length].iter_mut().zip(output) {

@@ -53,15 +53,7 @@ pub fn control_variates<T: Precision, E>(
                 (0..requests.len()).filter(|&index| turn(index) == Some(&member)).collect()
             })
             .collect();
-        let calls: Vec<(usize, Vec<T>)> = users
-            .iter()
-            .enumerate()
-            .map(|(member, users)| {
-                let images = users.iter().flat_map(|&index| &x[index * length..][..length]);
-                (member, images.copied().collect())
-            })
-            .collect();
-        let corrections = mixture.predict_each(&calls, sampler.timestep(step));
+        let corrections = mixture.predict_for(&users, &x, sampler.timestep(step));
         for (member, (users, here)) in users.iter().zip(corrections).enumerate() {
             for (&index, here) in users.iter().zip(here.chunks_exact(length)) {
                 let there = &record.predictions[member][requests[index].sample * length..][..length];
