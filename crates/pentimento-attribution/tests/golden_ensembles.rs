@@ -6,7 +6,7 @@
 use pentimento_attribution::ensemble::{
     BaseRun, Request, TangentMembers, control_variates, full_weights, gram_matrix, jacobians,
 };
-use pentimento_diffusion::checkpoint::open_unet;
+use pentimento_diffusion::checkpoint::{SchedulerFile, open_unet};
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::{Sampler, SamplerKind, SamplingConfig, Variance};
 use pentimento_diffusion::schedule::{ScheduleConfig, TimestepSpacing};
@@ -15,8 +15,21 @@ use safetensors::SafeTensors;
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-const CASES: [&str; 3] = ["plain", "ddpm_cifar_like", "scale_shift_heads"];
-const TRAIN_STEPS: usize = 20;
+/// Every golden case that has an ensemble.
+fn cases() -> Vec<String> {
+    let entries = std::fs::read_dir(goldens()).unwrap().map(|entry| entry.unwrap());
+    let with_members = entries.filter(|entry| entry.path().join("member_1/config.json").is_file());
+    let mut cases: Vec<String> = with_members.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    cases.sort();
+    assert!(!cases.is_empty(), "{}: no golden case with an ensemble", goldens().display());
+    cases
+}
+
+/// The noise schedule of a case.
+fn schedule(case: &str) -> ScheduleConfig {
+    let file = "scheduler/scheduler_config.json";
+    SchedulerFile::from_json(&String::from_utf8(read(case, file)).unwrap(), file).unwrap().schedule
+}
 
 fn goldens() -> PathBuf {
     std::env::var_os("PENTIMENTO_GOLDENS").map_or_else(
@@ -31,6 +44,7 @@ fn read(case: &str, file: &str) -> Vec<u8> {
 }
 
 struct Case {
+    name: String,
     mixture: Mixture,
     golden: Vec<u8>,
 }
@@ -39,10 +53,12 @@ impl Case {
     fn open<T: Precision>(name: &str) -> Self {
         let mut members = Vec::new();
         let mut shared = None;
-        for folder in ["unet", "member_1", "member_2"] {
+        let others = (1..).map(|member| format!("member_{member}"));
+        let others = others.take_while(|folder| goldens().join(name).join(folder).is_dir());
+        for folder in std::iter::once("unet".to_owned()).chain(others) {
             let config = String::from_utf8(read(name, &format!("{folder}/config.json"))).unwrap();
             let file = format!("{folder}/diffusion_pytorch_model.safetensors");
-            let (architecture, values) = open_unet(&config, folder, &read(name, &file), &file).unwrap();
+            let (architecture, values) = open_unet(&config, &folder, &read(name, &file), &file).unwrap();
             let values = values
                 .into_iter()
                 .map(|values| values.into_iter().map(|v| T::of(f64::from(v))).collect())
@@ -53,6 +69,7 @@ impl Case {
         let architecture = shared.unwrap();
         let side = architecture.config().sample_size.unwrap();
         Self {
+            name: name.into(),
             mixture: Mixture::new(architecture, members, side, side, 8).unwrap(),
             golden: read(name, "golden.safetensors"),
         }
@@ -89,14 +106,15 @@ fn channels_last(image: &[f64], height: usize, width: usize, channels: usize) ->
     out
 }
 
-fn sampler() -> Sampler {
-    let schedule = ScheduleConfig { num_train_timesteps: TRAIN_STEPS, ..ScheduleConfig::default() };
+fn sampler(case: &str) -> Sampler {
+    let schedule = schedule(case);
     let config = SamplingConfig {
-        steps: TRAIN_STEPS,
+        steps: schedule.num_train_timesteps,
         spacing: TimestepSpacing::Linspace,
         sampler: SamplerKind::Ddpm,
         variance: Variance::EncodedEnsemble,
         clip: false,
+        ..SamplingConfig::default()
     };
     Sampler::new(&schedule, config).unwrap()
 }
@@ -110,11 +128,11 @@ fn largest_error(found: &[f64], truth: &[f64]) -> f64 {
 /// The goldens come with PyTorch's noise, ours is the counter's. In the noise the sample is affine only through the
 /// network, so the golden trajectory is followed by hand: the same steps on the golden noise.
 fn golden_sample<T: Precision>(case: &Case, weights: &[f64]) -> Vec<f64> {
-    let sampler = sampler();
+    let sampler = sampler(&case.name);
     let noise = case.images("sampling.noise");
     let of = |image: &[f64]| -> Vec<T> { image.iter().map(|&value| T::of(value)).collect() };
     let mut x = of(&noise[0]);
-    for step in 0..TRAIN_STEPS {
+    for step in 0..sampler.len() {
         let mut predicted = vec![T::of(0.0); x.len()];
         for (member, &weight) in weights.iter().enumerate() {
             for (sum, value) in
@@ -130,15 +148,15 @@ fn golden_sample<T: Precision>(case: &Case, weights: &[f64]) -> Vec<f64> {
 
 #[test]
 fn the_average_and_an_ablation_are_those_of_pytorch() {
-    for name in CASES {
+    for name in &cases() {
         let case = Case::open::<f64>(name);
-        let full = golden_sample::<f64>(&case, &full_weights(3));
+        let full = golden_sample::<f64>(&case, &full_weights(case.mixture.members()));
         assert!(largest_error(&full, &case.images("ensemble.sample")[0]) < 2e-6, "{name}");
-        let ablated = golden_sample::<f64>(&case, &[0.0, 0.5, 0.5]);
+        let ablated = golden_sample::<f64>(&case, &case.tensor("ensemble.ablated_weights").1);
         assert!(largest_error(&ablated, &case.images("ensemble.ablated_sample")[0]) < 2e-6, "{name}");
         let single = Case::open::<f32>(name);
         let error = largest_error(
-            &golden_sample::<f32>(&single, &full_weights(3)),
+            &golden_sample::<f32>(&single, &full_weights(case.mixture.members())),
             &case.images("ensemble.sample")[0],
         );
         assert!(error < 2e-4, "{name}: {error:e} in f32");
@@ -147,7 +165,7 @@ fn the_average_and_an_ablation_are_those_of_pytorch() {
 
 #[test]
 fn the_jacobian_and_its_gram_matrix_are_those_of_pytorch() {
-    for name in CASES {
+    for name in &cases() {
         let (double, single) = (golden_jacobian::<f64>(name), golden_jacobian::<f32>(name));
         // The answers are stored in f32, hence 2e-6; 2e-4 is the bound for f32.
         for ((found, truth, gram, gram_truth), bound) in [(double, 2e-6), (single, 2e-4)] {
@@ -170,9 +188,9 @@ fn golden_jacobian<T: Precision>(name: &str) -> GoldenJacobian {
         .iter()
         .map(|image| image.iter().map(|&value| T::of(value)).collect())
         .collect();
-    let base = BaseRun::with_noise(&case.mixture, &sampler(), &noise);
+    let base = BaseRun::with_noise(&case.mixture, &sampler(name), &noise);
     let all: Vec<_> =
-        jacobians::<T, Infallible>(&case.mixture, &sampler(), &base, TangentMembers::All, |_| Ok(()))
+        jacobians::<T, Infallible>(&case.mixture, &sampler(name), &base, TangentMembers::All, |_| Ok(()))
             .unwrap();
     let [height, width, channels] = case.mixture.image_shape();
     let wide = |column: &Vec<T>| column.iter().map(|value| value.wide()).collect::<Vec<f64>>();
@@ -184,7 +202,7 @@ fn golden_jacobian<T: Precision>(name: &str) -> GoldenJacobian {
         .collect();
     let gram_truth: Vec<f64> = {
         let columns = case.columns("ensemble.jacobian_gram");
-        (0..3).flat_map(|row| columns.iter().map(move |column| column[row])).collect()
+        (0..columns.len()).flat_map(|row| columns.iter().map(move |column| column[row])).collect()
     };
     (found, truth, gram_matrix::<T>(&all[0].columns), gram_truth)
 }
@@ -192,14 +210,14 @@ fn golden_jacobian<T: Precision>(name: &str) -> GoldenJacobian {
 const FINITE_DIFFERENCE_SAMPLES: [u32; 2] = [3, 4];
 
 /// With clipping, as runs have it.
-fn short_sampler() -> Sampler {
-    let schedule = ScheduleConfig { num_train_timesteps: TRAIN_STEPS, ..ScheduleConfig::default() };
-    Sampler::new(&schedule, SamplingConfig { steps: 8, clip: true, ..SamplingConfig::default() }).unwrap()
+fn short_sampler(case: &str) -> Sampler {
+    Sampler::new(&schedule(case), SamplingConfig { steps: 8, clip: true, ..SamplingConfig::default() })
+        .unwrap()
 }
 
 /// Columns of each sample's Jacobian in the given precision.
 fn our_jacobians<T: Precision>(name: &str) -> Vec<Vec<Vec<f64>>> {
-    let (case, sampler) = (Case::open::<T>(name), short_sampler());
+    let (case, sampler) = (Case::open::<T>(name), short_sampler(name));
     let base: BaseRun<T> =
         BaseRun::new::<Infallible>(&case.mixture, &sampler, 9, &FINITE_DIFFERENCE_SAMPLES, |_| Ok(()))
             .unwrap();
@@ -212,9 +230,9 @@ fn our_jacobians<T: Precision>(name: &str) -> Vec<Vec<Vec<f64>>> {
 /// `(y(w + h e_j) - y(w - h e_j)) / 2h` by sampling in f64 with those weights.
 fn finite_differences(name: &str) -> Vec<Vec<Vec<f64>>> {
     const WIDTH: f64 = 1e-6;
-    let (case, sampler) = (Case::open::<f64>(name), short_sampler());
+    let (case, sampler) = (Case::open::<f64>(name), short_sampler(name));
     let moved = |sample: u32, member: usize, by: f64| -> Vec<f64> {
-        let mut weights = full_weights(3);
+        let mut weights = full_weights(case.mixture.members());
         weights[member] += by;
         let trajectory = Trajectory { sample, weights };
         case.mixture.sample::<f64, Infallible>(&sampler, 9, &[trajectory], |_| Ok(())).unwrap()
@@ -225,14 +243,14 @@ fn finite_differences(name: &str) -> Vec<Vec<Vec<f64>>> {
     };
     FINITE_DIFFERENCE_SAMPLES
         .iter()
-        .map(|&sample| (0..3).map(|member| column(sample, member)).collect())
+        .map(|&sample| (0..case.mixture.members()).map(|member| column(sample, member)).collect())
         .collect()
 }
 
 /// The differences are taken in f64 for both: in f32 they would show the rounding of two images, not a derivative.
 #[test]
 fn the_jacobian_is_the_derivative_of_the_sample() {
-    for name in CASES {
+    for name in &cases() {
         let truth = finite_differences(name);
         for (found, bound) in [(our_jacobians::<f64>(name), 1e-6), (our_jacobians::<f32>(name), 1e-3)] {
             for (found, truth) in found.iter().flatten().zip(truth.iter().flatten()) {
@@ -253,7 +271,7 @@ fn with_equal_members_every_approximation_is_exact() {
     let wide = || values.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
     let members = (0..3).map(|_| Parameters::from_memory::<f64>(&architecture, wide())).collect();
     let mixture = Mixture::new(architecture, members, 8, 8, 4).unwrap();
-    let sampler = sampler();
+    let sampler = sampler("plain");
     let base: BaseRun<f64> = BaseRun::new::<Infallible>(&mixture, &sampler, 1, &[0], |_| Ok(())).unwrap();
     let one = jacobians::<f64, Infallible>(&mixture, &sampler, &base, TangentMembers::OnePerStep, |_| Ok(()))
         .unwrap();
@@ -286,7 +304,7 @@ fn three_members(folders: [&str; 3]) -> Mixture {
 #[test]
 fn survivors_correct_the_base_trajectory_in_turn() {
     let mixture = three_members(["unet", "member_1", "unet"]);
-    let (sampler, seed, sample) = (sampler(), 1, 1);
+    let (sampler, seed, sample) = (sampler("plain"), 1, 1);
     let base: BaseRun<f64> =
         BaseRun::new::<Infallible>(&mixture, &sampler, seed, &[0, sample], |_| Ok(())).unwrap();
     let weights = vec![0.0, 0.25, 0.75];
@@ -323,7 +341,7 @@ fn survivors_correct_the_base_trajectory_in_turn() {
 #[test]
 fn the_control_variate_is_exact_when_the_survivors_agree() {
     let mixture = three_members(["unet", "member_1", "member_1"]);
-    let sampler = sampler();
+    let sampler = sampler("plain");
     let base: BaseRun<f64> = BaseRun::new::<Infallible>(&mixture, &sampler, 1, &[0, 1], |_| Ok(())).unwrap();
     let weights = vec![0.0, 0.5, 0.5];
     let request = Request { sample: 1, weights: weights.clone() };

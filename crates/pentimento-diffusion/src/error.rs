@@ -1,6 +1,7 @@
 //! What can go wrong with models and their files.
 
 use crate::arrays::ArrayError;
+use crate::checkpoint::Unclear;
 
 /// Errors name the file, the field, the value and the bound it broke.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,26 @@ pub enum DiffusionError {
         file: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A folder that leaves open what is to be taken from it.
+    #[error("{folder}: {what}")]
+    Unclear {
+        /// The folder.
+        folder: String,
+        /// What it leaves open.
+        what: Unclear,
+    },
+    /// Weights as a pickle, which may run any code when it is opened.
+    #[error(
+        "{file}: weights as a pickle are not opened, as a pickle may run any code; with Python: \
+         `from diffusers import UNet2DModel; UNet2DModel.from_pretrained({folder:?}).save_pretrained({folder:?})` \
+         writes them as safetensors"
+    )]
+    Pickle {
+        /// The file.
+        file: String,
+        /// Its folder.
+        folder: String,
     },
     /// A training that another version of the program began: its next steps would have other last digits.
     #[error("{file}: was begun by numerics version {found}, this program computes with version {own}")]

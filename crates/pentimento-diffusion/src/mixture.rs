@@ -5,7 +5,7 @@
 
 use crate::DiffusionError;
 use crate::sampler::Sampler;
-use crate::unet::{Architecture, Dual, Parameters, Precision, timestep_embedding};
+use crate::unet::{Architecture, Condition, Dual, Parameters, Precision};
 use burn::tensor::{Tensor, TensorData};
 use pentimento_kernels::extension::{DeviceKind, chosen_device_kind, device_for};
 use rayon::prelude::*;
@@ -21,6 +21,7 @@ pub struct Mixture {
     height: usize,
     width: usize,
     batch: usize,
+    class: Option<u32>,
     calls: Arc<Mutex<BTreeMap<CallShape, u64>>>,
 }
 
@@ -56,7 +57,33 @@ impl Mixture {
         batch: usize,
     ) -> Result<Self, DiffusionError> {
         architecture.config().check_image(height, width, architecture.config().in_channels)?;
-        Ok(Self { architecture, members, height, width, batch: batch.max(1), calls: Arc::default() })
+        let class = architecture.config().classes().map(|_| 0);
+        let batch = batch.max(1);
+        Ok(Self { architecture, members, height, width, batch, class, calls: Arc::default() })
+    }
+
+    /// The same mixture for images of one class. Before this is called, a network with classes is told class 0.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] if the network knows no such class.
+    pub fn of_class(mut self, class: Option<u32>) -> Result<Self, DiffusionError> {
+        let bad = |value: String, bound: String| {
+            let (file, field) = ("sampling".into(), "class".into());
+            Err(DiffusionError::Config { file, field, value, bound })
+        };
+        match (class, self.architecture.config().classes()) {
+            (None, None) => {}
+            (Some(class), Some(classes)) if class < classes => self.class = Some(class),
+            (Some(class), Some(classes)) => return bad(class.to_string(), format!("below {classes}")),
+            (Some(class), None) => {
+                return bad(class.to_string(), "absent, as the network was trained without classes".into());
+            }
+            (None, Some(_)) => {
+                return bad("absent".into(), "given, as the network was trained with classes".into());
+            }
+        }
+        Ok(self)
     }
 
     /// How often a network of this mixture, or of a clone of it, was called so far, by what passed through it: what a
@@ -117,7 +144,7 @@ impl Mixture {
         calls: &[(usize, impl AsRef<[T]> + Sync)],
         timestep: usize,
     ) -> Vec<Vec<T>> {
-        let sinusoids = timestep_embedding::<T>(&self.architecture, &[timestep]);
+        let condition = Condition::new::<T>(&self.architecture, &[timestep], self.class.as_slice());
         let length = self.image_length();
         let images = |(_, images): &(usize, _)| AsRef::<[T]>::as_ref(images).len() / length;
         for call in calls {
@@ -130,7 +157,7 @@ impl Mixture {
                 let (member, images) = &calls[part.call];
                 let images = &images.as_ref()[part.images.start * length..part.images.end * length];
                 let input = self.tensor(images.to_vec());
-                let output = self.architecture.forward(&self.members[*member], input, sinusoids.clone());
+                let output = self.architecture.forward(&self.members[*member], input, &condition);
                 Self::values::<T>(output)
             })
             .collect();
@@ -184,7 +211,7 @@ impl Mixture {
                 .map(|output| (output, Vec::new()))
                 .collect();
         }
-        let sinusoids = timestep_embedding::<T>(&self.architecture, &[timestep]);
+        let condition = Condition::new::<T>(&self.architecture, &[timestep], self.class.as_slice());
         let length = self.image_length();
         // Tangents are images to the network: keep the batch's size with them.
         let together = (self.batch / (directions + 1)).max(1);
@@ -199,8 +226,7 @@ impl Mixture {
                 let tangents = &tangents[range.start * directions * length..range.end * directions * length];
                 let primal = self.tensor(images.to_vec());
                 let input = Dual { primal, tangent: Some(self.tensor(tangents.to_vec())) };
-                let sinusoids = Dual::constant(sinusoids.clone());
-                let output = self.architecture.forward(&self.members[members[*call]], input, sinusoids);
+                let output = self.architecture.forward(&self.members[members[*call]], input, &condition);
                 let derivative = output.tangent.map(Self::values::<T>).unwrap_or_default();
                 (Self::values::<T>(output.primal), derivative)
             })

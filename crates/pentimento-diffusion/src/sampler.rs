@@ -1,7 +1,7 @@
 //! One denoising step and its derivative, on recorded exogenous noise.
 
 use crate::DiffusionError;
-use crate::schedule::{Respaced, ScheduleConfig, TimestepSpacing};
+use crate::schedule::{PredictionType, Respaced, ScheduleConfig, TimestepSpacing, is_default};
 use crate::unet::Precision;
 use pentimento_noise::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
@@ -42,8 +42,27 @@ pub struct SamplingConfig {
     pub sampler: SamplerKind,
     /// Variance of an ancestral step.
     pub variance: Variance,
-    /// Whether the predicted image is clipped to [-1, 1] in each step but the last.
+    /// Whether the predicted image is clipped in each step; in the last one whoever shows the image clamps it.
     pub clip: bool,
+    /// It is clipped to [-range, range].
+    #[serde(skip_serializing_if = "is_one")]
+    pub clip_range: f64,
+    /// Added to each timestep of the spacing `leading`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub steps_offset: usize,
+    /// Whether the last step of DDIM goes to an image without noise, as that of DDPM always does, or to the noise of
+    /// timestep 0.
+    #[serde(skip_serializing_if = "is_true")]
+    pub set_alpha_to_one: bool,
+}
+
+// These three leave keys out of recipes and fingerprints that say nothing, see `ScheduleConfig`.
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl Default for SamplingConfig {
@@ -54,6 +73,9 @@ impl Default for SamplingConfig {
             sampler: SamplerKind::default(),
             variance: Variance::default(),
             clip: true,
+            clip_range: 1.0,
+            steps_offset: 0,
+            set_alpha_to_one: true,
         }
     }
 }
@@ -65,16 +87,70 @@ pub struct Sampler {
     steps: Vec<StepCoefficients>,
 }
 
-/// `x0 = image * x + noise_to_image * eps`, then `next = from_image * x0 + from_x * x + from_eps * eps + sigma * z`.
+/// With the network's output f: `x0 = image * x + output_to_image * f`, clipped to the range if there is one, then
+/// `next = from_image * x0 + from_x * x + from_output * f + sigma * z`.
 #[derive(Clone, Copy, Debug)]
 struct StepCoefficients {
     image: f64,
-    noise_to_image: f64,
+    output_to_image: f64,
     from_image: f64,
     from_x: f64,
-    from_eps: f64,
+    from_output: f64,
     sigma: f64,
-    clip: bool,
+    clip_range: Option<f64>,
+}
+
+impl StepCoefficients {
+    /// The `index`-th step in time from the cumulative alpha `bar` to that before it, `previous`.
+    fn new(
+        prediction: PredictionType,
+        config: SamplingConfig,
+        index: usize,
+        bar: f64,
+        previous: f64,
+    ) -> Self {
+        let [image, output_to_image] = match prediction {
+            PredictionType::Epsilon => [1.0 / bar.sqrt(), -((1.0 - bar) / bar).sqrt()],
+            PredictionType::Sample => [0.0, 1.0],
+            PredictionType::VPrediction => [bar.sqrt(), -(1.0 - bar).sqrt()],
+        };
+        let alpha = bar / previous;
+        let beta = 1.0 - alpha;
+        let (from_image, from_x, from_output, variance) = match config.sampler {
+            SamplerKind::Ddpm => {
+                let variance = match config.variance {
+                    Variance::FixedSmall => beta * (1.0 - previous) / (1.0 - bar),
+                    Variance::FixedLarge => beta,
+                    Variance::EncodedEnsemble => alpha * beta,
+                };
+                let of_image = previous.sqrt() * beta / (1.0 - bar);
+                (of_image, alpha.sqrt() * (1.0 - previous) / (1.0 - bar), 0.0, variance)
+            }
+            SamplerKind::Ddim => {
+                // The noise is that of the image before it is clipped.
+                let [of_x, of_output] = match prediction {
+                    PredictionType::Epsilon => [0.0, 1.0],
+                    PredictionType::Sample => [1.0 / (1.0 - bar).sqrt(), -(bar / (1.0 - bar)).sqrt()],
+                    PredictionType::VPrediction => [(1.0 - bar).sqrt(), bar.sqrt()],
+                };
+                let noise = (1.0 - previous).sqrt();
+                (previous.sqrt(), noise * of_x, noise * of_output, 0.0)
+            }
+        };
+        // The last step returns the predicted image itself, which whoever shows it clamps anyway. Left unclipped, its
+        // derivative stays whole, and clamping can follow a linear step.
+        let is_clamped_later = index == 0 && previous == 1.0 && config.clip_range >= 1.0;
+        Self {
+            image,
+            output_to_image,
+            from_image,
+            from_x,
+            from_output,
+            // No noise after the last step, which is the first in time.
+            sigma: if index == 0 { 0.0 } else { variance.sqrt() },
+            clip_range: (config.clip && !is_clamped_later).then_some(config.clip_range),
+        }
+    }
 }
 
 impl Sampler {
@@ -82,41 +158,31 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// [`DiffusionError::Config`] for a number of steps that the schedule does not have.
+    /// [`DiffusionError::Config`] for a number of steps that the schedule does not have, or another value out of bounds.
     pub fn new(schedule: &ScheduleConfig, config: SamplingConfig) -> Result<Self, DiffusionError> {
-        let respaced = Respaced::new(schedule, config.steps, config.spacing)?;
+        if !(config.clip_range > 0.0 && config.clip_range.is_finite()) {
+            return Err(DiffusionError::Config {
+                file: "sampling".into(),
+                field: "clip_range".into(),
+                value: config.clip_range.to_string(),
+                bound: "a positive number".into(),
+            });
+        }
+        let mut respaced = Respaced::new(schedule, config.steps, config.spacing, config.steps_offset)?;
+        if !config.set_alpha_to_one
+            && config.sampler == SamplerKind::Ddim
+            && let (Some(before), Some(&first)) =
+                (respaced.previous.first_mut(), schedule.alphas_cumprod().first())
+        {
+            *before = first;
+        }
         let steps = respaced
             .alphas_cumprod
             .iter()
             .zip(&respaced.previous)
             .enumerate()
             .map(|(index, (&bar, &previous))| {
-                let alpha = bar / previous;
-                let beta = 1.0 - alpha;
-                let (from_image, from_x, from_eps, variance) = match config.sampler {
-                    SamplerKind::Ddpm => {
-                        let variance = match config.variance {
-                            Variance::FixedSmall => beta * (1.0 - previous) / (1.0 - bar),
-                            Variance::FixedLarge => beta,
-                            Variance::EncodedEnsemble => alpha * beta,
-                        };
-                        let of_image = previous.sqrt() * beta / (1.0 - bar);
-                        (of_image, alpha.sqrt() * (1.0 - previous) / (1.0 - bar), 0.0, variance)
-                    }
-                    SamplerKind::Ddim => (previous.sqrt(), 0.0, (1.0 - previous).sqrt(), 0.0),
-                };
-                StepCoefficients {
-                    image: 1.0 / bar.sqrt(),
-                    noise_to_image: -((1.0 - bar) / bar).sqrt(),
-                    from_image,
-                    from_x,
-                    from_eps,
-                    // No noise after the last step, which is the first in time.
-                    sigma: if index == 0 { 0.0 } else { variance.sqrt() },
-                    // The last step returns the predicted image itself, which whoever shows it clamps anyway. Left
-                    // unclipped, its derivative stays whole, and clamping can follow a linear step.
-                    clip: config.clip && index != 0,
-                }
+                StepCoefficients::new(schedule.prediction_type, config, index, bar, previous)
             })
             .collect();
         Ok(Self { respaced, steps })
@@ -147,7 +213,7 @@ impl Sampler {
         }
     }
 
-    /// Moves `x` one step on, given the predicted noise at it and the recorded noise (unused where sigma is 0).
+    /// Moves `x` one step on, given the network's output at it and the recorded noise (unused where sigma is 0).
     ///
     /// # Panics
     ///
@@ -156,14 +222,15 @@ impl Sampler {
         let c = self.steps[self.len() - 1 - step];
         assert!(x.len() == predicted.len() && x.len() == noise.len(), "lengths of a denoising step");
         let of = |value: f64| T::of(value);
-        let (image, to_image, from_image) = (of(c.image), of(c.noise_to_image), of(c.from_image));
-        let (from_x, from_eps, sigma) = (of(c.from_x), of(c.from_eps), of(c.sigma));
-        for ((x, &eps), &z) in x.iter_mut().zip(predicted).zip(noise) {
-            let mut x0 = image * *x + to_image * eps;
-            if c.clip {
-                x0 = clamp(x0);
+        let (image, to_image, from_image) = (of(c.image), of(c.output_to_image), of(c.from_image));
+        let (from_x, from_output, sigma) = (of(c.from_x), of(c.from_output), of(c.sigma));
+        let range = c.clip_range.map(of);
+        for ((x, &output), &z) in x.iter_mut().zip(predicted).zip(noise) {
+            let mut x0 = image * *x + to_image * output;
+            if let Some(range) = range {
+                x0 = clamp_to(x0, range);
             }
-            *x = from_image * x0 + from_x * *x + from_eps * eps + sigma * z;
+            *x = from_image * x0 + from_x * *x + from_output * output + sigma * z;
         }
     }
 
@@ -173,7 +240,7 @@ impl Sampler {
     }
 
     /// Moves `tangent`, the derivative of `x` along some direction, one step on. `x` and `predicted` are those before
-    /// the step; `predicted_tangent` is the derivative of the predicted noise. The noise has none. Where the predicted
+    /// the step; `predicted_tangent` is the derivative of the network's output. The noise has none. Where the predicted
     /// image is clipped its derivative is zero.
     ///
     /// # Panics
@@ -194,24 +261,29 @@ impl Sampler {
             "lengths of a tangent step"
         );
         let of = |value: f64| T::of(value);
-        let (image, to_image, from_image) = (of(c.image), of(c.noise_to_image), of(c.from_image));
-        let (from_x, from_eps, one) = (of(c.from_x), of(c.from_eps), of(1.0));
-        for (((dx, &deps), &x), &eps) in tangent.iter_mut().zip(predicted_tangent).zip(x).zip(predicted) {
-            let x0 = image * x + to_image * eps;
-            let clipped = c.clip && (x0 < -one || x0 > one);
-            let dx0 = if clipped { of(0.0) } else { image * *dx + to_image * deps };
-            *dx = from_image * dx0 + from_x * *dx + from_eps * deps;
+        let (image, to_image, from_image) = (of(c.image), of(c.output_to_image), of(c.from_image));
+        let (from_x, from_output, range) = (of(c.from_x), of(c.from_output), c.clip_range.map(of));
+        let values = tangent.iter_mut().zip(predicted_tangent).zip(x).zip(predicted);
+        for (((dx, &of_output), &x), &output) in values {
+            let x0 = image * x + to_image * output;
+            let clipped = range.is_some_and(|range| x0 < -range || x0 > range);
+            let dx0 = if clipped { of(0.0) } else { image * *dx + to_image * of_output };
+            *dx = from_image * dx0 + from_x * *dx + from_output * of_output;
         }
     }
 }
 
 /// Clamps to [-1, 1], the range of images. NaN stays NaN, so that a broken network is seen.
 pub fn clamp<T: Precision>(value: T) -> T {
-    let one = T::of(1.0);
-    if value > one {
-        one
-    } else if value < -one {
-        -one
+    clamp_to(value, T::of(1.0))
+}
+
+/// Clamps to [-range, range]; NaN stays NaN.
+fn clamp_to<T: Precision>(value: T, range: T) -> T {
+    if value > range {
+        range
+    } else if value < -range {
+        -range
     } else {
         value
     }

@@ -14,10 +14,39 @@ pub enum BetaSchedule {
     /// From the squared cosine of Nichol and Dhariwal (2021), with betas of at most 0.999.
     #[serde(rename = "squaredcos_cap_v2", alias = "cosine")]
     Cosine,
+    /// From `beta_start` to `beta_end` by the logistic function between -6 and 6 (GeoDiff, Xu et al. 2022).
+    Sigmoid,
+}
+
+/// What a network's output stands for; the names are those of diffusers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PredictionType {
+    /// The noise (Ho et al. 2020).
+    #[default]
+    Epsilon,
+    /// The image without noise.
+    Sample,
+    /// `sqrt(abar) eps - sqrt(1 - abar) x0` (Salimans and Ho 2022).
+    VPrediction,
+}
+
+impl PredictionType {
+    /// The factors of the image and of the noise in what the network is trained to give at a cumulative alpha.
+    pub fn target(self, alpha_cumprod: f64) -> [f64; 2] {
+        match self {
+            Self::Epsilon => [0.0, 1.0],
+            Self::Sample => [1.0, 0.0],
+            Self::VPrediction => [-(1.0 - alpha_cumprod).sqrt(), alpha_cumprod.sqrt()],
+        }
+    }
 }
 
 /// Which noise schedule a model is trained with.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// Keys that most models do not need are written out only if they say something, so that what an earlier version of this
+/// program identified by its schedule keeps its identity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleConfig {
     /// Number of timesteps T.
@@ -28,6 +57,20 @@ pub struct ScheduleConfig {
     pub beta_end: f64,
     /// Shape in between.
     pub beta_schedule: BetaSchedule,
+    /// The betas themselves, one per timestep, instead of all of the above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trained_betas: Option<Vec<f64>>,
+    /// Shift and scale the betas so that nothing of the image is left at the last timestep (Lin et al. 2023, Algorithm 1).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rescale_betas_zero_snr: bool,
+    /// What the network's output stands for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub prediction_type: PredictionType,
+}
+
+/// Whether a value is its type's default.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for ScheduleConfig {
@@ -37,6 +80,9 @@ impl Default for ScheduleConfig {
             beta_start: 1e-4,
             beta_end: 0.02,
             beta_schedule: BetaSchedule::Linear,
+            trained_betas: None,
+            rescale_betas_zero_snr: false,
+            prediction_type: PredictionType::Epsilon,
         }
     }
 }
@@ -66,6 +112,24 @@ impl ScheduleConfig {
                 return Err(bad(field, beta.to_string(), "a beta lies between 0 and 1"));
             }
         }
+        if let Some(betas) = &self.trained_betas {
+            if betas.len() != self.num_train_timesteps {
+                let bound = format!("as many as num_train_timesteps, {}", self.num_train_timesteps);
+                return Err(bad("trained_betas", format!("a list of {}", betas.len()), &bound));
+            }
+            if let Some(beta) = betas.iter().find(|&&beta| !(beta > 0.0 && beta < 1.0)) {
+                return Err(bad("trained_betas", beta.to_string(), "a beta lies between 0 and 1"));
+            }
+        }
+        if self.rescale_betas_zero_snr {
+            // What the noise is cannot be told from the image where nothing of the image is left, and the other way round.
+            if self.prediction_type == PredictionType::Epsilon {
+                let bound = "only with prediction_type = \"v_prediction\" or \"sample\": at the last timestep there is \
+                             nothing but noise, so that its prediction says nothing of the image";
+                return Err(bad("rescale_betas_zero_snr", "true".into(), bound));
+            }
+            return Ok(());
+        }
         // Samplers divide by the root of the last cumulative alpha.
         let last = self.alphas_cumprod().last().copied().unwrap_or(0.0);
         if last < 1e-30 {
@@ -75,12 +139,15 @@ impl ScheduleConfig {
         Ok(())
     }
 
-    /// The betas, `[num_train_timesteps]`.
+    /// The betas before any rescaling, `[num_train_timesteps]`.
     pub fn betas(&self) -> Vec<f64> {
         let steps = self.num_train_timesteps;
         let evenly = |from: f64, to: f64, index: usize| {
             if steps == 1 { from } else { from + (to - from) * index as f64 / (steps - 1) as f64 }
         };
+        if let Some(betas) = &self.trained_betas {
+            return betas.clone();
+        }
         match self.beta_schedule {
             BetaSchedule::Linear => (0..steps).map(|t| evenly(self.beta_start, self.beta_end, t)).collect(),
             BetaSchedule::ScaledLinear => {
@@ -95,18 +162,35 @@ impl ScheduleConfig {
                 let at = |t: usize| t as f64 / steps as f64;
                 (0..steps).map(|t| (1.0 - bar(at(t + 1)) / bar(at(t))).min(0.999)).collect()
             }
+            BetaSchedule::Sigmoid => {
+                let logistic = |x: f64| 1.0 / (1.0 + libm::exp(-x));
+                let span = self.beta_end - self.beta_start;
+                (0..steps).map(|t| logistic(evenly(-6.0, 6.0, t)) * span + self.beta_start).collect()
+            }
         }
     }
 
     /// Products of `1 - beta` up to and including each timestep, `[num_train_timesteps]`.
     pub fn alphas_cumprod(&self) -> Vec<f64> {
-        self.betas()
+        let mut products: Vec<f64> = self
+            .betas()
             .into_iter()
             .scan(1.0, |product, beta| {
                 *product *= 1.0 - beta;
                 Some(*product)
             })
-            .collect()
+            .collect();
+        if self.rescale_betas_zero_snr
+            && let (Some(first), Some(last)) = (products.first().copied(), products.last().copied())
+        {
+            // The roots go down to zero in a straight line from the first, which stays what it is.
+            let (first, last) = (first.sqrt(), last.sqrt());
+            for product in &mut products {
+                let root = (product.sqrt() - last) * (first / (first - last));
+                *product = root * root;
+            }
+        }
+        products
     }
 }
 
@@ -117,8 +201,10 @@ pub enum TimestepSpacing {
     /// `round(linspace(0, T - 1, S))`, a half to even as NumPy rounds: first and last timestep included.
     #[default]
     Linspace,
-    /// `k * (T / S)`: the default of diffusers.
+    /// `k * (T / S)`, plus an offset: the default of diffusers.
     Leading,
+    /// `round(T - k T / S) - 1`, a half to even: the last timestep included.
+    Trailing,
 }
 
 /// The timesteps of a sampler with what each step needs, in increasing order of time.
@@ -133,28 +219,38 @@ pub struct Respaced {
 }
 
 impl Respaced {
-    /// A subset of `steps` timesteps; `steps = T` is all of them.
+    /// A subset of `steps` timesteps; `steps = T` is all of them. `offset` is added to each timestep of
+    /// [`TimestepSpacing::Leading`].
     ///
     /// The alphas of the shorter chain are ratios of the cumulative ones, so its betas are `1 - abar_i / abar_(i-1)`
     /// (Nichol and Dhariwal 2021, section 4).
     ///
     /// # Errors
     ///
-    /// [`DiffusionError::Config`] if `steps` is 0 or more than T.
+    /// [`DiffusionError::Config`] if `steps` is 0 or more than T, or the offset leads out of the schedule.
     pub fn new(
         config: &ScheduleConfig,
         steps: usize,
         spacing: TimestepSpacing,
+        offset: usize,
     ) -> Result<Self, DiffusionError> {
         config.validate()?;
         let total = config.num_train_timesteps;
+        let bad = |field: &str, value: usize, bound: String| {
+            let (file, field, value) = ("sampling".into(), field.into(), value.to_string());
+            Err(DiffusionError::Config { file, field, value, bound })
+        };
         if steps == 0 || steps > total {
-            return Err(DiffusionError::Config {
-                file: "sampling".into(),
-                field: "steps".into(),
-                value: steps.to_string(),
-                bound: format!("1 to {total} steps, the timesteps of the noise schedule"),
-            });
+            return bad("steps", steps, format!("1 to {total} steps, the timesteps of the noise schedule"));
+        }
+        let room = total - 1 - (steps - 1) * (total / steps);
+        if offset > 0 && spacing != TimestepSpacing::Leading {
+            return bad("steps_offset", offset, "0, except with spacing = \"leading\"".into());
+        }
+        if offset > room {
+            let bound =
+                format!("at most {room}, so that the last of {steps} steps stays within {total} timesteps");
+            return bad("steps_offset", offset, bound);
         }
         let timesteps: Vec<usize> = match spacing {
             TimestepSpacing::Linspace if steps == 1 => vec![total - 1],
@@ -162,7 +258,12 @@ impl Respaced {
                 let gap = (total - 1) as f64 / (steps - 1) as f64;
                 (0..steps).map(|index| (index as f64 * gap).round_ties_even() as usize).collect()
             }
-            TimestepSpacing::Leading => (0..steps).map(|index| index * (total / steps)).collect(),
+            TimestepSpacing::Leading => (0..steps).map(|index| index * (total / steps) + offset).collect(),
+            TimestepSpacing::Trailing => {
+                let gap = total as f64 / steps as f64;
+                let at = |index: usize| (total as f64 - index as f64 * gap).round_ties_even() as usize;
+                (0..steps).rev().map(|index| at(index).saturating_sub(1)).collect()
+            }
         };
         let bar = config.alphas_cumprod();
         let alphas_cumprod: Vec<f64> = timesteps.iter().map(|&t| bar[t]).collect();
@@ -189,8 +290,8 @@ mod tests {
     fn respacing_to_all_timesteps_changes_nothing() {
         let config = ScheduleConfig::default();
         let betas = config.betas();
-        for spacing in [TimestepSpacing::Linspace, TimestepSpacing::Leading] {
-            let all = Respaced::new(&config, 1000, spacing).unwrap();
+        for spacing in [TimestepSpacing::Linspace, TimestepSpacing::Leading, TimestepSpacing::Trailing] {
+            let all = Respaced::new(&config, 1000, spacing, 0).unwrap();
             assert_eq!(all.timesteps, (0..1000).collect::<Vec<_>>());
             for ((bar, previous), beta) in all.alphas_cumprod.iter().zip(&all.previous).zip(&betas) {
                 assert!((1.0 - bar / previous - beta).abs() < 1e-12);
@@ -210,6 +311,7 @@ mod tests {
             beta_start: 0.01,
             beta_end: 0.09,
             num_train_timesteps: 3,
+            ..Default::default()
         }
         .betas();
         for (beta, expected) in scaled.iter().zip([0.01, 0.04, 0.09]) {
@@ -219,8 +321,9 @@ mod tests {
 
     #[test]
     fn too_many_steps_are_refused() {
-        let error = Respaced::new(&ScheduleConfig::default(), 1001, TimestepSpacing::Linspace).unwrap_err();
+        let error =
+            Respaced::new(&ScheduleConfig::default(), 1001, TimestepSpacing::Linspace, 0).unwrap_err();
         assert!(error.to_string().contains("1001") && error.to_string().contains("1000"), "{error}");
-        assert!(Respaced::new(&ScheduleConfig::default(), 0, TimestepSpacing::Leading).is_err());
+        assert!(Respaced::new(&ScheduleConfig::default(), 0, TimestepSpacing::Leading, 0).is_err());
     }
 }

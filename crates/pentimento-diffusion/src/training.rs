@@ -5,8 +5,8 @@
 
 use crate::arrays::{ArrayReader, ArrayWriter};
 use crate::optimiser::{Adam, AdamConfig};
-use crate::schedule::ScheduleConfig;
-use crate::unet::{Architecture, Parameters, timestep_embedding};
+use crate::schedule::{PredictionType, ScheduleConfig};
+use crate::unet::{Architecture, Condition, Parameters};
 use crate::{DiffusionError, NUMERICS_VERSION};
 use burn::tensor::{DType, Tensor, TensorData};
 use pentimento_kernels::extension::device_for;
@@ -179,6 +179,7 @@ pub struct Trainer {
     architecture: Architecture,
     config: TrainingConfig,
     alphas_cumprod: Vec<f64>,
+    prediction_type: PredictionType,
     seed: u64,
     stream: u32,
     step: usize,
@@ -203,10 +204,20 @@ impl Trainer {
     ) -> Result<Self, DiffusionError> {
         config.validate()?;
         schedule.validate()?;
+        if architecture.config().classes().is_some() {
+            return Err(DiffusionError::Config {
+                file: "model".into(),
+                field: "num_class_embeds".into(),
+                value: "given".into(),
+                bound: "only in checkpoints that were trained elsewhere: training here knows no classes"
+                    .into(),
+            });
+        }
         let values = Parameters::initial(&architecture, seed, stream);
         let adam = Adam::new(config.optimiser, values.iter().map(Vec::len));
         Ok(Self {
             alphas_cumprod: schedule.alphas_cumprod(),
+            prediction_type: schedule.prediction_type,
             average: config.ema_decay.map(|_| values.clone()),
             architecture,
             config,
@@ -279,9 +290,10 @@ impl Trainer {
         let timesteps: Vec<usize> = (0..indices.len())
             .map(|place| timestep_stream.below(place as u64, self.alphas_cumprod.len() as u64) as usize)
             .collect();
-        let mut noise = vec![0.0f32; indices.len() * length];
+        // What the network is to give: the noise, or what follows from it and the image.
+        let mut targets = vec![0.0f32; indices.len() * length];
         let mut noisy = vec![0.0f32; indices.len() * length];
-        noise.par_chunks_exact_mut(length).zip(noisy.par_chunks_exact_mut(length)).enumerate().for_each(
+        targets.par_chunks_exact_mut(length).zip(noisy.par_chunks_exact_mut(length)).enumerate().for_each(
             |(place, (noise, noisy))| {
                 (images.read)(indices[place], noisy);
                 if self.config.horizontal_flip && flip_stream.below(place as u64, 2) == 1 {
@@ -290,8 +302,13 @@ impl Trainer {
                 noise_stream.fill_normal_at((place * length) as u64, noise);
                 let bar = self.alphas_cumprod[timesteps[place]];
                 let (keep, add) = (bar.sqrt() as f32, (1.0 - bar).sqrt() as f32);
-                for (x, &eps) in noisy.iter_mut().zip(noise.iter()) {
-                    *x = keep * *x + add * eps;
+                let [of_image, of_noise] = self.prediction_type.target(bar).map(|factor| factor as f32);
+                for (x, target) in noisy.iter_mut().zip(noise.iter_mut()) {
+                    let (image, eps) = (*x, *target);
+                    *x = keep * image + add * eps;
+                    if self.prediction_type != PredictionType::Epsilon {
+                        *target = of_image * image + of_noise * eps;
+                    }
                 }
             },
         );
@@ -299,13 +316,13 @@ impl Trainer {
         let parameters = Parameters::from_memory(&self.architecture, std::mem::take(&mut self.values));
         let tracked = parameters.tracked();
         let input = Tensor::from_data(TensorData::new(noisy, shape), &device_for(DType::F32));
-        let sinusoids = timestep_embedding::<f32>(&self.architecture, &timesteps);
-        let output = self.architecture.forward(&tracked, input, sinusoids);
+        let condition = Condition::new::<f32>(&self.architecture, &timesteps, &[]);
+        let output = self.architecture.forward(&tracked, input, &condition);
         // The gradient of the loss in the output, and the loss, in a fixed order; automatic differentiation then only
         // carries the gradient on.
         let predicted = output.clone().inner().into_data();
         let predicted = predicted.as_slice::<f32>().unwrap_or_default();
-        assert_eq!(predicted.len(), noise.len(), "values of a network's output");
+        assert_eq!(predicted.len(), targets.len(), "values of a network's output");
         let per_image = match self.config.loss {
             LossReduction::Mean => length as f64,
             LossReduction::Sum => 1.0,
@@ -314,9 +331,9 @@ impl Trainer {
         let mut squares = 0.0f64;
         let cotangent: Vec<f32> = predicted
             .iter()
-            .zip(&noise)
-            .map(|(&p, &eps)| {
-                let difference = p - eps;
+            .zip(&targets)
+            .map(|(&p, &target)| {
+                let difference = p - target;
                 squares += f64::from(difference) * f64::from(difference);
                 scale * difference
             })

@@ -19,10 +19,16 @@ use common::*;
 use pentimento_diffusion::mixture::Mixture;
 use pentimento_diffusion::sampler::{Sampler, SamplerKind, SamplingConfig, Variance};
 use pentimento_diffusion::schedule::TimestepSpacing;
-use pentimento_diffusion::unet::{Architecture, Precision, timestep_embedding, to_disk_layout};
+use pentimento_diffusion::unet::{Architecture, Condition, Precision, to_disk_layout};
 
 const IN_F64: f64 = 1e-6;
 const IN_F32: f64 = 2e-4;
+
+/// The folders of a case with its first network: also under the attention names of 2022-23, if the case has them.
+fn folders(case: &str) -> impl Iterator<Item = &'static str> {
+    let old = goldens().join(case).join("old_names").is_dir().then_some("old_names");
+    std::iter::once("unet").chain(old)
+}
 
 fn side(architecture: &Architecture) -> usize {
     architecture.config().sample_size.unwrap()
@@ -34,8 +40,8 @@ fn forward<T: Precision>(case: &str, folder: &str, relative: f64) {
     let (side, config) = (side(&architecture), architecture.config().clone());
     let timesteps = golden.whole_numbers("forward.t");
     let input = tensor::<T>(&golden.images("forward.x"), [timesteps.len(), side, side, config.in_channels]);
-    let sinusoids = timestep_embedding::<T>(&architecture, &timesteps);
-    let output = architecture.forward(&parameters::<T>(&architecture, &values), input, sinusoids);
+    let condition = Condition::new::<T>(&architecture, &timesteps, &[]);
+    let output = architecture.forward(&parameters::<T>(&architecture, &values), input, &condition);
     assert_eq!(output.dims(), [timesteps.len(), side, side, config.out_channels]);
     let what = format!("output of {case}/{folder}");
     assert_close(&what, &values_of::<T>(output), &golden.images("forward.out"), relative);
@@ -43,8 +49,8 @@ fn forward<T: Precision>(case: &str, folder: &str, relative: f64) {
 
 #[test]
 pub(crate) fn outputs() {
-    for case in CASES {
-        for folder in ["unet", "old_names"] {
+    for case in &golden_cases() {
+        for folder in folders(case) {
             forward::<f64>(case, folder, IN_F64);
             forward::<f32>(case, folder, IN_F32);
         }
@@ -77,8 +83,8 @@ fn directional<T: Precision>(case: &str, folder: &str, relative: f64) {
 
 #[test]
 pub(crate) fn derivatives_along_directions() {
-    for case in CASES {
-        for folder in ["unet", "old_names"] {
+    for case in &golden_cases() {
+        for folder in folders(case) {
             directional::<f64>(case, folder, IN_F64);
             directional::<f32>(case, folder, IN_F32);
         }
@@ -87,10 +93,10 @@ pub(crate) fn derivatives_along_directions() {
 
 #[test]
 pub(crate) fn schedule() {
-    for case in CASES {
+    for case in &golden_cases() {
         let expected = Golden::read(case).values("schedule.alphas_cumprod").to_vec();
         // What is left is the rounding of the stored values.
-        assert_close(case, &golden_schedule().alphas_cumprod(), &expected, 1e-7);
+        assert_close(case, &golden_schedule(case).alphas_cumprod(), &expected, 1e-7);
     }
 }
 
@@ -109,14 +115,14 @@ fn gradients<T: Precision>(
     let (side, channels) = (side(&architecture), architecture.config().in_channels);
     let (shape, length) = ([1, side, side, channels], side * side * channels);
     let timestep = golden.whole_numbers("gradient.t")[sample];
-    let bar = golden_schedule().alphas_cumprod()[timestep];
+    let bar = golden_schedule(case).alphas_cumprod()[timestep];
     let of_sample = |name: &str| golden.images(name)[sample * length..(sample + 1) * length].to_vec();
     let (image, noise) = (of_sample("gradient.x0"), of_sample("gradient.eps"));
     let noised: Vec<f64> =
         image.iter().zip(&noise).map(|(x, e)| bar.sqrt() * x + (1.0 - bar).sqrt() * e).collect();
     let tracked = parameters::<T>(&architecture, &values).tracked();
-    let sinusoids = timestep_embedding::<T>(&architecture, &[timestep]);
-    let output = architecture.forward(&tracked, tensor::<T>(&noised, shape), sinusoids);
+    let condition = Condition::new::<T>(&architecture, &[timestep], &[]);
+    let output = architecture.forward(&tracked, tensor::<T>(&noised, shape), &condition);
     let value = function(output, tensor::<T>(&noise, shape).autodiff());
     let number = value.clone().inner().into_data().iter::<f64>().next().unwrap();
     let found = tracked.take_gradients::<T>(&architecture, &mut value.backward());
@@ -167,8 +173,8 @@ fn check_gradients<T: Precision>(case: &str, folder: &str, relative: f64) {
 
 #[test]
 pub(crate) fn gradients_in_all_parameters() {
-    for case in CASES {
-        for folder in ["unet", "old_names"] {
+    for case in &golden_cases() {
+        for folder in folders(case) {
             check_gradients::<f64>(case, folder, IN_F64);
             check_gradients::<f32>(case, folder, IN_F32);
         }
@@ -184,7 +190,7 @@ fn trajectory<T: Precision>(
 ) -> Vec<f64> {
     let noise = of::<T>(&Golden::read(case).images("sampling.noise"));
     let noise: Vec<&[T]> = noise.chunks_exact(mixture.image_length()).collect();
-    let sampler = Sampler::new(&golden_schedule(), config).unwrap();
+    let sampler = Sampler::new(&golden_schedule(case), config).unwrap();
     let mut x = noise[0].to_vec();
     for step in 0..sampler.len() {
         let mut predicted = vec![T::of(0.0); x.len()];
@@ -199,8 +205,8 @@ fn trajectory<T: Precision>(
     wide(&x)
 }
 
-fn without_clip(variance: Variance) -> SamplingConfig {
-    SamplingConfig { steps: 20, variance, clip: false, ..SamplingConfig::default() }
+fn without_clip(steps: usize, variance: Variance) -> SamplingConfig {
+    SamplingConfig { steps, variance, clip: false, ..SamplingConfig::default() }
 }
 
 fn samples<T: Precision>(case: &str, folder: &str, relative: f64) {
@@ -211,7 +217,12 @@ fn samples<T: Precision>(case: &str, folder: &str, relative: f64) {
         (Variance::FixedLarge, "fixed_large"),
         (Variance::EncodedEnsemble, "encoded_ensemble"),
     ] {
-        let sample = trajectory::<T>(case, &mixture, &[1.0], without_clip(variance));
+        let sample = trajectory::<T>(
+            case,
+            &mixture,
+            &[1.0],
+            without_clip(golden_schedule(case).num_train_timesteps, variance),
+        );
         let expected = golden.images(&format!("sampling.ddpm.{name}"));
         assert_close(&format!("{name} sample of {case}/{folder}"), &sample, &expected, relative);
     }
@@ -222,7 +233,7 @@ fn samples<T: Precision>(case: &str, folder: &str, relative: f64) {
         clip: false,
         ..SamplingConfig::default()
     };
-    let sampler = Sampler::new(&golden_schedule(), ddim).unwrap();
+    let sampler = Sampler::new(&golden_schedule(case), ddim).unwrap();
     let timesteps: Vec<usize> = (0..5).map(|step| sampler.timestep(step)).collect();
     assert_eq!(timesteps, golden.whole_numbers("sampling.ddim_5_timesteps"));
     let sample = trajectory::<T>(case, &mixture, &[1.0], ddim);
@@ -232,8 +243,8 @@ fn samples<T: Precision>(case: &str, folder: &str, relative: f64) {
 
 #[test]
 pub(crate) fn samples_along_recorded_noise() {
-    for case in CASES {
-        for folder in ["unet", "old_names"] {
+    for case in &golden_cases() {
+        for folder in folders(case) {
             samples::<f64>(case, folder, IN_F64);
             samples::<f32>(case, folder, IN_F32);
         }
@@ -242,9 +253,14 @@ pub(crate) fn samples_along_recorded_noise() {
 
 fn ensemble<T: Precision>(case: &str, first: &str, relative: f64) {
     let golden = Golden::read(case);
-    let mixture = mixture::<T>(case, &[first, "member_1", "member_2"]);
-    let config = without_clip(Variance::EncodedEnsemble);
-    let average = trajectory::<T>(case, &mixture, &[1.0 / 3.0; 3], config);
+    let others: Vec<String> = (1..)
+        .map(|member| format!("member_{member}"))
+        .take_while(|folder| goldens().join(case).join(folder).is_dir())
+        .collect();
+    let all: Vec<&str> = std::iter::once(first).chain(others.iter().map(String::as_str)).collect();
+    let mixture = mixture::<T>(case, &all);
+    let config = without_clip(golden_schedule(case).num_train_timesteps, Variance::EncodedEnsemble);
+    let average = trajectory::<T>(case, &mixture, &vec![1.0 / all.len() as f64; all.len()], config);
     assert_close(&format!("ensemble of {case}"), &average, &golden.images("ensemble.sample"), relative);
     let ablated = trajectory::<T>(case, &mixture, golden.values("ensemble.ablated_weights"), config);
     assert_close(
@@ -257,8 +273,8 @@ fn ensemble<T: Precision>(case: &str, first: &str, relative: f64) {
 
 #[test]
 pub(crate) fn ensembles_and_ablations() {
-    for case in CASES {
-        for first in ["unet", "old_names"] {
+    for case in &golden_cases() {
+        for first in folders(case) {
             ensemble::<f64>(case, first, IN_F64);
             ensemble::<f32>(case, first, IN_F32);
         }
@@ -268,7 +284,8 @@ pub(crate) fn ensembles_and_ablations() {
 /// The old attention names hold the same values.
 #[test]
 pub(crate) fn old_names_are_the_same_network() {
-    for case in CASES {
+    let with_old_names = |case: &&String| goldens().join(case).join("old_names").is_dir();
+    for case in golden_cases().iter().filter(with_old_names) {
         let (today, old) = (golden_network(case, "unet"), golden_network(case, "old_names"));
         assert_eq!(today.0.parameters(), old.0.parameters());
         assert_eq!(today.1, old.1);

@@ -305,6 +305,7 @@ fn any_config() -> impl Strategy<Value = SamplingConfig> {
             sampler,
             variance,
             clip,
+            ..SamplingConfig::default()
         })
 }
 

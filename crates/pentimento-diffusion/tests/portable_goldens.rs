@@ -1,5 +1,9 @@
 //! The golden cases again with what is composed of Burn's own operations, which is what other devices run.
 
+#![allow(clippy::duplicate_mod, reason = "each brings the helpers that it is written with")]
+
+#[path = "configurations.rs"]
+mod configurations;
 #[path = "goldens.rs"]
 mod goldens;
 
@@ -15,4 +19,5 @@ fn every_case_with_portable_bodies() {
     goldens::samples_along_recorded_noise();
     goldens::ensembles_and_ablations();
     goldens::old_names_are_the_same_network();
+    configurations::networks();
 }

@@ -35,6 +35,7 @@ fn schedule() -> ScheduleConfig {
         beta_start: 0.05,
         beta_end: 0.5,
         beta_schedule: BetaSchedule::Linear,
+        ..ScheduleConfig::default()
     }
 }
 

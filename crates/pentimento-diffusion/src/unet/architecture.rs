@@ -13,6 +13,8 @@ pub enum ParameterKind {
     Linear,
     /// `[channels]` in both.
     Vector,
+    /// `[1, 1, classes, channels]` in memory, `[classes, channels]` on disk.
+    Embedding,
 }
 
 /// Name and size of one parameter.
@@ -46,6 +48,7 @@ impl ParameterSpec {
                 vec![height, width, input, output]
             }
             (ParameterKind::Linear, &[output, input]) => vec![1, 1, input, output],
+            (ParameterKind::Embedding, &[classes, channels]) => vec![1, 1, classes, channels],
             (_, shape) => shape.to_vec(),
         }
     }
@@ -85,8 +88,36 @@ pub(crate) struct Resnet {
     pub(crate) norm2: Norm,
     pub(crate) conv2: Conv,
     pub(crate) shortcut: Option<Conv>,
+    pub(crate) resampling: Option<Resampling>,
     pub(crate) output_channels: usize,
     pub(crate) output_scale: f64,
+}
+
+/// A change of size without parameters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Resampling {
+    /// Blocks of 2x2 pixels become their mean.
+    Halve,
+    /// Each pixel becomes a block of 2x2.
+    Double,
+}
+
+/// How a level changes the size of its images at its end.
+#[derive(Clone, Debug)]
+pub(crate) enum Resize {
+    /// A convolution of stride 2, or one after each pixel became four.
+    Conv(Conv),
+    /// A residual block that resamples within.
+    Resnet(Resnet),
+}
+
+/// How the class of an image enters the time embedding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ClassEmbedding {
+    /// A row of a table.
+    Table(ParameterIndex),
+    /// As a timestep.
+    AsTimestep([Conv; 2]),
 }
 
 #[derive(Clone, Debug)]
@@ -104,7 +135,7 @@ pub(crate) struct Attention {
 #[derive(Clone, Debug)]
 pub(crate) struct Level {
     pub(crate) blocks: Vec<(Resnet, Option<Attention>)>,
-    pub(crate) resize: Option<Conv>,
+    pub(crate) resize: Option<Resize>,
 }
 
 /// A network without its values.
@@ -114,6 +145,7 @@ pub struct Architecture {
     parameters: Vec<ParameterSpec>,
     pub(crate) conv_in: Conv,
     pub(crate) time_embedding: [Conv; 2],
+    pub(crate) class_embedding: Option<ClassEmbedding>,
     pub(crate) down: Vec<Level>,
     pub(crate) middle: Level,
     pub(crate) last: Resnet,
@@ -140,6 +172,16 @@ impl Architecture {
             build.linear("time_embedding.linear_1", first, embedding, Start::Uniform),
             build.linear("time_embedding.linear_2", embedding, embedding, Start::Uniform),
         ];
+        let class_embedding = match (config.class_embed_type.as_deref(), config.num_class_embeds) {
+            (Some("timestep"), _) => Some(ClassEmbedding::AsTimestep([
+                build.linear("class_embedding.linear_1", first, embedding, Start::Uniform),
+                build.linear("class_embedding.linear_2", embedding, embedding, Start::Uniform),
+            ])),
+            (None, Some(classes)) => {
+                Some(ClassEmbedding::Table(build.table("class_embedding", classes, embedding)))
+            }
+            _ => None,
+        };
 
         let mut down = Vec::new();
         let mut skips = vec![first];
@@ -149,7 +191,7 @@ impl Architecture {
             let with_attention = config.down_block_types[level].starts_with("Attn");
             let mut blocks = Vec::new();
             for layer in 0..config.layers_per_block {
-                let resnet = build.resnet(&format!("{prefix}.resnets.{layer}"), channels, width, 1.0);
+                let resnet = build.resnet(&format!("{prefix}.resnets.{layer}"), channels, width, 1.0, None);
                 let attention = with_attention
                     .then(|| build.attention(&format!("{prefix}.attentions.{layer}"), width, 1.0, true));
                 blocks.push((resnet, attention));
@@ -157,23 +199,28 @@ impl Architecture {
                 skips.push(width);
             }
             let resize = (level + 1 < widths.len()).then(|| {
+                skips.push(width);
+                let name = format!("{prefix}.downsamplers.0");
+                // Blocks without attention take no notice of the kind of resampling, in diffusers too.
+                if with_attention && config.downsample_type == "resnet" {
+                    return Resize::Resnet(build.resnet(&name, width, width, 1.0, Some(Resampling::Halve)));
+                }
                 let before = config.downsample_padding;
                 let geometry =
                     ConvGeometry { kernel: 3, stride: 2, padding_before: before, padding_after: 1 };
-                skips.push(width);
-                build.conv(&format!("{prefix}.downsamplers.0.conv"), width, width, geometry, Start::Uniform)
+                Resize::Conv(build.conv(&format!("{name}.conv"), width, width, geometry, Start::Uniform))
             });
             down.push(Level { blocks, resize });
         }
 
         let scale = config.mid_block_scale_factor;
-        let before = build.resnet("mid_block.resnets.0", channels, channels, scale);
+        let before = build.resnet("mid_block.resnets.0", channels, channels, scale, None);
         // As diffusers builds it: with scale_shift and no groups of its own, the middle attention has no norm.
         let normalised = !config.scale_shift() || config.attn_norm_num_groups.is_some();
         let attention = config
             .add_attention
             .then(|| build.attention("mid_block.attentions.0", channels, scale, normalised));
-        let last = build.resnet("mid_block.resnets.1", channels, channels, scale);
+        let last = build.resnet("mid_block.resnets.1", channels, channels, scale, None);
         let middle = Level { blocks: vec![(before, attention)], resize: None };
 
         let mut up = Vec::new();
@@ -183,15 +230,20 @@ impl Architecture {
             let mut blocks = Vec::new();
             for layer in 0..=config.layers_per_block {
                 let skip = skips.pop().unwrap_or(first);
-                let resnet = build.resnet(&format!("{prefix}.resnets.{layer}"), channels + skip, width, 1.0);
+                let resnet =
+                    build.resnet(&format!("{prefix}.resnets.{layer}"), channels + skip, width, 1.0, None);
                 let attention = with_attention
                     .then(|| build.attention(&format!("{prefix}.attentions.{layer}"), width, 1.0, true));
                 blocks.push((resnet, attention));
                 channels = width;
             }
             let resize = (level + 1 < widths.len()).then(|| {
-                let name = format!("{prefix}.upsamplers.0.conv");
-                build.conv(&name, width, width, ConvGeometry::SAME_3X3, Start::Uniform)
+                let name = format!("{prefix}.upsamplers.0");
+                if with_attention && config.upsample_type == "resnet" {
+                    return Resize::Resnet(build.resnet(&name, width, width, 1.0, Some(Resampling::Double)));
+                }
+                let name = format!("{name}.conv");
+                Resize::Conv(build.conv(&name, width, width, ConvGeometry::SAME_3X3, Start::Uniform))
             });
             up.push(Level { blocks, resize });
         }
@@ -204,6 +256,7 @@ impl Architecture {
             parameters,
             conv_in,
             time_embedding,
+            class_embedding,
             down,
             middle,
             last,
@@ -277,13 +330,31 @@ impl Builder<'_> {
         Conv { at, geometry: ConvGeometry::POINTWISE }
     }
 
+    fn table(&mut self, name: &str, rows: usize, channels: usize) -> ParameterIndex {
+        let at = ParameterIndex(self.parameters.len());
+        self.parameters.push(ParameterSpec {
+            name: format!("{name}.weight"),
+            kind: ParameterKind::Embedding,
+            disk_shape: vec![rows, channels],
+            start: Start::Uniform,
+        });
+        at
+    }
+
     fn norm(&mut self, name: &str, channels: usize, groups: usize) -> Norm {
         let at = self.pair(name, ParameterKind::Vector, vec![channels], channels, Start::One);
         Norm { at, groups, epsilon: self.config.norm_eps }
     }
 
     /// The second convolution starts at zero, so that a fresh block passes its input on unchanged.
-    fn resnet(&mut self, name: &str, input: usize, output: usize, output_scale: f64) -> Resnet {
+    fn resnet(
+        &mut self,
+        name: &str,
+        input: usize,
+        output: usize,
+        output_scale: f64,
+        resampling: Option<Resampling>,
+    ) -> Resnet {
         let config = self.config;
         let embedding = config.time_embedding_width();
         let projected = if config.scale_shift() { 2 * output } else { output };
@@ -302,6 +373,7 @@ impl Builder<'_> {
                 let name = format!("{name}.conv_shortcut");
                 self.conv(&name, input, output, ConvGeometry::POINTWISE, Start::Uniform)
             }),
+            resampling,
             output_channels: output,
             output_scale,
         }

@@ -38,9 +38,9 @@ pub struct UnetConfig {
     pub mid_block_scale_factor: f64,
     /// 1: the same padding on all sides of a downsampling convolution; 0: right and bottom only.
     pub downsample_padding: usize,
-    /// `conv` is the one kind that is supported.
+    /// How blocks with attention halve their images: `conv`, or `resnet` for a residual block.
     pub downsample_type: String,
-    /// `conv` is the one kind that is supported.
+    /// How blocks with attention double their images: `conv`, or `resnet` for a residual block.
     pub upsample_type: String,
     /// Dropout in training; kept for diffusers, not applied by this project's training.
     pub dropout: f64,
@@ -58,13 +58,25 @@ pub struct UnetConfig {
     pub resnet_time_scale_shift: String,
     /// Whether the middle block has an attention.
     pub add_attention: bool,
-    /// Class embeddings are not supported.
+    /// `timestep`: classes are embedded as timesteps are. Absent: see [`Self::num_class_embeds`].
     pub class_embed_type: Option<String>,
-    /// Class embeddings are not supported.
+    /// Rows of a table of class embeddings, if `class_embed_type` is absent; no classes if both are.
     pub num_class_embeds: Option<usize>,
     /// Only used by time embeddings that are not supported.
     pub num_train_timesteps: Option<usize>,
 }
+
+/// Keys with which diffusers keeps count of a moving average of weights (`EMAModel`); they decide nothing here.
+const KEYS_OF_MOVING_AVERAGES: [&str; 8] = [
+    "decay",
+    "inv_gamma",
+    "min_decay",
+    "optimization_step",
+    "power",
+    "update_after_step",
+    "use_ema_warmup",
+    "foreach",
+];
 
 impl Default for UnetConfig {
     fn default() -> Self {
@@ -124,10 +136,21 @@ impl UnetConfig {
             let side = height.clone();
             object.insert("sample_size".into(), side);
         }
+        if let Some(class) = object.get("_class_name")
+            && class != "UNet2DModel"
+        {
+            return Err(DiffusionError::Config {
+                file: file.into(),
+                field: "_class_name".into(),
+                value: class.to_string(),
+                bound: "supported is UNet2DModel".into(),
+            });
+        }
         let known = serde_json::to_value(Self::default()).map_err(broken)?;
         let unknown = object
             .keys()
             .filter(|key| !key.starts_with('_') && known.get(key.as_str()).is_none())
+            .filter(|key| !KEYS_OF_MOVING_AVERAGES.contains(&key.as_str()))
             .cloned()
             .collect();
         let config: Self = serde_json::from_value(serde_json::Value::Object(object)).map_err(broken)?;
@@ -155,6 +178,15 @@ impl UnetConfig {
         self.time_embedding_dim.unwrap_or(first.saturating_mul(4))
     }
 
+    /// Which classes the network can be told: below this number. None if it was trained without classes.
+    pub fn classes(&self) -> Option<u32> {
+        match (self.class_embed_type.as_deref(), self.num_class_embeds) {
+            // Any number can be embedded as a timestep is; those that the network saw are not written down.
+            (Some(_), _) => Some(u32::MAX),
+            (None, classes) => classes.map(|classes| classes as u32),
+        }
+    }
+
     /// Whether residual blocks scale and shift by the time embedding instead of adding it.
     pub fn scale_shift(&self) -> bool {
         self.resnet_time_scale_shift == "scale_shift"
@@ -178,13 +210,15 @@ impl UnetConfig {
         };
         only("time_embedding_type", &self.time_embedding_type, &["positional"])?;
         only("mid_block_type", self.mid_block_type.as_deref().unwrap_or("null"), &["UNetMidBlock2D"])?;
-        only("downsample_type", &self.downsample_type, &["conv"])?;
-        only("upsample_type", &self.upsample_type, &["conv"])?;
+        only("downsample_type", &self.downsample_type, &["conv", "resnet"])?;
+        only("upsample_type", &self.upsample_type, &["conv", "resnet"])?;
         only("act_fn", &self.act_fn, &["silu", "swish"])?;
         only("resnet_time_scale_shift", &self.resnet_time_scale_shift, &["default", "scale_shift"])?;
-        only("class_embed_type", self.class_embed_type.as_deref().unwrap_or("null"), &["null"])?;
-        if let Some(classes) = self.num_class_embeds {
-            return bad("num_class_embeds", classes.to_string(), "class embeddings are not supported".into());
+        only("class_embed_type", self.class_embed_type.as_deref().unwrap_or("null"), &["null", "timestep"])?;
+        if let Some(classes) = self.num_class_embeds
+            && !(1..=1_000_000).contains(&classes)
+        {
+            return bad("num_class_embeds", classes.to_string(), "1 to 1,000,000 classes".into());
         }
         if self.downsample_padding > 1 {
             return bad(

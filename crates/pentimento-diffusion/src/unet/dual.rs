@@ -16,11 +16,6 @@ pub struct Dual {
 }
 
 impl Dual {
-    /// A value that does not depend on the directions.
-    pub fn constant(primal: Tensor<4>) -> Self {
-        Self { primal, tangent: None }
-    }
-
     /// Applies `primal` to the value and `linear` to the tangents.
     fn map(
         self,
@@ -52,6 +47,15 @@ fn repeated(values: Tensor<4>, directions: usize, images: usize) -> Tensor<4> {
 }
 
 impl Flow for Dual {
+    fn constant(value: Tensor<4>) -> Self {
+        Self { primal: value, tangent: None }
+    }
+
+    fn add(self, other: Self) -> Self {
+        debug_assert!(self.tangent.is_none() && other.tangent.is_none(), "values that no image enters");
+        Self { primal: self.primal + other.primal, tangent: None }
+    }
+
     fn conv2d(self, layer: ConvLayer) -> Self {
         let geometry = layer.geometry;
         let weight = layer.weight.clone();
@@ -104,6 +108,10 @@ impl Flow for Dual {
 
     fn upsample_nearest(self) -> Self {
         self.map(Flow::upsample_nearest, Flow::upsample_nearest)
+    }
+
+    fn average_pool(self) -> Self {
+        self.map(Flow::average_pool, Flow::average_pool)
     }
 
     fn scale_shift(self, scale: Self, shift: Self) -> Self {

@@ -29,6 +29,10 @@ pub struct NormLayer {
 
 /// A value that the network's layers act on, `[images, height, width, channels]`.
 pub trait Flow: Clone {
+    /// A value that does not come from the image, such as the time embedding.
+    fn constant(value: Tensor<4>) -> Self;
+    /// The sum of two such values, of each one per image or one for all.
+    fn add(self, other: Self) -> Self;
     /// Convolution or linear layer.
     fn conv2d(self, layer: ConvLayer) -> Self;
     /// Convolution plus one value per image and channel.
@@ -43,6 +47,8 @@ pub trait Flow: Clone {
     fn attention(self, keys: Self, values: Self, heads: usize) -> Self;
     /// Each pixel becomes a block of 2x2.
     fn upsample_nearest(self) -> Self;
+    /// Each block of 2x2 pixels becomes their mean; height and width are even.
+    fn average_pool(self) -> Self;
     /// `self * (1 + scale) + shift`, with one scale and shift per image and channel.
     fn scale_shift(self, scale: Self, shift: Self) -> Self;
     /// The channels of `self`, then those of `other`.
@@ -54,6 +60,12 @@ pub trait Flow: Clone {
 }
 
 impl Flow for Tensor<4> {
+    fn constant(value: Tensor<4>) -> Self {
+        value
+    }
+    fn add(self, other: Self) -> Self {
+        self + other
+    }
     fn conv2d(self, layer: ConvLayer) -> Self {
         extension::conv2d(self, layer.weight, layer.bias, layer.geometry)
     }
@@ -74,6 +86,16 @@ impl Flow for Tensor<4> {
     }
     fn upsample_nearest(self) -> Self {
         extension::upsample_nearest(self)
+    }
+    fn average_pool(self) -> Self {
+        let [images, height, width, channels] = self.dims();
+        // Few networks resample so; as it stands it is a small part of their time.
+        self.reshape([images * height / 2, 2, width / 2, 2, channels]).mean_dim(1).mean_dim(3).reshape([
+            images,
+            height / 2,
+            width / 2,
+            channels,
+        ])
     }
     fn scale_shift(self, scale: Self, shift: Self) -> Self {
         self * (scale + 1.0) + shift

@@ -1,14 +1,59 @@
 //! The forward pass, for whatever flows through.
 
-use super::architecture::{Architecture, Attention, Conv, Level, Resnet};
+use super::architecture::{Architecture, Attention, ClassEmbedding, Conv, Level, Resampling, Resize, Resnet};
 use super::flow::Flow;
 use super::parameters::{Parameters, Precision};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use pentimento_kernels::extension::device_for;
+
+/// What a network is told beside the images: at which timestep each one is and, if it was trained with classes, of which
+/// class it is.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    sinusoids: Tensor<4>,
+    class: Option<Class>,
+}
+
+#[derive(Clone, Debug)]
+enum Class {
+    /// Rows of the table, `[classes]`.
+    Rows(Tensor<1, Int>),
+    /// The embedding of classes as timesteps, `[classes, 1, 1, channels]`.
+    Sinusoids(Tensor<4>),
+}
+
+impl Condition {
+    /// Timesteps and classes, of each one per image or one for all; no class for a network without them.
+    ///
+    /// # Panics
+    ///
+    /// If there are classes and the network knows none, or the other way round, or a class is not below
+    /// [`Architecture::classes`].
+    pub fn new<T: Precision>(architecture: &Architecture, timesteps: &[usize], classes: &[u32]) -> Self {
+        let class = architecture.class_embedding.map(|embedding| {
+            assert!(!classes.is_empty(), "a network with classes is told none");
+            match embedding {
+                ClassEmbedding::AsTimestep(_) => {
+                    let classes: Vec<usize> = classes.iter().map(|&class| class as usize).collect();
+                    Class::Sinusoids(timestep_embedding::<T>(architecture, &classes))
+                }
+                ClassEmbedding::Table(_) => {
+                    let bound = architecture.config().num_class_embeds.unwrap_or(0);
+                    assert!(classes.iter().all(|&class| (class as usize) < bound), "classes below {bound}");
+                    let rows: Vec<i32> = classes.iter().map(|&class| class as i32).collect();
+                    let data = TensorData::new(rows, [classes.len()]);
+                    Class::Rows(Tensor::from_data(data, &device_for(T::dtype())))
+                }
+            }
+        });
+        assert!(class.is_some() || classes.is_empty(), "a network without classes is told some");
+        Self { sinusoids: timestep_embedding::<T>(architecture, timesteps), class }
+    }
+}
 
 /// The sinusoidal embedding of timesteps, `[timesteps, 1, 1, channels]` as diffusers has it:
 /// frequencies `exp(-ln(10000) i / (half - freq_shift))`, sines before cosines unless flipped.
-pub fn timestep_embedding<T: Precision>(architecture: &Architecture, timesteps: &[usize]) -> Tensor<4> {
+fn timestep_embedding<T: Precision>(architecture: &Architecture, timesteps: &[usize]) -> Tensor<4> {
     let config = architecture.config();
     let channels = config.block_out_channels[0];
     let half = channels / 2;
@@ -34,18 +79,28 @@ pub fn timestep_embedding<T: Precision>(architecture: &Architecture, timesteps: 
 }
 
 impl Architecture {
-    /// Runs the network: `input` `[images, height, width, in_channels]` at the timesteps whose
-    /// [`timestep_embedding`] is given, one per image or one for all.
+    /// Runs the network on `input`, `[images, height, width, in_channels]`.
     ///
     /// # Panics
     ///
     /// If the image does not fit ([`super::UnetConfig::check_image`]) or the parameters are another network's.
-    pub fn forward<F: Flow>(&self, parameters: &Parameters, input: F, sinusoids: F) -> F {
+    pub fn forward<F: Flow>(&self, parameters: &Parameters, input: F, condition: &Condition) -> F {
         let pass = Pass { parameters, scale_shift: self.config().scale_shift() };
         let [first, second] = self.time_embedding;
-        let embedding = pass.conv(first, sinusoids).silu();
+        let embedding = pass.conv(first, F::constant(condition.sinusoids.clone())).silu();
+        let mut embedding = pass.conv(second, embedding);
+        match (self.class_embedding, &condition.class) {
+            (Some(ClassEmbedding::Table(at)), Some(Class::Rows(rows))) => {
+                embedding = embedding.add(F::constant(parameters.rows(at, rows)));
+            }
+            (Some(ClassEmbedding::AsTimestep([first, second])), Some(Class::Sinusoids(sinusoids))) => {
+                let class = pass.conv(first, F::constant(sinusoids.clone())).silu();
+                embedding = embedding.add(pass.conv(second, class));
+            }
+            _ => {}
+        }
         // Every residual block takes SiLU of the embedding; it is the same for all, so it is computed once.
-        let embedding = pass.conv(second, embedding).silu();
+        let embedding = embedding.silu();
         let input = if self.config().center_input_sample { pass.centred(input) } else { input };
 
         let mut x = pass.conv(self.conv_in, input);
@@ -55,8 +110,11 @@ impl Architecture {
                 x = pass.block(resnet, attention.as_ref(), x, &embedding);
                 skips.push(x.clone());
             }
-            if let Some(conv) = level.resize {
-                x = pass.conv(conv, x);
+            if let Some(resize) = &level.resize {
+                x = match resize {
+                    Resize::Conv(conv) => pass.conv(*conv, x),
+                    Resize::Resnet(resnet) => pass.resnet(resnet, x, &embedding),
+                };
                 skips.push(x.clone());
             }
         }
@@ -69,8 +127,11 @@ impl Architecture {
                 }
                 x = pass.block(resnet, attention.as_ref(), x, &embedding);
             }
-            if let Some(conv) = level.resize {
-                x = pass.conv(conv, x.upsample_nearest());
+            if let Some(resize) = &level.resize {
+                x = match resize {
+                    Resize::Conv(conv) => pass.conv(*conv, x.upsample_nearest()),
+                    Resize::Resnet(resnet) => pass.resnet(resnet, x, &embedding),
+                };
             }
         }
         pass.conv(self.conv_out, x.group_norm(parameters.norm(self.norm_out, true)))
@@ -110,6 +171,11 @@ impl Pass<'_> {
     /// `ResnetBlock2D` of diffusers: norm, SiLU, convolution, time embedding, norm, SiLU, convolution, shortcut.
     fn resnet<F: Flow>(&self, resnet: &Resnet, x: F, embedding: &F) -> F {
         let hidden = x.clone().group_norm(self.parameters.norm(resnet.norm1, true));
+        let (hidden, x) = match resnet.resampling {
+            None => (hidden, x),
+            Some(Resampling::Halve) => (hidden.average_pool(), x.average_pool()),
+            Some(Resampling::Double) => (hidden.upsample_nearest(), x.upsample_nearest()),
+        };
         let projected = self.conv(resnet.time_projection, embedding.clone());
         let hidden = if self.scale_shift {
             let hidden = self.conv(resnet.conv1, hidden);

@@ -15,5 +15,5 @@ pub use architecture::{Architecture, ParameterKind, ParameterSpec};
 pub use config::UnetConfig;
 pub use dual::Dual;
 pub use flow::{ConvLayer, Flow, NormLayer};
-pub use forward::timestep_embedding;
+pub use forward::Condition;
 pub use parameters::{Parameters, Precision, to_disk_layout, to_memory_layout};

@@ -1,8 +1,8 @@
 //! The values of a network's parameters.
 
-use super::architecture::{Architecture, Conv, Norm, ParameterKind, ParameterSpec, Start};
+use super::architecture::{Architecture, Conv, Norm, ParameterIndex, ParameterKind, ParameterSpec, Start};
 use super::flow::{ConvLayer, NormLayer};
-use burn::tensor::{DType, Element, Tensor, TensorData};
+use burn::tensor::{DType, Element, Int, Tensor, TensorData};
 use pentimento_kernels::extension::{GroupNormSettings, device_for};
 use pentimento_kernels::reference::Real;
 use pentimento_noise::{Purpose, Stream};
@@ -183,6 +183,11 @@ impl Parameters {
     pub(crate) fn conv(&self, conv: Conv) -> ConvLayer {
         let at = conv.at.0;
         ConvLayer { weight: self.weight(at), bias: self.vector(at + 1), geometry: conv.geometry }
+    }
+
+    /// Rows of a table, `[rows, 1, 1, channels]`.
+    pub(crate) fn rows(&self, at: ParameterIndex, rows: &Tensor<1, Int>) -> Tensor<4> {
+        self.weight(at.0).select(2, rows.clone()).swap_dims(0, 2)
     }
 
     pub(crate) fn norm(&self, norm: Norm, silu: bool) -> NormLayer {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 use burn::tensor::{Device, Tensor, TensorData};
-use pentimento_diffusion::checkpoint::open_unet;
+use pentimento_diffusion::checkpoint::{SchedulerFile, open_unet};
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::unet::{Architecture, Parameters, Precision, UnetConfig};
 use pentimento_noise::{Purpose, Stream};
@@ -12,8 +12,19 @@ use safetensors::tensor::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The golden cases: diffusers checkpoints and what PyTorch computed with them in `f64`.
-pub const CASES: [&str; 3] = ["plain", "ddpm_cifar_like", "scale_shift_heads"];
+/// The golden cases: diffusers checkpoints and what PyTorch computed with them in `f64`. Every folder is one.
+pub fn golden_cases() -> Vec<String> {
+    let folder = goldens();
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut cases: Vec<String> = entries
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().join("golden.safetensors").is_file())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    cases.sort();
+    assert!(!cases.is_empty(), "{}: no golden case", folder.display());
+    cases
+}
 
 /// The folder of the golden cases: that of this repository, or another one by `PENTIMENTO_GOLDENS`.
 pub fn goldens() -> PathBuf {
@@ -34,9 +45,10 @@ pub fn golden_network(case: &str, folder: &str) -> (Architecture, Vec<Vec<f32>>)
     open_unet(&config, &config_file, &read(&weights_file), &weights_file).unwrap()
 }
 
-/// The noise schedule of every golden case.
-pub fn golden_schedule() -> ScheduleConfig {
-    ScheduleConfig { num_train_timesteps: 20, ..ScheduleConfig::default() }
+/// The noise schedule of a golden case, as its `scheduler_config.json` has it.
+pub fn golden_schedule(case: &str) -> ScheduleConfig {
+    let file = format!("{case}/scheduler/scheduler_config.json");
+    SchedulerFile::from_json(&String::from_utf8(read(&file)).unwrap(), &file).unwrap().schedule
 }
 
 /// Inputs and answers of a golden case.
@@ -46,8 +58,11 @@ pub struct Golden {
 
 impl Golden {
     pub fn read(case: &str) -> Self {
-        let bytes = read(&format!("{case}/golden.safetensors"));
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        Self::open(&read(&format!("{case}/golden.safetensors")))
+    }
+
+    pub fn open(bytes: &[u8]) -> Self {
+        let tensors = SafeTensors::deserialize(bytes).unwrap();
         let tensors = tensors
             .tensors()
             .into_iter()
@@ -69,6 +84,16 @@ impl Golden {
             })
             .collect();
         Self { tensors }
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The sizes of a tensor.
+    pub fn shape(&self, name: &str) -> &[usize] {
+        &self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}")).0
     }
 
     /// The values of a tensor as they lie in the file.

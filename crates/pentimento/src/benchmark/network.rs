@@ -2,7 +2,7 @@
 //! agreement with another program is only shown by parameters and images that are not zero.
 
 use pentimento_diffusion::DiffusionError;
-use pentimento_diffusion::schedule::ScheduleConfig;
+use pentimento_diffusion::schedule::{BetaSchedule, PredictionType, ScheduleConfig};
 use pentimento_diffusion::training::{TrainingConfig, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, ParameterKind, Parameters, UnetConfig};
 use pentimento_noise::{Purpose, Stream};
@@ -15,7 +15,10 @@ pub const SCHEDULE: ScheduleConfig = ScheduleConfig {
     num_train_timesteps: 1000,
     beta_start: 1e-4,
     beta_end: 0.02,
-    beta_schedule: pentimento_diffusion::schedule::BetaSchedule::Linear,
+    beta_schedule: BetaSchedule::Linear,
+    trained_betas: None,
+    rescale_betas_zero_snr: false,
+    prediction_type: PredictionType::Epsilon,
 };
 
 /// The two networks of the benchmarks, in the files that PyTorch's side reads too.

@@ -1,0 +1,61 @@
+//! Folders in diffusers layout: written so that `DDPMPipeline.from_pretrained` (or `DDIMPipeline`, for an ensemble that
+//! samples by DDIM) opens them, and read in every layout that is in use.
+//!
+//! * `folder`: which files of a folder are the network, its weights and its scheduler.
+//! * `weights` and `tensor_file`: names, shapes and types of the weights.
+//! * `scheduler`: the noise schedule and the sampler.
+
+mod folder;
+mod scheduler;
+mod tensor_file;
+mod weights;
+
+pub use folder::{Checkpoint, CheckpointFiles, NetworkFolder, Selection, Unclear};
+pub use scheduler::{SCHEDULER_FILES, SchedulerFile, scheduler_files};
+pub use tensor_file::TensorFile;
+pub use weights::{read_weights, weights_from_bytes, weights_to_bytes};
+
+use crate::DiffusionError;
+use crate::unet::{Architecture, UnetConfig};
+
+/// Names of the files that [`network_files`] gives, in its order.
+pub const NETWORK_FILES: [&str; 2] = ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"];
+
+/// The network of a pipeline folder, by path relative to it.
+///
+/// `values` are in memory layout, one vector per parameter of the architecture.
+///
+/// # Errors
+///
+/// [`DiffusionError::File`] if the weights cannot be serialised.
+pub fn network_files(
+    architecture: &Architecture,
+    values: &[Vec<f32>],
+) -> Result<[(&'static str, Vec<u8>); 2], DiffusionError> {
+    let [config, weights] = NETWORK_FILES;
+    Ok([
+        (config, architecture.config().to_json().into_bytes()),
+        (weights, weights_to_bytes(architecture, values)?),
+    ])
+}
+
+fn json_file(value: &serde_json::Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
+}
+
+/// Reads `unet/config.json`'s text and `weights`, and returns the network with its values in memory layout.
+///
+/// # Errors
+///
+/// As [`UnetConfig::from_json`] and [`weights_from_bytes`].
+pub fn open_unet(
+    config: &str,
+    config_file: &str,
+    weights: &[u8],
+    weights_file: &str,
+) -> Result<(Architecture, Vec<Vec<f32>>), DiffusionError> {
+    let (config, _) = UnetConfig::from_json(config, config_file)?;
+    let architecture = Architecture::new(&config)?;
+    let values = weights_from_bytes(&architecture, weights, weights_file)?;
+    Ok((architecture, values))
+}

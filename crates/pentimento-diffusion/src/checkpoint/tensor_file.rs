@@ -1,0 +1,123 @@
+//! A safetensors file whose tensors are read one at a time, so that no more than one of them is in memory beside what was
+//! made of them.
+
+use crate::arrays::ArrayError;
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, Metadata};
+use std::io::{Read, Seek, SeekFrom};
+
+/// Longest header, which is that of the safetensors library.
+const LONGEST_HEADER_BYTES: u64 = 100_000_000;
+
+/// An open safetensors file.
+#[derive(Debug)]
+pub struct TensorFile<R> {
+    file: String,
+    reader: R,
+    data_start: u64,
+    metadata: Metadata,
+}
+
+impl<R: Read + Seek> TensorFile<R> {
+    /// Reads the header of a file, which errors call `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`ArrayError::File`] if it cannot be read, is not safetensors, or is shorter or longer than its header says.
+    pub fn open(mut reader: R, file: &str) -> Result<Self, ArrayError> {
+        let broken = |problem: String| ArrayError::File { file: file.into(), problem };
+        let unreadable = |error: std::io::Error| broken(format!("cannot be read: {error}"));
+        let length = reader.seek(SeekFrom::End(0)).map_err(unreadable)?;
+        reader.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+        let mut start = [0; 8];
+        if length < start.len() as u64 {
+            return Err(broken(format!("not safetensors: {length} bytes, its header alone takes more")));
+        }
+        reader.read_exact(&mut start).map_err(unreadable)?;
+        let announced = u64::from_le_bytes(start);
+        let left = length - start.len() as u64;
+        if announced > left.min(LONGEST_HEADER_BYTES) {
+            return Err(broken(format!(
+                "not safetensors: a header of {announced} bytes is announced, {left} follow and at most \
+                 {LONGEST_HEADER_BYTES} are taken"
+            )));
+        }
+        let mut header = vec![0; announced as usize];
+        reader.read_exact(&mut header).map_err(unreadable)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|error| broken(format!("not safetensors: {error}")))?;
+        let (data, announced) = (left - announced, metadata.data_len() as u64);
+        if data != announced {
+            return Err(broken(format!(
+                "not safetensors: its tensors take {announced} bytes by the header, but {data} follow it"
+            )));
+        }
+        Ok(Self { file: file.into(), reader, data_start: length - data, metadata })
+    }
+
+    /// What errors call the file.
+    pub fn name(&self) -> &str {
+        &self.file
+    }
+
+    /// The names of all tensors, in the order in which they lie in the file.
+    pub fn names(&self) -> Vec<String> {
+        self.metadata.offset_keys()
+    }
+
+    /// The shape of a tensor.
+    ///
+    /// # Errors
+    ///
+    /// [`ArrayError::Tensor`] if there is none of this name.
+    pub fn shape(&self, name: &str) -> Result<&[usize], ArrayError> {
+        match self.metadata.info(name) {
+            Some(info) => Ok(&info.shape),
+            None => Err(self.broken(name, "is missing".into())),
+        }
+    }
+
+    /// The values of a tensor of `F32`, `F16` or `BF16`, all of which `f32` holds exactly.
+    ///
+    /// # Errors
+    ///
+    /// [`ArrayError::Tensor`] if there is none of this name, it has another type, or a value is infinite or NaN;
+    /// [`ArrayError::File`] if the file cannot be read.
+    pub fn finite_f32(&mut self, name: &str) -> Result<Vec<f32>, ArrayError> {
+        let Some(info) = self.metadata.info(name) else {
+            return Err(self.broken(name, "is missing".into()));
+        };
+        let (dtype, (from, to)) = (info.dtype, info.data_offsets);
+        if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(self.broken(name, format!("has type {dtype:?}, supported are F32, F16 and BF16")));
+        }
+        let mut bytes = vec![0; to - from];
+        self.reader
+            .seek(SeekFrom::Start(self.data_start + from as u64))
+            .and_then(|_| self.reader.read_exact(&mut bytes))
+            .map_err(|error| ArrayError::File {
+                file: self.file.clone(),
+                problem: format!("cannot be read: {error}"),
+            })?;
+        let values: Vec<f32> = match dtype {
+            Dtype::F16 => halves(&bytes).map(|bits| f16::from_bits(bits).to_f32()).collect(),
+            Dtype::BF16 => halves(&bytes).map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+            _ => bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect(),
+        };
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(place) => {
+                Err(self.broken(name, format!("value {place} is {}, not a finite number", values[place])))
+            }
+            None => Ok(values),
+        }
+    }
+
+    /// The error of a tensor that its caller finds wrong.
+    pub fn broken(&self, name: &str, problem: String) -> ArrayError {
+        ArrayError::Tensor { file: self.file.clone(), tensor: name.into(), problem }
+    }
+}
+
+fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    bytes.as_chunks::<2>().0.iter().map(|chunk| u16::from_le_bytes(*chunk))
+}
