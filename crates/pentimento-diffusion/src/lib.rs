@@ -6,11 +6,12 @@
 //! * [`schedule`] and [`sampler`]: betas, respaced subsets of timesteps, and one denoising step with its derivative.
 //! * [`mixture`]: sampling from a weighted mixture of members, many trajectories at once.
 //! * [`training`]: Algorithm 1 of Ho et al. (2020), resumable to the byte.
-//! * [`checkpoint`]: folders in diffusers layout.
+//! * [`checkpoint`]: folders in diffusers layout; [`checkup`]: whether an opened network is what it should be.
 //! * [`arrays`]: named arrays in one file, for all of this project.
 
 pub mod arrays;
 pub mod checkpoint;
+pub mod checkup;
 /// What networks compute on.
 pub mod device {
     pub use pentimento_kernels::extension::{DeviceError, DeviceKind, choose_device, chosen_device_kind};

@@ -68,21 +68,8 @@ impl Mixture {
     ///
     /// [`DiffusionError::Config`] if the network knows no such class.
     pub fn of_class(mut self, class: Option<u32>) -> Result<Self, DiffusionError> {
-        let bad = |value: String, bound: String| {
-            let (file, field) = ("sampling".into(), "class".into());
-            Err(DiffusionError::Config { file, field, value, bound })
-        };
-        match (class, self.architecture.config().classes()) {
-            (None, None) => {}
-            (Some(class), Some(classes)) if class < classes => self.class = Some(class),
-            (Some(class), Some(classes)) => return bad(class.to_string(), format!("below {classes}")),
-            (Some(class), None) => {
-                return bad(class.to_string(), "absent, as the network was trained without classes".into());
-            }
-            (None, Some(_)) => {
-                return bad("absent".into(), "given, as the network was trained with classes".into());
-            }
-        }
+        self.architecture.config().check_class(class)?;
+        self.class = class;
         Ok(self)
     }
 

@@ -56,6 +56,37 @@ pub enum Command {
     Quickstart(RunFolder),
     /// Everything that a recipe asks for, from the data to the report.
     Run(RecipeArguments),
+    /// Open a diffusers checkpoint as a run: a pipeline, a flat folder or a training checkpoint.
+    Import {
+        /// The checkpoint.
+        #[command(flatten)]
+        checkpoint: CheckpointArguments,
+        /// Folder of the run; `runs/NAME OF THE CHECKPOINT'S FOLDER` if not given.
+        #[arg(long, value_name = "DIR")]
+        run: Option<PathBuf>,
+        /// Another value for a key of the run's recipe, such as `sampling.steps=50` or `data.set=mnist`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
+    /// Write a network of a run as a pipeline that diffusers opens.
+    Export {
+        /// The run.
+        run: PathBuf,
+        /// The folder to write, which does not exist yet or is empty.
+        folder: PathBuf,
+        /// Which member, if the run has several.
+        #[arg(long, value_name = "INDEX")]
+        member: Option<u32>,
+    },
+    /// Check a diffusers checkpoint, and images if given, and say in plain words what is wrong.
+    Doctor {
+        /// The checkpoint.
+        #[command(flatten)]
+        checkpoint: CheckpointArguments,
+        /// A public set, to see whether its images are what the network was trained on.
+        #[arg(long, value_name = "SET")]
+        data: Option<pentimento_data::PublicSet>,
+    },
     /// Image sets.
     #[command(subcommand)]
     Data(DataCommand),
@@ -157,6 +188,33 @@ pub struct RecipeArguments {
     /// Another value for a key of the recipe, such as `training.steps=100`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+}
+
+/// A diffusers checkpoint and what is to be taken from it.
+#[derive(Debug, Args)]
+pub struct CheckpointArguments {
+    /// The checkpoint's folder.
+    pub folder: PathBuf,
+    /// Of a training checkpoint: the weights as trained, or their moving average.
+    #[arg(long, value_enum)]
+    pub network: Option<NetworkChoice>,
+    /// Weights of a named variant, such as `fp16`.
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// A `scheduler_config.json` in another place.
+    #[arg(long, value_name = "FILE")]
+    pub scheduler: Option<PathBuf>,
+}
+
+/// The networks of a training checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetworkChoice {
+    /// The weights as trained.
+    #[value(name = "unet")]
+    Unet,
+    /// Their moving average.
+    #[value(name = "unet_ema")]
+    UnetEma,
 }
 
 /// A run that exists.

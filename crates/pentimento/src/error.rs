@@ -3,6 +3,7 @@
 use pentimento_attribution::ensemble::CodeFileError;
 use pentimento_data::{DataError, FetchError};
 use pentimento_diffusion::DiffusionError;
+use pentimento_diffusion::checkpoint::Unclear;
 use pentimento_diffusion::device::DeviceError;
 use pentimento_evaluation::classifier::ClassifierError;
 use pentimento_store::StoreError;
@@ -70,6 +71,37 @@ pub enum ProgramError {
         what: String,
         /// The command that makes it.
         command: String,
+    },
+    /// A question that only an ensemble trained with codes can answer.
+    #[error(
+        "{run}: its network was imported, so there are no codes that say which image which member saw; \
+         `pentimento sample` works with it"
+    )]
+    NoCodes {
+        /// The run.
+        run: String,
+    },
+    /// A folder that is written to holds something already.
+    #[error("{folder} is not empty: name a folder that does not exist yet, or an empty one")]
+    Occupied {
+        /// The folder.
+        folder: String,
+    },
+    /// A checkpoint leaves open what is to be taken.
+    #[error("{folder}: {what}; {advice}")]
+    UnclearCheckpoint {
+        /// The folder.
+        folder: String,
+        /// What it leaves open.
+        what: Unclear,
+        /// How to say it.
+        advice: String,
+    },
+    /// A checkpoint or its images did not pass a check.
+    #[error("{}", match problems { 1 => "1 problem".into(), several => format!("{several} problems") })]
+    Unwell {
+        /// How many.
+        problems: usize,
     },
     /// A device that this program cannot use.
     #[error("--device: {problem}; without the option the processor is used")]
@@ -191,6 +223,10 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 | ProgramError::Setting { .. }
                 | ProgramError::NoSuch { .. }
                 | ProgramError::NotYet { .. }
+                | ProgramError::NoCodes { .. }
+                | ProgramError::Occupied { .. }
+                | ProgramError::UnclearCheckpoint { .. }
+                | ProgramError::Unwell { .. }
                 | ProgramError::NoMemberRemains { .. }
                 | ProgramError::MemoryLimit { .. }
                 | ProgramError::MemoryUnknown

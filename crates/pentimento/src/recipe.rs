@@ -26,8 +26,13 @@ pub struct Recipe {
     #[serde(default)]
     pub seed: u64,
     /// Which images.
+    #[serde(default)]
     pub data: DataRecipe,
+    /// The checkpoint that was imported, instead of `codes`, `model` and `training`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointRecipe>,
     /// Which member trains on which of them.
+    #[serde(default)]
     pub codes: CodesRecipe,
     /// Keys of diffusers' `UNet2DModel`; sizes that follow from the images may be left out.
     #[serde(default)]
@@ -52,8 +57,35 @@ pub struct Recipe {
     pub classifier: Option<ClassifierRecipe>,
 }
 
+/// The recipe of an imported network without what only networks that are trained here have.
+#[derive(Serialize)]
+struct Imported<'a> {
+    name: &'a str,
+    description: &'a str,
+    seed: &'a u64,
+    data: &'a DataRecipe,
+    checkpoint: &'a Option<CheckpointRecipe>,
+    schedule: &'a ScheduleConfig,
+    sampling: &'a SamplingConfig,
+    samples: &'a SamplesRecipe,
+}
+
+/// Where an imported network comes from. What it computes follows from the weights in the run, not from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointRecipe {
+    /// The folder, as it was given.
+    pub folder: PathBuf,
+    /// The file of the configuration in it, which says which of several networks was taken.
+    pub config: PathBuf,
+    /// The files of the weights.
+    pub weights: Vec<PathBuf>,
+    /// The file of the scheduler.
+    pub scheduler: PathBuf,
+}
+
 /// Which images a run trains on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecipe {
     /// A public set, fetched when it is not in the cache.
@@ -121,11 +153,14 @@ pub struct SamplesRecipe {
     pub count: usize,
     /// How many of them the report shows in detail.
     pub in_report: usize,
+    /// Of which class they are, for a network that was trained with classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<u32>,
 }
 
 impl Default for SamplesRecipe {
     fn default() -> Self {
-        Self { count: 64, in_report: 24 }
+        Self { count: 64, in_report: 24, class: None }
     }
 }
 
@@ -175,6 +210,9 @@ impl Default for ClassifierRecipe {
     }
 }
 
+/// What only networks that are trained here have.
+const SECTIONS_OF_TRAINING: [&str; 3] = ["codes", "model", "training"];
+
 /// Longest recipe; those of this project have less than 2,000 bytes.
 const LONGEST_BYTES: u64 = 1 << 20;
 
@@ -207,6 +245,34 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// The recipe of an imported network, with overrides.
+    ///
+    /// # Errors
+    ///
+    /// As [`Recipe::parse`].
+    pub fn of_checkpoint(
+        name: &str,
+        checkpoint: &CheckpointRecipe,
+        schedule: &ScheduleConfig,
+        sampling: &SamplingConfig,
+        overrides: &[String],
+    ) -> Result<Self, ProgramError> {
+        let file = checkpoint.folder.display().to_string();
+        let broken =
+            |error: toml::ser::Error| ProgramError::Recipe { file: file.clone(), message: error.to_string() };
+        let mut table = toml::Table::new();
+        table.insert("name".into(), name.into());
+        for (key, value) in [
+            ("checkpoint", toml::Table::try_from(checkpoint).map_err(broken)?),
+            ("schedule", toml::Table::try_from(schedule).map_err(broken)?),
+            ("sampling", toml::Table::try_from(sampling).map_err(broken)?),
+        ] {
+            table.insert(key.into(), value.into());
+        }
+        let text = toml::to_string(&table).map_err(broken)?;
+        Self::parse(&text, &file, overrides)
+    }
+
     /// Reads a recipe file.
     ///
     /// # Errors
@@ -231,8 +297,16 @@ impl Recipe {
     ///
     /// [`ProgramError::Recipe`] if a value has no TOML form.
     pub fn to_text(&self) -> Result<String, ProgramError> {
-        toml::to_string(self)
-            .map_err(|error| ProgramError::Recipe { file: self.name.clone(), message: error.to_string() })
+        let bad = |error: toml::ser::Error| ProgramError::Recipe {
+            file: self.name.clone(),
+            message: error.to_string(),
+        };
+        if self.checkpoint.is_none() {
+            return toml::to_string(self).map_err(bad);
+        }
+        let Self { name, description, seed, data, checkpoint, schedule, sampling, samples, .. } = self;
+        let imported = Imported { name, description, seed, data, checkpoint, schedule, sampling, samples };
+        toml::to_string(&imported).map_err(bad)
     }
 
     fn validate(&self) -> Result<(), BrokenBound> {
@@ -245,8 +319,22 @@ impl Recipe {
             return broken("name", &format!("{:?}", self.name), bound);
         }
         let data = &self.data;
+        if self.checkpoint.is_some() {
+            let given = [
+                self.codes != CodesRecipe::default(),
+                !self.model.is_empty(),
+                self.training != TrainingConfig::default(),
+            ];
+            if let Some((section, _)) = SECTIONS_OF_TRAINING.into_iter().zip(given).find(|(_, given)| *given)
+            {
+                let bound = "not with `checkpoint`: an imported network is not trained here".into();
+                return broken(section, &"given", bound);
+            }
+        }
         match (&data.set, &data.images, &data.labels) {
             (Some(_), None, None) | (None, Some(_), Some(_)) => {}
+            // An imported network can be sampled without its training images.
+            (None, None, None) if self.checkpoint.is_some() => {}
             (set, images, labels) => {
                 let given =
                     [("set", set.is_some()), ("images", images.is_some()), ("labels", labels.is_some())];
@@ -287,6 +375,9 @@ impl Recipe {
             if classifier.epochs == 0 || classifier.epochs > 1000 {
                 return broken("classifier.epochs", &classifier.epochs, "1 to 1000".into());
             }
+        }
+        if self.checkpoint.is_some() {
+            return Ok(());
         }
         let codes = &self.codes;
         match (codes.groups, &codes.table) {

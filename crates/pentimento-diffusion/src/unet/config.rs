@@ -187,6 +187,24 @@ impl UnetConfig {
         }
     }
 
+    /// Checks that samples can be of this class, or of none.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] naming the class and what the network knows.
+    pub fn check_class(&self, class: Option<u32>) -> Result<(), DiffusionError> {
+        let (value, bound) = match (class, self.classes()) {
+            (None, None) => return Ok(()),
+            (Some(class), Some(classes)) if class < classes => return Ok(()),
+            (Some(class), Some(classes)) => (class.to_string(), format!("below {classes}")),
+            (Some(class), None) => {
+                (class.to_string(), "left out, as the network was trained without classes".into())
+            }
+            (None, Some(_)) => ("absent".into(), "a number, as the network was trained with classes".into()),
+        };
+        Err(DiffusionError::Config { file: "recipe".into(), field: "samples.class".into(), value, bound })
+    }
+
     /// Whether residual blocks scale and shift by the time embedding instead of adding it.
     pub fn scale_shift(&self) -> bool {
         self.resnet_time_scale_shift == "scale_shift"

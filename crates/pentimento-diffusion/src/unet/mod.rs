@@ -16,4 +16,4 @@ pub use config::UnetConfig;
 pub use dual::Dual;
 pub use flow::{ConvLayer, Flow, NormLayer};
 pub use forward::Condition;
-pub use parameters::{Parameters, Precision, to_disk_layout, to_memory_layout};
+pub use parameters::{Gradient, Parameters, Precision, to_disk_layout, to_memory_layout};

@@ -2,10 +2,11 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use pentimento_diffusion::checkpoint::{SchedulerFile, open_unet};
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::unet::{Architecture, Parameters, Precision, UnetConfig};
+use pentimento_kernels::extension::device_for;
 use pentimento_noise::{Purpose, Stream};
 use proptest::prelude::ProptestConfig;
 use safetensors::tensor::{Dtype, SafeTensors};
@@ -131,7 +132,7 @@ pub fn wide<T: Precision>(values: &[T]) -> Vec<f64> {
 }
 
 pub fn tensor<T: Precision>(values: &[f64], shape: [usize; 4]) -> Tensor<4> {
-    Tensor::from_data(TensorData::new(of::<T>(values), shape), (&Device::flex(), T::dtype()))
+    Tensor::from_data(TensorData::new(of::<T>(values), shape), (&device_for(T::dtype()), T::dtype()))
 }
 
 pub fn values_of<T: Precision>(tensor: Tensor<4>) -> Vec<f64> {

@@ -52,7 +52,7 @@ impl DeviceKind {
             #[cfg(not(feature = "rocm"))]
             Self::Rocm => Err(DeviceError::NotBuilt { feature: "rocm" }),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+            Self::Vulkan => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
             #[cfg(not(feature = "vulkan"))]
             Self::Vulkan => Err(DeviceError::NotBuilt { feature: "vulkan" }),
         }

@@ -3,7 +3,10 @@
 mod ablate;
 mod attribute;
 mod bench;
+mod checkpoint;
 mod codes;
+mod doctor;
+mod export;
 mod plan;
 mod search;
 mod summary;
@@ -12,6 +15,7 @@ use crate::arguments::{Arguments, Command, DataCommand, DeviceChoice, RecipeArgu
 use crate::error::{ProgramError, how_to_make_again};
 use crate::progress::say;
 use crate::recipe::Recipe;
+use crate::stages::analyse::Members;
 use crate::stages::{self, RunOptions, Workspace};
 use crate::stop::Stop;
 use anyhow::{Context, Result};
@@ -62,6 +66,11 @@ fn run_command(arguments: Arguments) -> Result<()> {
             everything(&Workspace::for_recipe(&folder, recipe, stop, options)?)
         }
         Command::Run(recipe) => everything(&recipe_workspace(&recipe, &stop, &options)?),
+        Command::Import { checkpoint, run, overrides } => {
+            checkpoint::import(&checkpoint, run, &overrides, stop, options)
+        }
+        Command::Export { run, folder, member } => export::export(&run, &folder, member),
+        Command::Doctor { checkpoint, data } => doctor::doctor(&checkpoint, data, &options),
         Command::Data(DataCommand::Fetch { set, from }) => {
             let fetched = stages::data::fetch_public(set, from.as_deref().or(options.data_from.as_deref()))?;
             print(&format!("{}", fetched.folder().display()))?;
@@ -83,8 +92,11 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Sample(run) => {
             let workspace = open(&run.run)?;
-            let data = stages::data::coded_data(&workspace)?;
-            stages::analyse::sample(&workspace, &data)?;
+            if workspace.recipe.checkpoint.is_some() {
+                stages::analyse::sample(&workspace, Members::Imported)?;
+            } else {
+                stages::analyse::sample(&workspace, &stages::data::coded_data(&workspace)?)?;
+            }
             print(&format!("{}", workspace.run.root().join("samples").display()))?;
             Ok(())
         }

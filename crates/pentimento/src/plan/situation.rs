@@ -164,7 +164,7 @@ impl Remaining {
         let classifier = if recipe.classifier.is_some() { trained_classifier(&workspace)? } else { None };
         remaining.classifier = recipe.classifier.is_some() && classifier.is_none();
         if remaining.training_steps.is_empty() {
-            let shards = missing_sample_shards(&workspace, data)?;
+            let shards = missing_sample_shards(&workspace, data.into())?;
             remaining.sample_shards = shards.into_iter().map(|(_, ids, _)| ids).collect();
             let shards = missing_attribution_shards(&workspace, data)?;
             remaining.attribution_shards = shards.into_iter().map(|(_, ids, _)| ids).collect();

@@ -172,6 +172,9 @@ fn codes_for(codes: &CodesRecipe, groups: usize, seed: u64) -> Result<CodeBook> 
 ///
 /// As opening and writing, and for a network that does not fit the images.
 pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
+    if workspace.recipe.checkpoint.is_some() {
+        return Err(ProgramError::NoCodes { run: workspace.run.root().display().to_string() }.into());
+    }
     let data = CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref())?;
     // Refuses a network that does not fit the images before the run takes the recipe.
     super::train::architecture(workspace, &data)?;

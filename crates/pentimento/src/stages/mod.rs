@@ -6,6 +6,7 @@ pub mod classify;
 pub mod costs;
 pub mod data;
 pub mod figures;
+pub mod imported;
 pub mod report;
 pub mod train;
 pub mod workspace;

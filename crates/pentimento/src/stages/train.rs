@@ -8,7 +8,7 @@ use crate::progress::{Progress, human_duration, say};
 use anyhow::{Context, Result};
 use npyz::WriterBuilder;
 use pentimento_diffusion::checkpoint::{
-    NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files, weights_from_bytes,
+    NETWORK_FILES, SCHEDULER_FILES, TensorFile, network_files, read_weights, scheduler_files,
 };
 use pentimento_diffusion::training::{StateSummary, Trainer, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, Parameters};
@@ -16,6 +16,8 @@ use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
 use pentimento_store::{Digest, Fingerprint};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -161,7 +163,7 @@ fn train_side_by_side(job: &Job<'_>, todo: &[(u32, Fingerprint)], lanes: usize) 
     failed.into_iter().chain(stopped).next().map_or(Ok(()), Err)
 }
 
-fn weights_name(member: u32) -> String {
+pub(crate) fn weights_name(member: u32) -> String {
     format!("{}/unet/diffusion_pytorch_model.safetensors", member_folder(member))
 }
 
@@ -470,6 +472,9 @@ pub fn trained_members(
 ///
 /// If they are damaged, or not those of this network.
 pub fn open_member(workspace: &Workspace, architecture: &Architecture, name: &str) -> Result<Parameters> {
-    let values = weights_from_bytes(architecture, &workspace.run.get(name)?, name)?;
-    Ok(Parameters::from_memory(architecture, values))
+    // Tensor by tensor from the file, which may be as large as the memory that its values take.
+    let path = workspace.run.path_of(name)?;
+    let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut files = [TensorFile::open(BufReader::new(file), name).map_err(DiffusionError::from)?];
+    Ok(Parameters::from_memory(architecture, read_weights(architecture, &mut files)?))
 }

@@ -23,7 +23,7 @@ pub use analysis::{Along, Candidate, Measured, SampleAnalysis, clamped_distance,
 pub(crate) use attribute::missing_attribution_shards;
 pub use attribute::{analysis_fingerprint, attribute, read_analysis, read_samples};
 pub use counterfactuals::leave_out;
-pub use ensemble::{Ensemble, ensemble_fingerprint};
+pub use ensemble::{Ensemble, Members, ensemble_fingerprint};
 pub(crate) use sample::missing_sample_shards;
 pub use sample::sample;
 pub use search::{linear_candidates, search_form};

@@ -1,10 +1,9 @@
 //! The stage that makes samples.
 
-use super::ensemble::{Ensemble, ensemble_fingerprint};
+use super::ensemble::{Ensemble, Members, ensemble_fingerprint};
 use super::shards::{remove_beyond, shard_count, shard_name, shard_samples};
 use crate::progress::Progress;
 use crate::stages::costs::Spent;
-use crate::stages::data::CodedData;
 use crate::stages::workspace::Workspace;
 use anyhow::Result;
 use pentimento_attribution::ensemble::approximation::clamped;
@@ -31,9 +30,9 @@ fn picture_name(sample: u32) -> String {
 /// [`ProgramError::NotYet`](crate::error::ProgramError::NotYet) if the members are not trained.
 pub(crate) fn missing_sample_shards(
     workspace: &Workspace,
-    data: &CodedData,
+    members: Members<'_>,
 ) -> Result<Vec<(usize, Vec<u32>, Fingerprint)>> {
-    let ensemble = ensemble_fingerprint(workspace, data)?;
+    let ensemble = ensemble_fingerprint(workspace, members)?;
     let count = workspace.recipe.samples.count;
     let mut todo = Vec::new();
     for shard in 0..shard_count(count) {
@@ -52,14 +51,15 @@ pub(crate) fn missing_sample_shards(
 /// # Errors
 ///
 /// [`ProgramError::Stopped`](crate::error::ProgramError::Stopped) on Ctrl-C; finished shards are kept.
-pub fn sample(workspace: &Workspace, data: &CodedData) -> Result<()> {
+pub fn sample<'a>(workspace: &Workspace, members: impl Into<Members<'a>>) -> Result<()> {
+    let members = members.into();
     let count = workspace.recipe.samples.count;
-    let todo = missing_sample_shards(workspace, data)?;
+    let todo = missing_sample_shards(workspace, members)?;
     remove_beyond(workspace, FOLDER)?;
     if todo.is_empty() {
         return Ok(());
     }
-    let ensemble = Ensemble::open(workspace, data)?;
+    let ensemble = Ensemble::open(workspace, members)?;
     let steps = ensemble.sampler.len() as u64;
     let progress = Progress::new("sampling", todo.len() as u64 * steps, 0);
     for (index, (shard, ids, key)) in todo.iter().enumerate() {

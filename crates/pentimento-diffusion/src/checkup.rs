@@ -1,0 +1,182 @@
+//! Whether an opened network is what it should be: its derivatives against differences, its outputs against the batch, and
+//! its predictions against images.
+
+use crate::schedule::{PredictionType, ScheduleConfig};
+use crate::unet::{Architecture, Condition, Dual, Parameters};
+use burn::tensor::{DType, Tensor, TensorData};
+use pentimento_kernels::extension::device_for;
+use pentimento_noise::{Purpose, Stream};
+
+/// Images that outputs are computed for, alone and together.
+const IMAGES: usize = 3;
+
+/// Seed of the made-up images and directions.
+const SEED: u64 = 1;
+
+/// Half the width of differences in the image, whose values have size one: small enough that what is beyond the derivative
+/// (some 1e-4 of it) and large enough that the rounding of f32 (some 1e-5) do not show.
+const DIFFERENCE: f32 = 1e-2;
+
+/// What a network's own derivatives and batches come to. Errors are relative, in the Euclidean norm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Checkup {
+    /// The derivative along a direction of the image, against differences of outputs.
+    pub tangent_error: f64,
+    /// `<u, J v>` by tangents against `<J' u, v>` by the backward pass.
+    pub adjoint_error: f64,
+    /// The mean square of an output along its gradient in all parameters, against differences.
+    pub gradient_error: f64,
+    /// Whether images have the same output, bit by bit, alone and together.
+    pub same_in_any_batch: bool,
+    /// Whether every output is a finite number.
+    pub finite: bool,
+    /// Values of parameters that a gradient reaches.
+    pub reached_parameters: usize,
+    /// Values of all parameters.
+    pub parameters: usize,
+}
+
+fn tensor(values: Vec<f32>, shape: [usize; 4]) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(values, shape), &device_for(DType::F32))
+}
+
+fn values(tensor: Tensor<4>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+fn normals(number: u32, length: usize) -> Vec<f32> {
+    let mut values = vec![0.0; length];
+    Stream::new(SEED, Purpose::Test, number, 0).fill_normal(&mut values);
+    values
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+fn moved(x: &[f32], by: f32, along: &[f32]) -> Vec<f32> {
+    x.iter().zip(along).map(|(x, v)| x + by * v).collect()
+}
+
+/// Checks a network on made-up images of one size, in the middle of its schedule.
+///
+/// # Panics
+///
+/// If the image does not fit ([`crate::unet::UnetConfig::check_image`]).
+pub fn check(
+    architecture: &Architecture,
+    memory: &[Vec<f32>],
+    [height, width]: [usize; 2],
+    timesteps: usize,
+) -> Checkup {
+    let config = architecture.config();
+    let shape = [1, height, width, config.in_channels];
+    let length = height * width * config.in_channels;
+    let class: &[u32] = if config.classes().is_some() { &[0] } else { &[] };
+    let condition = Condition::new::<f32>(architecture, &[timesteps / 2], class);
+    let parameters = Parameters::from_memory(architecture, memory.to_vec());
+    let run = |parameters: &Parameters, images: Vec<f32>| {
+        let shape = [images.len() / length, height, width, config.in_channels];
+        values(architecture.forward(parameters, tensor(images, shape), &condition))
+    };
+
+    let images = normals(0, IMAGES * length);
+    let together = run(&parameters, images.clone());
+    let alone: Vec<f32> =
+        images.chunks_exact(length).flat_map(|image| run(&parameters, image.to_vec())).collect();
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+
+    let (x, v) = (&images[..length], normals(1, length));
+    let dual = Dual { primal: tensor(x.to_vec(), shape), tangent: Some(tensor(v.clone(), shape)) };
+    let tangent = architecture.forward(&parameters, dual, &condition).tangent.map(values).unwrap_or_default();
+    let (above, below) =
+        (run(&parameters, moved(x, DIFFERENCE, &v)), run(&parameters, moved(x, -DIFFERENCE, &v)));
+    let differences: Vec<f32> = above.iter().zip(&below).map(|(a, b)| (a - b) / (2.0 * DIFFERENCE)).collect();
+    let apart = moved(&tangent, -1.0, &differences);
+    let tangent_error = (dot(&apart, &apart) / dot(&differences, &differences)).sqrt();
+
+    let u = normals(2, tangent.len());
+    let tracked = parameters.tracked();
+    let input = tensor(x.to_vec(), shape).autodiff().require_grad();
+    let output = architecture.forward(&tracked, input.clone(), &condition);
+    let cotangent = tensor(u.clone(), output.dims()).autodiff();
+    let gradients = (output * cotangent).sum().backward();
+    let pulled_back = input.grad(&gradients).map(values).unwrap_or_default();
+    // Against the size that the products may have, as their sums may be near zero.
+    let size = (dot(&u, &u) * dot(&tangent, &tangent)).sqrt();
+    let adjoint_error = (dot(&u, &tangent) - dot(&pulled_back, &v)).abs() / size;
+    drop(gradients);
+
+    let output = architecture.forward(&tracked, tensor(x.to_vec(), shape).autodiff(), &condition);
+    let mut gradients = output.square().mean().backward();
+    let gradients = tracked.take_gradients::<f32>(architecture, &mut gradients);
+    drop(tracked);
+    let of_square: f64 = gradients.iter().map(|gradient| dot(gradient.as_ref(), gradient.as_ref())).sum();
+    let mean_square = |by: f64| {
+        let values = memory
+            .iter()
+            .zip(&gradients)
+            .map(|(values, gradient)| moved(values, by as f32, gradient.as_ref()));
+        let output = run(&Parameters::from_memory(architecture, values.collect()), x.to_vec());
+        dot(&output, &output) / output.len() as f64
+    };
+    // As far as the mean square changes by a hundredth.
+    let by = 0.01 * mean_square(0.0) / of_square;
+    let slope = (mean_square(by) - mean_square(-by)) / (2.0 * by);
+    let reached =
+        |gradient: &&crate::unet::Gradient<f32>| gradient.as_ref().iter().any(|value| *value != 0.0);
+    Checkup {
+        tangent_error,
+        adjoint_error,
+        gradient_error: (slope - of_square).abs() / of_square,
+        same_in_any_batch: bits(&together) == bits(&alone),
+        finite: together.iter().all(|value| value.is_finite()),
+        reached_parameters: gradients.iter().filter(reached).map(|gradient| gradient.as_ref().len()).sum(),
+        parameters: architecture.parameter_count(),
+    }
+}
+
+/// How well a network predicts what it should for noisy images: the mean square of what is wrong over that of what is to be
+/// predicted. 1 is what always answering zero reaches, so a network that knows nothing.
+///
+/// `images` are `[images, height, width, channels]` in the range that the network is to be tried with; their timesteps
+/// are spread over the middle half of the schedule, where neither the image nor the noise gives the answer away.
+///
+/// # Panics
+///
+/// As [`check`].
+pub fn prediction_error(
+    architecture: &Architecture,
+    parameters: &Parameters,
+    schedule: &ScheduleConfig,
+    prediction: PredictionType,
+    images: &[f32],
+    [height, width]: [usize; 2],
+    classes: &[u32],
+) -> f64 {
+    let length = height * width * architecture.config().in_channels;
+    let bars = schedule.alphas_cumprod();
+    let count = images.len() / length;
+    let (mut wrong, mut all) = (0.0, 0.0);
+    for (index, image) in images.chunks_exact(length).enumerate() {
+        let timestep = bars.len() / 4 + bars.len() * (2 * index + 1) / (4 * count);
+        let bar = bars[timestep];
+        let noise = normals(3 + index as u32, length);
+        let noisy: Vec<f32> = image
+            .iter()
+            .zip(&noise)
+            .map(|(x, eps)| bar.sqrt() as f32 * x + (1.0 - bar).sqrt() as f32 * eps)
+            .collect();
+        let [of_image, of_noise] = prediction.target(bar).map(|factor| factor as f32);
+        let class = classes.get(index).map(std::slice::from_ref).unwrap_or_default();
+        let condition = Condition::new::<f32>(architecture, &[timestep], class);
+        let shape = [1, height, width, architecture.config().in_channels];
+        let output = values(architecture.forward(parameters, tensor(noisy, shape), &condition));
+        for ((output, x), eps) in output.iter().zip(image).zip(&noise) {
+            let target = f64::from(of_image * x + of_noise * eps);
+            wrong += (f64::from(*output) - target).powi(2);
+            all += target * target;
+        }
+    }
+    wrong / all
+}

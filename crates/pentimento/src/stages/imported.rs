@@ -1,0 +1,159 @@
+//! A network that was trained elsewhere, as member 0 of a run.
+
+use super::train::{member_folder, weights_name};
+use super::workspace::{RunOptions, Workspace};
+use crate::error::ProgramError;
+use crate::recipe::{CheckpointRecipe, Recipe};
+use crate::stop::Stop;
+use anyhow::{Context, Result};
+use pentimento_diffusion::checkpoint::{
+    Checkpoint, CheckpointFiles, NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files,
+};
+use pentimento_diffusion::unet::{Architecture, UnetConfig};
+use pentimento_store::{Digest, Fingerprint};
+use std::path::{Path, PathBuf};
+
+/// Name of the network's configuration in the run.
+fn config_name() -> String {
+    format!("{}/{}", member_folder(0), NETWORK_FILES[0])
+}
+
+/// The recipe of a checkpoint that was opened from `folder`.
+///
+/// # Errors
+///
+/// As [`Recipe::of_checkpoint`].
+pub fn recipe_of(
+    name: &str,
+    folder: &Path,
+    files: &CheckpointFiles,
+    checkpoint: &Checkpoint,
+    overrides: &[String],
+) -> Result<Recipe, ProgramError> {
+    // Absolute, so that they can be found from elsewhere.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let source = CheckpointRecipe {
+        folder: absolute(folder),
+        config: absolute(&files.config),
+        weights: files.weights.iter().map(|path| absolute(path)).collect(),
+        scheduler: absolute(&files.scheduler),
+    };
+    let scheduler = &checkpoint.scheduler;
+    Recipe::of_checkpoint(name, &source, &scheduler.schedule, &scheduler.sampling, overrides)
+}
+
+/// Writes a checkpoint into a run of its own, in f32 and under the names of today whatever it came in.
+///
+/// # Errors
+///
+/// [`ProgramError::NoSuch`] if the folder is a run of something else; as writing to it.
+pub fn import(
+    folder: PathBuf,
+    recipe: Recipe,
+    checkpoint: &Checkpoint,
+    stop: Stop,
+    options: RunOptions,
+) -> Result<Workspace> {
+    image_size(&checkpoint.architecture)?;
+    checkpoint.architecture.config().check_class(recipe.samples.class)?;
+    let network = network_files(&checkpoint.architecture, &checkpoint.values)?;
+    let mut key = Fingerprint::of("imported network");
+    for (_, bytes) in &network {
+        key = key.bytes(Digest::of(bytes).as_bytes());
+    }
+    let key = key.finish();
+    if folder.join("manifest.json").exists() {
+        refuse_another_run(&folder, key)?;
+    }
+    let scheduler = scheduler_files(&recipe.schedule, &recipe.sampling);
+    let workspace = Workspace::for_recipe(&folder, recipe, stop, options)?;
+    workspace.save_recipe()?;
+    let in_member = |(name, bytes): (&str, Vec<u8>)| (format!("{}/{name}", member_folder(0)), bytes);
+    let network: Vec<_> = network.into_iter().map(in_member).collect();
+    if !network.iter().all(|(name, _)| workspace.run.is_current(name, key)) {
+        workspace.run.put_many(network, key)?;
+    }
+    let mut key = Fingerprint::of("scheduler files");
+    for (_, bytes) in &scheduler {
+        key = key.bytes(bytes);
+    }
+    let scheduler: Vec<_> = scheduler.into_iter().map(in_member).collect();
+    workspace.run.put_many(scheduler, key.finish())?;
+    Ok(workspace)
+}
+
+/// A run keeps what it has: another network gets a run of its own.
+fn refuse_another_run(folder: &Path, key: Fingerprint) -> Result<()> {
+    let run = pentimento_store::Run::open_read_only(folder)?;
+    if run.is_current(&config_name(), key) || run.names().is_empty() {
+        return Ok(());
+    }
+    Err(ProgramError::NoSuch {
+        what: "room for this checkpoint in".into(),
+        value: folder.display().to_string(),
+        bound: "it is a run of another network; name another folder with `--run`".into(),
+    }
+    .into())
+}
+
+/// The imported network.
+///
+/// # Errors
+///
+/// [`ProgramError::NotYet`] if it is not there.
+pub fn architecture(workspace: &Workspace) -> Result<Architecture> {
+    let name = config_name();
+    if workspace.run.entry(&name).is_none() {
+        return Err(not_yet(workspace));
+    }
+    let text =
+        String::from_utf8(workspace.run.get(&name)?).with_context(|| format!("{name} is not UTF-8"))?;
+    let (config, _) = UnetConfig::from_json(&text, &name)?;
+    Ok(Architecture::new(&config)?)
+}
+
+/// The weights of the imported network: the object's name, and the digest of its bytes.
+///
+/// # Errors
+///
+/// [`ProgramError::NotYet`] if they are not there.
+pub fn weights(workspace: &Workspace) -> Result<Vec<(String, Digest)>> {
+    let name = weights_name(0);
+    match workspace.run.entry(&name) {
+        Some(entry) => Ok(vec![(name, entry.blake3)]),
+        None => Err(not_yet(workspace)),
+    }
+}
+
+fn not_yet(workspace: &Workspace) -> anyhow::Error {
+    let source = workspace.recipe.checkpoint.as_ref().map_or(Path::new("DIR"), |source| &source.folder);
+    let run = workspace.run.root().display();
+    ProgramError::NotYet {
+        what: "the imported network".into(),
+        command: format!("pentimento import {} --run {run}", source.display()),
+    }
+    .into()
+}
+
+/// Height and width of the images of an imported network.
+///
+/// # Errors
+///
+/// [`ProgramError::RecipeValue`] if its configuration does not say.
+pub fn image_size(architecture: &Architecture) -> Result<[usize; 2]> {
+    match architecture.config().sample_size {
+        Some(side) => Ok([side, side]),
+        None => Err(ProgramError::RecipeValue {
+            file: config_name(),
+            field: "sample_size".into(),
+            value: "null".into(),
+            bound: "the side of the network's images in pixels; write it into the checkpoint's config.json"
+                .into(),
+        }
+        .into()),
+    }
+}
+
+/// The files of a member of a run, by path relative to its folder.
+pub const MEMBER_FILES: [&str; 4] =
+    [SCHEDULER_FILES[0], SCHEDULER_FILES[1], NETWORK_FILES[0], NETWORK_FILES[1]];

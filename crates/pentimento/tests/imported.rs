@@ -1,0 +1,208 @@
+//! A checkpoint that diffusers wrote, as a run: import, sample, export, doctor, and what is refused.
+
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
+mod common;
+
+use common::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(name)
+}
+
+/// Copies a folder with what it holds.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn import(from: &Path, run: &Path, more: &[&str]) -> Command {
+    let mut command = program([Path::new("import"), from, Path::new("--run"), run]);
+    command.args(more);
+    command
+}
+
+#[test]
+fn a_checkpoint_is_imported_sampled_and_exported() {
+    let laboratory = Laboratory::new();
+    let (run, again) = (laboratory.path("run"), laboratory.path("again"));
+    let few = ["--set", "samples.count=3"];
+    let imported = succeed(&mut import(&golden("goldens/plain"), &run, &few));
+    assert_names(&imported.stderr, &["44969 parameters", "one channel", "DDPM", "20 steps"]);
+    succeed(&mut program([Path::new("sample"), &run]));
+    assert_verified(&run);
+    let made = objects(&run);
+    assert!(made.contains_key("samples/shard-00000.safetensors") && made.contains_key("samples/000002.png"));
+
+    // The old attention names hold the same network, so the same samples, one by one or many at once.
+    let old = golden("goldens/plain/old_names");
+    let scheduler = golden("goldens/plain/scheduler");
+    let from = ["--scheduler", scheduler.to_str().unwrap(), "--set", "samples.count=3"];
+    succeed(&mut import(&old, &again, &from));
+    succeed(program([Path::new("sample"), &again]).args(["--batch", "1", "--threads", "1"]));
+    for (name, bytes) in &made {
+        // The recipe says where it came from.
+        assert!(name == "recipe.toml" || objects(&again)[name] == *bytes, "{name}");
+    }
+
+    let exported = laboratory.path("exported");
+    succeed(&mut program([Path::new("export"), &run, &exported]));
+    for file in
+        ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"]
+    {
+        assert_eq!(fs::read(exported.join(file)).unwrap(), made[&format!("members/000/{file}")], "{file}");
+    }
+    // What was exported is a checkpoint, and the same one.
+    succeed(&mut import(&exported, &run, &few));
+    assert_equal_runs_but_the_recipe(&made, &run);
+    let said = fail(&mut program([Path::new("export"), &run, &exported]), 42);
+    assert_names(&said, &["is not empty"]);
+}
+
+fn assert_equal_runs_but_the_recipe(expected: &std::collections::BTreeMap<String, Vec<u8>>, run: &Path) {
+    let mut found = objects(run);
+    found.insert("recipe.toml".into(), expected["recipe.toml"].clone());
+    assert!(*expected == found);
+}
+
+#[test]
+fn what_is_refused() {
+    let laboratory = Laboratory::new();
+    let run = laboratory.path("run");
+    // A training checkpoint with a moving average: a question, never a guess.
+    let training = laboratory.path("checkpoint-500");
+    for network in ["unet", "unet_ema"] {
+        copy(&golden("goldens/plain/unet"), &training.join(network));
+    }
+    let scheduler = golden("goldens/plain/scheduler/scheduler_config.json");
+    let scheduler = ["--scheduler", scheduler.to_str().unwrap()];
+    let said = fail(&mut import(&training, &run, &scheduler), 42);
+    assert_names(&said, &["`unet` and `unet_ema`", "--network unet_ema"]);
+    let said = fail(&mut import(&training, &run, &["--network", "unet_ema"]), 42);
+    assert_names(&said, &["scheduler_config.json", "--scheduler FILE"]);
+    assert!(!run.exists(), "nothing is written for a checkpoint that does not open");
+    succeed(import(&training, &run, &scheduler).args(["--network", "unet_ema"]));
+
+    // The run of one network takes no other, and answers no question of codes.
+    let said = fail(&mut import(&golden("goldens/ddpm_cifar_like"), &run, &[]), 42);
+    assert_names(&said, &["a run of another network", "--run"]);
+    for command in ["attribute", "report", "run"] {
+        assert_names(&fail(&mut program([Path::new(command), &run]), 42), &["imported", "codes"]);
+    }
+    let said = fail(
+        &mut import(
+            &training,
+            &run,
+            &["--network", "unet", scheduler[0], scheduler[1], "--set", "training.steps=3"],
+        ),
+        42,
+    );
+    assert_names(&said, &["training", "not with `checkpoint`"]);
+    let said = fail(
+        import(&training, &laboratory.path("other"), &scheduler).args([
+            "--network",
+            "unet",
+            "--set",
+            "samples.class=1",
+        ]),
+        42,
+    );
+    assert_names(&said, &["samples.class", "trained without classes"]);
+
+    // A network without classes is one thing, a class that a network does not know another.
+    let with_classes = golden("goldens_configurations/class_table");
+    let classes = laboratory.path("classes");
+    let count = ["--set", "samples.count=1"];
+    succeed(import(&with_classes, &classes, &scheduler).args(count).args(["--set", "samples.class=4"]));
+    succeed(&mut program([Path::new("sample"), &classes]));
+    let said = fail(import(&with_classes, &classes, &scheduler).args(["--set", "samples.class=5"]), 42);
+    assert_names(&said, &["samples.class", "5", "below 5"]);
+    let said = fail(&mut import(&with_classes, &laboratory.path("none"), &scheduler), 42);
+    assert_names(&said, &["samples.class", "absent"]);
+}
+
+#[test]
+fn the_doctor_tells_sound_from_damaged() {
+    let laboratory = Laboratory::new();
+    let doctor = |folder: &Path| program([Path::new("doctor"), folder]);
+    for case in ["plain", "ddpm_cifar_like", "scale_shift_heads"] {
+        let said = succeed(&mut doctor(&golden("goldens").join(case))).stdout;
+        assert_names(&said, &["opened", "alone and in a batch", "agrees with differences", "100.0 %"]);
+        assert!(!said.contains("PROBLEM"), "{said}");
+    }
+    let damaged = laboratory.path("damaged");
+    copy(&golden("goldens/plain"), &damaged);
+    let file = damaged.join("unet/diffusion_pytorch_model.safetensors");
+    let whole = fs::read(&file).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+
+    let mut bytes = whole.clone();
+    bytes[header..header + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&file, &bytes).unwrap();
+    assert_names(
+        &fail(&mut doctor(&damaged), 42),
+        &["diffusion_pytorch_model.safetensors", "value 0 is NaN"],
+    );
+    fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    assert_names(
+        &fail(&mut doctor(&damaged), 42),
+        &["diffusion_pytorch_model.safetensors", "not safetensors"],
+    );
+    // Weights that are numbers, but too large to compute with.
+    bytes.copy_from_slice(&whole);
+    for value in bytes[header..].as_chunks_mut::<4>().0 {
+        *value = 1e30f32.to_le_bytes();
+    }
+    fs::write(&file, &bytes).unwrap();
+    let output = doctor(&damaged).output().unwrap();
+    assert_eq!(output.status.code(), Some(42));
+    assert_names(&text(&output.stdout), &["PROBLEM  outputs are infinite or not numbers"]);
+    assert_no_panic(&text(&output.stderr));
+}
+
+/// The script says itself what it compares; here it is only given a run.
+#[test]
+fn diffusers_makes_the_same_images() {
+    let python = std::env::var("PENTIMENTO_PYTHON").unwrap_or_else(|_| "python3".into());
+    let there = Command::new(&python).args(["-c", "import torch, diffusers, safetensors"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        eprintln!(
+            "SKIPPED: {python} has no torch and diffusers (PENTIMENTO_PYTHON names another interpreter)"
+        );
+        return;
+    }
+    let laboratory = Laboratory::new();
+    let run = laboratory.path("run");
+    // Spaced as diffusers spaces, which DDIM needs, and once with another prediction.
+    for setting in [
+        "sampling.sampler=ddpm",
+        "schedule.prediction_type=v_prediction",
+        "sampling={steps=5, sampler=\"ddim\", spacing=\"leading\"}",
+    ] {
+        let more = ["--set", setting, "--set", "samples.count=2"];
+        succeed(&mut run_command(&laboratory.class_recipe(), &run, &more));
+        let script = golden("interop/exported_sample.py");
+        let output = Command::new(&python)
+            .arg(script)
+            .args([Path::new(env!("CARGO_BIN_EXE_pentimento")), &run])
+            .output()
+            .unwrap();
+        let said = text(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("\"passed\": true"),
+            "{said}{}",
+            text(&output.stderr)
+        );
+    }
+}
