@@ -38,6 +38,7 @@ mod image;
 mod preprocessing;
 mod public_sets;
 mod resize;
+mod source;
 
 pub use duplicates::exact_duplicates;
 pub use error::{DataError, FetchAttempt, FetchError};
@@ -45,6 +46,9 @@ pub use fetch::{FetchEvent, FetchOptions, FetchedSet, default_cache_dir, fetch};
 pub use groups::Groups;
 pub use idx::read_idx;
 pub use image::{Image, ImageId, ImageSet, MAX_SIDE_PIXELS};
-pub use preprocessing::{Crop, Pad, PreparedSet, Preprocessing, Resize, prepare};
+pub use preprocessing::{Cover, Crop, Pad, PreparedSet, Preprocessing, Resize, prepare};
 pub use public_sets::{PublicFile, PublicSet, Split};
 pub use resize::ResizeFilter;
+pub use source::{
+    Channels, Colours, DamagedImage, ImageSource, IndexedSource, Layout, OpenEvent, OpenOptions, open,
+};
