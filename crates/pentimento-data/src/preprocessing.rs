@@ -340,7 +340,8 @@ fn covering_size([height, width]: [usize; 2], cover: Cover) -> Result<[usize; 2]
     };
     let longest = covering[0].max(covering[1]);
     if longest > MAX_SIDE_PIXELS {
-        let bound = format!("so that the longer side becomes at most {MAX_SIDE_PIXELS} pixels, not {longest}");
+        let bound =
+            format!("so that the longer side becomes at most {MAX_SIDE_PIXELS} pixels, not {longest}");
         return Err(setting("cover", format!("{} x {}", cover.height, cover.width), bound));
     }
     Ok(covering)

@@ -88,7 +88,11 @@ impl Array {
     fn labels(&self, images: usize) -> Result<Vec<u32>, DataError> {
         if !self.is_labels(images) {
             let value = format!("{:?} of kind {}", self.header.shape, self.header.kind);
-            return Err(self.place.broken("the array of labels", value, format!("[{images}] integers, one for each image")));
+            return Err(self.place.broken(
+                "the array of labels",
+                value,
+                format!("[{images}] integers, one for each image"),
+            ));
         }
         if images as u64 > MAX_LABELS {
             return Err(self.place.broken("number of labels", images, format!("at most {MAX_LABELS}")));
@@ -101,11 +105,16 @@ impl Array {
         let length = self.header.bytes + images as u64 * entry_bytes;
         reader.by_ref().take(length).read_to_end(&mut bytes).map_err(io_error)?;
         if (bytes.len() as u64) < length {
-            return Err(self.place.broken("length", format!("{} bytes", bytes.len()), format!("{length} bytes")));
+            return Err(self.place.broken(
+                "length",
+                format!("{} bytes", bytes.len()),
+                format!("{length} bytes"),
+            ));
         }
         let little = !self.header.kind.starts_with('>');
         let signed = self.header.kind.as_bytes().get(1) == Some(&b'i');
-        let entries = bytes.get(self.header.bytes as usize..).unwrap_or_default().chunks_exact(entry_bytes as usize);
+        let entries =
+            bytes.get(self.header.bytes as usize..).unwrap_or_default().chunks_exact(entry_bytes as usize);
         entries
             .enumerate()
             .map(|(index, entry)| {
@@ -116,7 +125,8 @@ impl Array {
                 let value = u64::from_le_bytes(value);
                 let unused = 64 - 8 * entry_bytes as u32;
                 // Shifted up and down again, the sign fills the upper bits.
-                let value = if signed { i128::from((value << unused) as i64 >> unused) } else { i128::from(value) };
+                let value =
+                    if signed { i128::from((value << unused) as i64 >> unused) } else { i128::from(value) };
                 u32::try_from(value).ok().filter(|&label| label < MAX_CLASSES).ok_or_else(|| {
                     let bound = format!("between 0 and {}", MAX_CLASSES - 1);
                     self.place.broken("the label", format!("{value} (at {index})"), bound)
@@ -153,7 +163,8 @@ impl Array {
     fn check_length(&self, length: u64) -> Result<(), DataError> {
         match self.expected_bytes() {
             Some(expected) if expected != length => {
-                let bound = format!("{expected} bytes, for {:?} of kind {}", self.header.shape, self.header.kind);
+                let bound =
+                    format!("{expected} bytes, for {:?} of kind {}", self.header.shape, self.header.kind);
                 Err(self.place.broken("length", format!("{length} bytes"), bound))
             }
             _ => Ok(()),
@@ -245,10 +256,10 @@ fn members(path: &Path) -> Result<Vec<Array>, DataError> {
 fn check_sum(array: &Array) -> Result<(), DataError> {
     let place = &array.place;
     let (file, _) = place.open()?;
-    let mut archive =
-        zip::ZipArchive::new(BufReader::new(file)).map_err(|error| place.undecodable(error))?;
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| place.undecodable(error))?;
     let name = format!("{}.npy", place.entry.as_deref().unwrap_or_default());
-    let index = archive.index_for_name(&name).ok_or_else(|| place.broken("the member", "missing", "there"))?;
+    let index =
+        archive.index_for_name(&name).ok_or_else(|| place.broken("the member", "missing", "there"))?;
     let expected = archive.by_index_raw(index).map_err(|error| place.undecodable(error))?.crc32();
     drop(archive);
     let (file, _) = place.open()?;
@@ -265,7 +276,11 @@ fn check_sum(array: &Array) -> Result<(), DataError> {
         crc.update(&chunk[..count]);
     }
     if crc.sum() != expected {
-        return Err(place.broken("the CRC-32 sum", format!("{:#010x}", crc.sum()), format!("{expected:#010x}")));
+        return Err(place.broken(
+            "the CRC-32 sum",
+            format!("{:#010x}", crc.sum()),
+            format!("{expected:#010x}"),
+        ));
     }
     Ok(())
 }
@@ -296,7 +311,11 @@ fn structure(
     let Header { kind, shape, bytes: header_bytes } = &images.header;
     if !images.is_images() {
         let value = format!("{shape:?} of kind {kind}");
-        return Err(place.broken("the array of images", value, "unsigned bytes (|u1) with three or four axes"));
+        return Err(place.broken(
+            "the array of images",
+            value,
+            "unsigned bytes (|u1) with three or four axes",
+        ));
     }
     let (height, width, channels, order) = match *shape.as_slice() {
         [_, height, width] => (height, width, 1, Order::ChannelsLast),
@@ -339,9 +358,9 @@ impl Reader for ArrayReader {
         let plane = self.height * self.width;
         let pixels = match self.order {
             Order::ChannelsLast => bytes,
-            Order::ChannelsFirst => (0..plane)
-                .flat_map(|pixel| bytes.iter().skip(pixel).step_by(plane).copied())
-                .collect(),
+            Order::ChannelsFirst => {
+                (0..plane).flat_map(|pixel| bytes.iter().skip(pixel).step_by(plane).copied()).collect()
+            }
         };
         Ok(Raw::Pixels(Image::new(self.height, self.width, self.channels, pixels)?))
     }
@@ -376,13 +395,21 @@ fn read_header(reader: &mut dyn Read, place: &Place) -> Result<Header, DataError
         version => return Err(place.broken("the format version", version, "1, 2 or 3")),
     };
     if length > MAX_HEADER_BYTES {
-        return Err(place.broken("the length of the header", format!("{length} bytes"), format!("at most {MAX_HEADER_BYTES} bytes")));
+        return Err(place.broken(
+            "the length of the header",
+            format!("{length} bytes"),
+            format!("at most {MAX_HEADER_BYTES} bytes"),
+        ));
     }
-    let text = String::from_utf8(take(length)?)
-        .map_err(|_| place.broken("the header", "not UTF-8", "text"))?;
+    let text =
+        String::from_utf8(take(length)?).map_err(|_| place.broken("the header", "not UTF-8", "text"))?;
     let (kind, fortran_order, shape) = parse_header(&text).ok_or_else(|| {
         let shown: String = text.chars().take(200).collect();
-        place.broken("the header", format!("{shown:?}"), "a dictionary of 'descr', 'fortran_order' and 'shape'")
+        place.broken(
+            "the header",
+            format!("{shown:?}"),
+            "a dictionary of 'descr', 'fortran_order' and 'shape'",
+        )
     })?;
     if fortran_order && shape.len() > 1 {
         return Err(place.broken("fortran_order", "True", "False; numpy.ascontiguousarray makes it so"));

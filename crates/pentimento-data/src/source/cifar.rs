@@ -37,7 +37,9 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Structure, DataError> {
         let count = checked_count(&place, length)?;
         let records = Records::new(path.clone(), Storage::Plain { offset: 0 }, 0, RECORD_BYTES, count);
         for record in 0..count {
-            labels.push(checked_label(&records.read(record)?, || Place::entry(path, format!("record {record}")))?);
+            labels.push(checked_label(&records.read(record)?, || {
+                Place::entry(path, format!("record {record}"))
+            })?);
             reader.places.push((number, record));
         }
         reader.files.push((path.clone(), records));
@@ -70,7 +72,12 @@ impl Reader for CifarReader {
     fn raw(&self, index: usize) -> Result<Raw, DataError> {
         let (file, record) = self.places[index];
         let bytes = self.files[file].1.read(record)?;
-        Ok(Raw::Pixels(Image::new(SIDE_PIXELS, SIDE_PIXELS, 3, interleaved(bytes.get(1..).unwrap_or_default()))?))
+        Ok(Raw::Pixels(Image::new(
+            SIDE_PIXELS,
+            SIDE_PIXELS,
+            3,
+            interleaved(bytes.get(1..).unwrap_or_default()),
+        )?))
     }
 
     fn place(&self, index: usize) -> Place {

@@ -93,7 +93,8 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Image, DataError> {
         Ok(other) => return Err(place.broken("the format", format!("{other:?}"), "PNG, JPEG or WebP")),
         Err(_) => {
             let start: Vec<u8> = bytes.iter().copied().take(8).collect();
-            let value = if start.is_empty() { "empty".into() } else { format!("unknown (first bytes {start:02x?})") };
+            let value =
+                if start.is_empty() { "empty".into() } else { format!("unknown (first bytes {start:02x?})") };
             return Err(place.broken("the format", value, "PNG, JPEG or WebP"));
         }
     };
@@ -129,7 +130,11 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Image, DataError> {
         DynamicImage::ImageRgb16(image) => (3, narrow(image.into_raw())),
         DynamicImage::ImageRgba16(image) => (4, narrow(image.into_raw())),
         other => {
-            return Err(place.broken("the kind of pixel", format!("{:?}", other.color()), "8 or 16 bits a channel"));
+            return Err(place.broken(
+                "the kind of pixel",
+                format!("{:?}", other.color()),
+                "8 or 16 bits a channel",
+            ));
         }
     };
     Image::new(height, width, channels, pixels)
@@ -170,7 +175,11 @@ fn check_webp_length(bytes: &[u8], place: &Place) -> Result<(), DataError> {
     let announced = bytes.get(4..8).and_then(|size| size.try_into().ok()).map_or(0, u32::from_le_bytes);
     let needed = u64::from(announced) + 8;
     if (bytes.len() as u64) < needed {
-        return Err(place.broken("the length of the WebP data", format!("{} bytes", bytes.len()), format!("{needed} bytes")));
+        return Err(place.broken(
+            "the length of the WebP data",
+            format!("{} bytes", bytes.len()),
+            format!("{needed} bytes"),
+        ));
     }
     Ok(())
 }

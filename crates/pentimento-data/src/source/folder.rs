@@ -16,15 +16,15 @@ use crate::error::DataError;
 /// Endings of images that can be read.
 const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 /// Endings of images that cannot.
-const OTHER_IMAGE_ENDINGS: [&str; 14] = [
-    "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "avif", "heic", "heif", "jp2", "tga", "jxl",
-];
+const OTHER_IMAGE_ENDINGS: [&str; 14] =
+    ["bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "avif", "heic", "heif", "jp2", "tga", "jxl"];
 /// Folders inside folders that are followed. Class folders need one.
 const MAX_DEPTH: usize = 16;
 
 /// Whether a file is an image by its ending; an error if it is one that cannot be read.
 pub(super) fn is_image(path: &Path) -> Result<bool, DataError> {
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let ending =
+        path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     if OTHER_IMAGE_ENDINGS.contains(&ending.as_str()) {
         return Err(Place::file(path).broken("the format", ending, "png, jpg, jpeg or webp"));
     }
@@ -77,7 +77,11 @@ pub(super) fn images_under(root: &Path) -> Result<Vec<(Vec<String>, PathBuf)>, D
             if metadata.is_dir() {
                 if is_link {
                     // It could lead back to where it is.
-                    return Err(Place::file(&path).broken("the path", "a link to a folder", "a folder itself"));
+                    return Err(Place::file(&path).broken(
+                        "the path",
+                        "a link to a folder",
+                        "a folder itself",
+                    ));
                 }
                 if names.len() >= MAX_DEPTH {
                     let bound = format!("at most {MAX_DEPTH} folders deep");
@@ -103,7 +107,8 @@ pub(super) fn read(root: &Path) -> Result<Structure, DataError> {
     let depth = images.first().map_or(0, |(names, _)| names.len());
     if let Some((names, path)) = images.iter().find(|(names, _)| names.len() != depth) {
         let other = images.first().map(|(_, path)| path.display().to_string()).unwrap_or_default();
-        let bound = format!("as many as {other} has, {depth}: all images in one folder, or each in its class's");
+        let bound =
+            format!("as many as {other} has, {depth}: all images in one folder, or each in its class's");
         return Err(Place::file(path).broken("the number of names on its path", names.len(), bound));
     }
     if depth > 2 {

@@ -176,7 +176,15 @@ pub fn open(
             index
         }
     };
-    Ok(IndexedSource { path: path.into(), layout, listing, reader, colours: options.colours, channels, entries })
+    Ok(IndexedSource {
+        path: path.into(),
+        layout,
+        listing,
+        reader,
+        colours: options.colours,
+        channels,
+        entries,
+    })
 }
 
 /// Path, length and BLAKE3 digest of a file.
@@ -199,7 +207,9 @@ fn index_file(cache_dir: &Path, path: &Path, options: &OpenOptions) -> PathBuf {
 /// The index that is kept, if it is whole and made from the same; else why not.
 fn load(file: &Path, basis: &Basis) -> Result<Index, String> {
     let bytes = match std::fs::read(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err("it was not opened before".into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err("it was not opened before".into());
+        }
         bytes => bytes.map_err(|error| format!("{} cannot be read: {error}", file.display()))?,
     };
     let damaged = || format!("{} is damaged", file.display());
@@ -212,7 +222,9 @@ fn load(file: &Path, basis: &Basis) -> Result<Index, String> {
     if index.basis != *basis {
         let changed = index.basis.files.iter().zip(&basis.files).find(|(before, now)| before != now);
         return Err(match changed {
-            Some((_, (path, ..))) => format!("{} is not what it was when the set was indexed", path.display()),
+            Some((_, (path, ..))) => {
+                format!("{} is not what it was when the set was indexed", path.display())
+            }
             None => "it is not what it was when it was indexed".into(),
         });
     }
@@ -398,7 +410,12 @@ impl IndexedSource {
 impl fmt::Debug for IndexedSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let images = self.entries.len();
-        formatter.debug_struct("IndexedSource").field("path", &self.path).field("layout", &self.layout).field("images", &images).finish_non_exhaustive()
+        formatter
+            .debug_struct("IndexedSource")
+            .field("path", &self.path)
+            .field("layout", &self.layout)
+            .field("images", &images)
+            .finish_non_exhaustive()
     }
 }
 

@@ -20,7 +20,8 @@ pub(crate) fn from_texts(texts: &[String], place: impl Fn(usize) -> Place) -> Re
     };
     let numeric = texts.first().is_some_and(is_number);
     if let Some(index) = texts.iter().position(|text| is_number(text) != numeric) {
-        let bound = if numeric { "a whole number, as the first label is" } else { "a name, as the first label is" };
+        let bound =
+            if numeric { "a whole number, as the first label is" } else { "a name, as the first label is" };
         return Err(place(index).broken("the label", format!("{:?}", texts[index]), bound));
     }
     if numeric {
@@ -68,7 +69,9 @@ pub(crate) fn all_or_none(
     texts
         .into_iter()
         .enumerate()
-        .map(|(index, text)| text.ok_or_else(|| place(index).broken(field, "missing", "there, as other images have one")))
+        .map(|(index, text)| {
+            text.ok_or_else(|| place(index).broken(field, "missing", "there, as other images have one"))
+        })
         .collect::<Result<Vec<_>, _>>()
         .map(Some)
 }

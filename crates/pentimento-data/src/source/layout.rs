@@ -164,7 +164,8 @@ fn read_folder(path: &Path, split: Split) -> Result<Structure, DataError> {
     }
     match found.as_slice() {
         [] => {
-            let compressed = having(&|name| [".tar.gz", ".tgz", ".tar.zst"].iter().any(|ending| name.ends_with(ending)));
+            let compressed =
+                having(&|name| [".tar.gz", ".tgz", ".tar.zst"].iter().any(|ending| name.ends_with(ending)));
             let value = compressed.first().map_or("none that is known".into(), |name| {
                 format!("a compressed archive ({name}), in which single images cannot be reached")
             });
@@ -204,7 +205,11 @@ fn read_folder(path: &Path, split: Split) -> Result<Structure, DataError> {
 
 /// `train` and `test` as the only folders, as many sets have them, or `data` with Parquet files, as repositories of
 /// Hugging Face have it: the folder that is meant.
-fn only_halves(path: &Path, folders: &[(String, PathBuf)], split: Split) -> Result<Option<PathBuf>, DataError> {
+fn only_halves(
+    path: &Path,
+    folders: &[(String, PathBuf)],
+    split: Split,
+) -> Result<Option<PathBuf>, DataError> {
     if let [(name, folder)] = folders
         && name == "data"
         && entries(folder)?.iter().any(|(name, _)| name.ends_with(".parquet"))
@@ -260,7 +265,12 @@ fn shards(folder: &Path, names: &[String], split: Split) -> Result<Vec<PathBuf>,
             }
         }
         for expected in 0..count {
-            if numbered.get(expected as usize).copied().flatten().is_none_or(|(_, number, _)| number != expected) {
+            if numbered
+                .get(expected as usize)
+                .copied()
+                .flatten()
+                .is_none_or(|(_, number, _)| number != expected)
+            {
                 let value = format!("without {prefix}-{expected:05}-of-{count:05}");
                 return Err(place.broken("the list of shards", value, format!("all {count}")));
             }

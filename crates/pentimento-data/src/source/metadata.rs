@@ -41,9 +41,9 @@ pub(super) fn read(root: &Path, table: &Path) -> Result<Structure, DataError> {
             value,
             bound,
         };
-        let name = row
-            .get("file_name")
-            .ok_or_else(|| broken("file_name", "missing".into(), "the path of an image in the folder".into()))?;
+        let name = row.get("file_name").ok_or_else(|| {
+            broken("file_name", "missing".into(), "the path of an image in the folder".into())
+        })?;
         let relative = inside(name).ok_or_else(|| {
             let bound = "a path inside the folder of the table".into();
             broken("file_name", format!("{name:?}"), bound)
@@ -60,7 +60,8 @@ pub(super) fn read(root: &Path, table: &Path) -> Result<Structure, DataError> {
         keys.push(name.clone());
         paths.push(path);
     }
-    if let Some((_, unlisted)) = images_under(root)?.into_iter().find(|(_, path)| !line_of.contains_key(path)) {
+    if let Some((_, unlisted)) = images_under(root)?.into_iter().find(|(_, path)| !line_of.contains_key(path))
+    {
         let bound = format!("in {}, as other images of the folder are", table.display());
         return Err(Place::file(&unlisted).broken("the image", "not listed", bound));
     }
@@ -71,7 +72,8 @@ pub(super) fn read(root: &Path, table: &Path) -> Result<Structure, DataError> {
     };
     let column = |names: &[&'static str], field| {
         let Some(name) = one_column(names, rows.iter().map(|(_, row)| row), table)? else { return Ok(None) };
-        let texts = rows.iter().map(|(_, row)| row.get(name).filter(|text| !text.is_empty()).cloned()).collect();
+        let texts =
+            rows.iter().map(|(_, row)| row.get(name).filter(|text| !text.is_empty()).cloned()).collect();
         labels::all_or_none(texts, field, place_of)
     };
     let mut listing = Listing::named(keys);

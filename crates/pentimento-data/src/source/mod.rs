@@ -20,7 +20,9 @@ mod webdataset;
 
 use std::path::PathBuf;
 
-pub(crate) use cifar::{CLASS_NAMES as CIFAR10_CLASS_NAMES, RECORD_BYTES as CIFAR10_RECORD_BYTES, read_cifar10};
+pub(crate) use cifar::{
+    CLASS_NAMES as CIFAR10_CLASS_NAMES, RECORD_BYTES as CIFAR10_RECORD_BYTES, read_cifar10,
+};
 pub use decode::{Channels, Colours};
 pub use index::{DamagedImage, IndexedSource, OpenEvent, OpenOptions, open};
 pub use layout::Layout;

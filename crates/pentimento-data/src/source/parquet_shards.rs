@@ -69,7 +69,9 @@ struct Cursor {
 fn guarded<T>(place: &Place, work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, DataError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| place.undecodable(error)),
-        Err(_) => Err(place.broken("the content", "so damaged that it cannot be read", "a whole Parquet file")),
+        Err(_) => {
+            Err(place.broken("the content", "so damaged that it cannot be read", "a whole Parquet file"))
+        }
     }
 }
 
@@ -105,7 +107,11 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
                 .and_then(|rows| rows_in_all.checked_add(rows))
                 .filter(|&rows| rows <= MAX_ROWS)
                 .ok_or_else(|| {
-                    place.broken("the number of rows", row_group.num_rows(), format!("between 0 and {MAX_ROWS} in all"))
+                    place.broken(
+                        "the number of rows",
+                        row_group.num_rows(),
+                        format!("between 0 and {MAX_ROWS} in all"),
+                    )
                 })?;
             row_group_ends.push(rows_in_all as usize);
         }
@@ -125,10 +131,11 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
     if shards.first().is_some_and(|shard| shard.columns.group.is_some()) {
         listing.groups = labels::all_or_none(group_values.texts(), "the group", place_of)?;
     }
-    let by_path = match shards.iter().find(|shard| shard.row_group_ends.last().is_some_and(|&end| end > shard.first)) {
-        Some(shard) => images_are_paths(shard)?,
-        None => false,
-    };
+    let by_path =
+        match shards.iter().find(|shard| shard.row_group_ends.last().is_some_and(|&end| end > shard.first)) {
+            Some(shard) => images_are_paths(shard)?,
+            None => false,
+        };
     if by_path {
         let image_paths = read_paths(&shards)?;
         let mut by_path = structure(Layout::Parquet, listing, image_paths, None);
@@ -155,8 +162,9 @@ fn features(
         .and_then(|pairs| pairs.iter().find(|pair| pair.key == "huggingface"))
         .and_then(|pair| pair.value.as_ref());
     let Some(text) = text else { return Ok(None) };
-    let value: serde_json::Value = serde_json::from_str(text)
-        .map_err(|error| place.broken("the metadata `huggingface`", format!("unreadable ({error})"), "JSON"))?;
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+        place.broken("the metadata `huggingface`", format!("unreadable ({error})"), "JSON")
+    })?;
     Ok(value.pointer("/info/features").cloned())
 }
 
@@ -212,8 +220,10 @@ fn columns(
     let is_class_label = |name: &&str| {
         features.and_then(|features| features.get(*name)?.get("_type")?.as_str()) == Some("ClassLabel")
     };
-    let names: Vec<&str> =
-        leaves.iter().filter_map(|(_, parts, _)| if let [name] = parts { Some(name.as_str()) } else { None }).collect();
+    let names: Vec<&str> = leaves
+        .iter()
+        .filter_map(|(_, parts, _)| if let [name] = parts { Some(name.as_str()) } else { None })
+        .collect();
     // What the metadata call labels, else what is called so.
     let declared: Vec<_> = names.iter().copied().filter(is_class_label).filter_map(top_level).collect();
     let usual: Vec<_> = LABEL_COLUMNS.into_iter().filter_map(top_level).collect();
@@ -249,20 +259,30 @@ struct Values {
 
 impl Values {
     /// Labels as numbers, with the names that are known or that the values are.
-    fn labels(self, names: Option<Vec<String>>, place: impl Fn(usize) -> Place) -> Result<labels::Labelled, DataError> {
+    fn labels(
+        self,
+        names: Option<Vec<String>>,
+        place: impl Fn(usize) -> Place,
+    ) -> Result<labels::Labelled, DataError> {
         if !self.texts.is_empty() {
             let missing = |index| place(index).broken("the label", "null", "a text");
-            let texts = self.texts.into_iter().enumerate().map(|(index, text)| text.ok_or_else(|| missing(index)));
+            let texts =
+                self.texts.into_iter().enumerate().map(|(index, text)| text.ok_or_else(|| missing(index)));
             return labels::from_texts(&texts.collect::<Result<Vec<_>, _>>()?, place);
         }
         let classes = names.as_ref().map_or(MAX_CLASSES as usize, Vec::len);
         let numbers = self.integers.into_iter().enumerate().map(|(index, value)| {
-            value.and_then(|value| u32::try_from(value).ok()).filter(|&label| (label as usize) < classes).ok_or_else(
-                || {
+            value
+                .and_then(|value| u32::try_from(value).ok())
+                .filter(|&label| (label as usize) < classes)
+                .ok_or_else(|| {
                     let value = value.map_or("null".into(), |value| value.to_string());
-                    place(index).broken("the label", value, format!("between 0 and {}", classes.saturating_sub(1)))
-                },
-            )
+                    place(index).broken(
+                        "the label",
+                        value,
+                        format!("between 0 and {}", classes.saturating_sub(1)),
+                    )
+                })
         });
         let numbers: Vec<u32> = numbers.collect::<Result<_, _>>()?;
         Ok(match names {
@@ -379,8 +399,9 @@ fn read_paths(shards: &[Shard]) -> Result<Vec<PathBuf>, DataError> {
         for (row, text) in values.texts.into_iter().enumerate() {
             let here = Place::entry(&shard.path, format!("row {row}"));
             let text = text.ok_or_else(|| here.broken("the image", "null", "bytes or a path"))?;
-            let relative = inside(&text)
-                .ok_or_else(|| here.broken("the path", format!("{text:?}"), "inside the folder of the file"))?;
+            let relative = inside(&text).ok_or_else(|| {
+                here.broken("the path", format!("{text:?}"), "inside the folder of the file")
+            })?;
             let path = folder.join(relative);
             if !path.is_file() {
                 return Err(here.broken("the path", format!("{text:?}"), "that of a file that is there"));
@@ -398,8 +419,7 @@ fn next_value(
     place: &Place,
 ) -> Result<Option<Vec<u8>>, DataError> {
     let (mut values, mut levels) = (Vec::new(), Vec::new());
-    let (records, _, _) =
-        guarded(place, || reader.read_records(1, Some(&mut levels), None, &mut values))?;
+    let (records, _, _) = guarded(place, || reader.read_records(1, Some(&mut levels), None, &mut values))?;
     if records == 0 {
         return Err(place.broken("the row", "missing", "there, as the row group says"));
     }
@@ -425,9 +445,9 @@ impl Reader for ParquetReader {
 
         let mut slot = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken out, so that one that fails is not used again.
-        let open = slot.take().filter(|cursor| {
-            (cursor.shard, cursor.row_group) == (number, row_group) && cursor.next <= index
-        });
+        let open = slot
+            .take()
+            .filter(|cursor| (cursor.shard, cursor.row_group) == (number, row_group) && cursor.next <= index);
         let mut cursor = match open {
             Some(cursor) => cursor,
             None => {
@@ -451,7 +471,11 @@ impl Reader for ParquetReader {
         let field_is_null = || place.broken("the image", "null", "the bytes of an encoded image");
         let bytes = value.ok_or_else(field_is_null)?;
         if bytes.len() as u64 > MAX_ENCODED_BYTES {
-            return Err(place.broken("length", format!("{} bytes", bytes.len()), format!("at most {MAX_ENCODED_BYTES} bytes")));
+            return Err(place.broken(
+                "length",
+                format!("{} bytes", bytes.len()),
+                format!("at most {MAX_ENCODED_BYTES} bytes"),
+            ));
         }
         Ok(Raw::Encoded(bytes))
     }

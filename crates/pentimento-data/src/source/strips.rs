@@ -47,7 +47,11 @@ pub(super) fn read(folder: &Path, names: &[String], split: Split) -> Result<Stru
     }
     let count = reader.places.len();
     if labels.len() != count {
-        return Err(Place::file(&label_path).broken("number of labels", labels.len(), format!("{count}, the number of images")));
+        return Err(Place::file(&label_path).broken(
+            "number of labels",
+            labels.len(),
+            format!("{count}, the number of images"),
+        ));
     }
     let files = reader.strips.iter().cloned().chain([label_path]).collect();
     let class_names = CLASS_NAMES.map(String::from).to_vec();
@@ -58,8 +62,9 @@ pub(super) fn read(folder: &Path, names: &[String], split: Split) -> Result<Stru
 /// The labels that lie beside the strips.
 pub(crate) fn read_labels(path: &Path) -> Result<Vec<u32>, DataError> {
     let place = Place::file(path);
-    let labels: Vec<u32> = serde_json::from_slice(&place.read_whole(MAX_LABEL_BYTES)?)
-        .map_err(|error| place.broken("the text", format!("unreadable ({error})"), "a JSON list of whole numbers"))?;
+    let labels: Vec<u32> = serde_json::from_slice(&place.read_whole(MAX_LABEL_BYTES)?).map_err(|error| {
+        place.broken("the text", format!("unreadable ({error})"), "a JSON list of whole numbers")
+    })?;
     match labels.iter().position(|&label| label as usize >= CLASS_NAMES.len()) {
         None => Ok(labels),
         Some(index) => Err(Place::entry(path, format!("label {index}")).broken(
@@ -79,13 +84,18 @@ fn strip_decoder(path: &Path) -> Result<(Decoder, usize), DataError> {
     let (file, _) = place.open()?;
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(u64::from(MAX_STRIP_IMAGES) * IMAGE_BYTES as u64);
-    let decoder = Decoder::with_limits(std::io::BufReader::new(file), limits).map_err(|error| place.undecodable(error))?;
+    let decoder = Decoder::with_limits(std::io::BufReader::new(file), limits)
+        .map_err(|error| place.undecodable(error))?;
     let (width, height) = decoder.dimensions();
     if width != STRIP_WIDTH {
         return Err(place.broken("image width", width, format!("{STRIP_WIDTH}, the pixels of an image")));
     }
     if !(1..=MAX_STRIP_IMAGES).contains(&height) {
-        return Err(place.broken("image height", height, format!("between 1 and {MAX_STRIP_IMAGES}, an image each row")));
+        return Err(place.broken(
+            "image height",
+            height,
+            format!("between 1 and {MAX_STRIP_IMAGES}, an image each row"),
+        ));
     }
     if decoder.color_type() != image::ColorType::Rgb8 {
         return Err(place.broken("the kind of pixel", format!("{:?}", decoder.color_type()), "Rgb8"));

@@ -59,7 +59,11 @@ pub(super) fn read(archives: &[PathBuf]) -> Result<Structure, DataError> {
         let archive = sample.image.as_ref().map_or(0, |image| image.archive);
         let place = Place::entry(&archives[archive], format!("sample {:?}", sample.key));
         if archive_of.insert(&sample.key, archive).is_some() {
-            return Err(place.broken("the key", format!("{:?} again", sample.key), "different for every sample"));
+            return Err(place.broken(
+                "the key",
+                format!("{:?} again", sample.key),
+                "different for every sample",
+            ));
         }
         places.push(place);
     }
@@ -68,12 +72,20 @@ pub(super) fn read(archives: &[PathBuf]) -> Result<Structure, DataError> {
         labels::all_or_none(samples.iter().map(pick).collect(), field, place_of)
     };
     let mut listing = Listing::named(samples.iter().map(|sample| sample.key.clone()).collect());
-    let labels = match (texts(|sample| sample.class.clone(), "the field cls")?, texts(|sample| sample.label.clone(), "the label")?) {
+    let labels = match (
+        texts(|sample| sample.class.clone(), "the field cls")?,
+        texts(|sample| sample.label.clone(), "the label")?,
+    ) {
         (Some(classes), _) => Some(classes),
         (None, Some(labels)) => Some(labels),
         (None, None) => {
-            let is_number = |sample: &Sample| sample.text.as_ref().is_some_and(|text| text.parse::<u32>().is_ok());
-            if samples.iter().all(is_number) { texts(|sample| sample.text.clone(), "the field txt")? } else { None }
+            let is_number =
+                |sample: &Sample| sample.text.as_ref().is_some_and(|text| text.parse::<u32>().is_ok());
+            if samples.iter().all(is_number) {
+                texts(|sample| sample.text.clone(), "the field txt")?
+            } else {
+                None
+            }
         }
     };
     if let Some(labels) = labels {
@@ -97,7 +109,10 @@ fn read_archive(number: usize, path: &Path, samples: &mut Vec<Sample>) -> Result
             .map_err(|error| place.broken("a path", format!("{:?}", error.as_bytes()), "UTF-8"))?;
         let here = Place::entry(path, format!("{entry_path:?}"));
         let (offset, bytes) = (entry.raw_file_position(), entry.size());
-        let padded = bytes.div_ceil(BLOCK_BYTES).checked_mul(BLOCK_BYTES).and_then(|padded| padded.checked_add(offset));
+        let padded = bytes
+            .div_ceil(BLOCK_BYTES)
+            .checked_mul(BLOCK_BYTES)
+            .and_then(|padded| padded.checked_add(offset));
         end = match padded {
             Some(end) if end <= file_bytes => end,
             _ => {
@@ -109,7 +124,10 @@ fn read_archive(number: usize, path: &Path, samples: &mut Vec<Sample>) -> Result
         if kind.is_dir() || kind.is_pax_global_extensions() {
             continue;
         }
-        if !Path::new(&entry_path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        if !Path::new(&entry_path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        {
             return Err(here.broken("the path", format!("{entry_path:?}"), "inside the archive"));
         }
         let Some((key, field)) = key_and_field(&entry_path) else { continue };
@@ -127,7 +145,11 @@ fn read_archive(number: usize, path: &Path, samples: &mut Vec<Sample>) -> Result
         }
         let text = |entry: &mut tar::Entry<'_, _>| {
             if bytes > MAX_TEXT_BYTES {
-                return Err(here.broken("length", format!("{bytes} bytes"), format!("at most {MAX_TEXT_BYTES} bytes")));
+                return Err(here.broken(
+                    "length",
+                    format!("{bytes} bytes"),
+                    format!("at most {MAX_TEXT_BYTES} bytes"),
+                ));
             }
             let mut text = String::new();
             entry
@@ -145,7 +167,11 @@ fn read_archive(number: usize, path: &Path, samples: &mut Vec<Sample>) -> Result
             "cls" => {
                 let number = text(&mut entry)?;
                 if number.parse::<u32>().is_err() {
-                    return Err(here.broken("the label", format!("{number:?}"), "a whole number, 0 or above"));
+                    return Err(here.broken(
+                        "the label",
+                        format!("{number:?}"),
+                        "a whole number, 0 or above",
+                    ));
                 }
                 sample.class = Some(number);
             }
@@ -154,7 +180,8 @@ fn read_archive(number: usize, path: &Path, samples: &mut Vec<Sample>) -> Result
                 let text = text(&mut entry)?;
                 let value: serde_json::Value = serde_json::from_str(&text)
                     .map_err(|error| here.broken("the text", format!("unreadable ({error})"), "JSON"))?;
-                let member = |names: &[&str]| names.iter().find_map(|name| value.get(name)).and_then(scalar_text);
+                let member =
+                    |names: &[&str]| names.iter().find_map(|name| value.get(name)).and_then(scalar_text);
                 sample.label = member(&["label", "cls"]);
                 sample.group = member(&GROUP_COLUMNS);
             }
@@ -197,7 +224,11 @@ impl Reader for TarReader {
         let Member { archive, offset, bytes, .. } = self.images[index];
         let place = self.place(index);
         if bytes > MAX_ENCODED_BYTES {
-            return Err(place.broken("length", format!("{bytes} bytes"), format!("at most {MAX_ENCODED_BYTES} bytes")));
+            return Err(place.broken(
+                "length",
+                format!("{bytes} bytes"),
+                format!("at most {MAX_ENCODED_BYTES} bytes"),
+            ));
         }
         let io_error = |source| place.io("read", source);
         let (mut file, _) = Place::file(&self.archives[archive]).open()?;
