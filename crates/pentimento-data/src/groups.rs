@@ -57,6 +57,23 @@ impl Groups {
         Ok(Self::collect(folders.into_iter(), str::to_owned))
     }
 
+    /// One group for each name, in alphabetical order; `names` has the name of every image of the source set.
+    ///
+    /// # Errors
+    /// If the list is shorter than the source set, or a name is empty.
+    pub fn by_name<S: AsRef<str>>(names: &[S], set: &PreparedSet) -> Result<Self, DataError> {
+        let name_of = |&index: &usize| match names.get(index).map(AsRef::as_ref) {
+            Some(name) if !name.is_empty() => Ok(name),
+            _ => Err(DataError::Value {
+                field: "the group of an image",
+                value: format!("missing (image {index})"),
+                bound: "a name".into(),
+            }),
+        };
+        let names: Vec<&str> = set.source_indices().iter().map(name_of).collect::<Result<_, _>>()?;
+        Ok(Self::collect(names.into_iter(), str::to_owned))
+    }
+
     /// The groups that a CSV table with the header `image,group` gives, in alphabetical order. An image is named by
     /// its position in the source set or by its [`ImageId`]; an id stands for every selected image with these pixels.
     ///

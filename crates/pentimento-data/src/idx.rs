@@ -16,17 +16,24 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::error::DataError;
 use crate::image::{ImageSet, MAX_SIDE_PIXELS};
+use crate::source::MAX_DECOMPRESSED_BYTES;
 
 /// The first bytes of a gzip stream (RFC 1952, section 2.3.1).
 pub(crate) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Most bytes that a header of a compressed file may announce: 4 GiB, five times the largest set of the family
-/// (EMNIST by class, 814,255 images of 28 x 28). A plain file needs no such bound, its length is already there.
-const MAX_DECOMPRESSED_BYTES: u64 = 4 << 30;
-
-const IMAGES: Kind =
-    Kind { magic: 0x0000_0803, title: "images", dimensions: &["number of images", "height", "width"] };
-const LABELS: Kind = Kind { magic: 0x0000_0801, title: "labels", dimensions: &["number of labels"] };
+/// 4 GiB are five times the largest set of the family (EMNIST by class, 814,255 images of 28 x 28).
+const IMAGES: Kind = Kind {
+    magic: 0x0000_0803,
+    title: "images",
+    dimensions: &["number of images", "height", "width"],
+    max_decompressed_bytes: MAX_DECOMPRESSED_BYTES,
+};
+const LABELS: Kind = Kind {
+    magic: 0x0000_0801,
+    title: "labels",
+    dimensions: &["number of labels"],
+    max_decompressed_bytes: 256 << 20,
+};
 
 /// What a file of this format holds.
 struct Kind {
@@ -34,6 +41,8 @@ struct Kind {
     title: &'static str,
     /// Names of the header fields after the magic number.
     dimensions: &'static [&'static str],
+    /// Most bytes that a compressed file may announce. A plain file needs no such bound, its length is already there.
+    max_decompressed_bytes: u64,
 }
 
 impl Kind {
@@ -63,8 +72,72 @@ pub fn read_idx(images: &Path, labels: &Path) -> Result<ImageSet, DataError> {
     ImageSet::new(image_dimensions[1], image_dimensions[2], 1, pixels, labels)
 }
 
+/// The labels of an IDX file.
+pub(crate) fn read_idx_labels(path: &Path) -> Result<Vec<u32>, DataError> {
+    Ok(read_file(path, &LABELS)?.1.into_iter().map(u32::from).collect())
+}
+
+/// What the header of an IDX file of images says.
+pub(crate) struct IdxImages {
+    pub(crate) count: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) header_bytes: u64,
+    /// Whether the file is compressed by gzip.
+    pub(crate) compressed: bool,
+}
+
+/// Reads the header of a file of images. Of a compressed file, the length is only known once it is read.
+pub(crate) fn read_idx_images_header(path: &Path) -> Result<IdxImages, DataError> {
+    let Opened { dimensions, header_bytes, compressed, .. } = open_file(path, &IMAGES)?;
+    let [count, height, width] = <[usize; 3]>::try_from(dimensions).unwrap_or_default();
+    Ok(IdxImages { count, height, width, header_bytes, compressed })
+}
+
+/// A file whose header has been read and checked.
+struct Opened {
+    dimensions: Vec<usize>,
+    header_bytes: u64,
+    compressed: bool,
+    /// Bytes of data that the header announces.
+    announced: u64,
+    /// The length that the file must have, in words.
+    expected_len: String,
+    /// What follows the header.
+    reader: Box<dyn Read>,
+}
+
 /// The dimensions that the header announces, as many as the kind has, and the bytes after the header.
 fn read_file(path: &Path, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+    let Opened { dimensions, header_bytes, compressed, announced, expected_len, reader } =
+        open_file(path, kind)?;
+    let (action, length_field) = names(compressed);
+    let io_error = |source| DataError::Io { action, path: path.into(), source };
+    let broken = |field, value, bound| DataError::File { path: path.into(), field, value, bound };
+
+    // Grows with what arrives, so a header alone never takes memory; one byte more shows data after the end.
+    let mut data = Vec::new();
+    reader.take(announced + 1).read_to_end(&mut data).map_err(|source| match source.kind() {
+        // The decoder met the end of the file inside a stream, or inside what follows the last one.
+        io::ErrorKind::UnexpectedEof => {
+            broken("the compressed data", "cut short".into(), format!("whole gzip streams of {expected_len}"))
+        }
+        _ => io_error(source),
+    })?;
+    if data.len() as u64 != announced {
+        let more = if data.len() as u64 > announced { "more than " } else { "" };
+        let length = header_bytes + announced.min(data.len() as u64);
+        return Err(broken(length_field, format!("{more}{length} bytes"), expected_len));
+    }
+    Ok((dimensions, data))
+}
+
+/// What is done with a file, and what its length is called.
+fn names(compressed: bool) -> (&'static str, &'static str) {
+    if compressed { ("decompress", "length after decompression") } else { ("read", "length") }
+}
+
+fn open_file(path: &Path, kind: &Kind) -> Result<Opened, DataError> {
     let io_error = |action| move |source| DataError::Io { action, path: path.into(), source };
     let broken = |field, value, bound| DataError::File { path: path.into(), field, value, bound };
 
@@ -79,11 +152,9 @@ fn read_file(path: &Path, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>), DataErro
     file.rewind().map_err(io_error("read"))?;
     let compressed = first_bytes == GZIP_MAGIC;
     let plain = BufReader::new(file);
-    let (mut reader, action, length_field): (Box<dyn Read>, _, _) = if compressed {
-        (Box::new(MultiGzDecoder::new(plain)), "decompress", "length after decompression")
-    } else {
-        (Box::new(plain), "read", "length")
-    };
+    let (action, length_field) = names(compressed);
+    let mut reader: Box<dyn Read> =
+        if compressed { Box::new(MultiGzDecoder::new(plain)) } else { Box::new(plain) };
 
     let header_len = kind.header_len();
     let mut header = Vec::new();
@@ -126,26 +197,12 @@ fn read_file(path: &Path, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>), DataErro
     if !compressed && metadata.len() != header_len as u64 + announced {
         return Err(broken(length_field, format!("{} bytes", metadata.len()), expected_len));
     }
-    if compressed && announced > MAX_DECOMPRESSED_BYTES {
-        let bound = format!("at most {MAX_DECOMPRESSED_BYTES} bytes; decompress the file to use it");
+    if compressed && announced > kind.max_decompressed_bytes {
+        let bound = format!("at most {} bytes; decompress the file to use it", kind.max_decompressed_bytes);
         return Err(broken("announced size", format!("{announced} bytes"), bound));
     }
 
-    // Grows with what arrives, so a header alone never takes memory; one byte more shows data after the end.
-    let mut data = Vec::new();
-    reader.take(announced + 1).read_to_end(&mut data).map_err(|source| match source.kind() {
-        // The decoder met the end of the file inside a stream, or inside what follows the last one.
-        io::ErrorKind::UnexpectedEof => {
-            broken("the compressed data", "cut short".into(), format!("whole gzip streams of {expected_len}"))
-        }
-        _ => io_error(action)(source),
-    })?;
-    if data.len() as u64 != announced {
-        let more = if data.len() as u64 > announced { "more than " } else { "" };
-        let length = header_len as u64 + announced.min(data.len() as u64);
-        return Err(broken(length_field, format!("{more}{length} bytes"), expected_len));
-    }
-    Ok((dimensions, data))
+    Ok(Opened { dimensions, header_bytes: header_len as u64, compressed, announced, expected_len, reader })
 }
 
 #[cfg(test)]

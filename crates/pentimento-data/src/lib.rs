@@ -1,7 +1,9 @@
 //! Image sets for pentimento: reading them, telling images apart, preparing them for training, and fetching the
 //! public ones.
 //!
-//! - [`read_idx`] opens a set in the IDX format of MNIST; the result is an [`ImageSet`].
+//! - [`open`] opens a set of any usual layout (IDX, CIFAR-10, folders, Parquet, WebDataset, NumPy) as an [`ImageSource`],
+//!   whose images are read one by one; [`Inspection`] says what is in it, [`contact_sheet`] shows it.
+//! - [`read_idx`] reads a set in the IDX format of MNIST into memory; the result is an [`ImageSet`].
 //! - [`ImageId`] names an image by a hash of its decoded pixels, so that a name survives reordering, renaming and
 //!   recompression; [`exact_duplicates`] finds images that share one.
 //! - [`Preprocessing`] says which images of a set are used and how they are cropped, padded and resized;
@@ -35,9 +37,12 @@ mod groups;
 mod hexadecimal;
 mod idx;
 mod image;
+mod inspection;
+mod near_duplicates;
 mod preprocessing;
 mod public_sets;
 mod resize;
+mod source;
 
 pub use duplicates::exact_duplicates;
 pub use error::{DataError, FetchAttempt, FetchError};
@@ -45,6 +50,11 @@ pub use fetch::{FetchEvent, FetchOptions, FetchedSet, default_cache_dir, fetch};
 pub use groups::Groups;
 pub use idx::read_idx;
 pub use image::{Image, ImageId, ImageSet, MAX_SIDE_PIXELS};
-pub use preprocessing::{Crop, Pad, PreparedSet, Preprocessing, Resize, prepare};
+pub use inspection::{Inspection, contact_sheet};
+pub use near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates, perceptual_hash};
+pub use preprocessing::{Cover, Crop, Pad, PreparedSet, Preprocessing, Resize, prepare};
 pub use public_sets::{PublicFile, PublicSet, Split};
 pub use resize::ResizeFilter;
+pub use source::{
+    Channels, Colours, DamagedImage, ImageSource, IndexedSource, Layout, OpenEvent, OpenOptions, open,
+};

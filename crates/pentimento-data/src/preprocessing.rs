@@ -1,15 +1,16 @@
 //! Which images of a set are used, and how they are brought to the shape and scale that a model trains on.
 //!
-//! The order is fixed: select, crop, pad, resize, scale. All but the last give bytes.
+//! The order is fixed: select, cover, crop, pad, resize, scale. All but the last give bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::image::{ImageId, ImageSet, MAX_SIDE_PIXELS};
+use crate::image::{Image, ImageId, MAX_SIDE_PIXELS};
 use crate::public_sets::Split;
 use crate::resize::{ImageResizer, ResizeFilter};
+use crate::source::ImageSource;
 
 /// The `preprocessing` part of a recipe. Every key may be left out; nothing given means every image as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub struct Preprocessing {
     /// Of what is left, only the first so many images; all, if there are fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<usize>,
+    /// Brings images of any size to one: resized until they cover it, and its middle cut out. What training scripts do
+    /// with torchvision's `Resize` and `CenterCrop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cover: Option<Cover>,
     /// Cuts a rectangle out of each image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop: Option<Crop>,
@@ -36,6 +41,20 @@ pub struct Preprocessing {
     /// Changes the number of pixels, with antialiasing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<Resize>,
+}
+
+/// The size that images are made to cover. One side is brought to it exactly; the other follows, rounded down, and what
+/// it has too much is cut off on both sides, as by a centred [`Crop`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cover {
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+    /// How pixels are weighted; `bilinear` if not given.
+    #[serde(default)]
+    pub filter: ResizeFilter,
 }
 
 /// A rectangle inside an image, in pixels.
@@ -179,57 +198,203 @@ fn scaled_byte(byte: u8) -> f32 {
     f32::from(byte) / 127.5 - 1.0
 }
 
-/// Selects, crops, pads and resizes the images of a set.
+/// Selects, crops, pads and resizes the images of a set, reading one after another. A set without labels is one class,
+/// label 0.
 ///
 /// # Errors
-/// If a setting does not fit the set (the error names the key, the value and the bound), no image is left, or the
-/// result does not fit in memory.
-pub fn prepare(set: &ImageSet, preprocessing: &Preprocessing) -> Result<PreparedSet, DataError> {
-    let source_indices = select(set.labels(), preprocessing)?;
-    let channels = set.channels();
-    let window = Window::of(set, preprocessing.crop)?;
-    let frame = Frame::around(&window, preprocessing.pad)?;
-    let [height, width] = match preprocessing.resize {
-        None => frame.size,
-        Some(Resize { height, width, .. }) => {
-            check_side("resize.height", height)?;
-            check_side("resize.width", width)?;
-            [height, width]
+/// If a setting does not fit the set (the error names the key, the value and the bound), no image is left, a selected
+/// image is damaged, images are not of one size in the end (`cover`, `crop` or `resize` make them so), or the result does
+/// not fit in memory.
+pub fn prepare(set: &dyn ImageSource, preprocessing: &Preprocessing) -> Result<PreparedSet, DataError> {
+    let unlabelled;
+    let labels = match set.labels() {
+        Some(labels) => labels,
+        None => {
+            unlabelled = vec![0; set.len()];
+            &unlabelled
         }
     };
-    let mut resizer = preprocessing
-        .resize
-        .map(|resize| ImageResizer::new(frame.size, [height, width], channels, resize.filter))
-        .transpose()?;
+    let source_indices = select(labels, preprocessing)?;
+    let channels = set.channels();
+    let [height, width] = final_size(set, &source_indices, preprocessing)?;
 
     let bytes = (height * width * channels).saturating_mul(source_indices.len());
     let mut pixels = Vec::new();
     pixels
         .try_reserve_exact(bytes)
         .map_err(|_| DataError::OutOfMemory { what: "the prepared images", bytes })?;
-    let mut framed = vec![frame.value; frame.size[0] * frame.size[1] * channels];
+    let mut ids = Vec::with_capacity(source_indices.len());
+    let mut steps: Option<Steps> = None;
     for &index in &source_indices {
-        let image = set.image(index);
-        for row in 0..window.size[0] {
-            let from = ((window.top + row) * set.width() + window.left) * channels;
-            let to = ((frame.top + row) * frame.size[1] + frame.left) * channels;
-            let row_len = window.size[1] * channels;
-            framed[to..to + row_len].copy_from_slice(&image[from..from + row_len]);
-        }
-        match &mut resizer {
-            Some(resizer) => resizer.resize_into(&framed, &mut pixels)?,
-            None => pixels.extend_from_slice(&framed),
-        }
+        let image = set.image(index)?;
+        let from = [image.height(), image.width()];
+        let steps = match &mut steps {
+            Some(steps) if steps.plan.from == from => steps,
+            other => other.insert(Steps::new(Plan::new(from, preprocessing)?, channels)?),
+        };
+        ids.push(image.id());
+        steps.apply(&image, &mut pixels)?;
     }
     Ok(PreparedSet {
         height,
         width,
         channels,
         pixels,
-        labels: source_indices.iter().map(|&index| set.label(index)).collect(),
-        ids: source_indices.iter().map(|&index| set.id(index)).collect(),
+        labels: source_indices.iter().map(|&index| labels[index]).collect(),
+        ids,
         source_indices,
     })
+}
+
+/// The size that all selected images end with.
+fn final_size(
+    set: &dyn ImageSource,
+    source_indices: &[usize],
+    preprocessing: &Preprocessing,
+) -> Result<[usize; 2], DataError> {
+    let mut first: Option<(usize, [usize; 2], [usize; 2])> = None;
+    let mut last_from = None;
+    for &index in source_indices {
+        let from = set.size(index)?;
+        if last_from == Some(from) {
+            continue;
+        }
+        last_from = Some(from);
+        let to = Plan::new(from, preprocessing).map_err(|error| match (error, first) {
+            // Which image it is matters only where they differ.
+            (DataError::Setting { field, value, bound }, Some(_)) => DataError::Setting {
+                field,
+                value,
+                bound: format!("{bound} ({}, {} x {} pixels)", set.key(index), from[0], from[1]),
+            },
+            (error, _) => error,
+        })?;
+        match first {
+            None => first = Some((index, from, to.to)),
+            Some((_, _, size)) if size == to.to => {}
+            Some((other, other_from, _)) => {
+                let shown = |index, [height, width]: [usize; 2]| {
+                    format!("{height} x {width} pixels ({})", set.key(index))
+                };
+                return Err(DataError::Value {
+                    field: "the size of an image",
+                    value: shown(index, from),
+                    bound: format!(
+                        "{}, unless `preprocessing.cover`, or `crop` or `resize`, brings all to one size",
+                        shown(other, other_from)
+                    ),
+                });
+            }
+        }
+    }
+    Ok(first.map_or([0, 0], |(_, _, size)| size))
+}
+
+/// What is done with images of one size.
+struct Plan {
+    /// `[height, width]`
+    from: [usize; 2],
+    /// The size that covers the wanted one, and the part of it that is kept.
+    cover: Option<([usize; 2], Window, ResizeFilter)>,
+    window: Window,
+    frame: Frame,
+    resize: Option<Resize>,
+    /// `[height, width]`
+    to: [usize; 2],
+}
+
+impl Plan {
+    fn new(from: [usize; 2], preprocessing: &Preprocessing) -> Result<Self, DataError> {
+        let cover = preprocessing
+            .cover
+            .map(|cover| {
+                let covering = covering_size(from, cover)?;
+                let middle = Crop { top: None, left: None, height: cover.height, width: cover.width };
+                Ok((covering, Window::of(covering, Some(middle))?, cover.filter))
+            })
+            .transpose()?;
+        let size = cover.as_ref().map_or(from, |(_, window, _)| window.size);
+        let window = Window::of(size, preprocessing.crop)?;
+        let frame = Frame::around(&window, preprocessing.pad)?;
+        let to = match preprocessing.resize {
+            None => frame.size,
+            Some(Resize { height, width, .. }) => {
+                check_side("resize.height", height)?;
+                check_side("resize.width", width)?;
+                [height, width]
+            }
+        };
+        Ok(Self { from, cover, window, frame, resize: preprocessing.resize, to })
+    }
+}
+
+/// The smallest size of these proportions that covers the wanted one.
+fn covering_size([height, width]: [usize; 2], cover: Cover) -> Result<[usize; 2], DataError> {
+    check_side("cover.height", cover.height)?;
+    check_side("cover.width", cover.width)?;
+    // Sides are at most 2^13, so products fit.
+    let covering = if cover.height * width >= cover.width * height {
+        [cover.height, cover.height * width / height]
+    } else {
+        [cover.width * height / width, cover.width]
+    };
+    let longest = covering[0].max(covering[1]);
+    if longest > MAX_SIDE_PIXELS {
+        let bound =
+            format!("so that the longer side becomes at most {MAX_SIDE_PIXELS} pixels, not {longest}");
+        return Err(setting("cover", format!("{} x {}", cover.height, cover.width), bound));
+    }
+    Ok(covering)
+}
+
+/// A plan with the memory that it works in.
+struct Steps {
+    plan: Plan,
+    channels: usize,
+    cover: Option<ImageResizer>,
+    covered: Vec<u8>,
+    framed: Vec<u8>,
+    resize: Option<ImageResizer>,
+}
+
+impl Steps {
+    fn new(plan: Plan, channels: usize) -> Result<Self, DataError> {
+        let cover = match plan.cover {
+            Some((covering, _, filter)) => Some(ImageResizer::new(plan.from, covering, channels, filter)?),
+            None => None,
+        };
+        let resize = match plan.resize {
+            Some(resize) => Some(ImageResizer::new(plan.frame.size, plan.to, channels, resize.filter)?),
+            None => None,
+        };
+        let framed = vec![plan.frame.value; plan.frame.size[0] * plan.frame.size[1] * channels];
+        Ok(Self { plan, channels, cover, covered: Vec::new(), framed, resize })
+    }
+
+    /// Appends what becomes of an image to `output`.
+    fn apply(&mut self, image: &Image, output: &mut Vec<u8>) -> Result<(), DataError> {
+        let Self { plan, channels, cover, covered, framed, resize } = self;
+        let (source, source_width, [top, left]) = match (&plan.cover, cover) {
+            (Some((covering, middle, _)), Some(resizer)) => {
+                covered.clear();
+                resizer.resize_into(image.pixels(), covered)?;
+                (covered.as_slice(), covering[1], [middle.top, middle.left])
+            }
+            _ => (image.pixels(), plan.from[1], [0, 0]),
+        };
+        let (window, frame) = (&plan.window, &plan.frame);
+        let row_len = window.size[1] * *channels;
+        for row in 0..window.size[0] {
+            let from = ((top + window.top + row) * source_width + left + window.left) * *channels;
+            let to = ((frame.top + row) * frame.size[1] + frame.left) * *channels;
+            framed[to..to + row_len].copy_from_slice(&source[from..from + row_len]);
+        }
+        match resize {
+            Some(resizer) => resizer.resize_into(framed, output)?,
+            None => output.extend_from_slice(framed),
+        }
+        Ok(())
+    }
 }
 
 /// Positions of the selected images, ascending.
@@ -297,13 +462,14 @@ struct Window {
 }
 
 impl Window {
-    fn of(set: &ImageSet, crop: Option<Crop>) -> Result<Self, DataError> {
+    /// Inside an image `[height, width]`.
+    fn of(image: [usize; 2], crop: Option<Crop>) -> Result<Self, DataError> {
         let Some(Crop { top, left, height, width }) = crop else {
-            return Ok(Self { top: 0, left: 0, size: [set.height(), set.width()] });
+            return Ok(Self { top: 0, left: 0, size: image });
         };
         Ok(Self {
-            top: place(["crop.top", "crop.height"], top, height, set.height())?,
-            left: place(["crop.left", "crop.width"], left, width, set.width())?,
+            top: place(["crop.top", "crop.height"], top, height, image[0])?,
+            left: place(["crop.left", "crop.width"], left, width, image[1])?,
             size: [height, width],
         })
     }
@@ -379,6 +545,7 @@ fn setting(field: &'static str, value: impl ToString, bound: impl Into<String>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::ImageSet;
     use proptest::prelude::*;
 
     /// Images of one row whose pixels count up through the set.
@@ -564,6 +731,7 @@ mod tests {
             classes = [0, 8]
             first_per_class = 100
             first = 150
+            cover = { height = 26, width = 28 }
             crop = { height = 24, width = 24 }
             pad = { top = 2, value = 7 }
             resize = { height = 14, width = 14, filter = "lanczos3" }
@@ -573,6 +741,7 @@ mod tests {
             classes: Some(vec![0, 8]),
             first_per_class: Some(100),
             first: Some(150),
+            cover: Some(Cover { height: 26, width: 28, filter: ResizeFilter::Bilinear }),
             crop: Some(Crop { top: None, left: None, height: 24, width: 24 }),
             pad: Some(Pad { top: 2, value: 7, ..Pad::default() }),
             resize: Some(Resize { height: 14, width: 14, filter: ResizeFilter::Lanczos3 }),
@@ -606,6 +775,7 @@ mod tests {
                 classes,
                 first_per_class,
                 first,
+                cover: None,
                 crop: crop.map(|(top, left, height, width)| Crop { top, left, height, width }),
                 pad: pad.map(|([top, bottom, left, right], value)| Pad { top, bottom, left, right, value }),
                 resize: resize.map(|(height, width, filter)| Resize { height, width, filter: filters[filter] }),

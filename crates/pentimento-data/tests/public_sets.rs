@@ -18,9 +18,11 @@ use pentimento_data::{
 fn public_set(set: PublicSet) -> Option<&'static FetchedSet> {
     static MNIST: OnceLock<Option<FetchedSet>> = OnceLock::new();
     static FASHION_MNIST: OnceLock<Option<FetchedSet>> = OnceLock::new();
+    static CIFAR10: OnceLock<Option<FetchedSet>> = OnceLock::new();
     let fetched = match set {
         PublicSet::Mnist => &MNIST,
         PublicSet::FashionMnist => &FASHION_MNIST,
+        PublicSet::Cifar10 => &CIFAR10,
     };
     let fetched = fetched.get_or_init(|| {
         let fetched =
@@ -145,6 +147,23 @@ fn duplicates_by_identity_are_duplicates_by_bytes() {
         let mut expected: Vec<_> = by_bytes.into_values().filter(|indices| indices.len() > 1).collect();
         expected.sort();
         assert_eq!(exact_duplicates(&ids), expected, "{set}");
+    }
+}
+
+#[test]
+fn cifar10_has_its_published_counts_and_statistics() {
+    let Some(cifar10) = public_set(PublicSet::Cifar10) else { return };
+    for (split, per_class) in [(Split::Train, 5000), (Split::Test, 1000)] {
+        let set = cifar10.open(split).unwrap();
+        assert_eq!((set.height(), set.width(), set.channels()), (32, 32, 3));
+        assert_eq!(count_by_label(set.labels()), (0..10).map(|label| (label, per_class)).collect::<Vec<_>>());
+    }
+    // The constants in every tutorial: means 0.4914, 0.4822, 0.4465 of red, green and blue.
+    let train = cifar10.open(Split::Train).unwrap();
+    for (channel, published) in [0.4914, 0.4822, 0.4465].into_iter().enumerate() {
+        let values = train.pixels().iter().skip(channel).step_by(3);
+        let mean = values.map(|&byte| f64::from(byte) / 255.0).sum::<f64>() / (50_000.0 * 1024.0);
+        assert!((mean - published).abs() < 5e-5, "{channel}: {mean}");
     }
 }
 

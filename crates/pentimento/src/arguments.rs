@@ -229,11 +229,22 @@ pub struct ExistingRun {
 pub enum DataCommand {
     /// Fetch a public set into the cache and verify it.
     Fetch {
-        /// `mnist` or `fashion-mnist`.
+        /// `mnist`, `fashion-mnist` or `cifar10`.
         set: pentimento_data::PublicSet,
         /// A folder that has the files already.
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
+    },
+    /// Say what is in an image set: layout, sizes, classes, duplicates, images that look alike, damaged images.
+    Inspect {
+        /// A folder or a file: IDX, CIFAR-10, PNG, JPEG or WebP images, Parquet, WebDataset tar, npy or npz.
+        path: PathBuf,
+        /// Open the test half of a set that has halves.
+        #[arg(long)]
+        test: bool,
+        /// Write a picture of the first images of every class.
+        #[arg(long, value_name = "FILE.png")]
+        contact_sheet: Option<PathBuf>,
     },
 }
 

@@ -2,7 +2,7 @@
 //! error; the resolved recipe, with every default written out, is kept in the run.
 
 use crate::error::ProgramError;
-use pentimento_data::{Preprocessing, PublicSet};
+use pentimento_data::{Channels, Preprocessing, PublicSet};
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
 use pentimento_diffusion::schedule::ScheduleConfig;
@@ -97,6 +97,15 @@ pub struct DataRecipe {
     /// The IDX file of their labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
+    /// An image set of any layout that can be read, instead of a public set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// With `path`: the channels that images are brought to; if absent, grey if every image is, otherwise RGB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Channels>,
+    /// With `path`: red, green and blue behind transparent pixels; white if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<[u8; 3]>,
     /// Selection, crop, pad and resize.
     #[serde(default)]
     pub preprocessing: Preprocessing,
@@ -113,6 +122,8 @@ pub enum GroupBy {
     Class,
     /// Groups by a table, `codes.table`.
     Table,
+    /// What the set of `data.path` says: class folders, or a column `group`, `contributor` or `artist`.
+    Source,
 }
 
 /// How codes are chosen.
@@ -212,6 +223,9 @@ impl Default for ClassifierRecipe {
 
 /// What only networks that are trained here have.
 const SECTIONS_OF_TRAINING: [&str; 3] = ["codes", "model", "training"];
+
+/// What a recipe's `data` needs.
+pub(crate) const NO_SOURCE: &str = "it needs one of `set`, `path`, or both `images` and `labels`";
 
 /// Longest recipe; those of this project have less than 2,000 bytes.
 const LONGEST_BYTES: u64 = 1 << 20;
@@ -331,17 +345,33 @@ impl Recipe {
                 return broken(section, &"given", bound);
             }
         }
-        match (&data.set, &data.images, &data.labels) {
-            (Some(_), None, None) | (None, Some(_), Some(_)) => {}
+        match (&data.set, &data.path, &data.images, &data.labels) {
+            (Some(_), None, None, None) | (None, Some(_), None, None) | (None, None, Some(_), Some(_)) => {}
             // An imported network can be sampled without its training images.
-            (None, None, None) if self.checkpoint.is_some() => {}
-            (set, images, labels) => {
-                let given =
-                    [("set", set.is_some()), ("images", images.is_some()), ("labels", labels.is_some())];
+            (None, None, None, None) if self.checkpoint.is_some() => {}
+            (set, path, images, labels) => {
+                let given = [
+                    ("set", set.is_some()),
+                    ("path", path.is_some()),
+                    ("images", images.is_some()),
+                    ("labels", labels.is_some()),
+                ];
                 let given: Vec<&str> =
                     given.into_iter().filter_map(|(key, given)| given.then_some(key)).collect();
                 let value = if given.is_empty() { "without a source".into() } else { given.join(" and ") };
-                return broken("data", &value, "it needs either `set`, or both `images` and `labels`".into());
+                return broken("data", &value, NO_SOURCE.into());
+            }
+        }
+        if data.path.is_none() {
+            let only = || "only with `data.path`".into();
+            if let Some(channels) = data.channels {
+                return broken("data.channels", &format!("{channels:?}"), only());
+            }
+            if let Some(background) = data.background {
+                return broken("data.background", &format!("{background:?}"), only());
+            }
+            if self.codes.groups == GroupBy::Source {
+                return broken("codes.groups", &"\"source\"", only());
             }
         }
         let within = |section: &'static str| move |error| BrokenBound::of_section(section, error);
@@ -385,7 +415,7 @@ impl Recipe {
                 let bound = "the name of a CSV file, as `codes.groups` is \"table\"".into();
                 return broken("codes.table", &"missing", bound);
             }
-            (GroupBy::Image | GroupBy::Class, Some(table)) => {
+            (GroupBy::Image | GroupBy::Class | GroupBy::Source, Some(table)) => {
                 let bound = "only with `codes.groups = \"table\"`".into();
                 return broken("codes.table", &format!("{table:?}"), bound);
             }
@@ -522,6 +552,10 @@ mod tests {
             ("attribution.exact=33", "attribution.exact", "33"),
             ("classifier.epochs=0", "classifier.epochs", "0"),
             ("data.images=x", "data", "set and images"),
+            ("data.path=x", "data", "set and path"),
+            ("data.channels=grey", "data.channels", "Grey"),
+            ("data.background=[0, 0, 0]", "data.background", "[0, 0, 0]"),
+            ("codes.groups=source", "codes.groups", "\"source\""),
             ("codes.table=x.csv", "codes.table", "\"x.csv\""),
             ("codes.groups=table", "codes.table", "missing"),
             ("codes.kind=walsh", "codes.members", "8"),

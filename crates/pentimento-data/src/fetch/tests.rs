@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use super::package::Content;
 use super::*;
 use crate::hexadecimal;
 
@@ -45,6 +46,7 @@ fn wanted(mirrors: &[&str], packages: Vec<Package>) -> Wanted {
         files: files.leak(),
         mirrors: mirrors.iter().map(|&mirror| mirror.into()).collect(),
         packages,
+        packages_first: false,
     }
 }
 
@@ -267,7 +269,12 @@ fn when_nothing_answers_every_source_is_named_with_its_reason() {
     };
     let (empty, _paths) = serve(|_| not_found());
     let packages = vec![
-        Package::Npm { client: "/nowhere/npm".into(), package: "tiny@1.0.0", folder: "package" },
+        Package::Npm {
+            client: "/nowhere/npm".into(),
+            package: "tiny@1.0.0",
+            folder: "package",
+            content: Content::Files,
+        },
         Package::Installed { folder: "/nowhere/tiny" },
     ];
     let mut scene = Scene::new();
@@ -349,7 +356,7 @@ mod package_clients {
         let path = folder.path().join("npm");
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Package::Npm { client: path, package: "tiny@1.0.0", folder: "package/data" }
+        Package::Npm { client: path, package: "tiny@1.0.0", folder: "package/data", content: Content::Files }
     }
 
     /// A compressed archive; each path is written as it is, without the checks of the library.

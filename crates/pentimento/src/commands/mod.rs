@@ -7,6 +7,7 @@ mod checkpoint;
 mod codes;
 mod doctor;
 mod export;
+mod inspect;
 mod plan;
 mod search;
 mod summary;
@@ -75,6 +76,9 @@ fn run_command(arguments: Arguments) -> Result<()> {
             let fetched = stages::data::fetch_public(set, from.as_deref().or(options.data_from.as_deref()))?;
             print(&format!("{}", fetched.folder().display()))?;
             Ok(())
+        }
+        Command::Data(DataCommand::Inspect { path, test, contact_sheet }) => {
+            inspect::inspect(&path, test, contact_sheet.as_deref())
         }
         Command::Codes(recipe) => {
             codes::print_codes(&Recipe::open(&recipe.recipe, &recipe.overrides)?, &options)

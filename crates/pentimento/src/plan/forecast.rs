@@ -4,7 +4,6 @@ use super::calibration::{Calibration, NetworkMemory, Probe, Timing};
 use super::calls::Calls;
 use super::disk::Disk;
 use super::page::Cost;
-use super::situation::split_images;
 use super::work::{ShardKind, StageWork, Work};
 use pentimento_data::Split;
 
@@ -136,7 +135,7 @@ impl<'a> Arrays<'a> {
     /// The classifier: the set before and after preparation, and the test images as values.
     pub fn classifier(&self) -> u64 {
         let Some(set) = self.work.recipe.data.set else { return 0 };
-        let count = |split| split_images(set, split) as u64;
+        let count = |split| set.images(split) as u64;
         let (train, test) = (count(Split::Train), count(Split::Test));
         let raw = set.files().iter().map(|file| file.bytes).sum::<u64>();
         // An image has a label, a place in the set and an id of 32 bytes.

@@ -28,7 +28,7 @@ use forecast::{Memory, StageForecast, seconds, training_seconds};
 use page::{Cost, StandIns};
 use pentimento_data::Split;
 use pentimento_evaluation::classifier::ClassifierConfig;
-use situation::{Remaining, Situation, split_images};
+use situation::{Remaining, Situation};
 use size::mebibytes;
 use std::path::Path;
 use work::Work;
@@ -233,11 +233,11 @@ fn stages(
         stage("attribution", String::new(), Timing::default(), disk.attribution);
     }
     if let (Some(classifier), Some(set)) = (work.recipe.classifier, work.recipe.data.set) {
-        let (train, test) = (split_images(set, Split::Train), split_images(set, Split::Test));
+        let (train, test) = (set.images(Split::Train), set.images(Split::Test));
         let shape = [images.height(), images.width(), images.channels()];
         let batch = ClassifierConfig::new(situation.data.class_names.len(), shape).batch;
         let steps = classifier.epochs * (train / batch).max(1);
-        let own = split_images(set, work.recipe.data.preprocessing.split);
+        let own = set.images(work.recipe.data.preprocessing.split);
         let time = calibration
             .timing(Probe::ClassifierStep)
             .times(steps as f64)
@@ -290,7 +290,7 @@ pub(crate) mod tests {
     fn situation(recipe: &Recipe) -> Situation {
         let set = situation::stand_in(PublicSet::Mnist, Split::Test).unwrap();
         let names = PublicSet::Mnist.class_names().iter().map(ToString::to_string).collect();
-        let data = CodedData::of(recipe, set, names).unwrap();
+        let data = CodedData::of(recipe, &set, names).unwrap();
         let architecture = Architecture::new(&recipe.unet(28, 28, 1).unwrap()).unwrap();
         let remaining = Remaining { training_steps: Vec::new(), ..Remaining::everything(recipe, &data) };
         Situation { data, data_is_real: false, data_seconds: 0.0, architecture, remaining }
@@ -346,9 +346,8 @@ pub(crate) mod tests {
             Recipe::parse(include_str!("../../../../recipes/quickstart.toml"), "quickstart", &[]).unwrap();
         let set = situation::stand_in(PublicSet::Mnist, Split::Test).unwrap();
         let names = PublicSet::Mnist.class_names().iter().map(ToString::to_string).collect();
-        let data = CodedData::of(&recipe, set, names).unwrap();
+        let data = CodedData::of(&recipe, &set, names).unwrap();
         // Seven of ten classes, brought to the recipe's size.
         assert_eq!((data.images.len(), data.images.height(), data.groups.len()), (7000, 14, 7));
-        assert_eq!(split_images(PublicSet::FashionMnist, Split::Train), 60_000);
     }
 }

@@ -10,14 +10,11 @@ use crate::stages::train::{architecture, steps_left};
 use crate::stages::{RunOptions, Workspace};
 use crate::stop::Stop;
 use anyhow::{Context, Result};
-use pentimento_data::{FetchOptions, ImageSet, PublicSet, Split, default_cache_dir, fetch, read_idx};
+use pentimento_data::{FetchOptions, ImageSet, ImageSource, PublicSet, Split, default_cache_dir, fetch};
 use pentimento_diffusion::unet::Architecture;
 use pentimento_store::Run;
 use std::path::Path;
 use std::time::Instant;
-
-/// Side of the public sets' images, in pixels.
-const PUBLIC_SIDE_PIXELS: usize = 28;
 
 /// What a plan is made for.
 pub struct Situation {
@@ -51,7 +48,7 @@ pub struct Remaining {
 }
 
 impl Situation {
-    /// Opens what is there. Nothing is fetched and nothing is written.
+    /// Opens what is there. Nothing is fetched, and nothing is written but the index of an image set, to the cache.
     ///
     /// # Errors
     ///
@@ -65,10 +62,10 @@ impl Situation {
             None => {
                 let public = recipe.data.set.context("a recipe has a set or files")?;
                 let names = public.class_names().iter().map(ToString::to_string).collect();
-                (stand_in(public, split)?, names, false)
+                (Box::new(stand_in(public, split)?) as Box<dyn ImageSource>, names, false)
             }
         };
-        let data = CodedData::of(recipe, set, names)?;
+        let data = CodedData::of(recipe, set.as_ref(), names)?;
         let data_seconds = started.elapsed().as_secs_f64();
         let images = &data.images;
         let architecture =
@@ -83,7 +80,7 @@ fn open_without_fetching(
     data: &DataRecipe,
     split: Split,
     from: Option<&Path>,
-) -> Result<Option<(ImageSet, Vec<String>)>> {
+) -> Result<Option<(Box<dyn ImageSource>, Vec<String>)>> {
     let Some(set) = data.set else { return open_images(data, split, None).map(Some) };
     let names = set.class_names().iter().map(ToString::to_string).collect();
     let mut options = FetchOptions::new(default_cache_dir()?);
@@ -96,23 +93,19 @@ fn open_without_fetching(
         options.mirrors = Some(Vec::new());
         options.package_clients = false;
         if let Ok(fetched) = fetch(set, &options, &mut |_| {}) {
-            return Ok(Some((fetched.open(split)?, names)));
+            return Ok(Some((Box::new(fetched.open(split)?), names)));
         }
     }
     // A run would copy these to the cache; they are read where they are.
     let Some(from) = from else { return Ok(None) };
-    let at = |place: usize| {
-        let file = &set.files()[place + 2 * usize::from(split == Split::Test)];
-        let plain = from.join(file.name);
-        if plain.is_file() { plain } else { from.join(format!("{}.gz", file.name)) }
-    };
-    Ok(Some((read_idx(&at(0), &at(1))?, names)))
+    Ok(Some((Box::new(set.open(from, split)?), names)))
 }
 
 /// As many images as the set has, nearly blank, each class equally often.
 pub(super) fn stand_in(set: PublicSet, split: Split) -> Result<ImageSet> {
-    let count = split_images(set, split);
-    let length = PUBLIC_SIDE_PIXELS * PUBLIC_SIDE_PIXELS;
+    let [height, width, channels] = set.shape();
+    let count = set.images(split);
+    let length = height * width * channels;
     let mut pixels = vec![0; count * length];
     for (index, image) in pixels.chunks_exact_mut(length).enumerate() {
         // No two are equal, as in the real set.
@@ -120,13 +113,7 @@ pub(super) fn stand_in(set: PublicSet, split: Split) -> Result<ImageSet> {
     }
     let classes = set.class_names().len() as u32;
     let labels = (0..count as u32).map(|index| index % classes).collect();
-    Ok(ImageSet::new(PUBLIC_SIDE_PIXELS, PUBLIC_SIDE_PIXELS, 1, pixels, labels)?)
-}
-
-/// Number of images of a half of a public set.
-pub(super) fn split_images(set: PublicSet, split: Split) -> usize {
-    // A file of labels has a header of 8 bytes, then one byte per image.
-    (set.files()[1 + 2 * usize::from(split == Split::Test)].bytes - 8) as usize
+    Ok(ImageSet::new(height, width, channels, pixels, labels)?)
 }
 
 impl Remaining {

@@ -93,7 +93,7 @@ pub fn train_classifier(workspace: &Workspace) -> Result<Option<Fingerprint>> {
     let started = Instant::now();
     let from = workspace.options.data_from.as_deref();
     let (train, names) = open_images(&workspace.recipe.data, Split::Train, from)?;
-    let train = prepare(&train, &preprocessing)?;
+    let train = prepare(train.as_ref(), &preprocessing)?;
     let shape = [train.height(), train.width(), train.channels()];
     let config = classifier_config(settings, workspace.recipe.seed, names.len(), shape);
     let images = |index: usize, target: &mut [f32]| train.scaled_into(index, target);
@@ -105,7 +105,7 @@ pub fn train_classifier(workspace: &Workspace) -> Result<Option<Fingerprint>> {
             Ok(workspace.stop.check()?)
         })?;
     let (test, _) = open_images(&workspace.recipe.data, Split::Test, from)?;
-    let test = prepare(&test, &preprocessing)?;
+    let test = prepare(test.as_ref(), &preprocessing)?;
     let mut values = vec![0.0; test.len() * test.image_len()];
     for (index, target) in values.chunks_exact_mut(test.image_len()).enumerate() {
         test.scaled_into(index, target);

@@ -4,12 +4,12 @@ use super::classify::classifier_config;
 use super::workspace::Workspace;
 use crate::error::ProgramError;
 use crate::progress::say;
-use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, Recipe};
+use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Recipe};
 use anyhow::Result;
 use pentimento_attribution::ensemble::CodeBook;
 use pentimento_data::{
-    FetchEvent, FetchOptions, Groups, ImageSet, PreparedSet, PublicSet, Split, default_cache_dir,
-    exact_duplicates, fetch, prepare, read_idx,
+    Colours, FetchEvent, FetchOptions, Groups, ImageSource, IndexedSource, OpenOptions, PreparedSet,
+    PublicSet, Split, default_cache_dir, exact_duplicates, fetch, open, prepare, read_idx,
 };
 use pentimento_store::Fingerprint;
 use std::path::Path;
@@ -48,28 +48,51 @@ pub fn fetch_public(set: PublicSet, from: Option<&Path>) -> Result<pentimento_da
     Ok(fetch(set, &options, &mut show)?)
 }
 
-/// Opens the images that a recipe names, before preprocessing.
+/// Opens an image set of any layout, saying on stderr what was found. Its index is kept in the cache.
+///
+/// # Errors
+///
+/// [`pentimento_data::DataError`] naming the file, the field, the value and the bound.
+pub fn open_path(path: &Path, split: Split, colours: Colours) -> Result<IndexedSource> {
+    let options = OpenOptions { split, colours, cache_dir: Some(default_cache_dir()?) };
+    Ok(open(path, &options, &mut |event| say(&event.to_string()))?)
+}
+
+/// Opens the images that a recipe names, before preprocessing, with the names of their classes. A set without labels is
+/// one class.
 ///
 /// # Errors
 ///
 /// As reading and fetching.
-pub fn open_images(data: &DataRecipe, split: Split, from: Option<&Path>) -> Result<(ImageSet, Vec<String>)> {
+pub fn open_images(
+    data: &DataRecipe,
+    split: Split,
+    from: Option<&Path>,
+) -> Result<(Box<dyn ImageSource>, Vec<String>)> {
     if let Some(set) = data.set {
         let names = set.class_names().iter().map(ToString::to_string).collect();
-        return Ok((fetch_public(set, from)?.open(split)?, names));
+        return Ok((Box::new(fetch_public(set, from)?.open(split)?), names));
+    }
+    if let Some(path) = &data.path {
+        let default = Colours::default();
+        let background = data.background.unwrap_or(default.background);
+        let source = open_path(path, split, Colours { channels: data.channels, background })?;
+        let names =
+            if source.labels().is_some() { source.class_names().to_vec() } else { vec!["all".into()] };
+        return Ok((Box::new(source), names));
     }
     let (Some(images), Some(labels)) = (&data.images, &data.labels) else {
         return Err(ProgramError::RecipeValue {
             file: "recipe".into(),
             field: "data".into(),
             value: "without a source".into(),
-            bound: "it needs either `set`, or both `images` and `labels`".into(),
+            bound: NO_SOURCE.into(),
         }
         .into());
     };
     let set = read_idx(images, labels)?;
     let classes = set.labels().iter().max().map_or(0, |&label| label as usize + 1);
-    Ok((set, (0..classes).map(|class| class.to_string()).collect()))
+    Ok((Box::new(set), (0..classes).map(|class| class.to_string()).collect()))
 }
 
 impl CodedData {
@@ -80,7 +103,7 @@ impl CodedData {
     /// As reading, fetching, preparing, grouping and drawing codes.
     pub fn open(recipe: &Recipe, from: Option<&Path>) -> Result<Self> {
         let (set, class_names) = open_images(&recipe.data, recipe.data.preprocessing.split, from)?;
-        Self::of(recipe, set, class_names)
+        Self::of(recipe, set.as_ref(), class_names)
     }
 
     /// Prepares, groups and codes images that are open already.
@@ -88,10 +111,9 @@ impl CodedData {
     /// # Errors
     ///
     /// As preparing, grouping and drawing codes.
-    pub fn of(recipe: &Recipe, set: ImageSet, class_names: Vec<String>) -> Result<Self> {
-        let images = prepare(&set, &recipe.data.preprocessing)?;
-        drop(set);
-        let groups = groups_of(&recipe.codes, &images, &class_names)?;
+    pub fn of(recipe: &Recipe, set: &dyn ImageSource, class_names: Vec<String>) -> Result<Self> {
+        let images = prepare(set, &recipe.data.preprocessing)?;
+        let groups = groups_of(&recipe.codes, set, &images, &class_names)?;
         let codes = codes_for(&recipe.codes, groups.len(), recipe.seed)?;
         let fingerprint = Fingerprint::of("coded data")
             .json(&recipe.data.preprocessing)?
@@ -143,10 +165,28 @@ impl CodedData {
     }
 }
 
-fn groups_of(codes: &CodesRecipe, images: &PreparedSet, class_names: &[String]) -> Result<Groups> {
+fn groups_of(
+    codes: &CodesRecipe,
+    set: &dyn ImageSource,
+    images: &PreparedSet,
+    class_names: &[String],
+) -> Result<Groups> {
+    let lacks = |value: &str, bound: &str| ProgramError::RecipeValue {
+        file: "recipe".into(),
+        field: "codes.groups".into(),
+        value: value.into(),
+        bound: bound.into(),
+    };
     Ok(match (codes.groups, &codes.table) {
+        (GroupBy::Class, _) if set.labels().is_none() => {
+            return Err(lacks("\"class\"", "the set has no labels").into());
+        }
         (GroupBy::Class, _) => Groups::by_class(images.labels(), class_names)?,
         (GroupBy::Table, Some(table)) => Groups::by_table(table, images)?,
+        (GroupBy::Source, _) => match set.groups() {
+            Some(names) => Groups::by_name(names, images)?,
+            None => return Err(lacks("\"source\"", "the set says nothing of groups").into()),
+        },
         _ => Groups::by_image(images),
     })
 }

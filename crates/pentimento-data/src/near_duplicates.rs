@@ -1,0 +1,192 @@
+//! Images that look alike: a perceptual hash of 64 bits, and all pairs whose hashes differ in few of them.
+//!
+//! The hash is the usual one of the discrete cosine transform (Zauner, "Implementation and Benchmarking of Perceptual Image
+//! Hash Functions", 2010): the image in grey, averaged to 32 x 32 pixels, its 8 x 8 lowest frequencies; a bit is set where
+//! a coefficient is above their median. The first one, the mean brightness, is left out, so 63 bits are in use. Brightness,
+//! contrast, size and recompression change few bits; mirroring and turning change many.
+
+use std::f64::consts::PI;
+use std::sync::LazyLock;
+
+use rayon::prelude::*;
+
+use crate::error::DataError;
+use crate::image::Image;
+use crate::resize::{ImageResizer, ResizeFilter};
+
+/// Pairs that differ in at most so many bits are reported.
+pub const NEAR_DUPLICATE_BITS: u32 = 4;
+
+/// Side of the image whose frequencies are taken.
+const SIDE: usize = 32;
+/// Lowest frequencies in each direction that make bits.
+const FREQUENCIES: usize = 8;
+
+/// The perceptual hash of an image of 1 or 3 channels.
+///
+/// # Errors
+/// If the image cannot be resized.
+pub fn perceptual_hash(image: &Image) -> Result<u64, DataError> {
+    let channels = image.channels();
+    let grey: Vec<u8> = image
+        .pixels()
+        .chunks_exact(channels)
+        .map(|pixel| match *pixel {
+            [red, green, blue] => {
+                ((299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue) + 500) / 1000) as u8
+            }
+            [first, ..] => first,
+            [] => 0,
+        })
+        .collect();
+    let mut small = Vec::with_capacity(SIDE * SIDE);
+    ImageResizer::new([image.height(), image.width()], [SIDE, SIDE], 1, ResizeFilter::Bilinear)?
+        .resize_into(&grey, &mut small)?;
+    Ok(hash_of(&small))
+}
+
+/// cos(pi k (x + 1/2) / 32) by k and x.
+static COSINES: LazyLock<Vec<[f64; SIDE]>> = LazyLock::new(|| {
+    let cosine = |frequency: usize, place: usize| {
+        libm::cos(PI * frequency as f64 * (place as f64 + 0.5) / SIDE as f64)
+    };
+    (0..FREQUENCIES).map(|frequency| std::array::from_fn(|place| cosine(frequency, place))).collect()
+});
+
+/// Of `SIDE` x `SIDE` grey pixels.
+fn hash_of(pixels: &[u8]) -> u64 {
+    // First along rows, then along columns.
+    let rows: Vec<[f64; FREQUENCIES]> = pixels
+        .chunks_exact(SIDE)
+        .map(|row| {
+            std::array::from_fn(|frequency| {
+                row.iter().zip(&COSINES[frequency]).map(|(&pixel, cosine)| f64::from(pixel) * cosine).sum()
+            })
+        })
+        .collect();
+    let mut coefficients = [0.0; FREQUENCIES * FREQUENCIES];
+    for (place, coefficient) in coefficients.iter_mut().enumerate() {
+        let (vertical, horizontal) = (place / FREQUENCIES, place % FREQUENCIES);
+        *coefficient =
+            rows.iter().zip(&COSINES[vertical]).map(|(row, cosine)| row[horizontal] * cosine).sum();
+    }
+    let mut sorted = coefficients[1..].to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let median = sorted[sorted.len() / 2];
+    coefficients.iter().skip(1).fold(0, |hash, &coefficient| hash << 1 | u64::from(coefficient > median))
+}
+
+/// Two images that look alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NearPair {
+    /// Position of the one.
+    pub first: usize,
+    /// Position of the other, further back.
+    pub second: usize,
+    /// In how many bits their hashes differ.
+    pub bits: u32,
+}
+
+/// Rows of the comparison that are worked on together.
+const ROWS: usize = 256;
+
+/// The number of pairs whose hashes differ in at most `bits` bits, and the first `limit` of them in order of their
+/// positions.
+///
+/// Every pair is compared, as a comparison is one exclusive or and one count of bits, and no index has to be right.
+pub fn near_duplicates(hashes: &[u64], bits: u32, limit: usize) -> (u64, Vec<NearPair>) {
+    let (mut count, mut pairs) = (0, Vec::new());
+    for start in (0..hashes.len()).step_by(ROWS) {
+        let rows: Vec<(u64, Vec<NearPair>)> = (start..hashes.len().min(start + ROWS))
+            .into_par_iter()
+            .map(|first| {
+                let (mut count, mut pairs) = (0, Vec::new());
+                for (second, other) in hashes.iter().enumerate().skip(first + 1) {
+                    let differing = (hashes[first] ^ other).count_ones();
+                    if differing <= bits {
+                        count += 1;
+                        if pairs.len() < limit {
+                            pairs.push(NearPair { first, second, bits: differing });
+                        }
+                    }
+                }
+                (count, pairs)
+            })
+            .collect();
+        for (more, found) in rows {
+            count += more;
+            pairs.extend(found.into_iter().take(limit - pairs.len()));
+        }
+    }
+    (count, pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn picture(height: usize, width: usize, draw: impl Fn(f64, f64) -> f64) -> Image {
+        let pixels = (0..height * width)
+            .map(|place| {
+                let (y, x) = ((place / width) as f64 / height as f64, (place % width) as f64 / width as f64);
+                draw(y, x).clamp(0.0, 255.0) as u8
+            })
+            .collect();
+        Image::new(height, width, 1, pixels).unwrap()
+    }
+
+    fn blob(y: f64, x: f64) -> f64 {
+        let waves = libm::sin(9.0 * x + 3.0 * y) + libm::sin(4.0 * y - 5.0 * x * y) + libm::cos(14.0 * x * x);
+        128.0 + 30.0 * waves
+    }
+
+    #[test]
+    fn size_brightness_and_contrast_change_few_bits_and_mirroring_many() {
+        let hash = perceptual_hash(&picture(96, 128, blob)).unwrap();
+        let distance = |image: &Image| (hash ^ perceptual_hash(image).unwrap()).count_ones();
+        assert!(distance(&picture(48, 64, blob)) <= NEAR_DUPLICATE_BITS);
+        assert!(distance(&picture(96, 128, |y, x| blob(y, x) + 20.0)) <= NEAR_DUPLICATE_BITS);
+        assert!(distance(&picture(96, 128, |y, x| 30.0 + 0.7 * blob(y, x))) <= NEAR_DUPLICATE_BITS);
+        assert!(distance(&picture(96, 128, |y, x| blob(y, 1.0 - x))) > 16);
+        assert!(distance(&picture(96, 128, |y, x| blob(x, y))) > 16);
+    }
+
+    /// A horizontal wave of frequency k has one coefficient, in column k of the first row; all others are 0 but for
+    /// rounding to bytes, so its bit is among those above the median.
+    #[test]
+    fn a_wave_sets_the_bit_of_its_frequency() {
+        for frequency in 1..FREQUENCIES {
+            let wave =
+                |place: usize| 128.0 + 100.0 * libm::cos(PI * frequency as f64 * (place as f64 + 0.5) / 32.0);
+            let pixels: Vec<u8> = (0..SIDE * SIDE).map(|place| wave(place % SIDE) as u8).collect();
+            let bit = 63 - frequency;
+            assert_eq!(hash_of(&pixels) >> bit & 1, 1, "{frequency}");
+        }
+    }
+
+    #[test]
+    fn copies_in_colour_and_grey_hash_alike() {
+        let grey = picture(20, 20, blob);
+        let rgb = Image::new(20, 20, 3, grey.pixels().iter().flat_map(|&byte| [byte; 3]).collect()).unwrap();
+        assert_eq!(perceptual_hash(&grey).unwrap(), perceptual_hash(&rgb).unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_near_pairs_are_found(hashes in prop::collection::vec(0_u64..256, 0..60), bits in 0_u32..4) {
+            let mut expected = Vec::new();
+            for first in 0..hashes.len() {
+                for second in first + 1..hashes.len() {
+                    let differing = (0..64).filter(|bit| hashes[first] >> bit & 1 != hashes[second] >> bit & 1).count();
+                    if differing <= bits as usize {
+                        expected.push(NearPair { first, second, bits: differing as u32 });
+                    }
+                }
+            }
+            prop_assert_eq!(near_duplicates(&hashes, bits, usize::MAX), (expected.len() as u64, expected.clone()));
+            let first: Vec<_> = expected.iter().copied().take(3).collect();
+            prop_assert_eq!(near_duplicates(&hashes, bits, 3), (expected.len() as u64, first));
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! NumPy arrays of images: a `.npy` file with `labels.npy` beside it, or an `.npz` archive of both
+//! (<https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>).
+//!
+//! Images are unsigned bytes `[images, height, width]`, `[images, height, width, channels]` or `[images, channels, height,
+//! width]`. Which of the latter two is told by the axis that has 1 to 4 entries; if both or neither have, the array is
+//! refused. Labels are one integer for each image.
+
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::Crc;
+
+use super::decode::Raw;
+use super::labels::{self, MAX_CLASSES};
+use super::layout::{half_named, no_half, of_half};
+use super::place::Place;
+use super::records::{MAX_DECOMPRESSED_BYTES, Records, Storage};
+use super::{Layout, Listing, Reader, Structure};
+use crate::error::DataError;
+use crate::image::{Image, MAX_SIDE_PIXELS};
+use crate::public_sets::Split;
+
+/// The name of an array of labels beside an array of images.
+pub(super) const LABELS_FILE: &str = "labels.npy";
+/// Headers that NumPy writes have some 100 bytes.
+const MAX_HEADER_BYTES: usize = 1 << 16;
+/// Most labels that are read; they and their numbers are held in memory.
+const MAX_LABELS: u64 = 1 << 26;
+/// Deflate cannot make more than 1032 bytes of one (zlib's technical details).
+const MAX_DEFLATE_RATIO: u64 = 1032;
+
+/// The header of an array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Header {
+    /// As NumPy writes it, such as `|u1` or `<i8`.
+    kind: String,
+    shape: Vec<usize>,
+    /// Length of the header itself.
+    bytes: u64,
+}
+
+/// An array in a file.
+struct Array {
+    /// The file, and the member of an archive.
+    place: Place,
+    header: Header,
+    storage: Storage,
+}
+
+impl Array {
+    fn count(&self) -> usize {
+        self.header.shape.first().copied().unwrap_or_default()
+    }
+
+    /// Bytes of one entry.
+    fn entry_bytes(&self) -> Option<u64> {
+        match self.header.kind.get(1..) {
+            Some("u1" | "i1" | "b1") => Some(1),
+            Some("u2" | "i2") => Some(2),
+            Some("u4" | "i4") => Some(4),
+            Some("u8" | "i8") => Some(8),
+            _ => None,
+        }
+    }
+
+    /// Bytes of the whole array, header included; none for entries of another kind or a product that overflows.
+    fn expected_bytes(&self) -> Option<u64> {
+        let mut bytes = self.entry_bytes()?;
+        for &side in &self.header.shape {
+            bytes = bytes.checked_mul(side as u64)?;
+        }
+        bytes.checked_add(self.header.bytes)
+    }
+
+    /// Whether this looks like images: bytes with three or four axes.
+    fn is_images(&self) -> bool {
+        matches!(self.header.kind.as_str(), "|u1" | "<u1" | ">u1") && matches!(self.header.shape.len(), 3 | 4)
+    }
+
+    /// Whether this looks like labels: integers, one for each of so many images.
+    fn is_labels(&self, images: usize) -> bool {
+        let integer = matches!(self.header.kind.as_bytes().get(1), Some(b'u' | b'i'));
+        let shape = self.header.shape.as_slice();
+        integer && (shape == [images] || shape == [images, 1])
+    }
+
+    /// The labels, after checking that there are as many as images.
+    fn labels(&self, images: usize) -> Result<Vec<u32>, DataError> {
+        if !self.is_labels(images) {
+            let value = format!("{:?} of kind {}", self.header.shape, self.header.kind);
+            return Err(self.place.broken(
+                "the array of labels",
+                value,
+                format!("[{images}] integers, one for each image"),
+            ));
+        }
+        if images as u64 > MAX_LABELS {
+            return Err(self.place.broken("number of labels", images, format!("at most {MAX_LABELS}")));
+        }
+        let io_error = |source| self.place.io("read", source);
+        let (file, _) = self.place.open()?;
+        let mut reader = self.storage.open(file).map_err(io_error)?;
+        let mut bytes = Vec::new();
+        let entry_bytes = self.entry_bytes().unwrap_or(8);
+        let length = self.header.bytes + images as u64 * entry_bytes;
+        reader.by_ref().take(length).read_to_end(&mut bytes).map_err(io_error)?;
+        if (bytes.len() as u64) < length {
+            return Err(self.place.broken(
+                "length",
+                format!("{} bytes", bytes.len()),
+                format!("{length} bytes"),
+            ));
+        }
+        let little = !self.header.kind.starts_with('>');
+        let signed = self.header.kind.as_bytes().get(1) == Some(&b'i');
+        let entries =
+            bytes.get(self.header.bytes as usize..).unwrap_or_default().chunks_exact(entry_bytes as usize);
+        entries
+            .enumerate()
+            .map(|(index, entry)| {
+                let mut value = [0; 8];
+                for (place, &byte) in entry.iter().enumerate() {
+                    value[if little { place } else { entry.len() - 1 - place }] = byte;
+                }
+                let value = u64::from_le_bytes(value);
+                let unused = 64 - 8 * entry_bytes as u32;
+                // Shifted up and down again, the sign fills the upper bits.
+                let value =
+                    if signed { i128::from((value << unused) as i64 >> unused) } else { i128::from(value) };
+                u32::try_from(value).ok().filter(|&label| label < MAX_CLASSES).ok_or_else(|| {
+                    let bound = format!("between 0 and {}", MAX_CLASSES - 1);
+                    self.place.broken("the label", format!("{value} (at {index})"), bound)
+                })
+            })
+            .collect()
+    }
+}
+
+/// A single `.npy` file.
+pub(super) fn read_npy(path: &Path) -> Result<Structure, DataError> {
+    let images = open_npy(path)?;
+    let labels_path = path.with_file_name(LABELS_FILE);
+    let mut files = vec![path.to_path_buf()];
+    let labels = if labels_path != path && labels_path.exists() {
+        files.push(labels_path.clone());
+        Some(open_npy(&labels_path)?)
+    } else {
+        None
+    };
+    structure(Layout::Npy, &images, labels.as_ref(), files)
+}
+
+fn open_npy(path: &Path) -> Result<Array, DataError> {
+    let place = Place::file(path);
+    let (file, length) = place.open()?;
+    let header = read_header(&mut BufReader::new(file), &place)?;
+    let array = Array { place, header, storage: Storage::Plain { offset: 0 } };
+    array.check_length(length)?;
+    Ok(array)
+}
+
+impl Array {
+    fn check_length(&self, length: u64) -> Result<(), DataError> {
+        match self.expected_bytes() {
+            Some(expected) if expected != length => {
+                let bound =
+                    format!("{expected} bytes, for {:?} of kind {}", self.header.shape, self.header.kind);
+                Err(self.place.broken("length", format!("{length} bytes"), bound))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An archive of arrays. If the names of arrays say `train` and `test`, those of the wanted half count.
+pub(super) fn read_npz(path: &Path, split: Split) -> Result<Structure, DataError> {
+    let place = Place::file(path);
+    let mut arrays = members(path)?;
+    let names: Vec<String> =
+        arrays.iter().map(|array| array.place.entry.clone().unwrap_or_default()).collect();
+    if names.iter().any(|name| half_named(name).is_some()) {
+        let wanted = of_half(path, &names, split)?;
+        arrays.retain(|array| array.place.entry.as_ref().is_some_and(|name| wanted.contains(name)));
+    } else if split == Split::Test {
+        return Err(no_half(path, split));
+    }
+    let described = || {
+        let list = arrays.iter().map(|array| {
+            let name = array.place.entry.as_deref().unwrap_or_default();
+            format!("{name} {:?} of kind {}", array.header.shape, array.header.kind)
+        });
+        list.collect::<Vec<_>>().join(", ")
+    };
+    let mut candidates = arrays.iter().filter(|array| array.is_images());
+    let (Some(images), None) = (candidates.next(), candidates.next()) else {
+        return Err(place.broken(
+            "the list of arrays",
+            described(),
+            "with exactly one of unsigned bytes with three or four axes, the images",
+        ));
+    };
+    let mut candidates = arrays.iter().filter(|array| array.is_labels(images.count()));
+    let labels = candidates.next();
+    if candidates.next().is_some() {
+        let bound = "with at most one that has an integer for each image, the labels";
+        return Err(place.broken("the list of arrays", described(), bound));
+    }
+    for array in [Some(images), labels].into_iter().flatten() {
+        check_sum(array)?;
+    }
+    structure(Layout::Npz, images, labels, vec![path.into()])
+}
+
+/// Every array of an archive, with its header read.
+fn members(path: &Path) -> Result<Vec<Array>, DataError> {
+    let place = Place::file(path);
+    let (file, file_bytes) = place.open()?;
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| place.undecodable(error))?;
+    let mut arrays = Vec::new();
+    for index in 0..archive.len() {
+        let member = archive.by_index_raw(index).map_err(|error| place.undecodable(error))?;
+        let name = member.name().map_err(|error| place.undecodable(error))?.into_owned();
+        let Some(name) = name.strip_suffix(".npy") else { continue };
+        let place = Place::entry(path, name);
+        let (offset, bytes, announced) =
+            (member.data_start().unwrap_or(u64::MAX), member.compressed_size(), member.size());
+        if member.encrypted() || offset.checked_add(bytes).is_none_or(|end| end > file_bytes) {
+            let value = if member.encrypted() { "encrypted" } else { "beyond the end of the file" };
+            return Err(place.broken("the member", value, "plain, and inside the file"));
+        }
+        let storage = match member.compression() {
+            zip::CompressionMethod::Stored if bytes == announced => Storage::Plain { offset },
+            zip::CompressionMethod::Deflated => Storage::Deflate { offset, bytes },
+            other => {
+                let value = format!("{other:?}, {bytes} bytes for {announced}");
+                return Err(place.broken("the compression", value, "none, or deflate"));
+            }
+        };
+        let most = bytes.saturating_mul(MAX_DEFLATE_RATIO).min(MAX_DECOMPRESSED_BYTES);
+        if matches!(storage, Storage::Deflate { .. }) && announced > most {
+            let bound = format!("at most {most} bytes, from {bytes} compressed ones");
+            return Err(place.broken("announced size", format!("{announced} bytes"), bound));
+        }
+        drop(member);
+        let (file, _) = place.open()?;
+        let mut reader = storage.open(file).map_err(|source| place.io("read", source))?;
+        let header = read_header(&mut reader, &place)?;
+        let array = Array { place, header, storage };
+        array.check_length(announced)?;
+        arrays.push(array);
+    }
+    Ok(arrays)
+}
+
+/// Reads a member once to compare its checksum: later, images are read one by one.
+fn check_sum(array: &Array) -> Result<(), DataError> {
+    let place = &array.place;
+    let (file, _) = place.open()?;
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| place.undecodable(error))?;
+    let name = format!("{}.npy", place.entry.as_deref().unwrap_or_default());
+    let index =
+        archive.index_for_name(&name).ok_or_else(|| place.broken("the member", "missing", "there"))?;
+    let expected = archive.by_index_raw(index).map_err(|error| place.undecodable(error))?.crc32();
+    drop(archive);
+    let (file, _) = place.open()?;
+    let reader = array.storage.open(file).map_err(|source| place.io("read", source))?;
+    let length = array.expected_bytes().unwrap_or_default();
+    let mut crc = Crc::new();
+    let mut chunk = vec![0; 1 << 16];
+    let mut reader = reader.take(length);
+    loop {
+        let count = reader.read(&mut chunk).map_err(|source| place.io("read", source))?;
+        if count == 0 {
+            break;
+        }
+        crc.update(&chunk[..count]);
+    }
+    if crc.sum() != expected {
+        return Err(place.broken(
+            "the CRC-32 sum",
+            format!("{:#010x}", crc.sum()),
+            format!("{expected:#010x}"),
+        ));
+    }
+    Ok(())
+}
+
+/// How the pixels of an image lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    ChannelsLast,
+    ChannelsFirst,
+}
+
+struct ArrayReader {
+    place: Place,
+    records: Records,
+    height: usize,
+    width: usize,
+    channels: usize,
+    order: Order,
+}
+
+fn structure(
+    layout: Layout,
+    images: &Array,
+    labels: Option<&Array>,
+    files: Vec<PathBuf>,
+) -> Result<Structure, DataError> {
+    let place = &images.place;
+    let Header { kind, shape, bytes: header_bytes } = &images.header;
+    if !images.is_images() {
+        let value = format!("{shape:?} of kind {kind}");
+        return Err(place.broken(
+            "the array of images",
+            value,
+            "unsigned bytes (|u1) with three or four axes",
+        ));
+    }
+    let (height, width, channels, order) = match *shape.as_slice() {
+        [_, height, width] => (height, width, 1, Order::ChannelsLast),
+        [_, first, middle, last] => {
+            let few = 1..=4;
+            match (few.contains(&first), few.contains(&last)) {
+                (false, true) => (first, middle, last, Order::ChannelsLast),
+                (true, false) => (middle, last, first, Order::ChannelsFirst),
+                (both, _) => {
+                    let bound = if both {
+                        "with 1 to 4 channels on the second or on the last axis, not on both"
+                    } else {
+                        "with 1 to 4 channels on the second or on the last axis"
+                    };
+                    return Err(place.broken("the shape", format!("{shape:?}"), bound));
+                }
+            }
+        }
+        _ => (0, 0, 0, Order::ChannelsLast),
+    };
+    for (field, side) in [("image height", height), ("image width", width)] {
+        if !(1..=MAX_SIDE_PIXELS).contains(&side) {
+            return Err(place.broken(field, side, format!("between 1 and {MAX_SIDE_PIXELS}")));
+        }
+    }
+    let count = images.count();
+    let mut listing = Listing::numbered(count);
+    if let Some(labels) = labels {
+        listing = listing.with_labels(labels::from_numbers(labels.labels(count)?));
+    }
+    let record_bytes = height * width * channels;
+    let records = Records::new(place.path.clone(), images.storage, *header_bytes, record_bytes, count);
+    let reader = ArrayReader { place: place.clone(), records, height, width, channels, order };
+    Ok(Structure { layout, listing, files, reader: Box::new(reader) })
+}
+
+impl Reader for ArrayReader {
+    fn raw(&self, index: usize) -> Result<Raw, DataError> {
+        let bytes = self.records.read(index)?;
+        let plane = self.height * self.width;
+        let pixels = match self.order {
+            Order::ChannelsLast => bytes,
+            Order::ChannelsFirst => {
+                (0..plane).flat_map(|pixel| bytes.iter().skip(pixel).step_by(plane).copied()).collect()
+            }
+        };
+        Ok(Raw::Pixels(Image::new(self.height, self.width, self.channels, pixels)?))
+    }
+
+    fn place(&self, index: usize) -> Place {
+        let entry = match &self.place.entry {
+            None => format!("image {index}"),
+            Some(member) => format!("{member}, image {index}"),
+        };
+        Place::entry(&self.place.path, entry)
+    }
+}
+
+/// Reads the header of an array. The magic number and two bytes of version are followed by the length of a Python
+/// literal, `{'descr': '|u1', 'fortran_order': False, 'shape': (60000, 28, 28), }`.
+fn read_header(reader: &mut dyn Read, place: &Place) -> Result<Header, DataError> {
+    let mut take = |count: usize| {
+        let mut bytes = Vec::new();
+        reader.take(count as u64).read_to_end(&mut bytes).map_err(|source| place.io("read", source))?;
+        if bytes.len() < count {
+            return Err(place.broken("the header", "cut short", "whole"));
+        }
+        Ok(bytes)
+    };
+    let start = take(8)?;
+    if !start.starts_with(b"\x93NUMPY") {
+        return Err(place.broken("the first bytes", format!("{:02x?}", &start[..6]), "\"\\x93NUMPY\""));
+    }
+    let (length_bytes, length) = match start[6] {
+        1 => (2, take(2)?.iter().rev().fold(0, |length, &byte| length << 8 | usize::from(byte))),
+        2 | 3 => (4, take(4)?.iter().rev().fold(0, |length, &byte| length << 8 | usize::from(byte))),
+        version => return Err(place.broken("the format version", version, "1, 2 or 3")),
+    };
+    if length > MAX_HEADER_BYTES {
+        return Err(place.broken(
+            "the length of the header",
+            format!("{length} bytes"),
+            format!("at most {MAX_HEADER_BYTES} bytes"),
+        ));
+    }
+    let text =
+        String::from_utf8(take(length)?).map_err(|_| place.broken("the header", "not UTF-8", "text"))?;
+    let (kind, fortran_order, shape) = parse_header(&text).ok_or_else(|| {
+        let shown: String = text.chars().take(200).collect();
+        place.broken(
+            "the header",
+            format!("{shown:?}"),
+            "a dictionary of 'descr', 'fortran_order' and 'shape'",
+        )
+    })?;
+    if fortran_order && shape.len() > 1 {
+        return Err(place.broken("fortran_order", "True", "False; numpy.ascontiguousarray makes it so"));
+    }
+    Ok(Header { kind, shape, bytes: (8 + length_bytes + length) as u64 })
+}
+
+/// The three values of a header, in any order. A structured kind (a list) is none that is known here.
+fn parse_header(text: &str) -> Option<(String, bool, Vec<usize>)> {
+    let (mut kind, mut fortran_order, mut shape) = (None, None, None);
+    let mut rest = text.trim().strip_prefix('{')?.trim_start();
+    while !rest.starts_with('}') {
+        let (key, after) = quoted(rest)?;
+        rest = after.trim_start().strip_prefix(':')?.trim_start();
+        match key {
+            "descr" => {
+                let (value, after) = quoted(rest)?;
+                (kind, rest) = (Some(value.to_owned()), after);
+            }
+            "fortran_order" => {
+                let (value, after) = match rest.strip_prefix("True") {
+                    Some(after) => (true, after),
+                    None => (false, rest.strip_prefix("False")?),
+                };
+                (fortran_order, rest) = (Some(value), after);
+            }
+            "shape" => {
+                let (inside, after) = rest.strip_prefix('(')?.split_once(')')?;
+                let sides = inside.split(',').map(str::trim).filter(|side| !side.is_empty());
+                shape = Some(sides.map(|side| side.parse().ok()).collect::<Option<Vec<usize>>>()?);
+                rest = after;
+            }
+            _ => return None,
+        }
+        rest = rest.trim_start();
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+    }
+    Some((kind?, fortran_order?, shape?))
+}
+
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|first| matches!(first, '\'' | '"'))?;
+    text.get(1..)?.split_once(quote)
+}

@@ -1,0 +1,154 @@
+//! Image sets as they lie on disk, in every usual layout, behind one interface.
+//!
+//! [`open`] tells the layout of a path by what is in it, indexes the set once, and gives an [`IndexedSource`]. Images
+//! are read and decoded one by one; a set is never in memory as a whole.
+
+mod arrays;
+mod cifar;
+mod decode;
+mod folder;
+mod idx_files;
+mod index;
+mod labels;
+mod layout;
+mod metadata;
+mod parquet_shards;
+mod place;
+mod records;
+mod strips;
+mod webdataset;
+
+use std::path::PathBuf;
+
+pub(crate) use cifar::{
+    CLASS_NAMES as CIFAR10_CLASS_NAMES, RECORD_BYTES as CIFAR10_RECORD_BYTES, read_cifar10,
+};
+pub use decode::{Channels, Colours};
+pub use index::{DamagedImage, IndexedSource, OpenEvent, OpenOptions, open};
+pub use layout::Layout;
+pub(crate) use records::MAX_DECOMPRESSED_BYTES;
+pub(crate) use strips::{read_labels as read_strip_labels, write_binary as strip_to_binary};
+
+use crate::error::DataError;
+use crate::image::{Image, ImageSet};
+use decode::Raw;
+use place::Place;
+
+/// A set of images that can be read one by one. Positions are below [`len`](Self::len); others panic, as those of slices
+/// do.
+pub trait ImageSource: Send + Sync {
+    /// Number of images.
+    fn len(&self) -> usize;
+
+    /// Whether there is no image.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of channels of every image.
+    fn channels(&self) -> usize;
+
+    /// Height and width of one image in pixels.
+    ///
+    /// # Errors
+    /// If the image is damaged.
+    fn size(&self, index: usize) -> Result<[usize; 2], DataError>;
+
+    /// Reads and decodes one image.
+    ///
+    /// # Errors
+    /// If it cannot be read, is damaged, or is not what it was when the set was indexed.
+    fn image(&self, index: usize) -> Result<Image, DataError>;
+
+    /// The label of every image, a position in [`class_names`](Self::class_names) where these are known; none if the
+    /// set has no labels.
+    fn labels(&self) -> Option<&[u32]>;
+
+    /// The names of the classes; empty if they are not known.
+    fn class_names(&self) -> &[String];
+
+    /// What the set calls one image: its path in a folder, its key or its row.
+    fn key(&self, index: usize) -> String;
+
+    /// What each image is traced together with, if the set says so: a folder, a contributor.
+    fn groups(&self) -> Option<&[String]>;
+}
+
+impl ImageSource for ImageSet {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn channels(&self) -> usize {
+        self.channels()
+    }
+
+    fn size(&self, _: usize) -> Result<[usize; 2], DataError> {
+        Ok([self.height(), self.width()])
+    }
+
+    fn image(&self, index: usize) -> Result<Image, DataError> {
+        Ok(self.to_image(index))
+    }
+
+    fn labels(&self) -> Option<&[u32]> {
+        Some(self.labels())
+    }
+
+    fn class_names(&self) -> &[String] {
+        &[]
+    }
+
+    fn key(&self, index: usize) -> String {
+        index.to_string()
+    }
+
+    fn groups(&self) -> Option<&[String]> {
+        None
+    }
+}
+
+/// One layout's way to get at the images.
+trait Reader: Send + Sync {
+    /// What is stored for one image, below the length of the [`Listing`].
+    fn raw(&self, index: usize) -> Result<Raw, DataError>;
+
+    /// Where it is, for errors.
+    fn place(&self, index: usize) -> Place;
+}
+
+/// What a set says about its images, without the images.
+#[derive(Default)]
+struct Listing {
+    count: usize,
+    /// Empty if images are called by their positions.
+    keys: Vec<String>,
+    labels: Option<Vec<u32>>,
+    class_names: Vec<String>,
+    groups: Option<Vec<String>>,
+}
+
+impl Listing {
+    /// Images that have a position and nothing else.
+    fn numbered(count: usize) -> Self {
+        Self { count, ..Self::default() }
+    }
+
+    /// Images with names of their own.
+    fn named(keys: Vec<String>) -> Self {
+        Self { count: keys.len(), keys, ..Self::default() }
+    }
+
+    fn with_labels(self, (labels, class_names): labels::Labelled) -> Self {
+        Self { labels: Some(labels), class_names, ..self }
+    }
+}
+
+/// A set whose structure is read, but none of its images.
+struct Structure {
+    layout: Layout,
+    listing: Listing,
+    /// Every file that what is read depends on.
+    files: Vec<PathBuf>,
+    reader: Box<dyn Reader>,
+}

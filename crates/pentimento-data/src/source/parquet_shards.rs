@@ -1,0 +1,486 @@
+//! Parquet files as Hugging Face's `datasets` writes them, one or several.
+//!
+//! The column of images is found by its shape: a struct with the bytes of an encoded image in `bytes`, or its path in
+//! `path`. Labels are integers in `label`, `labels`, `fine_label` or `class`, or in the one column that the metadata calls
+//! a `ClassLabel`; the metadata, where they are there, name the classes. A column of texts names the classes itself.
+//!
+//! Rows are read one by one: whole pages are passed over by their headers, so that reading in order costs one pass.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use parquet::basic::Type as PhysicalType;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::ByteArrayType;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::schema::types::SchemaDescriptor;
+
+use super::decode::{MAX_ENCODED_BYTES, Raw};
+use super::folder::{check_inside, structure};
+use super::labels::{self, MAX_CLASSES};
+use super::metadata::{GROUP_COLUMNS, inside};
+use super::place::Place;
+use super::{Layout, Listing, Reader, Structure};
+use crate::error::DataError;
+
+/// Columns of labels, of which a set has one.
+const LABEL_COLUMNS: [&str; 4] = ["label", "labels", "fine_label", "class"];
+/// Most rows of a set; a number for each of them is held in memory.
+const MAX_ROWS: u64 = 1 << 26;
+/// Rows that are read at once from columns of labels.
+const BATCH_ROWS: usize = 8192;
+
+struct ParquetReader {
+    shards: Vec<Shard>,
+    /// The column that is open, and the row that it would give next.
+    cursor: Mutex<Option<Cursor>>,
+}
+
+struct Shard {
+    path: PathBuf,
+    /// Position of the shard's first image in the set, then of each row group's end.
+    row_group_ends: Vec<usize>,
+    first: usize,
+    columns: Columns,
+}
+
+/// Which leaf columns are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Columns {
+    /// Name of the struct of images.
+    image: String,
+    bytes: usize,
+    path: Option<usize>,
+    label: Option<(String, usize)>,
+    group: Option<(String, usize)>,
+}
+
+struct Cursor {
+    shard: usize,
+    row_group: usize,
+    next: usize,
+    reader: ColumnReaderImpl<ByteArrayType>,
+}
+
+/// Runs what the library does with bytes from outside. It is not free of panics on damaged files.
+fn guarded<T>(place: &Place, work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, DataError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| place.undecodable(error)),
+        Err(_) => {
+            Err(place.broken("the content", "so damaged that it cannot be read", "a whole Parquet file"))
+        }
+    }
+}
+
+pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
+    let mut shards: Vec<Shard> = Vec::new();
+    let mut names: Option<Vec<String>> = None;
+    let (mut label_values, mut group_values) = (Values::default(), Values::default());
+    let mut rows_in_all = 0_u64;
+    for path in paths {
+        let place = Place::file(path);
+        let file = open_shard(path)?;
+        let metadata = file.metadata();
+        let features = features(&file, &place)?;
+        let columns = columns(metadata.file_metadata().schema_descr(), features.as_ref(), &place)?;
+        if let Some(first) = shards.first()
+            && (&first.columns.image, first.columns.label.is_some(), first.columns.group.is_some())
+                != (&columns.image, columns.label.is_some(), columns.group.is_some())
+        {
+            let bound = format!("those of {}", first.path.display());
+            return Err(place.broken("the list of columns", format!("{columns:?}"), bound));
+        }
+        let class_names = columns.label.as_ref().and_then(|(name, _)| class_names(features.as_ref(), name));
+        if shards.is_empty() {
+            names = class_names;
+        } else if names != class_names {
+            return Err(place.broken("the names of classes", "others", "those of the first file"));
+        }
+        let first = rows_in_all as usize;
+        let mut row_group_ends = Vec::new();
+        for row_group in metadata.row_groups() {
+            rows_in_all = u64::try_from(row_group.num_rows())
+                .ok()
+                .and_then(|rows| rows_in_all.checked_add(rows))
+                .filter(|&rows| rows <= MAX_ROWS)
+                .ok_or_else(|| {
+                    place.broken(
+                        "the number of rows",
+                        row_group.num_rows(),
+                        format!("between 0 and {MAX_ROWS} in all"),
+                    )
+                })?;
+            row_group_ends.push(rows_in_all as usize);
+        }
+        for (column, values) in [(&columns.label, &mut label_values), (&columns.group, &mut group_values)] {
+            if let Some((name, leaf)) = column {
+                read_column(&file, *leaf, name, &place, values)?;
+            }
+        }
+        shards.push(Shard { path: path.clone(), row_group_ends, first, columns });
+    }
+    let count = rows_in_all as usize;
+    let mut listing = Listing::numbered(count);
+    let place_of = |index: usize| place_of(&shards, index);
+    if shards.first().is_some_and(|shard| shard.columns.label.is_some()) {
+        listing = listing.with_labels(label_values.labels(names, place_of)?);
+    }
+    if shards.first().is_some_and(|shard| shard.columns.group.is_some()) {
+        listing.groups = labels::all_or_none(group_values.texts(), "the group", place_of)?;
+    }
+    let by_path =
+        match shards.iter().find(|shard| shard.row_group_ends.last().is_some_and(|&end| end > shard.first)) {
+            Some(shard) => images_are_paths(shard)?,
+            None => false,
+        };
+    if by_path {
+        let image_paths = read_paths(&shards)?;
+        let mut by_path = structure(Layout::Parquet, listing, image_paths, None);
+        by_path.files.extend(paths.iter().cloned());
+        return Ok(by_path);
+    }
+    let reader = ParquetReader { shards, cursor: Mutex::new(None) };
+    Ok(Structure { layout: Layout::Parquet, listing, files: paths.to_vec(), reader: Box::new(reader) })
+}
+
+fn open_shard(path: &Path) -> Result<SerializedFileReader<File>, DataError> {
+    let place = Place::file(path);
+    let (file, _) = place.open()?;
+    guarded(&place, || SerializedFileReader::new(file))
+}
+
+/// What the file says about its columns beyond Parquet: the JSON of `datasets`, if it is there.
+fn features(
+    file: &SerializedFileReader<File>,
+    place: &Place,
+) -> Result<Option<serde_json::Value>, DataError> {
+    let pairs = file.metadata().file_metadata().key_value_metadata();
+    let text = pairs
+        .and_then(|pairs| pairs.iter().find(|pair| pair.key == "huggingface"))
+        .and_then(|pair| pair.value.as_ref());
+    let Some(text) = text else { return Ok(None) };
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+        place.broken("the metadata `huggingface`", format!("unreadable ({error})"), "JSON")
+    })?;
+    Ok(value.pointer("/info/features").cloned())
+}
+
+/// The names that the metadata give to the classes of a column.
+fn class_names(features: Option<&serde_json::Value>, column: &str) -> Option<Vec<String>> {
+    let names = features?.get(column)?.get("names")?.as_array()?;
+    names.iter().map(|name| Some(name.as_str()?.to_owned())).collect()
+}
+
+fn columns(
+    schema: &SchemaDescriptor,
+    features: Option<&serde_json::Value>,
+    place: &Place,
+) -> Result<Columns, DataError> {
+    let leaves: Vec<(usize, &[String], PhysicalType)> = schema
+        .columns()
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| column.max_rep_level() == 0)
+        .map(|(leaf, column)| (leaf, column.path().parts(), column.physical_type()))
+        .collect();
+    let listed = || {
+        let all = schema.columns().iter().map(|column| column.path().string());
+        all.collect::<Vec<_>>().join(", ")
+    };
+    let child = |name: &str, child: &str| {
+        leaves.iter().find_map(|&(leaf, parts, kind)| match parts {
+            [parent, own] if parent == name && own == child && kind == PhysicalType::BYTE_ARRAY => Some(leaf),
+            _ => None,
+        })
+    };
+    let mut images = leaves.iter().filter_map(|&(leaf, parts, kind)| match parts {
+        [name, own] if own == "bytes" && kind == PhysicalType::BYTE_ARRAY => Some((name, leaf)),
+        _ => None,
+    });
+    let (image, bytes) = match (images.next(), images.next()) {
+        (Some(image), None) => image,
+        (Some((first, _)), Some((second, _))) => {
+            let value = format!("with the images `{first}` and `{second}`");
+            return Err(place.broken("the list of columns", value, "with one column of images"));
+        }
+        (None, _) => {
+            let bound = "with a column of images, a struct of `bytes` and `path`";
+            return Err(place.broken("the list of columns", format!("without images ({})", listed()), bound));
+        }
+    };
+    let top_level = |name: &str| {
+        leaves.iter().find_map(|&(leaf, parts, kind)| {
+            let usable = matches!(kind, PhysicalType::INT32 | PhysicalType::INT64 | PhysicalType::BYTE_ARRAY);
+            (parts == [name] && usable).then(|| (name.to_owned(), leaf))
+        })
+    };
+    let is_class_label = |name: &&str| {
+        features.and_then(|features| features.get(*name)?.get("_type")?.as_str()) == Some("ClassLabel")
+    };
+    let names: Vec<&str> = leaves
+        .iter()
+        .filter_map(|(_, parts, _)| if let [name] = parts { Some(name.as_str()) } else { None })
+        .collect();
+    // What the metadata call labels, else what is called so.
+    let declared: Vec<_> = names.iter().copied().filter(is_class_label).filter_map(top_level).collect();
+    let usual: Vec<_> = LABEL_COLUMNS.into_iter().filter_map(top_level).collect();
+    // CIFAR-100 declares `fine_label` and `coarse_label`: of several, one with a usual name is meant.
+    let found = match declared.as_slice() {
+        [] => usual,
+        [_] => declared,
+        _ => declared.into_iter().filter(|(name, _)| LABEL_COLUMNS.contains(&name.as_str())).collect(),
+    };
+    let label = only(found, place)?;
+    let group = only(GROUP_COLUMNS.into_iter().filter_map(top_level).collect(), place)?;
+    Ok(Columns { path: child(image, "path"), image: image.clone(), bytes, label, group })
+}
+
+/// None or the only one.
+fn only(mut found: Vec<(String, usize)>, place: &Place) -> Result<Option<(String, usize)>, DataError> {
+    match found.as_slice() {
+        [(first, _), (second, _), ..] => Err(place.broken(
+            "the list of columns",
+            format!("with both `{first}` and `{second}`"),
+            "with one of them",
+        )),
+        _ => Ok(found.pop()),
+    }
+}
+
+/// The values of one column through all shards, null where there is none.
+#[derive(Default)]
+struct Values {
+    integers: Vec<Option<i64>>,
+    texts: Vec<Option<String>>,
+}
+
+impl Values {
+    /// Labels as numbers, with the names that are known or that the values are.
+    fn labels(
+        self,
+        names: Option<Vec<String>>,
+        place: impl Fn(usize) -> Place,
+    ) -> Result<labels::Labelled, DataError> {
+        if !self.texts.is_empty() {
+            let missing = |index| place(index).broken("the label", "null", "a text");
+            let texts =
+                self.texts.into_iter().enumerate().map(|(index, text)| text.ok_or_else(|| missing(index)));
+            return labels::from_texts(&texts.collect::<Result<Vec<_>, _>>()?, place);
+        }
+        let classes = names.as_ref().map_or(MAX_CLASSES as usize, Vec::len);
+        let numbers = self.integers.into_iter().enumerate().map(|(index, value)| {
+            value
+                .and_then(|value| u32::try_from(value).ok())
+                .filter(|&label| (label as usize) < classes)
+                .ok_or_else(|| {
+                    let value = value.map_or("null".into(), |value| value.to_string());
+                    place(index).broken(
+                        "the label",
+                        value,
+                        format!("between 0 and {}", classes.saturating_sub(1)),
+                    )
+                })
+        });
+        let numbers: Vec<u32> = numbers.collect::<Result<_, _>>()?;
+        Ok(match names {
+            Some(names) => (numbers, names),
+            None => labels::from_numbers(numbers),
+        })
+    }
+
+    fn texts(self) -> Vec<Option<String>> {
+        if self.texts.is_empty() {
+            self.integers.into_iter().map(|value| value.map(|value| value.to_string())).collect()
+        } else {
+            self.texts
+        }
+    }
+}
+
+/// Appends all rows of one column of a file.
+fn read_column(
+    file: &SerializedFileReader<File>,
+    leaf: usize,
+    name: &str,
+    place: &Place,
+    values: &mut Values,
+) -> Result<(), DataError> {
+    for (number, row_group) in file.metadata().row_groups().iter().enumerate() {
+        let rows = row_group.num_rows() as usize;
+        let here = Place::entry(&place.path, format!("column `{name}` of row group {number}"));
+        let reader = guarded(&here, || file.get_row_group(number)?.get_column_reader(leaf))?;
+        let read = match reader {
+            ColumnReader::Int32ColumnReader(reader) => {
+                read_all(reader, rows, &here, |value| i64::from(*value), &mut values.integers)?
+            }
+            ColumnReader::Int64ColumnReader(reader) => {
+                read_all(reader, rows, &here, |value| *value, &mut values.integers)?
+            }
+            ColumnReader::ByteArrayColumnReader(reader) => {
+                let text = |value: &parquet::data_type::ByteArray| {
+                    value.as_utf8().map(str::to_owned).unwrap_or_else(|_| "\u{fffd}".into())
+                };
+                read_all(reader, rows, &here, text, &mut values.texts)?
+            }
+            _ => return Err(here.broken("the kind of value", "another", "an integer or a text")),
+        };
+        if read != rows {
+            return Err(here.broken("the number of rows", read, format!("{rows}, as the row group says")));
+        }
+    }
+    Ok(())
+}
+
+/// Appends all rows of a column chunk, and gives how many there are.
+fn read_all<T: parquet::data_type::DataType, V>(
+    mut reader: ColumnReaderImpl<T>,
+    rows: usize,
+    place: &Place,
+    convert: impl Fn(&T::T) -> V,
+    output: &mut Vec<Option<V>>,
+) -> Result<usize, DataError> {
+    let mut read = 0;
+    let (mut found, mut levels) = (Vec::new(), Vec::new());
+    while read < rows {
+        found.clear();
+        levels.clear();
+        let batch = BATCH_ROWS.min(rows - read);
+        let (records, _, _) =
+            guarded(place, || reader.read_records(batch, Some(&mut levels), None, &mut found))?;
+        if records == 0 {
+            break;
+        }
+        read += records;
+        // A row has a value if its level is the highest; without levels, every row has one.
+        let highest = levels.iter().copied().max().unwrap_or_default();
+        if found.len() == records {
+            output.extend(found.iter().map(|value| Some(convert(value))));
+        } else {
+            let mut values = found.iter();
+            let filled = levels.iter().map(|&level| {
+                if found.is_empty() || level < highest { None } else { values.next().map(&convert) }
+            });
+            output.extend(filled.take(records));
+        }
+    }
+    Ok(read)
+}
+
+/// Whether the first row has no bytes but a path; then all rows must be so.
+fn images_are_paths(shard: &Shard) -> Result<bool, DataError> {
+    let Some(path) = shard.columns.path else { return Ok(false) };
+    let file = open_shard(&shard.path)?;
+    let place = Place::entry(&shard.path, "row 0");
+    let rows = file.metadata().row_groups().iter().position(|row_group| row_group.num_rows() > 0);
+    let Some(row_group) = rows else { return Ok(false) };
+    let first = |leaf| -> Result<Option<Vec<u8>>, DataError> {
+        match guarded(&place, || file.get_row_group(row_group)?.get_column_reader(leaf))? {
+            ColumnReader::ByteArrayColumnReader(mut reader) => next_value(&mut reader, &place),
+            _ => Ok(None),
+        }
+    };
+    Ok(first(shard.columns.bytes)?.is_none() && first(path)?.is_some())
+}
+
+/// The paths of all images, beside their shards.
+fn read_paths(shards: &[Shard]) -> Result<Vec<PathBuf>, DataError> {
+    let mut images = Vec::new();
+    for shard in shards {
+        let file = open_shard(&shard.path)?;
+        let place = Place::file(&shard.path);
+        let folder = shard.path.parent().unwrap_or(Path::new("."));
+        let mut values = Values::default();
+        if let Some(leaf) = shard.columns.path {
+            read_column(&file, leaf, "path", &place, &mut values)?;
+        }
+        for (row, text) in values.texts.into_iter().enumerate() {
+            let here = Place::entry(&shard.path, format!("row {row}"));
+            let text = text.ok_or_else(|| here.broken("the image", "null", "bytes or a path"))?;
+            let relative = inside(&text).ok_or_else(|| {
+                here.broken("the path", format!("{text:?}"), "inside the folder of the file")
+            })?;
+            let path = folder.join(relative);
+            if !path.is_file() {
+                return Err(here.broken("the path", format!("{text:?}"), "that of a file that is there"));
+            }
+            check_inside(&path, folder)?;
+            images.push(path);
+        }
+    }
+    Ok(images)
+}
+
+/// The next value of a column; none if it is null, or if there is none left.
+fn next_value(
+    reader: &mut ColumnReaderImpl<ByteArrayType>,
+    place: &Place,
+) -> Result<Option<Vec<u8>>, DataError> {
+    let (mut values, mut levels) = (Vec::new(), Vec::new());
+    let (records, _, _) = guarded(place, || reader.read_records(1, Some(&mut levels), None, &mut values))?;
+    if records == 0 {
+        return Err(place.broken("the row", "missing", "there, as the row group says"));
+    }
+    guarded(place, || Ok(values.first().map(|value| value.data().to_vec())))
+}
+
+fn place_of(shards: &[Shard], index: usize) -> Place {
+    let shard = shards.partition_point(|shard| shard.first <= index).saturating_sub(1);
+    match shards.get(shard) {
+        Some(shard) => Place::entry(&shard.path, format!("row {}", index - shard.first)),
+        None => Place::entry(Path::new(""), format!("row {index}")),
+    }
+}
+
+impl Reader for ParquetReader {
+    fn raw(&self, index: usize) -> Result<Raw, DataError> {
+        // Files without rows have the same first position as the one after them.
+        let number = self.shards.partition_point(|shard| shard.first <= index).saturating_sub(1);
+        let shard = &self.shards[number];
+        let place = self.place(index);
+        let row_group = shard.row_group_ends.partition_point(|&end| end <= index);
+        let start = row_group.checked_sub(1).map_or(shard.first, |before| shard.row_group_ends[before]);
+
+        let mut slot = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken out, so that one that fails is not used again.
+        let open = slot
+            .take()
+            .filter(|cursor| (cursor.shard, cursor.row_group) == (number, row_group) && cursor.next <= index);
+        let mut cursor = match open {
+            Some(cursor) => cursor,
+            None => {
+                let file = open_shard(&shard.path)?;
+                let leaf = shard.columns.bytes;
+                match guarded(&place, || file.get_row_group(row_group)?.get_column_reader(leaf))? {
+                    ColumnReader::ByteArrayColumnReader(reader) => {
+                        Cursor { shard: number, row_group, next: start, reader }
+                    }
+                    _ => return Err(place.broken("the kind of value", "another", "bytes")),
+                }
+            }
+        };
+        if index > cursor.next {
+            guarded(&place, || cursor.reader.skip_records(index - cursor.next))?;
+        }
+        let value = next_value(&mut cursor.reader, &place)?;
+        cursor.next = index + 1;
+        *slot = Some(cursor);
+        drop(slot);
+        let field_is_null = || place.broken("the image", "null", "the bytes of an encoded image");
+        let bytes = value.ok_or_else(field_is_null)?;
+        if bytes.len() as u64 > MAX_ENCODED_BYTES {
+            return Err(place.broken(
+                "length",
+                format!("{} bytes", bytes.len()),
+                format!("at most {MAX_ENCODED_BYTES} bytes"),
+            ));
+        }
+        Ok(Raw::Encoded(bytes))
+    }
+
+    fn place(&self, index: usize) -> Place {
+        place_of(&self.shards, index)
+    }
+}

@@ -1,0 +1,86 @@
+//! `pentimento data inspect`: what is in an image set.
+
+use super::print;
+use crate::stages::data::open_path;
+use anyhow::{Context, Result};
+use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
+use pentimento_data::{
+    Colours, ImageSource as _, IndexedSource, Inspection, NEAR_DUPLICATE_BITS, Split, contact_sheet,
+};
+use std::path::Path;
+
+/// Lines of each list of images.
+const LINES: usize = 20;
+/// Classes and sizes that are listed.
+const KINDS: usize = 100;
+
+/// Prints what is in the set at a path, and writes its contact sheet.
+pub fn inspect(path: &Path, test: bool, sheet: Option<&Path>) -> Result<()> {
+    let split = if test { Split::Test } else { Split::Train };
+    let source = open_path(path, split, Colours::default())?;
+    let inspection = Inspection::of(&source)?;
+    for line in lines(&source, &inspection) {
+        print(&line)?;
+    }
+    if let Some(file) = sheet {
+        let picture = contact_sheet(&source)?;
+        let (width, height) = (picture.width() as u32, picture.height() as u32);
+        let mut png = Vec::new();
+        PngEncoder::new(&mut png)
+            .write_image(picture.pixels(), width, height, ExtendedColorType::Rgb8)
+            .context("cannot encode a PNG")?;
+        std::fs::write(file, png).with_context(|| format!("cannot write {}", file.display()))?;
+        print(&format!("contact sheet: {}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn lines(source: &IndexedSource, inspection: &Inspection) -> Vec<String> {
+    let Inspection { sizes, classes, exact_duplicates, near_pairs, first_near_pairs, damaged } = inspection;
+    let mut lines = vec![
+        format!("layout: {}", source.layout()),
+        format!("images: {}", source.len()),
+        format!("channels: {}", source.channels()),
+    ];
+    let all = sizes.iter().map(|([height, width], count)| format!("{height} x {width}: {count}"));
+    lines.push(format!("sizes (height x width): {}", sizes.len()));
+    lines.extend(shortened(all.collect(), KINDS));
+    if source.labels().is_some() {
+        lines.push(format!("classes: {}", classes.len()));
+        let all = classes.iter().enumerate().map(|(label, (name, count))| format!("{label} {name}: {count}"));
+        lines.extend(shortened(all.collect(), KINDS));
+    } else {
+        lines.push("classes: the set has no labels".into());
+    }
+    if let Some(groups) = source.groups() {
+        let different: std::collections::BTreeSet<&String> = groups.iter().collect();
+        lines.push(format!("groups: {}", different.len()));
+    }
+    let too_many: usize = exact_duplicates.iter().map(|same| same.len() - 1).sum();
+    lines.push(format!("exact duplicates: {too_many} images are the same as an earlier one"));
+    let all = exact_duplicates.iter().map(|same| {
+        let keys: Vec<String> = same.iter().take(LINES).map(|&index| source.key(index)).collect();
+        format!("{} times: {}", same.len(), keys.join(", "))
+    });
+    lines.extend(shortened(all.collect(), LINES));
+    lines.push(format!(
+        "near-duplicates: {near_pairs} pairs whose perceptual hashes differ in at most {NEAR_DUPLICATE_BITS} bits"
+    ));
+    let all = first_near_pairs.iter().map(|pair| {
+        format!("{} and {} ({} bits)", source.key(pair.first), source.key(pair.second), pair.bits)
+    });
+    lines.extend(shortened(all.collect(), LINES));
+    lines.push(format!("damaged images: {}", damaged.len()));
+    lines.extend(damaged.iter().map(|image| format!("  {}: {}", image.key, image.reason)));
+    lines
+}
+
+/// Indented, and with a last line that says how many are left out.
+fn shortened(lines: Vec<String>, most: usize) -> Vec<String> {
+    let left_out = lines.len().saturating_sub(most);
+    let mut shown: Vec<String> = lines.into_iter().take(most).map(|line| format!("  {line}")).collect();
+    if left_out > 0 {
+        shown.push(format!("  and {left_out} more"));
+    }
+    shown
+}

@@ -1,0 +1,10 @@
+//! A Parquet file.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pentimento_fuzz::open_files;
+
+fuzz_target!(|data: &[u8]| {
+    open_files(&[("set.parquet", data)], "set.parquet");
+});
