@@ -468,7 +468,7 @@ fn damaged_containers_give_errors_or_the_images_that_were_written() {
         let whole = fs::read(&file).unwrap();
         for part in 1..8 {
             // Nothing in a file of plain records says how many there should be.
-            if layout == Layout::CifarBinary && whole.len() * part / 8 % 3073 == 0 {
+            if layout == Layout::CifarBinary && (whole.len() * part / 8).is_multiple_of(3073) {
                 continue;
             }
             fs::write(&file, &whole[..whole.len() * part / 8]).unwrap();
