@@ -14,7 +14,10 @@ use crate::error::DataError;
 use crate::image::Image;
 use crate::resize::{ImageResizer, ResizeFilter};
 
-/// Pairs that differ in at most so many bits are reported.
+/// Pairs that differ in at most so many bits are reported. Measured on the 50,000 training images of CIFAR-10
+/// (`examples/look_alikes.rs`, 12 evenly chosen pairs of each kind looked at): 11 of 12 pairs that differ in 4 bits show the
+/// same picture, 7 of 12 that differ in 6, 5 of 12 in 8, 1 of 12 in 10. Half of the bits in use are set in every hash, so
+/// distances are even.
 pub const NEAR_DUPLICATE_BITS: u32 = 4;
 
 /// Side of the image whose frequencies are taken.

@@ -1,7 +1,7 @@
 //! Sets of every layout, written by the test itself: the same images must come out whatever they lay in, and what is
 //! damaged, foreign or hostile must be refused by name.
 
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod common;
 
@@ -417,7 +417,7 @@ fn parquet_files_that_do_not_fit_are_refused() {
     );
     write_parquet(&path, &[&[(Some(image.clone()), Some(2))]], Some(names));
     assert_names(&refusal(&path), &["row 0", "the label is 2", "between 0 and 1"]);
-    write_parquet(&path, &[&[good.clone()]], Some("{"));
+    write_parquet(&path, &[std::slice::from_ref(&good)], Some("{"));
     assert_names(&refusal(&path), &["huggingface", "JSON"]);
 
     write_parquet_schema(&path, "message schema { optional int64 label; }", &[]);
@@ -468,7 +468,7 @@ fn damaged_containers_give_errors_or_the_images_that_were_written() {
         let whole = fs::read(&file).unwrap();
         for part in 1..8 {
             // Nothing in a file of plain records says how many there should be.
-            if layout == Layout::CifarBinary && whole.len() * part / 8 % 3073 == 0 {
+            if layout == Layout::CifarBinary && (whole.len() * part / 8).is_multiple_of(3073) {
                 continue;
             }
             fs::write(&file, &whole[..whole.len() * part / 8]).unwrap();

@@ -51,7 +51,7 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Structure, DataError> {
 
 fn checked_count(place: &Place, length: u64) -> Result<usize, DataError> {
     let record_bytes = RECORD_BYTES as u64;
-    if length == 0 || length % record_bytes != 0 {
+    if length == 0 || !length.is_multiple_of(record_bytes) {
         let bound = format!("a multiple of {RECORD_BYTES}, a label and 3 x 32 x 32 bytes, and not 0");
         return Err(place.broken("length", format!("{length} bytes"), bound));
     }

@@ -332,7 +332,7 @@ fn read_file(path: &Path, split: Split) -> Result<Structure, DataError> {
         webdataset::read(&[path.into()])
     } else if start.starts_with(&[0, 0, 8, 3]) || idx_labels_name(&name).is_some() {
         read_idx_pair(path)
-    } else if name.ends_with(".bin") && length % cifar::RECORD_BYTES as u64 == 0 && length > 0 {
+    } else if name.ends_with(".bin") && length.is_multiple_of(cifar::RECORD_BYTES as u64) && length > 0 {
         cifar::read(&[path.into()])
     } else {
         let shown: Vec<String> = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

@@ -163,7 +163,7 @@ impl<'a> StandIns<'a> {
         match self.work.recipe.codes.groups {
             GroupBy::Class => Removed { label: format!("class {name}"), class: Some(name) },
             GroupBy::Image => Removed { label: format!("training image {name}"), class: None },
-            GroupBy::Table => Removed { label: name, class: None },
+            GroupBy::Table | GroupBy::Source => Removed { label: name, class: None },
         }
     }
 

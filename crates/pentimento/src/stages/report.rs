@@ -277,7 +277,7 @@ impl Page<'_> {
         match self.workspace.recipe.codes.groups {
             GroupBy::Class => Removed { label: format!("class {name}"), class: Some(name) },
             GroupBy::Image => Removed { label: format!("training image {name}"), class: None },
-            GroupBy::Table => Removed { label: name, class: None },
+            GroupBy::Table | GroupBy::Source => Removed { label: name, class: None },
         }
     }
 
