@@ -83,9 +83,9 @@ pub enum Command {
         /// The checkpoint.
         #[command(flatten)]
         checkpoint: CheckpointArguments,
-        /// A public set, to see whether its images are what the network was trained on.
-        #[arg(long, value_name = "SET")]
-        data: Option<pentimento_data::PublicSet>,
+        /// A public set or the path of an image set, to see whether the network knows its images.
+        #[arg(long, value_name = "SET|PATH")]
+        data: Option<String>,
     },
     /// Image sets.
     #[command(subcommand)]

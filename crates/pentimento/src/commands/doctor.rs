@@ -9,7 +9,7 @@ use crate::stages::RunOptions;
 use crate::stages::data::open_images;
 use crate::stages::imported::image_size;
 use anyhow::Result;
-use pentimento_data::{PreparedSet, Preprocessing, PublicSet, Resize, ResizeFilter, Split, prepare};
+use pentimento_data::{Cover, PreparedSet, Preprocessing, PublicSet, ResizeFilter, Split, prepare};
 use pentimento_diffusion::checkpoint::Checkpoint;
 use pentimento_diffusion::checkup::{check, prediction_error};
 use pentimento_diffusion::schedule::PredictionType;
@@ -32,7 +32,7 @@ const BETTER: f64 = 0.5;
 /// Prints every check with what it found, and fails if one of them was not passed.
 pub(super) fn doctor(
     arguments: &CheckpointArguments,
-    data: Option<PublicSet>,
+    data: Option<&str>,
     options: &RunOptions,
 ) -> Result<()> {
     let (files, checkpoint) = checkpoint::open(arguments)?;
@@ -49,8 +49,8 @@ pub(super) fn doctor(
     ))?;
     let size = image_size(architecture)?;
     network(&mut page, &checkpoint, size)?;
-    if let Some(set) = data {
-        images(&mut page, &checkpoint, size, set, options)?;
+    if let Some(data) = data {
+        images(&mut page, &checkpoint, size, data, options)?;
     } else {
         page.note("no images were given (`--data`), so it was not seen whether the network knows them")?;
     }
@@ -120,13 +120,19 @@ fn images(
     page: &mut Page,
     checkpoint: &Checkpoint,
     size: [usize; 2],
-    set: PublicSet,
+    data: &str,
     options: &RunOptions,
 ) -> Result<()> {
     let config = checkpoint.architecture.config();
-    let recipe = DataRecipe { set: Some(set), ..DataRecipe::default() };
+    // A public set by its name, anything else by its path.
+    let set = data.parse::<PublicSet>().ok();
+    let path = set.is_none().then(|| data.into());
+    let recipe = DataRecipe { set, path, ..DataRecipe::default() };
     let (images, _) = open_images(&recipe, Split::Train, options.data_from.as_deref())?;
-    let as_they_are = [images.height(), images.width()];
+    let images = images.as_ref();
+    if images.is_empty() {
+        return page.bad("the set has no image");
+    }
     if images.channels() != config.in_channels {
         return page.bad(&format!(
             "the images have {} channels, the network takes {}",
@@ -134,17 +140,24 @@ fn images(
             config.in_channels
         ));
     }
+    let count = images.len().min(IMAGES);
+    let sizes = (0..count).map(|index| images.size(index)).collect::<Result<Vec<_>, _>>()?;
     let [height, width] = size;
-    let resize = (as_they_are != size).then_some(Resize { height, width, filter: ResizeFilter::Bilinear });
-    let preprocessing = Preprocessing { first: Some(IMAGES), resize, ..Preprocessing::default() };
-    let prepared = prepare(&images, &preprocessing)?;
-    if as_they_are == size {
+    let fitting = sizes.iter().filter(|&&found| found == size).count();
+    let cover = Cover { height, width, filter: ResizeFilter::Bilinear };
+    let preprocessing = Preprocessing {
+        first: Some(count),
+        cover: (fitting < count).then_some(cover),
+        ..Preprocessing::default()
+    };
+    let prepared = prepare(images, &preprocessing)?;
+    if fitting == count {
         page.good(&format!("the images are {height}x{width}, as the network takes them"))?;
     } else {
+        let [found_height, found_width] = sizes.iter().find(|&&found| found != size).copied().unwrap_or(size);
         page.note(&format!(
-            "the images are {}x{}, the network takes {height}x{width}; they were resized here, and a run needs \
-             `data.preprocessing` to say how",
-            as_they_are[0], as_they_are[1]
+            "images are {found_height}x{found_width}, the network takes {height}x{width}; here they were resized and cut \
+             to it, a run does it by `data.preprocessing.cover`"
         ))?;
     }
     range(page, &prepared)?;

@@ -71,7 +71,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
             checkpoint::import(&checkpoint, run, &overrides, stop, options)
         }
         Command::Export { run, folder, member } => export::export(&run, &folder, member),
-        Command::Doctor { checkpoint, data } => doctor::doctor(&checkpoint, data, &options),
+        Command::Doctor { checkpoint, data } => doctor::doctor(&checkpoint, data.as_deref(), &options),
         Command::Data(DataCommand::Fetch { set, from }) => {
             let fetched = stages::data::fetch_public(set, from.as_deref().or(options.data_from.as_deref()))?;
             print(&format!("{}", fetched.folder().display()))?;
