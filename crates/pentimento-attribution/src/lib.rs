@@ -3,5 +3,9 @@
 //! [`ensemble`] is attribution by encoded ensembles (Dai and Gifford, 2023, arXiv 2306.02174): every training image has
 //! a code that says which members of an ensemble are trained on it, so that leaving out the members that saw an image
 //! removes its influence exactly, without retraining.
+//!
+//! [`gradient`] is attribution by gradients, for a network that was trained without attribution in mind: TracIn, ReTrac,
+//! TRAK, D-TRAK and the kernel of DAS.
 
 pub mod ensemble;
+pub mod gradient;

@@ -26,4 +26,8 @@ pub enum Purpose {
     ClassifierTraining = 10,
     /// Random values of tests and benches, which no result may use.
     Test = 11,
+    /// The noise with which images are looked at by attribution with gradients.
+    AttributionNoise = 12,
+    /// The random projection of gradients.
+    AttributionProjection = 13,
 }

@@ -66,6 +66,24 @@ pub(crate) fn number(value: f64, decimals: u8) -> String {
     if value < 0.0 && !is_zero { format!("\u{2212}{text}") } else { text }
 }
 
+/// A score of any size, to three digits.
+pub(crate) fn score(value: f64) -> String {
+    if !value.is_finite() {
+        return "not a number".into();
+    }
+    if value == 0.0 || (0.01..1000.0).contains(&value.abs()) {
+        return number(value, if value.abs() < 1.0 { 3 } else { 2 });
+    }
+    let text = format!("{value:.2e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => {
+            let digits = digits.replace('-', "\u{2212}");
+            format!("{digits}\u{b7}10^{}", exponent.replace('-', "\u{2212}"))
+        }
+        None => text,
+    }
+}
+
 /// A distance, with the decimals that give the largest one it is shown beside three digits.
 pub(crate) fn distance(value: f64, largest: f64) -> String {
     let mut decimals = 0;

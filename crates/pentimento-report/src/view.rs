@@ -209,7 +209,7 @@ pub struct TopImageView {
     pub label: String,
     /// The training image; any size.
     pub picture: Option<Picture>,
-    /// How far the sample moves when this image is taken out.
+    /// How far the sample moves when this image is taken out; with [`Basis::Scored`] its score.
     pub distance: f64,
     /// How the distance was found.
     pub basis: Basis,
@@ -227,6 +227,12 @@ pub enum Basis {
     Exact,
     /// By the approximation of this name, as in [`ReportView::methods`].
     Approximate {
+        /// Name of the method.
+        method: String,
+    },
+    /// Not a distance but the score of the method of this name, as in [`ReportView::methods`]: larger = the image helped
+    /// more, or is more alike.
+    Scored {
         /// Name of the method.
         method: String,
     },

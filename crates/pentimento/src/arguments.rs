@@ -112,16 +112,18 @@ pub enum Command {
     },
     /// Make the samples of a run.
     Sample(ExistingRun),
-    /// Make the counterfactuals of a run's samples, exactly and by approximation, and search all training images.
+    /// Make the counterfactuals of a run's samples, exactly and by approximation, and search all training images; of an
+    /// imported network, score all training images by its gradients.
     Attribute {
         /// The run.
         #[command(flatten)]
         run: ExistingRun,
-        /// Write and print the distances of every training image by this method.
+        /// Write and print the distance or score of every training image by this method. `d-trak` if none is named for an
+        /// imported network.
         #[arg(long, value_enum)]
-        method: Option<ScoreMethod>,
-        /// Print so many of each sample's most influential groups.
-        #[arg(long, value_name = "K", default_value_t = 10, requires = "method", value_parser = clap::value_parser!(u32).range(1..))]
+        method: Option<AttributeMethod>,
+        /// Print so many of each sample's most influential groups or images.
+        #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         top: u32,
     },
     /// Search the codes of a run, or of a file of any size, for those that samples of the run rest on most.
@@ -255,6 +257,49 @@ pub enum ScoreMethod {
     Jacobian,
     /// The one-member Jacobian with the second-order term: the search's first stage.
     SecondOrder,
+}
+
+/// Methods of `pentimento attribute`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AttributeMethod {
+    /// Ensembles: the paper's Jacobian.
+    Jacobian,
+    /// Ensembles: the one-member Jacobian with the second-order term, the search's first stage.
+    SecondOrder,
+    /// Imported networks: inner products of gradients of the loss.
+    Tracin,
+    /// Imported networks: as `tracin`, with every timestep's gradient brought to unit length.
+    Retrac,
+    /// Imported networks: gradients of the loss through the inverse of their kernel.
+    Trak,
+    /// Imported networks: gradients of the squared output through the inverse of their kernel.
+    DTrak,
+    /// Imported networks: gradients of the mean output, of unit length, through the inverse of their kernel.
+    Das,
+}
+
+impl AttributeMethod {
+    /// The method that ranks codes, if it is one.
+    pub fn by_codes(self) -> Option<ScoreMethod> {
+        match self {
+            Self::Jacobian => Some(ScoreMethod::Jacobian),
+            Self::SecondOrder => Some(ScoreMethod::SecondOrder),
+            _ => None,
+        }
+    }
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jacobian => "jacobian",
+            Self::SecondOrder => "second-order",
+            Self::Tracin => "tracin",
+            Self::Retrac => "retrac",
+            Self::Trak => "trak",
+            Self::DTrak => "d-trak",
+            Self::Das => "das",
+        }
+    }
 }
 
 /// Ways to make a sample again.

@@ -1,6 +1,7 @@
 //! What the program itself can fail with, and the exit code for every failure.
 
 use pentimento_attribution::ensemble::CodeFileError;
+use pentimento_attribution::gradient::{FeatureError, KernelError};
 use pentimento_data::{DataError, FetchError};
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::Unclear;
@@ -270,6 +271,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
             });
         }
         if cause.downcast_ref::<pentimento_attribution::ensemble::EnsembleError>().is_some()
+            || cause.downcast_ref::<FeatureError>().is_some()
+            || cause.downcast_ref::<KernelError>().is_some()
             || matches!(cause.downcast_ref(), Some(ClassifierError::Config { .. }))
         {
             return ExitCode::from(42);

@@ -52,9 +52,35 @@ pub struct Recipe {
     /// What is asked about each sample.
     #[serde(default)]
     pub attribution: AttributionRecipe,
+    /// How gradients are taken from an imported network.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gradients: GradientRecipe,
     /// The classifier that names what a sample shows; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classifier: Option<ClassifierRecipe>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// How gradients are taken from an imported network.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GradientRecipe {
+    /// At how many timesteps each image is looked at, in equal distances.
+    pub timesteps: usize,
+    /// Length Z of a projected gradient.
+    pub dimension: usize,
+    /// The damping of methods with a kernel; chosen from the data if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damping: Option<f64>,
+}
+
+impl Default for GradientRecipe {
+    fn default() -> Self {
+        Self { timesteps: 10, dimension: 2048, damping: None }
+    }
 }
 
 /// The recipe of an imported network without what only networks that are trained here have.
@@ -68,6 +94,7 @@ struct Imported<'a> {
     schedule: &'a ScheduleConfig,
     sampling: &'a SamplingConfig,
     samples: &'a SamplesRecipe,
+    gradients: &'a GradientRecipe,
 }
 
 /// Where an imported network comes from. What it computes follows from the weights in the run, not from here.
@@ -318,8 +345,11 @@ impl Recipe {
         if self.checkpoint.is_none() {
             return toml::to_string(self).map_err(bad);
         }
-        let Self { name, description, seed, data, checkpoint, schedule, sampling, samples, .. } = self;
-        let imported = Imported { name, description, seed, data, checkpoint, schedule, sampling, samples };
+        let Self {
+            name, description, seed, data, checkpoint, schedule, sampling, samples, gradients, ..
+        } = self;
+        let imported =
+            Imported { name, description, seed, data, checkpoint, schedule, sampling, samples, gradients };
         toml::to_string(&imported).map_err(bad)
     }
 
@@ -405,6 +435,18 @@ impl Recipe {
             if classifier.epochs == 0 || classifier.epochs > 1000 {
                 return broken("classifier.epochs", &classifier.epochs, "1 to 1000".into());
             }
+        }
+        let GradientRecipe { timesteps, dimension, damping } = self.gradients;
+        if timesteps == 0 || timesteps > self.schedule.num_train_timesteps {
+            let bound =
+                format!("1 to {}, the timesteps of the noise schedule", self.schedule.num_train_timesteps);
+            return broken("gradients.timesteps", &timesteps, bound);
+        }
+        if !(16..=1 << 20).contains(&dimension) {
+            return broken("gradients.dimension", &dimension, "16 to 1,048,576".into());
+        }
+        if let Some(damping) = damping.filter(|damping| !(*damping > 0.0 && damping.is_finite())) {
+            return broken("gradients.damping", &damping, "a positive number".into());
         }
         if self.checkpoint.is_some() {
             return Ok(());

@@ -43,10 +43,14 @@ fn item(one: &TopImageView, sample: u64, farthest: f64) -> Result<Markup, Report
             (picture)
             span.label { (name(label)) }
             span.small { "image " (index) }
-            span { "distance " (text::distance(*distance, farthest)) }
+            @match basis {
+                Basis::Exact | Basis::Approximate { .. } => span { "distance " (text::distance(*distance, farthest)) },
+                Basis::Scored { .. } => span { "score " (text::score(*distance)) },
+            }
             @match basis {
                 Basis::Exact => span.small { "exact" },
                 Basis::Approximate { method } => span.small.approximate { "approximate: " (name(method)) },
+                Basis::Scored { method } => span.small { (name(method)) },
             }
         }
     })

@@ -6,6 +6,9 @@ use crate::ReportView;
 use crate::text::name;
 
 pub(crate) fn section(view: &ReportView) -> Markup {
+    if view.members.is_none() {
+        return without_ensemble(view);
+    }
     html! {
         h2 #words-title { "Words on this page" }
         dl.words-list {
@@ -40,6 +43,30 @@ pub(crate) fn section(view: &ReportView) -> Markup {
             dd {
                 "What a separate classifier, trained on real images, takes the picture for, and the probability it gives. It can be "
                 "wrong, most of all on blends."
+            }
+        }
+    }
+}
+
+/// The words of a page about one network that was trained without attribution in mind.
+fn without_ensemble(view: &ReportView) -> Markup {
+    html! {
+        h2 #words-title { "Words on this page" }
+        dl.words-list {
+            dt { "gradient" }
+            dd {
+                "How each of the network's numbers would have to change for an image to be predicted better. Two images whose "
+                "gradients point the same way teach the network the same."
+            }
+            dt { "score" }
+            dd {
+                "How much training on an image is held to have helped to make the sample, by a method. Only the order counts: "
+                "scores of two methods, or of two samples, are not on one scale. It is an estimate; the sure way is to train "
+                "again without the image."
+            }
+            @for method in &view.methods {
+                dt { (name(&method.name)) }
+                dd { (name(&method.explanation)) }
             }
         }
     }

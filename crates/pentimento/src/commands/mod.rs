@@ -7,6 +7,7 @@ mod checkpoint;
 mod codes;
 mod doctor;
 mod export;
+mod imported;
 mod inspect;
 mod plan;
 mod search;
@@ -106,9 +107,20 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Attribute { run, method, top } => {
             let workspace = open(&run.run)?;
+            if workspace.recipe.checkpoint.is_some() {
+                return imported::attribute(&workspace, method, top as usize);
+            }
+            let by_codes = match method {
+                Some(method) => Some(method.by_codes().ok_or_else(|| ProgramError::NoSuch {
+                    what: "method".into(),
+                    value: method.name().into(),
+                    bound: "it is for imported networks; a trained ensemble has `jacobian` and `second-order`".into(),
+                })?),
+                None => None,
+            };
             let data = stages::data::coded_data(&workspace)?;
             stages::analyse::attribute(&workspace, &data)?;
-            match method {
+            match by_codes {
                 Some(method) => attribute::scores(&workspace, &data, method, top as usize),
                 None => Ok(()),
             }
@@ -123,6 +135,9 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Report(run) => {
             let workspace = open(&run.run)?;
+            if workspace.recipe.checkpoint.is_some() {
+                return imported::report(&workspace);
+            }
             let data = stages::data::coded_data(&workspace)?;
             report(&workspace, &data)
         }
@@ -161,6 +176,9 @@ fn default_folder(recipe: &Recipe) -> PathBuf {
 
 /// All stages; what is there already is not made again.
 fn everything(workspace: &Workspace) -> Result<()> {
+    if workspace.recipe.checkpoint.is_some() {
+        return imported::everything(workspace);
+    }
     let data = stages::data::coded_data(workspace)?;
     stages::train::train(workspace, &data, None)?;
     stages::analyse::sample(workspace, &data)?;

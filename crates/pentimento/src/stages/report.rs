@@ -579,7 +579,7 @@ pub(crate) fn machine() -> String {
 }
 
 /// The date in UTC, from the system's clock (Hinnant's civil-from-days).
-fn today() -> String {
+pub(crate) fn today() -> String {
     let seconds =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let days = (seconds / 86_400) as i64 + 719_468;

@@ -1,0 +1,158 @@
+//! The gradient of one image in all parameters.
+//!
+//! The draws of an image pass through the network as one batch, and the backward pass sums over it: so the gradient of
+//! one image is what one training step on so many images takes, with every parameter of every layer in it, and nothing
+//! is approximated. Where each timestep's gradient is brought to unit length, each draw is a pass of its own.
+
+use super::draws::Draws;
+use super::measurement::Measurement;
+use burn::tensor::{Tensor, TensorData};
+use pentimento_diffusion::schedule::ScheduleConfig;
+use pentimento_diffusion::unet::{Architecture, Condition, Parameters, Precision};
+use pentimento_kernels::extension::device_for;
+
+/// A gradient that is no vector of numbers.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum FeatureError {
+    /// The network or its gradient overflows for an image.
+    #[error(
+        "image {image}: the gradient of `{parameter}` is not finite; the network is damaged, or was not trained on such images"
+    )]
+    NotFinite {
+        /// What the caller calls the image.
+        image: String,
+        /// The first parameter in which it shows.
+        parameter: String,
+    },
+}
+
+/// A network with what is measured of it and where.
+pub struct FeatureExtractor<'a> {
+    architecture: &'a Architecture,
+    parameters: Parameters,
+    schedule: ScheduleConfig,
+    alphas_cumprod: Vec<f64>,
+    measurement: Measurement,
+    draws: Draws,
+    unit_length: bool,
+}
+
+impl<'a> FeatureExtractor<'a> {
+    /// Prepares a network. With `unit_length` the gradient of every timestep is brought to length one before the average.
+    pub fn new(
+        architecture: &'a Architecture,
+        parameters: Parameters,
+        schedule: &ScheduleConfig,
+        measurement: Measurement,
+        draws: Draws,
+        unit_length: bool,
+    ) -> Self {
+        let alphas_cumprod = schedule.alphas_cumprod();
+        let schedule = schedule.clone();
+        Self { architecture, parameters, schedule, alphas_cumprod, measurement, draws, unit_length }
+    }
+
+    /// Number of values of a gradient: one for every parameter.
+    pub fn parameter_count(&self) -> usize {
+        self.architecture.parameter_count()
+    }
+
+    /// The gradient for one image `[height, width, channels]` in [-1, 1], averaged over the draws; the parameters follow
+    /// each other as the architecture has them, each in memory layout. Errors call the image `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`FeatureError`] if a value is not finite.
+    ///
+    /// # Panics
+    ///
+    /// If the image does not fit the network, or the noise the image.
+    pub fn gradient<T: Precision>(
+        &self,
+        image: &[f64],
+        [height, width]: [usize; 2],
+        class: Option<u32>,
+        name: &str,
+    ) -> Result<Vec<f32>, FeatureError> {
+        let draws: Vec<usize> = (0..self.draws.timesteps().len()).collect();
+        let share = 1.0 / draws.len() as f64;
+        let at_once = if self.unit_length { 1 } else { draws.len() };
+        let mut sum = vec![0.0f32; self.parameter_count()];
+        for draws in draws.chunks(at_once) {
+            let part = self.of_draws::<T>(image, [height, width], class, draws);
+            let scale = if self.unit_length {
+                let length = part.iter().map(|value| value.wide() * value.wide()).sum::<f64>().sqrt();
+                if length > 0.0 { share / length } else { 0.0 }
+            } else {
+                share
+            };
+            for (sum, value) in sum.iter_mut().zip(part) {
+                *sum += (scale * value.wide()) as f32;
+            }
+        }
+        self.check(&sum, name)?;
+        Ok(sum)
+    }
+
+    /// The sum of the gradients of some draws.
+    fn of_draws<T: Precision>(
+        &self,
+        image: &[f64],
+        [height, width]: [usize; 2],
+        class: Option<u32>,
+        draws: &[usize],
+    ) -> Vec<T> {
+        let shape = [draws.len(), height, width, self.architecture.config().in_channels];
+        let tensor = |values: Vec<T>| -> Tensor<4> {
+            Tensor::from_data(TensorData::new(values, shape), (&device_for(T::dtype()), T::dtype()))
+        };
+        let timesteps: Vec<usize> = draws.iter().map(|&draw| self.draws.timesteps()[draw]).collect();
+        let mut noisy = Vec::with_capacity(draws.len() * image.len());
+        for (&draw, &timestep) in draws.iter().zip(&timesteps) {
+            let (keep, add) = self.factors(timestep);
+            let noise = &self.draws.noises()[draw];
+            assert_eq!(noise.len(), image.len(), "lengths of an image and its noise");
+            noisy.extend(image.iter().zip(noise).map(|(x, eps)| T::of(keep * x + add * eps)));
+        }
+        let condition = Condition::new::<T>(self.architecture, &timesteps, class.as_slice());
+        let tracked = self.parameters.tracked();
+        let output = self.architecture.forward(&tracked, tensor(noisy), &condition);
+        let values: Vec<f64> = output.clone().inner().into_data().iter::<f64>().collect();
+        let mut cotangent = vec![T::of(0.0); values.len()];
+        for (place, (&draw, &timestep)) in draws.iter().zip(&timesteps).enumerate() {
+            let range = place * image.len()..(place + 1) * image.len();
+            let [of_image, of_noise] = self.schedule.prediction_type.target(self.alphas_cumprod[timestep]);
+            let noise = &self.draws.noises()[draw];
+            let target: Vec<f64> =
+                image.iter().zip(noise).map(|(x, eps)| of_image * x + of_noise * eps).collect();
+            let part = &mut cotangent[range.clone()];
+            self.measurement.add_derivative(&values[range], &target, 1.0, |place, value| {
+                part[place] = T::of(value);
+            });
+        }
+        let mut gradients = (output * tensor(cotangent)).sum().backward();
+        tracked
+            .take_gradients::<T>(self.architecture, &mut gradients)
+            .iter()
+            .flat_map(|gradient| gradient.as_ref().to_vec())
+            .collect()
+    }
+
+    fn factors(&self, timestep: usize) -> (f64, f64) {
+        let bar = self.alphas_cumprod[timestep];
+        (bar.sqrt(), (1.0 - bar).sqrt())
+    }
+
+    fn check(&self, gradient: &[f32], image: &str) -> Result<(), FeatureError> {
+        let mut from = 0;
+        for spec in self.architecture.parameters() {
+            let values = &gradient[from..from + spec.len()];
+            if values.iter().any(|value| !value.is_finite()) {
+                let (image, parameter) = (image.into(), spec.name.clone());
+                return Err(FeatureError::NotFinite { image, parameter });
+            }
+            from += spec.len();
+        }
+        Ok(())
+    }
+}
