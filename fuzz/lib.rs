@@ -25,8 +25,10 @@ pub fn open_files(files: &[(&str, &[u8])], path: &str) {
     HOOK.call_once(|| {
         let abort = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            // The reader of Parquet files turns panics of its library into errors; all others are findings.
-            if !panic.location().is_some_and(|location| location.file().contains("/parquet-")) {
+            // The reader of Parquet files turns panics of its library, and of the buffers below it, into errors; all others
+            // are findings.
+            let caught = |file: &str| file.contains("/parquet-") || file.contains("/bytes-");
+            if !panic.location().is_some_and(|location| caught(location.file())) {
                 abort(panic);
             }
         }));

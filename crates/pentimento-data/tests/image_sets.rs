@@ -715,6 +715,9 @@ mod index {
         let told = reasons(folder.path(), cache.path());
         assert!(told.len() == 1 && told[0].contains("not opened before"), "{told:?}");
         assert!(reasons(folder.path(), cache.path()).is_empty());
+        // Another name of the same folder.
+        let name = folder.path().file_name().unwrap();
+        assert!(reasons(&folder.path().join("..").join(name), cache.path()).is_empty());
         // The same length and the same time, another image.
         let before = fs::metadata(&path).unwrap();
         let changed = (1..)

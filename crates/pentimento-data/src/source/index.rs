@@ -122,7 +122,7 @@ struct Basis {
     split: Split,
     colours: Colours,
     images: usize,
-    /// Path, length in bytes and digest of each file.
+    /// Path from the set's folder, length in bytes and digest of each file.
     files: Vec<(PathBuf, u64, String)>,
 }
 
@@ -149,13 +149,15 @@ pub fn open(
         return Err(Place::file(path).broken("the number of images", 0, "at least 1"));
     }
     on_event(OpenEvent::Found { path, layout, images: listing.count, files: files.len() });
+    // The folder may be named in several ways.
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
     let basis = Basis {
         version: INDEX_VERSION,
         layout,
         split: options.split,
         colours: options.colours,
         images: listing.count,
-        files: files.par_iter().map(|file| digest(file)).collect::<Result<_, _>>()?,
+        files: files.par_iter().map(|file| digest(file, folder)).collect::<Result<_, _>>()?,
     };
     let kept = options.cache_dir.as_ref().map(|cache_dir| index_file(cache_dir, path, options));
     let Index { channels, entries, .. } = match kept.as_deref().map(|file| load(file, &basis)) {
@@ -187,13 +189,17 @@ pub fn open(
     })
 }
 
-/// Path, length and BLAKE3 digest of a file.
-fn digest(path: &Path) -> Result<(PathBuf, u64, String), DataError> {
+/// Path from a folder, length and BLAKE3 digest of a file.
+fn digest(path: &Path, folder: &Path) -> Result<(PathBuf, u64, String), DataError> {
     let place = Place::file(path);
     let (file, _) = place.open()?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file).map_err(|source| place.io("read", source))?;
-    Ok((path.into(), hasher.count(), hasher.finalize().to_hex().to_string()))
+    Ok((
+        path.strip_prefix(folder).unwrap_or(path).into(),
+        hasher.count(),
+        hasher.finalize().to_hex().to_string(),
+    ))
 }
 
 /// One file for each set, half and colours.

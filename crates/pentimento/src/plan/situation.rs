@@ -4,7 +4,7 @@ use super::PlanRequest;
 use crate::recipe::{DataRecipe, Recipe};
 use crate::stages::analyse::{missing_attribution_shards, missing_sample_shards};
 use crate::stages::classify::trained_classifier;
-use crate::stages::data::{CodedData, open_images};
+use crate::stages::data::{CodedData, NamedImages, open_images};
 use crate::stages::report::is_reported;
 use crate::stages::train::{architecture, steps_left};
 use crate::stages::{RunOptions, Workspace};
@@ -80,7 +80,7 @@ fn open_without_fetching(
     data: &DataRecipe,
     split: Split,
     from: Option<&Path>,
-) -> Result<Option<(Box<dyn ImageSource>, Vec<String>)>> {
+) -> Result<Option<NamedImages>> {
     let Some(set) = data.set else { return open_images(data, split, None).map(Some) };
     let names = set.class_names().iter().map(ToString::to_string).collect();
     let mut options = FetchOptions::new(default_cache_dir()?);

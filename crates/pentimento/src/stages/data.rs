@@ -58,17 +58,16 @@ pub fn open_path(path: &Path, split: Split, colours: Colours) -> Result<IndexedS
     Ok(open(path, &options, &mut |event| say(&event.to_string()))?)
 }
 
+/// Images that can be read one by one, and the names of their classes.
+pub type NamedImages = (Box<dyn ImageSource>, Vec<String>);
+
 /// Opens the images that a recipe names, before preprocessing, with the names of their classes. A set without labels is
 /// one class.
 ///
 /// # Errors
 ///
 /// As reading and fetching.
-pub fn open_images(
-    data: &DataRecipe,
-    split: Split,
-    from: Option<&Path>,
-) -> Result<(Box<dyn ImageSource>, Vec<String>)> {
+pub fn open_images(data: &DataRecipe, split: Split, from: Option<&Path>) -> Result<NamedImages> {
     if let Some(set) = data.set {
         let names = set.class_names().iter().map(ToString::to_string).collect();
         return Ok((Box::new(fetch_public(set, from)?.open(split)?), names));
