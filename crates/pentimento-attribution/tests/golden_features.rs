@@ -126,7 +126,7 @@ fn check<T: Precision>(case: &PathBuf) {
         let count = images.images();
         let trace: f64 = (0..count).map(|index| kernel[index * count + index]).sum();
         let damping = relative_damping * trace / count as f64;
-        let decomposed = Kernel::new(images).unwrap();
+        let (images_again, decomposed) = (images.clone(), Kernel::new(images).unwrap());
         assert_close(
             &what("scores"),
             &decomposed.scores(&queries, damping).unwrap().concat(),
@@ -135,6 +135,12 @@ fn check<T: Precision>(case: &PathBuf) {
         assert_close(&what("leverage"), &decomposed.leverages(damping), &truth("leverage"));
         let freedom: f64 = decomposed.leverages(damping).iter().sum();
         assert_close(&what("degrees of freedom"), &[decomposed.degrees_of_freedom(damping)], &[freedom]);
+
+        // An image that is asked for itself is found.
+        for (image, scores) in decomposed.scores(&images_again, damping).unwrap().iter().enumerate() {
+            let first = (0..count).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
+            assert_eq!(first, image, "{}", what("first image"));
+        }
 
         // The damping that is taken by itself, from its definition: the mean eigenvalue of H K H.
         let mean = |row: usize| kernel[row * count..(row + 1) * count].iter().sum::<f64>() / count as f64;

@@ -46,6 +46,14 @@ pub struct ReportView {
     pub commands: Vec<String>,
 }
 
+impl ReportView {
+    /// Whether it shows one network's scores, and not what an ensemble does without some of its members.
+    pub(crate) fn shows_scores(&self) -> bool {
+        let lists = self.samples.iter().flat_map(|sample| &sample.training_image_lists);
+        lists.flat_map(|list| &list.images).any(|image| matches!(image.basis, Basis::Scored { .. }))
+    }
+}
+
 /// Where the page comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MadeWith {

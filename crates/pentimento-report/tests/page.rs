@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pentimento_report::{
-    ApproximationView, CounterfactualView, LossCurve, LossPoint, Picture, Removed, ReportError, ReportView,
-    SampleView, SeenAs, render,
+    ApproximationView, Basis, CounterfactualView, LossCurve, LossPoint, Picture, Removed, ReportError,
+    ReportView, SampleView, SeenAs, TopImageView, TrainingImageList, render,
 };
 use scraper::{ElementRef, Html, Selector};
 
@@ -261,6 +261,53 @@ fn approximate_pictures_are_called_approximate() {
     }
     let told = all(&page, ".told")[0].text().collect::<String>();
     assert!(told.contains("These distances are approximate (control variate)"), "{told}");
+}
+
+/// A page of scores speaks of no ensemble, and calls no score a distance.
+#[test]
+fn scores_are_called_scores() {
+    let picture = Picture { height: 1, width: 2, channels: 1, pixels: vec![0, 255] };
+    let one = |distance: f64, rank: u32| TopImageView {
+        index: 7,
+        label: "cat".into(),
+        picture: Some(picture.clone()),
+        distance,
+        basis: Basis::Scored { method: "d-trak".into() },
+        rank,
+        near_tie: false,
+    };
+    let view = ReportView {
+        samples: vec![SampleView {
+            id: 0,
+            image: picture.clone(),
+            seen_as: None,
+            counterfactuals: Vec::new(),
+            training_image_lists: vec![TrainingImageList {
+                title: "Helped most".into(),
+                explanation: String::new(),
+                images: vec![one(0.0842, 1), one(12.345, 2), one(-3.2e-9, 3), one(f64::NAN, 4), one(0.0, 5)],
+            }],
+            show_detail: true,
+        }],
+        ..ReportView::default()
+    };
+    let page = page_of(&view);
+    let text = page.root_element().text().collect::<Vec<_>>().join(" ");
+    let shown = [
+        "score 0.084",
+        "score 12.35",
+        "score \u{2212}3.20\u{b7}10^\u{2212}9",
+        "score not a number",
+        "score 0.00",
+    ];
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for score in shown {
+        assert!(text.contains(score), "{score} in {text}");
+    }
+    for word in ["ensemble", "member", "distance", "made again"] {
+        assert!(!text.contains(word), "{word} in {text}");
+    }
+    assert!(text.contains("gradient"));
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub enum ProgramError {
     /// A question that only an ensemble trained with codes can answer.
     #[error(
         "{run}: its network was imported, so there are no codes that say which image which member saw; \
-         `pentimento sample` works with it"
+         `sample`, `attribute` and `report` work with it"
     )]
     NoCodes {
         /// The run.

@@ -138,6 +138,13 @@ pub struct DataRecipe {
     pub preprocessing: Preprocessing,
 }
 
+impl DataRecipe {
+    /// Whether it says where images are.
+    pub fn has_source(&self) -> bool {
+        self.set.is_some() || self.path.is_some() || self.images.is_some() || self.labels.is_some()
+    }
+}
+
 /// What shares a code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

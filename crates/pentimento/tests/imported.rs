@@ -97,9 +97,11 @@ fn what_is_refused() {
     // The run of one network takes no other, and answers no question of codes.
     let said = fail(&mut import(&golden("goldens/ddpm_cifar_like"), &run, &[]), 42);
     assert_names(&said, &["a run of another network", "--run"]);
-    for command in ["attribute", "report", "run"] {
+    for command in ["codes", "plan"] {
         assert_names(&fail(&mut program([Path::new(command), &run]), 42), &["imported", "codes"]);
     }
+    let said = fail(program([Path::new("search"), &run]).args(["--sample", "0"]), 42);
+    assert_names(&said, &["imported", "codes"]);
     let said = fail(
         &mut import(
             &training,
@@ -169,6 +171,69 @@ fn the_doctor_tells_sound_from_damaged() {
     assert_eq!(output.status.code(), Some(42));
     assert_names(&text(&output.stdout), &["PROBLEM  outputs are infinite or not numbers"]);
     assert_no_panic(&text(&output.stderr));
+}
+
+/// Scores of a data set, by every method, written, printed and on a page; the same bytes however they were made.
+#[test]
+fn training_images_are_scored_and_reported() {
+    let laboratory = Laboratory::new();
+    let run = laboratory.path("run");
+    let data = |name: &str| format!("data.{name}={:?}", laboratory.path(name));
+    let (images, labels) = (data("images"), data("labels"));
+    let settings =
+        ["--set", "samples.count=3", "--set", &images, "--set", &labels, "--set", "gradients.dimension=512"];
+    succeed(&mut import(&golden("goldens/plain"), &run, &settings));
+    let finished = succeed(&mut program([Path::new("run"), &run]));
+    assert_names(&finished.stdout, &["sample 0: ", "sample 2: ", "scores/d-trak.npy", "report.html"]);
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    assert_names(&page, &["d-trak", "Look most like it"]);
+    for method in ["tracin", "retrac", "trak", "das"] {
+        let said =
+            succeed(program([Path::new("attribute"), &run]).args(["--method", method, "--top", "2"])).stdout;
+        assert_names(&said, &["sample 0: ", &format!("scores/{method}.npy")]);
+    }
+    let made = objects(&run);
+    // 60 images and 3 samples, one after another: f32 of `[samples, images]` after the header.
+    let scores = &made["scores/d-trak.npy"];
+    assert_eq!(scores.len(), 128 + 4 * 3 * IMAGES);
+    assert_eq!(made.keys().filter(|name| name.starts_with("features/square/")).count(), 2);
+
+    // In another run, by other threads and batches, with a shard lost on the way: the same bytes.
+    let again = laboratory.path("again");
+    succeed(&mut import(&golden("goldens/plain"), &again, &settings));
+    let attribute = |run: &Path| {
+        let mut command = program([Path::new("attribute"), run]);
+        command.args(["--threads", "1", "--batch", "3"]);
+        command
+    };
+    succeed(&mut attribute(&again));
+    assert!(fs::read(again.join("scores/d-trak.npy")).unwrap() == *scores);
+    fs::remove_file(again.join("features/square/images-00000.safetensors")).unwrap();
+    succeed(&mut attribute(&again));
+    assert!(fs::read(again.join("scores/d-trak.npy")).unwrap() == *scores);
+    assert!(
+        fs::read(again.join("features/square/images-00000.safetensors")).unwrap()
+            == made["features/square/images-00000.safetensors"]
+    );
+
+    // What does not fit is said.
+    let said = fail(program([Path::new("attribute"), &run]).args(["--method", "jacobian"]), 42);
+    assert_names(&said, &["jacobian", "trained with codes", "`d-trak`"]);
+    let other = laboratory.path("other");
+    succeed(&mut import(&golden("goldens/ddpm_cifar_like"), &other, &settings));
+    assert_names(
+        &fail(&mut attribute(&other), 42),
+        &["8x8 with 1 channels", "12x12 with 3 channels", "data.preprocessing"],
+    );
+    let bare = laboratory.path("bare");
+    succeed(&mut import(&golden("goldens/plain"), &bare, &["--set", "samples.count=1"]));
+    assert_names(&fail(&mut attribute(&bare), 42), &["`data`", "data.set"]);
+    for setting in
+        ["gradients.timesteps=0", "gradients.timesteps=21", "gradients.dimension=1", "gradients.damping=0.0"]
+    {
+        let said = fail(&mut import(&golden("goldens/plain"), &bare, &["--set", setting]), 42);
+        assert_names(&said, &[setting.split('=').next().unwrap()]);
+    }
 }
 
 /// The script says itself what it compares; here it is only given a run.

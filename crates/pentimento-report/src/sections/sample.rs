@@ -31,8 +31,13 @@ pub(crate) fn section(view: &ReportView, scale: Scale) -> Result<Option<Markup>,
     Ok(Some(html! {
         h2 #detail-title { "One by one" }
         p {
-            "Each picture is made again from the same noise, but only by members that never saw a part of the training "
-            "images. The further the new picture is from the first, the more the first rests on that part."
+            @if view.shows_scores() {
+                "Under each picture stand the training images that a method puts first, and beside them those that merely look "
+                "like it."
+            } @else {
+                "Each picture is made again from the same noise, but only by members that never saw a part of the training "
+                "images. The further the new picture is from the first, the more the first rests on that part."
+            }
         }
         p.small.keys { "The arrow keys " kbd { "\u{2190}" } " and " kbd { "\u{2192}" } " go from sample to sample." }
         div.samples { @for article in &articles { (article) } }
@@ -57,6 +62,7 @@ fn article(
     let rests_on = RestsOn::of(sample);
     let alt = match &sample.seen_as {
         Some(seen) => format!("Sample {id} as all members make it, seen as {}", seen.label),
+        None if sample.counterfactuals.is_empty() => format!("Sample {id}"),
         None => format!("Sample {id} as all members make it"),
     };
     let picture = image(&data_uri::picture(&sample.image)?, sample.image.display_size(BASE), "base", &alt);

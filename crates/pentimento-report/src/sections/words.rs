@@ -6,7 +6,7 @@ use crate::ReportView;
 use crate::text::name;
 
 pub(crate) fn section(view: &ReportView) -> Markup {
-    if view.members.is_none() {
+    if view.shows_scores() {
         return without_ensemble(view);
     }
     html! {

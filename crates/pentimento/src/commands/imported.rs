@@ -48,8 +48,7 @@ pub(super) fn report(workspace: &Workspace) -> Result<()> {
 /// Samples and, if the recipe has training images, their attribution and the page.
 pub(super) fn everything(workspace: &Workspace) -> Result<()> {
     sample(workspace, Members::Imported)?;
-    let data = &workspace.recipe.data;
-    if data.set.is_none() && data.path.is_none() && data.images.is_none() {
+    if !workspace.recipe.data.has_source() {
         print(&format!("{}", workspace.run.root().join("samples").display()))?;
         return Ok(());
     }

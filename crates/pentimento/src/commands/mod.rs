@@ -82,10 +82,13 @@ fn run_command(arguments: Arguments) -> Result<()> {
             inspect::inspect(&path, test, contact_sheet.as_deref())
         }
         Command::Codes(recipe) => {
-            codes::print_codes(&Recipe::open(&recipe.recipe, &recipe.overrides)?, &options)
+            let (recipe, folder) = recipe_and_folder(&recipe)?;
+            needs_codes(&recipe, &folder)?;
+            codes::print_codes(&recipe, &options)
         }
         Command::Plan { recipe, limit_memory } => {
             let (recipe, folder) = recipe_and_folder(&recipe)?;
+            needs_codes(&recipe, &folder)?;
             plan::print_plan(&recipe, &folder, &options, limit_memory, &stop)
         }
         Command::Train { recipe, member } => {
@@ -168,6 +171,14 @@ fn recipe_and_folder(arguments: &RecipeArguments) -> Result<(Recipe, PathBuf)> {
     let run = arguments.run.clone().or_else(|| arguments.recipe.is_dir().then(|| arguments.recipe.clone()));
     let folder = run.unwrap_or_else(|| default_folder(&recipe));
     Ok((recipe, folder))
+}
+
+/// Refuses the recipe of an imported network, which has none.
+fn needs_codes(recipe: &Recipe, folder: &Path) -> Result<(), ProgramError> {
+    if recipe.checkpoint.is_some() {
+        return Err(ProgramError::NoCodes { run: folder.display().to_string() });
+    }
+    Ok(())
 }
 
 fn default_folder(recipe: &Recipe) -> PathBuf {

@@ -41,6 +41,17 @@ impl TrainingImages {
     ///
     /// [`ProgramError::RecipeValue`] if it names none, or they do not fit the network; as reading and preparing.
     pub fn open(recipe: &Recipe, shape: [usize; 3], from: Option<&Path>) -> Result<Self> {
+        if !recipe.data.has_source() {
+            return Err(ProgramError::RecipeValue {
+                file: "recipe".into(),
+                field: "data".into(),
+                value: "without a source".into(),
+                bound: "attribution needs the training images: import the checkpoint again with `--set data.set=NAME` or \
+                        `--set data.path=PATH`"
+                    .into(),
+            }
+            .into());
+        }
         let (source, class_names) = open_images(&recipe.data, recipe.data.preprocessing.split, from)?;
         let images = prepare(source.as_ref(), &recipe.data.preprocessing)?;
         let found = [images.height(), images.width(), images.channels()];
