@@ -9,7 +9,7 @@ use pentimento_diffusion::checkpoint::{CheckpointFiles, Selection};
 use pentimento_diffusion::unet::{Parameters, Precision};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The bound that both precisions are held to: relative to the largest entry.
 const BOUND: f64 = 5e-4;
@@ -81,7 +81,7 @@ fn assert_close(what: &str, found: &[f64], truth: &[f64]) {
 
 /// Features of training images and queries, without a projection.
 fn features<T: Precision>(
-    case: &PathBuf,
+    case: &Path,
     golden: &Golden,
     measurement: Measurement,
     unit_length: bool,
@@ -112,7 +112,7 @@ fn features<T: Precision>(
     })
 }
 
-fn check<T: Precision>(case: &PathBuf) {
+fn check<T: Precision>(case: &Path) {
     let golden = Golden { bytes: std::fs::read(case.join("golden.safetensors")).unwrap() };
     let relative_damping = golden.tensor("features.relative_lambda").1[0];
     for (name, label) in [("trak", "trak"), ("d-trak", "d_trak"), ("das", "das")] {
