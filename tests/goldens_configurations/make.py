@@ -51,6 +51,9 @@ SCHEDULERS = {
     "narrow_clip": (DDPMScheduler, dict(clip_sample_range=0.5), 5),
     "trailing": (DDPMScheduler, dict(timestep_spacing="trailing"), 4),
     "offset": (DDPMScheduler, dict(steps_offset=1), 5),
+    "offset_large": (DDPMScheduler, dict(steps_offset=1, variance_type="fixed_large"), 5),
+    "trailing_large": (DDPMScheduler, dict(timestep_spacing="trailing", variance_type="fixed_large", steps_offset=1), 4),
+    "trailing_uneven": (DDPMScheduler, dict(timestep_spacing="trailing"), 12),
     "linspace": (DDPMScheduler, dict(timestep_spacing="linspace", clip_sample=False), 6),
     "zero_snr": (DDPMScheduler, dict(rescale_betas_zero_snr=True, prediction_type="v_prediction",
                                      timestep_spacing="trailing"), 5),
@@ -58,6 +61,7 @@ SCHEDULERS = {
     "ddim_sample": (DDIMScheduler, dict(prediction_type="sample", clip_sample=False), 5),
     "ddim_v": (DDIMScheduler, dict(prediction_type="v_prediction", rescale_betas_zero_snr=True,
                                    timestep_spacing="trailing"), 5),
+    "ddim_trailing_uneven": (DDIMScheduler, dict(timestep_spacing="trailing", clip_sample=False), 7),
     "ddim_offset": (DDIMScheduler, dict(steps_offset=1, set_alpha_to_one=False, beta_schedule="scaled_linear",
                                         clip_sample=False), 5),
 }

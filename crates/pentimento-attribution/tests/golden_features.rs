@@ -176,6 +176,9 @@ fn what_cannot_be_compared_is_refused() {
     for damping in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(matches!(kernel.scores(&images, damping), Err(KernelError::Damping { .. })));
     }
-    let same = Kernel::new(rows(&[1.0, 2.0, 1.0, 2.0], 2).unwrap()).unwrap();
-    assert_eq!(same.damping(), Err(KernelError::NoSpread));
+    // Equal rows, in numbers whose products round.
+    for copies in [2, 3, 6, 7] {
+        let same = Kernel::new(rows(&[0.1f32, -2.3, 0.7].repeat(copies), 3).unwrap()).unwrap();
+        assert_eq!(same.damping(), Err(KernelError::NoSpread), "{copies} copies");
+    }
 }

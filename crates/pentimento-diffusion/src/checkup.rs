@@ -18,7 +18,7 @@ const SEED: u64 = 1;
 const DIFFERENCE: f32 = 1e-2;
 
 /// What a network's own derivatives and batches come to. Errors are relative, in the Euclidean norm.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Checkup {
     /// The derivative along a direction of the image, against differences of outputs.
     pub tangent_error: f64,
@@ -30,10 +30,8 @@ pub struct Checkup {
     pub same_in_any_batch: bool,
     /// Whether every output is a finite number.
     pub finite: bool,
-    /// Values of parameters that a gradient reaches.
-    pub reached_parameters: usize,
-    /// Values of all parameters.
-    pub parameters: usize,
+    /// Names of the parameters of which no value has a gradient.
+    pub unreached: Vec<String>,
 }
 
 fn tensor(values: Vec<f32>, shape: [usize; 4]) -> Tensor<4> {
@@ -123,16 +121,15 @@ pub fn check(
     // As far as the mean square changes by a hundredth.
     let by = 0.01 * mean_square(0.0) / of_square;
     let slope = (mean_square(by) - mean_square(-by)) / (2.0 * by);
-    let reached =
-        |gradient: &&crate::unet::Gradient<f32>| gradient.as_ref().iter().any(|value| *value != 0.0);
+    let specs = architecture.parameters().iter().zip(&gradients);
+    let unreached = specs.filter(|(_, gradient)| gradient.as_ref().iter().all(|value| *value == 0.0));
     Checkup {
         tangent_error,
         adjoint_error,
         gradient_error: (slope - of_square).abs() / of_square,
         same_in_any_batch: bits(&together) == bits(&alone),
         finite: together.iter().all(|value| value.is_finite()),
-        reached_parameters: gradients.iter().filter(reached).map(|gradient| gradient.as_ref().len()).sum(),
-        parameters: architecture.parameter_count(),
+        unreached: unreached.map(|(spec, _)| spec.name.clone()).collect(),
     }
 }
 

@@ -101,11 +101,11 @@ struct StepCoefficients {
 }
 
 impl StepCoefficients {
-    /// The `index`-th step in time from the cumulative alpha `bar` to that before it, `previous`.
+    /// The step from the cumulative alpha `bar` to that before it, `previous`.
     fn new(
         prediction: PredictionType,
         config: SamplingConfig,
-        index: usize,
+        adds_noise: bool,
         bar: f64,
         previous: f64,
     ) -> Self {
@@ -139,15 +139,15 @@ impl StepCoefficients {
         };
         // The last step returns the predicted image itself, which whoever shows it clamps anyway. Left unclipped, its
         // derivative stays whole, and clamping can follow a linear step.
-        let is_clamped_later = index == 0 && previous == 1.0 && config.clip_range >= 1.0;
+        let sigma = if adds_noise { variance.sqrt() } else { 0.0 };
+        let is_clamped_later = previous == 1.0 && sigma == 0.0 && config.clip_range >= 1.0;
         Self {
             image,
             output_to_image,
             from_image,
             from_x,
             from_output,
-            // No noise after the last step, which is the first in time.
-            sigma: if index == 0 { 0.0 } else { variance.sqrt() },
+            sigma,
             clip_range: (config.clip && !is_clamped_later).then_some(config.clip_range),
         }
     }
@@ -176,13 +176,24 @@ impl Sampler {
         {
             *before = first;
         }
+        if config.sampler == SamplerKind::Ddim && config.spacing == TimestepSpacing::Trailing {
+            // As diffusers steps, which is to the next timestep visited only where the number of steps divides T.
+            let bars = schedule.alphas_cumprod();
+            let gap = schedule.num_train_timesteps / config.steps;
+            let last = if config.set_alpha_to_one { 1.0 } else { bars[0] };
+            let before =
+                |&timestep: &usize| timestep.checked_sub(gap).map_or(last, |timestep| bars[timestep]);
+            respaced.previous = respaced.timesteps.iter().map(before).collect();
+        }
         let steps = respaced
             .alphas_cumprod
             .iter()
             .zip(&respaced.previous)
             .enumerate()
             .map(|(index, (&bar, &previous))| {
-                StepCoefficients::new(schedule.prediction_type, config, index, bar, previous)
+                // No noise after the last step at timestep 0. Other spacings may end before it, where diffusers adds noise.
+                let adds_noise = index > 0 || (respaced.timesteps[0] > 0 && config.steps > 1);
+                StepCoefficients::new(schedule.prediction_type, config, adds_noise, bar, previous)
             })
             .collect();
         Ok(Self { respaced, steps })

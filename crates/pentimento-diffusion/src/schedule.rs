@@ -203,7 +203,7 @@ pub enum TimestepSpacing {
     Linspace,
     /// `k * (T / S)`, plus an offset: the default of diffusers.
     Leading,
-    /// `round(T - k T / S) - 1`, a half to even: the last timestep included.
+    /// `round(T - k T / S) - 1`, a half to even, with the roundings of NumPy's `arange`: the last timestep included.
     Trailing,
 }
 
@@ -260,8 +260,9 @@ impl Respaced {
             }
             TimestepSpacing::Leading => (0..steps).map(|index| index * (total / steps) + offset).collect(),
             TimestepSpacing::Trailing => {
-                let gap = total as f64 / steps as f64;
-                let at = |index: usize| (total as f64 - index as f64 * gap).round_ties_even() as usize;
+                let from = total as f64;
+                let gap = (from - from / steps as f64) - from;
+                let at = |index: usize| (from + index as f64 * gap).round_ties_even() as usize;
                 (0..steps).rev().map(|index| at(index).saturating_sub(1)).collect()
             }
         };

@@ -304,6 +304,61 @@ fn what_is_no_checkpoint() {
     assert!(made.refused().contains("UNet2DConditionModel"), "{}", made.refused());
 }
 
+/// Networks that are only a part of what makes an image, or give more than one.
+#[test]
+fn networks_that_make_no_pixels_by_themselves() {
+    let made = Made::new();
+    made.pipeline();
+    for (index, expected) in [
+        (r#"{"_class_name": "LDMPipeline", "vqvae": ["diffusers", "VQModel"]}"#, "has a `vqvae`"),
+        (r#"{"vae": ["diffusers", "AutoencoderKL"], "text_encoder": ["a", "b"]}"#, "has a `vae`"),
+        ("[]", "no list of a pipeline's parts"),
+        ("", "no list of a pipeline's parts"),
+    ] {
+        made.write("model_index.json", index.as_bytes());
+        assert!(
+            made.refused().contains("model_index.json: ") && made.refused().contains(expected),
+            "{}",
+            made.refused()
+        );
+    }
+    made.pipeline();
+    let mut config: serde_json::Value = serde_json::from_slice(&made.config).unwrap();
+    config["out_channels"] = 2.into();
+    made.write("unet/config.json", config.to_string().as_bytes());
+    assert!(
+        made.refused().contains("config.json: `out_channels` is 2: as in_channels, 1"),
+        "{}",
+        made.refused()
+    );
+}
+
+#[test]
+fn values_of_another_kind_are_named() {
+    let made = Made::new();
+    for (key, value) in [
+        ("norm_eps", serde_json::Value::Null),
+        ("block_out_channels", serde_json::json!([8, "wide"])),
+        ("sample_size", serde_json::json!([8, 12])),
+        ("layers_per_block", serde_json::json!(-1)),
+    ] {
+        made.pipeline();
+        let mut config: serde_json::Value = serde_json::from_slice(&made.config).unwrap();
+        config[key] = value;
+        made.write("unet/config.json", config.to_string().as_bytes());
+        assert!(made.refused().contains(&format!("config.json: `{key}")), "{}", made.refused());
+    }
+    made.pipeline();
+    made.write("scheduler/scheduler_config.json", br#"{"_class_name": "DDPMScheduler", "beta_end": "0.02"}"#);
+    assert!(made.refused().contains("scheduler_config.json: `beta_end`"), "{}", made.refused());
+    made.pipeline();
+    made.write(
+        &format!("unet/{WEIGHTS}"),
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    );
+    assert!(made.refused().contains("git lfs pull"), "{}", made.refused());
+}
+
 /// Keys that are not known are told, and those with which a moving average is kept are known.
 #[test]
 fn unknown_keys_are_told() {

@@ -202,17 +202,22 @@ fn absurd_widths_are_refused() {
 
 #[test]
 fn text_that_is_no_configuration() {
-    for text in [
-        "",
-        "[]",
-        "3",
-        "{\"in_channels\": \"three\"}",
-        "{\"in_channels\": -1}",
-        "{\"sample_size\": [32, 16]}",
-    ] {
+    for text in ["", "[]", "3"] {
         match UnetConfig::from_json(text, "unet/config.json") {
             Err(error @ DiffusionError::File { .. }) => {
                 assert!(error.to_string().starts_with("unet/config.json: not a configuration"), "{error}");
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    for (text, key) in [
+        ("{\"in_channels\": \"three\"}", "in_channels"),
+        ("{\"in_channels\": -1}", "in_channels"),
+        ("{\"sample_size\": [32, 16]}", "sample_size"),
+    ] {
+        match UnetConfig::from_json(text, "unet/config.json") {
+            Err(DiffusionError::Config { file, field, .. }) => {
+                assert_eq!((file.as_str(), field.as_str()), ("unet/config.json", key));
             }
             other => panic!("{text}: {other:?}"),
         }

@@ -82,6 +82,15 @@ pub enum ProgramError {
         /// The run.
         run: String,
     },
+    /// A sample that is no image.
+    #[error(
+        "sample {sample} is infinite or not a number: the network's weights are damaged, or it was trained with another noise \
+         schedule; `pentimento doctor` looks at a checkpoint"
+    )]
+    NotFinite {
+        /// Its id.
+        sample: u32,
+    },
     /// A folder that is written to holds something already.
     #[error("{folder} is not empty: name a folder that does not exist yet, or an empty one")]
     Occupied {
@@ -205,7 +214,14 @@ pub fn how_to_make_again(file: &Path) -> Option<String> {
              more you can leave as it is"
         ));
     }
-    let again = if file == run.join("recipe.toml") {
+    let recipe = std::fs::read_to_string(run.join("recipe.toml")).unwrap_or_default();
+    let imported_from = recipe
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|recipe| Some(recipe.get("checkpoint")?.get("folder")?.as_str()?.to_owned()));
+    let again = if let Some(folder) = imported_from.filter(|_| inside("members")) {
+        format!("pentimento import {folder} --run {}`", run.display())
+    } else if file == run.join("recipe.toml") {
         format!("pentimento run RECIPE --run {}` with the recipe of this run", run.display())
     } else {
         format!("pentimento run {}`", run.display())
@@ -226,6 +242,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 | ProgramError::NotYet { .. }
                 | ProgramError::NoCodes { .. }
                 | ProgramError::Occupied { .. }
+                | ProgramError::NotFinite { .. }
                 | ProgramError::UnclearCheckpoint { .. }
                 | ProgramError::Unwell { .. }
                 | ProgramError::NoMemberRemains { .. }

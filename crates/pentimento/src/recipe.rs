@@ -68,7 +68,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GradientRecipe {
-    /// At how many timesteps each image is looked at, in equal distances.
+    /// At how many timesteps each image is looked at, in equal distances; all, if the schedule has fewer.
     pub timesteps: usize,
     /// Length Z of a projected gradient.
     pub dimension: usize,
@@ -444,10 +444,8 @@ impl Recipe {
             }
         }
         let GradientRecipe { timesteps, dimension, damping } = self.gradients;
-        if timesteps == 0 || timesteps > self.schedule.num_train_timesteps {
-            let bound =
-                format!("1 to {}, the timesteps of the noise schedule", self.schedule.num_train_timesteps);
-            return broken("gradients.timesteps", &timesteps, bound);
+        if !(1..=1_000_000).contains(&timesteps) {
+            return broken("gradients.timesteps", &timesteps, "1 to 1,000,000".into());
         }
         if !(16..=1 << 20).contains(&dimension) {
             return broken("gradients.dimension", &dimension, "16 to 1,048,576".into());

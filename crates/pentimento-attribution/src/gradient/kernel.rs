@@ -88,6 +88,7 @@ pub struct Kernel {
     images: Features,
     values: Vec<f64>,
     vectors: Mat<f64>,
+    mean_eigenvalue: f64,
     mean_centred_eigenvalue: f64,
 }
 
@@ -116,7 +117,9 @@ impl Kernel {
         let sum: f64 =
             (0..count).map(|column| (0..count).map(|row| kernel[(row, column)]).sum::<f64>()).sum();
         let mean_centred_eigenvalue = (trace - sum / count as f64) / count as f64;
-        Ok(Self { images, values, vectors: decomposed.U().to_owned(), mean_centred_eigenvalue })
+        let mean_eigenvalue = trace / count as f64;
+        let vectors = decomposed.U().to_owned();
+        Ok(Self { images, values, vectors, mean_eigenvalue, mean_centred_eigenvalue })
     }
 
     /// The damping that is taken if a person names none: the mean eigenvalue of the double-centred kernel. The gradient
@@ -129,7 +132,9 @@ impl Kernel {
     /// [`KernelError::NoSpread`] if all features are the same.
     pub fn damping(&self) -> Result<f64, KernelError> {
         let damping = self.mean_centred_eigenvalue;
-        if damping > 0.0 { Ok(damping) } else { Err(KernelError::NoSpread) }
+        // Features are in f32, so what is smaller than their rounding, squared, is no difference of images.
+        let rounding = f64::from(f32::EPSILON).powi(2);
+        if damping > rounding * self.mean_eigenvalue { Ok(damping) } else { Err(KernelError::NoSpread) }
     }
 
     /// `sum_i lambda_i / (lambda_i + damping)`: how many directions of the features the damping leaves.

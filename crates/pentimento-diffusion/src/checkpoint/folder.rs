@@ -108,6 +108,7 @@ impl CheckpointFiles {
             let problem = if folder.exists() { "is a file, not a folder" } else { "does not exist" };
             return Err(broken(folder, problem.into()));
         }
+        refuse_other_pipelines(folder)?;
         let network = network_folder(folder, selection)?;
         let config = network.join(CONFIG);
         Ok(Self {
@@ -125,6 +126,15 @@ impl CheckpointFiles {
     pub fn open(&self) -> Result<Checkpoint, DiffusionError> {
         let name = |path: &Path| path.display().to_string();
         let (config, unknown_keys) = UnetConfig::from_json(&read_json(&self.config)?, &name(&self.config))?;
+        if config.out_channels != config.in_channels {
+            // Twice as many are a variance that the network learned.
+            return Err(DiffusionError::Config {
+                file: name(&self.config),
+                field: "out_channels".into(),
+                value: config.out_channels.to_string(),
+                bound: format!("as in_channels, {}: learned variances are not supported", config.in_channels),
+            });
+        }
         let scheduler = SchedulerFile::from_json(&read_json(&self.scheduler)?, &name(&self.scheduler))?;
         let architecture = Architecture::new(&config)?;
         let mut files = Vec::new();
@@ -135,6 +145,29 @@ impl CheckpointFiles {
         let values = read_weights(&architecture, &mut files)?;
         Ok(Checkpoint { architecture, values, scheduler, unknown_keys })
     }
+}
+
+/// Parts of a pipeline whose network does not make images of pixels by itself.
+const PARTS_OF_LATENT_PIPELINES: [&str; 5] =
+    ["vae", "vqvae", "text_encoder", "text_encoder_2", "image_encoder"];
+
+/// Refuses a pipeline of which the network is only one part.
+fn refuse_other_pipelines(folder: &Path) -> Result<(), DiffusionError> {
+    let file = folder.join("model_index.json");
+    if !file.is_file() {
+        return Ok(());
+    }
+    let index: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&read_json(&file)?)
+        .map_err(|error| broken(&file, format!("no list of a pipeline's parts: {error}")))?;
+    if let Some(part) =
+        PARTS_OF_LATENT_PIPELINES.iter().find(|part| index.get(**part).is_some_and(|p| !p.is_null()))
+    {
+        let problem = format!(
+            "the pipeline has a `{part}`, so its network makes no pixels by itself; supported are pipelines of a `unet` and a `scheduler`"
+        );
+        return Err(broken(&file, problem));
+    }
+    Ok(())
 }
 
 fn broken(path: &Path, problem: String) -> DiffusionError {
@@ -229,6 +262,13 @@ fn weight_files(network: &Path, variant: Option<&str>) -> Result<Vec<PathBuf>, D
         }
         (true, false) => Ok(vec![single]),
         (false, true) => shards(network, &index),
+        (false, false) if single.symlink_metadata().is_ok() => {
+            let problem = match single.metadata() {
+                Ok(_) => "is no file but a folder, a pipe or a device".into(),
+                Err(error) => format!("cannot be read: {error}"),
+            };
+            Err(broken(&single, problem))
+        }
         (false, false) => Err(no_weights(network, &single)?),
     }
 }

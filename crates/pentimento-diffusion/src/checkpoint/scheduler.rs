@@ -13,8 +13,10 @@ const DIFFUSERS_VERSION: &str = "0.30.0";
 /// Names of the files that [`scheduler_files`] gives, in its order.
 pub const SCHEDULER_FILES: [&str; 2] = ["model_index.json", "scheduler/scheduler_config.json"];
 
-/// Steps that diffusers' `DDIMPipeline` takes if it is not told otherwise. `DDPMPipeline` takes a thousand, which is all
-/// of an ordinary schedule.
+/// Steps that diffusers' `DDPMPipeline` takes if it is not told otherwise: all of an ordinary schedule.
+const DDPM_STEPS: usize = 1000;
+
+/// Steps that diffusers' `DDIMPipeline` takes.
 const DDIM_STEPS: usize = 50;
 
 /// How a pipeline folder samples, by path relative to it: the pipeline's class, and the configuration of its scheduler.
@@ -184,7 +186,15 @@ impl SchedulerFile {
             .filter(|key| !KNOWN_KEYS.contains(key) && !KEYS_OF_THRESHOLDING.contains(key))
             .map(String::from)
             .collect();
-        let config: SchedulerConfig = serde_json::from_value(Value::Object(object)).map_err(broken)?;
+        let config: SchedulerConfig =
+            serde_path_to_error::deserialize(Value::Object(object)).map_err(|error| {
+                DiffusionError::Config {
+                    file: file.into(),
+                    field: error.path().to_string(),
+                    value: "of another kind".into(),
+                    bound: error.into_inner().to_string(),
+                }
+            })?;
 
         let sampler = match class.as_str() {
             "DDPMScheduler" => SamplerKind::Ddpm,
@@ -243,11 +253,13 @@ impl SchedulerFile {
         };
         let total = schedule.num_train_timesteps;
         let steps = match sampler {
-            SamplerKind::Ddpm => total,
+            SamplerKind::Ddpm => DDPM_STEPS.min(total),
             SamplerKind::Ddim => DDIM_STEPS.min(total),
         };
         // An offset needs room behind the last timestep, which not every number of steps leaves.
-        let fits = |&steps: &usize| (steps - 1) * (total / steps) + config.steps_offset < total;
+        // With another spacing it is passed over, as diffusers does.
+        let steps_offset = if spacing == TimestepSpacing::Leading { config.steps_offset } else { 0 };
+        let fits = |&steps: &usize| (steps - 1) * (total / steps) + steps_offset < total;
         let steps = (1..=steps).rev().find(fits).unwrap_or(steps);
         let sampling = SamplingConfig {
             steps,
@@ -256,11 +268,13 @@ impl SchedulerFile {
             variance,
             clip: config.clip_sample,
             clip_range: config.clip_sample_range,
-            steps_offset: config.steps_offset,
+            steps_offset,
             set_alpha_to_one: config.set_alpha_to_one,
         };
         let in_this_file = |error: DiffusionError| match error {
             DiffusionError::Config { field, value, bound, .. } => {
+                // What diffusers calls it.
+                let field = if field == "clip_range" { "clip_sample_range".into() } else { field };
                 DiffusionError::Config { file: file.into(), field, value, bound }
             }
             other => other,

@@ -34,6 +34,10 @@ impl<R: Read + Seek> TensorFile<R> {
             return Err(broken(format!("not safetensors: {length} bytes, its header alone takes more")));
         }
         reader.read_exact(&mut start).map_err(unreadable)?;
+        if start == *b"version " {
+            let problem = "a pointer of Git LFS and not the weights: `git lfs pull` brings them";
+            return Err(broken(problem.into()));
+        }
         let announced = u64::from_le_bytes(start);
         let left = length - start.len() as u64;
         if announced > left.min(LONGEST_HEADER_BYTES) {
@@ -44,8 +48,8 @@ impl<R: Read + Seek> TensorFile<R> {
         }
         let mut header = vec![0; announced as usize];
         reader.read_exact(&mut header).map_err(unreadable)?;
-        let metadata: Metadata =
-            serde_json::from_slice(&header).map_err(|error| broken(format!("not safetensors: {error}")))?;
+        let metadata: Metadata = serde_json::from_slice(&header)
+            .map_err(|error| broken(format!("not safetensors, by its header: {error}")))?;
         let (data, announced) = (left - announced, metadata.data_len() as u64);
         if data != announced {
             return Err(broken(format!(

@@ -153,7 +153,23 @@ impl UnetConfig {
             .filter(|key| !KEYS_OF_MOVING_AVERAGES.contains(&key.as_str()))
             .cloned()
             .collect();
-        let config: Self = serde_json::from_value(serde_json::Value::Object(object)).map_err(broken)?;
+        if let Some(sides) = object.get("sample_size").filter(|sides| sides.is_array()) {
+            return Err(DiffusionError::Config {
+                file: file.into(),
+                field: "sample_size".into(),
+                value: sides.to_string(),
+                bound: "one number, or two equal ones: images are square".into(),
+            });
+        }
+        let config: Self =
+            serde_path_to_error::deserialize(serde_json::Value::Object(object)).map_err(|error| {
+                DiffusionError::Config {
+                    file: file.into(),
+                    field: error.path().to_string(),
+                    value: "of another kind".into(),
+                    bound: error.into_inner().to_string(),
+                }
+            })?;
         config.validate(file)?;
         Ok((config, unknown))
     }
@@ -200,7 +216,14 @@ impl UnetConfig {
             (Some(class), None) => {
                 (class.to_string(), "left out, as the network was trained without classes".into())
             }
-            (None, Some(_)) => ("absent".into(), "a number, as the network was trained with classes".into()),
+            (None, Some(classes)) => {
+                let known =
+                    if classes == u32::MAX { String::new() } else { format!(", 0 to {}", classes - 1) };
+                (
+                    "absent".into(),
+                    format!("the number of a class{known}, as the network was trained with classes"),
+                )
+            }
         };
         Err(DiffusionError::Config { file: "recipe".into(), field: "samples.class".into(), value, bound })
     }
@@ -268,6 +291,9 @@ impl UnetConfig {
             if !(1..=1024).contains(&channels) {
                 return bad(field, channels.to_string(), "1 to 1024".into());
             }
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return bad("dropout", self.dropout.to_string(), "at least 0 and below 1".into());
         }
         if self.norm_num_groups == 0 {
             return bad("norm_num_groups", "0".into(), "at least 1".into());

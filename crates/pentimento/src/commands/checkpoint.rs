@@ -43,13 +43,6 @@ pub(super) fn open(arguments: &CheckpointArguments) -> Result<(CheckpointFiles, 
             say(&format!("warning: {}: `{key}` is not known and is passed over", file.display()));
         }
     }
-    let sampling = &checkpoint.scheduler.sampling;
-    if sampling.sampler == SamplerKind::Ddim && sampling.spacing == TimestepSpacing::Linspace {
-        say(
-            "warning: with `linspace`, diffusers' DDIM steps as if the timesteps that it visits were evenly spaced; here \
-             each step goes to the next one visited, so samples differ a little",
-        );
-    }
     Ok((files, checkpoint))
 }
 
@@ -96,6 +89,12 @@ pub(super) fn import(
         },
         sampling.steps,
     ));
+    if sampling.sampler == SamplerKind::Ddim && sampling.spacing == TimestepSpacing::Linspace {
+        say(
+            "warning: with `linspace`, diffusers' DDIM steps as if the timesteps that it visits were evenly spaced; here \
+             each step goes to the next one visited, so samples differ from those of diffusers",
+        );
+    }
     let workspace = write_run(folder, recipe, &checkpoint, stop, options)?;
     print(&format!("{}", workspace.run.root().display()))?;
     Ok(())

@@ -4,7 +4,7 @@ use super::print;
 use crate::arguments::AttributeMethod;
 use crate::error::ProgramError;
 use crate::stages::analyse::{Members, sample};
-use crate::stages::gradients::{Scores, TrainingImages, image_shape, score, top, write_scores};
+use crate::stages::gradients::{Scores, TrainingImages, score, top, write_scores};
 use crate::stages::{Workspace, imported_report};
 use anyhow::Result;
 use pentimento_attribution::gradient::Method;
@@ -57,8 +57,7 @@ pub(super) fn everything(workspace: &Workspace) -> Result<()> {
 }
 
 fn scored(workspace: &Workspace, method: Method) -> Result<(TrainingImages, Scores)> {
-    let from = workspace.options.data_from.as_deref();
-    let training = TrainingImages::open(&workspace.recipe, image_shape(workspace)?, from)?;
+    let training = TrainingImages::open(workspace)?;
     sample(workspace, Members::Imported)?;
     let scores = score(workspace, &training, method)?;
     Ok((training, scores))

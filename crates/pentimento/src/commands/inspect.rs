@@ -1,6 +1,7 @@
 //! `pentimento data inspect`: what is in an image set.
 
 use super::print;
+use crate::error::ProgramError;
 use crate::stages::data::open_path;
 use anyhow::{Context, Result};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
@@ -16,6 +17,16 @@ const KINDS: usize = 100;
 
 /// Prints what is in the set at a path, and writes its contact sheet.
 pub fn inspect(path: &Path, test: bool, sheet: Option<&Path>) -> Result<()> {
+    if let Some(file) = sheet {
+        let is_png = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+        if !is_png || file.exists() {
+            let bound = "a name that ends with .png and is not taken: nothing is written over".into();
+            let value = file.display().to_string();
+            return Err(
+                ProgramError::NoSuch { what: "room for a contact sheet in".into(), value, bound }.into()
+            );
+        }
+    }
     let split = if test { Split::Test } else { Split::Train };
     let source = open_path(path, split, Colours::default())?;
     let inspection = Inspection::of(&source)?;

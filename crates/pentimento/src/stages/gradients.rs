@@ -9,7 +9,6 @@ use super::train::{npy, open_member};
 use super::workspace::{Workspace, fingerprint_of_computed};
 use crate::error::ProgramError;
 use crate::progress::Progress;
-use crate::recipe::Recipe;
 use crate::stages::data::open_images;
 use anyhow::Result;
 use pentimento_attribution::gradient::{
@@ -18,7 +17,6 @@ use pentimento_attribution::gradient::{
 use pentimento_data::{PreparedSet, prepare};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_store::Fingerprint;
-use std::path::Path;
 
 /// Training images of a shard of features; 64 features of 2048 values are half a megabyte.
 const IMAGES_PER_SHARD: usize = 64;
@@ -40,7 +38,10 @@ impl TrainingImages {
     /// # Errors
     ///
     /// [`ProgramError::RecipeValue`] if it names none, or they do not fit the network; as reading and preparing.
-    pub fn open(recipe: &Recipe, shape: [usize; 3], from: Option<&Path>) -> Result<Self> {
+    pub fn open(workspace: &Workspace) -> Result<Self> {
+        let (recipe, from) = (&workspace.recipe, workspace.options.data_from.as_deref());
+        let architecture = imported::architecture(workspace)?;
+        let (shape, classes) = (image_shape(workspace)?, architecture.config().classes());
         if !recipe.data.has_source() {
             return Err(ProgramError::RecipeValue {
                 file: "recipe".into(),
@@ -65,6 +66,24 @@ impl TrainingImages {
                 bound: format!("the network takes {}; `data.preprocessing` brings them to it", text(shape)),
             }
             .into());
+        }
+        if let Some(classes) = classes {
+            let broken = |value: String, bound: String| {
+                let (file, field) = ("recipe".into(), "data".into());
+                ProgramError::RecipeValue { file, field, value, bound }
+            };
+            if source.labels().is_none() {
+                let bound =
+                    "the network was trained with classes, so it needs the class of every image".into();
+                return Err(broken("images without labels".into(), bound).into());
+            }
+            let place = images.labels().iter().position(|&label| label >= classes);
+            if let Some((index, label)) =
+                place.map(|place| (images.source_indices()[place], images.labels()[place]))
+            {
+                let bound = format!("the network knows classes 0 to {}", classes - 1);
+                return Err(broken(format!("label {label} of image {index}"), bound).into());
+            }
         }
         Ok(Self { images, class_names })
     }
@@ -123,7 +142,8 @@ pub fn score(workspace: &Workspace, training: &TrainingImages, method: Method) -
     for shard in 0..trained {
         let range = shard * IMAGES_PER_SHARD..((shard + 1) * IMAGES_PER_SHARD).min(images.len());
         let ids: Vec<String> = range.clone().map(|index| images.ids()[index].to_string()).collect();
-        let key = work.fingerprint()?.json(&ids)?.finish();
+        let labels = work.knows_classes().then(|| &images.labels()[range.clone()]);
+        let key = work.fingerprint()?.json(&ids)?.json(&labels)?.finish();
         made_from = made_from.fingerprint(key);
         let of_image = |place: usize| {
             let index = range.start + place;
@@ -213,6 +233,11 @@ impl<'a> Work<'a> {
         })
     }
 
+    /// Whether the network is told the class of an image.
+    fn knows_classes(&self) -> bool {
+        self.architecture.config().classes().is_some()
+    }
+
     /// What every feature follows from, but for the image.
     fn fingerprint(&self) -> Result<pentimento_store::FingerprintBuilder> {
         let recipe = &self.workspace.recipe;
@@ -254,13 +279,12 @@ impl<'a> Work<'a> {
             self.draws.clone(),
             self.method.unit_length,
         );
-        let knows_classes = self.architecture.config().classes().is_some();
         let mut features = Vec::with_capacity(count * dimension);
         for place in 0..count {
             self.workspace.stop.check()?;
             let (values, class, name) = image(place);
             let values: Vec<f64> = values.into_iter().map(f64::from).collect();
-            let class = class.filter(|_| knows_classes);
+            let class = class.filter(|_| self.knows_classes());
             let gradient = extractor.gradient::<f32>(&values, self.size, class, &name)?;
             features.extend(self.projection.project(&gradient));
             show(place + 1);
@@ -333,7 +357,14 @@ pub fn write_scores(workspace: &Workspace, training: &TrainingImages, scores: &S
     let axes = serde_json::json!({
         "method": method.name,
         "title": method.title,
-        "value": "larger = training on the image helped more to make the sample",
+        "value": match method.measurement {
+            Measurement::Loss => "larger = training on the image helped more to make the sample",
+            // Of other functions than the loss, a step of training has no direction by itself.
+            Measurement::Square | Measurement::Mean => {
+                "larger = training on the image is held to have helped more to make the sample; the sign is the \
+                 convention of the method's authors, not derived from a step of training"
+            }
+        },
         "damping": damping,
         "degrees_of_freedom": degrees_of_freedom,
         "timesteps": settings.timesteps,

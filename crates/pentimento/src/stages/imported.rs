@@ -3,6 +3,7 @@
 use super::train::{member_folder, weights_name};
 use super::workspace::{RunOptions, Workspace};
 use crate::error::ProgramError;
+use crate::progress::say;
 use crate::recipe::{CheckpointRecipe, Recipe};
 use crate::stop::Stop;
 use anyhow::{Context, Result};
@@ -39,7 +40,29 @@ pub fn recipe_of(
         scheduler: absolute(&files.scheduler),
     };
     let scheduler = &checkpoint.scheduler;
-    Recipe::of_checkpoint(name, &source, &scheduler.schedule, &scheduler.sampling, overrides)
+    let mut recipe =
+        Recipe::of_checkpoint(name, &source, &scheduler.schedule, &scheduler.sampling, overrides)?;
+    let broken = |field: &str, value: String, bound: &str| {
+        let (file, field, bound) = (folder.display().to_string(), field.into(), bound.into());
+        Err(ProgramError::RecipeValue { file, field, value, bound })
+    };
+    if recipe.checkpoint.as_ref() != Some(&source) {
+        return broken("checkpoint", "set".into(), "what was opened, which `--set` does not change");
+    }
+    if recipe.schedule != scheduler.schedule {
+        say("note: `schedule` is not that of the checkpoint's scheduler, with which its network was trained");
+    }
+    let data = &mut recipe.data;
+    for (key, path) in [("path", &mut data.path), ("images", &mut data.images), ("labels", &mut data.labels)]
+    {
+        if let Some(path) = path {
+            if !path.exists() {
+                return broken(&format!("data.{key}"), format!("{path:?}"), "a path that exists");
+            }
+            *path = absolute(path);
+        }
+    }
+    Ok(recipe)
 }
 
 /// Writes a checkpoint into a run of its own, in f32 and under the names of today whatever it came in.
@@ -54,7 +77,18 @@ pub fn import(
     stop: Stop,
     options: RunOptions,
 ) -> Result<Workspace> {
-    image_size(&checkpoint.architecture)?;
+    let [height, width] = image_size(&checkpoint.architecture)?;
+    let network = checkpoint.architecture.config();
+    network.check_image(height, width, network.in_channels)?;
+    if network.in_channels > 4 {
+        return Err(ProgramError::RecipeValue {
+            file: "config.json".into(),
+            field: "in_channels".into(),
+            value: network.in_channels.to_string(),
+            bound: "1 to 4: others are no pictures".into(),
+        }
+        .into());
+    }
     checkpoint.architecture.config().check_class(recipe.samples.class)?;
     let network = network_files(&checkpoint.architecture, &checkpoint.values)?;
     let mut key = Fingerprint::of("imported network");
@@ -70,7 +104,9 @@ pub fn import(
     workspace.save_recipe()?;
     let in_member = |(name, bytes): (&str, Vec<u8>)| (format!("{}/{name}", member_folder(0)), bytes);
     let network: Vec<_> = network.into_iter().map(in_member).collect();
-    if !network.iter().all(|(name, _)| workspace.run.is_current(name, key)) {
+    // Also what was damaged since: only the checkpoint can make it again.
+    let is_whole = |name: &str| workspace.run.is_current(name, key) && workspace.run.path_of(name).is_ok();
+    if !network.iter().all(|(name, _)| is_whole(name)) {
         workspace.run.put_many(network, key)?;
     }
     let mut key = Fingerprint::of("scheduler files");
@@ -85,7 +121,7 @@ pub fn import(
 /// A run keeps what it has: another network gets a run of its own.
 fn refuse_another_run(folder: &Path, key: Fingerprint) -> Result<()> {
     let run = pentimento_store::Run::open_read_only(folder)?;
-    if run.is_current(&config_name(), key) || run.names().is_empty() {
+    if run.entry(&config_name()).is_some_and(|entry| entry.made_from == key) || run.names().is_empty() {
         return Ok(());
     }
     Err(ProgramError::NoSuch {

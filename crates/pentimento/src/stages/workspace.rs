@@ -90,6 +90,12 @@ impl Workspace {
                     for line in text.lines().filter(|line| !before.lines().any(|old| old == *line)) {
                         say(&format!("the run's recipe now says `{line}`: what depends on it is made again"));
                     }
+                    let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+                    let gone =
+                        |old: &&str| old.contains('=') && !text.lines().any(|line| key(line) == key(old));
+                    for line in before.lines().filter(gone) {
+                        say(&format!("the run's recipe no longer says `{line}`"));
+                    }
                 }
                 // A new run, or a recipe that can no longer be compared with this one.
                 Err(

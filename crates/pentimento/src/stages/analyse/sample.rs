@@ -2,6 +2,7 @@
 
 use super::ensemble::{Ensemble, Members, ensemble_fingerprint};
 use super::shards::{remove_beyond, shard_count, shard_name, shard_samples};
+use crate::error::ProgramError;
 use crate::progress::Progress;
 use crate::stages::costs::Spent;
 use crate::stages::workspace::Workspace;
@@ -93,6 +94,11 @@ fn shard_objects(
         workspace.stop.check()
     })?;
     let [height, width, channels] = mixture.image_shape();
+    for (&sample, image) in ids.iter().zip(images.chunks_exact(mixture.image_length())) {
+        if image.iter().any(|value| !value.is_finite()) {
+            return Err(ProgramError::NotFinite { sample }.into());
+        }
+    }
     let mut objects = Vec::new();
     for (&id, image) in ids.iter().zip(images.chunks_exact(mixture.image_length())) {
         let png = crate::pictures::png(&clamped(image), height, width, channels)?;
