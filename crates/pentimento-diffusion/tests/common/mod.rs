@@ -11,19 +11,28 @@ use pentimento_noise::{Purpose, Stream};
 use proptest::prelude::ProptestConfig;
 use safetensors::tensor::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The golden cases: diffusers checkpoints and what PyTorch computed with them in `f64`. Every folder is one.
+/// The golden cases: diffusers checkpoints and what PyTorch computed with them in `f64`. Every folder is one, of this
+/// repository's or that of `PENTIMENTO_GOLDENS`, and of `shared/goldens` beside the repository if there is one.
 pub fn golden_cases() -> Vec<String> {
-    let folder = goldens();
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut cases: Vec<String> = entries
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.path().join("golden.safetensors").is_file())
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .collect();
-    cases.sort();
-    assert!(!cases.is_empty(), "{}: no golden case", folder.display());
+    let in_folder = |folder: &Path| -> Vec<String> {
+        let entries =
+            std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let mut cases: Vec<String> = entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.join("golden.safetensors").is_file())
+            .map(|path| path.into_os_string().into_string().unwrap())
+            .collect();
+        cases.sort();
+        cases
+    };
+    let mut cases = in_folder(&goldens());
+    assert!(!cases.is_empty(), "{}: no golden case", goldens().display());
+    let beside = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/goldens"));
+    if std::env::var_os("PENTIMENTO_GOLDENS").is_none() && beside.is_dir() {
+        cases.extend(in_folder(beside));
+    }
     cases
 }
 
