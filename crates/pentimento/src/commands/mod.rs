@@ -149,8 +149,11 @@ fn run_command(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// One line of results to stdout.
+/// One line of results to stdout. Names of files, classes and groups come from outside and may hold anything, so no
+/// control character reaches the terminal.
 pub(crate) fn print(line: &str) -> Result<(), ProgramError> {
+    let shown = |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+    let line: String = line.chars().map(shown).collect();
     writeln!(std::io::stdout(), "{line}").map_err(|source| ProgramError::Output { source })
 }
 
