@@ -191,7 +191,7 @@ impl Sampler {
             .zip(&respaced.previous)
             .enumerate()
             .map(|(index, (&bar, &previous))| {
-                // No noise after the last step at timestep 0. Other spacings may end before it, where diffusers adds noise.
+                // No noise after the last step at timestep 0. Other spacings may end before it, where DDPM adds noise in diffusers.
                 let adds_noise = index > 0 || (respaced.timesteps[0] > 0 && config.steps > 1);
                 StepCoefficients::new(schedule.prediction_type, config, adds_noise, bar, previous)
             })

@@ -11,7 +11,7 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// `count` timesteps in equal distances from 0 on (METHODS section 4.3), at most as many as the schedule has, with
+    /// `count` timesteps in equal distances from 0 on (as D-TRAK and DAS take them), at most as many as the schedule has, with
     /// noise of `length` values each that follows from the seed.
     pub fn evenly(schedule: &ScheduleConfig, count: usize, length: usize, seed: u64) -> Self {
         let total = schedule.num_train_timesteps;

@@ -1,6 +1,6 @@
 //! What of a network's output is differentiated in the parameters.
 
-/// A number that the network's output for one noisy image is turned into (METHODS section 4.3).
+/// A number that the network's output for one noisy image is turned into (Zheng et al. 2024 compare these and others).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measurement {
     /// The mean square of what is wrong: the loss that networks are trained with.
@@ -12,8 +12,8 @@ pub enum Measurement {
 }
 
 impl Measurement {
-    /// Adds the derivative of the measurement, times `factor`, to `cotangent`: all three `[image]`. `target` is what the
-    /// output should have been.
+    /// Gives `add` the derivative of the measurement in every place of the output, times `factor`. `output` and `target`,
+    /// what the output should have been, are `[image]`.
     ///
     /// # Panics
     ///

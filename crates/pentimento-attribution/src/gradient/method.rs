@@ -27,7 +27,7 @@ pub struct Method {
 }
 
 impl Method {
-    /// Every method, METHODS sections 2 to 5. DAS is its kernel: residual and leverage change next to nothing.
+    /// Every method, as its paper defines it with one checkpoint. DAS is its kernel: residual and leverage change next to nothing.
     pub const ALL: [Self; 5] = [
         Self {
             name: "tracin",

@@ -27,8 +27,8 @@ impl Condition {
     ///
     /// # Panics
     ///
-    /// If there are classes and the network knows none, or the other way round, or a class is not below
-    /// [`Architecture::classes`].
+    /// If there are classes and the network knows none, or the other way round, or a class is not a row of
+    /// the table.
     pub fn new<T: Precision>(architecture: &Architecture, timesteps: &[usize], classes: &[u32]) -> Self {
         let class = architecture.class_embedding.map(|embedding| {
             assert!(!classes.is_empty(), "a network with classes is told none");
