@@ -2,6 +2,7 @@
 
 use crate::arrays::ArrayError;
 use crate::checkpoint::Unclear;
+use serde::de::DeserializeOwned;
 
 /// Errors name the file, the field, the value and the bound it broke.
 #[derive(Debug, thiserror::Error)]
@@ -97,4 +98,19 @@ impl From<ArrayError> for DiffusionError {
             ArrayError::Tensor { file, tensor, problem } => Self::Tensor { file, tensor, problem },
         }
     }
+}
+
+/// Reads the keys of a JSON object, which errors call `file`; one of another kind is named.
+pub(crate) fn from_object<T: DeserializeOwned>(
+    object: serde_json::Map<String, serde_json::Value>,
+    file: &str,
+) -> Result<T, DiffusionError> {
+    serde_path_to_error::deserialize(serde_json::Value::Object(object)).map_err(|error| {
+        DiffusionError::Config {
+            file: file.into(),
+            field: error.path().to_string(),
+            value: "of another kind".into(),
+            bound: error.into_inner().to_string(),
+        }
+    })
 }

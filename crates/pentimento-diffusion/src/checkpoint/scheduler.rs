@@ -2,6 +2,7 @@
 
 use super::json_file;
 use crate::DiffusionError;
+use crate::error::from_object;
 use crate::sampler::{Sampler, SamplerKind, SamplingConfig, Variance};
 use crate::schedule::{BetaSchedule, PredictionType, ScheduleConfig, TimestepSpacing};
 use serde::Deserialize;
@@ -186,15 +187,7 @@ impl SchedulerFile {
             .filter(|key| !KNOWN_KEYS.contains(key) && !KEYS_OF_THRESHOLDING.contains(key))
             .map(String::from)
             .collect();
-        let config: SchedulerConfig =
-            serde_path_to_error::deserialize(Value::Object(object)).map_err(|error| {
-                DiffusionError::Config {
-                    file: file.into(),
-                    field: error.path().to_string(),
-                    value: "of another kind".into(),
-                    bound: error.into_inner().to_string(),
-                }
-            })?;
+        let config: SchedulerConfig = from_object(object, file)?;
 
         let sampler = match class.as_str() {
             "DDPMScheduler" => SamplerKind::Ddpm,

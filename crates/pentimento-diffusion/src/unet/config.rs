@@ -1,6 +1,7 @@
 //! `config.json` of `UNet2DModel`: the keys of diffusers with their defaults.
 
 use crate::DiffusionError;
+use crate::error::from_object;
 use pentimento_kernels::MOST_TOKENS;
 use serde::{Deserialize, Serialize};
 
@@ -161,15 +162,7 @@ impl UnetConfig {
                 bound: "one number, or two equal ones: images are square".into(),
             });
         }
-        let config: Self =
-            serde_path_to_error::deserialize(serde_json::Value::Object(object)).map_err(|error| {
-                DiffusionError::Config {
-                    file: file.into(),
-                    field: error.path().to_string(),
-                    value: "of another kind".into(),
-                    bound: error.into_inner().to_string(),
-                }
-            })?;
+        let config: Self = from_object(object, file)?;
         config.validate(file)?;
         Ok((config, unknown))
     }
