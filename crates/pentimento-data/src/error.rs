@@ -58,8 +58,8 @@ pub enum DataError {
         /// What it would have to be.
         bound: String,
     },
-    /// An image that its format's decoder refuses; the cause is in `source`.
-    #[error("{place}: the image cannot be decoded")]
+    /// Contents that a decoder refuses, of an image or of a file of images; the cause is in `source`.
+    #[error("{place} cannot be decoded")]
     Decode {
         /// The file, and the part of it.
         place: String,

@@ -435,6 +435,28 @@ fn parquet_files_that_do_not_fit_are_refused() {
     assert_names(&refusal(&shards), &["without train-00000-of-00002"]);
 }
 
+/// A page's header says how much memory the page needs; what its bytes cannot hold is refused before it is reserved.
+#[test]
+fn pages_that_claim_more_than_their_bytes_hold_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("set.parquet");
+    let image = png(&noise(4, 4, 3, 1));
+    write_parquet(&path, &[&[(Some(image), Some(1))]], None);
+    let sound = fs::read(&path).unwrap();
+    // After the file's magic: field 1 (the kind, a dictionary: 2, doubled to 4), fields 2 and 3 (sizes, doubled, in groups of
+    // seven bits), field 7 (the dictionary, whose first field is the number of its values: 1, doubled).
+    assert_eq!((&sound[4..7], sound[8], sound[9]), ([0x15, 4, 0x15].as_slice(), sound[8] & 0x7f, 0x15));
+    let count = 9 + sound[9..].windows(3).position(|bytes| bytes == [0x4c, 0x15, 2]).unwrap() + 2;
+    let damaged = |position: usize, byte: u8| {
+        let mut bytes = sound.clone();
+        bytes[position] = byte;
+        fs::write(&path, &bytes).unwrap();
+        refusal(&path)
+    };
+    assert_names(&damaged(8, 0x7f), &["set.parquet, row 0", "the decompressed size of a page", "at most"]);
+    assert_names(&damaged(count, 0x7e), &["the number of values in a dictionary is 63", "between 0 and"]);
+}
+
 #[test]
 fn parquet_images_by_path_stay_beside_the_file() {
     let folder = TempDir::new().unwrap();

@@ -65,7 +65,7 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         run: Option<PathBuf>,
         /// Another value for a key of the run's recipe, such as `sampling.steps=50` or `data.set=mnist`.
-        #[arg(long = "set", value_name = "KEY=VALUE")]
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
         overrides: Vec<String>,
     },
     /// Write a network of a run as a pipeline that diffusers opens.
@@ -188,7 +188,7 @@ pub struct RecipeArguments {
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
     /// Another value for a key of the recipe, such as `training.steps=100`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub overrides: Vec<String>,
 }
 
@@ -311,4 +311,9 @@ pub enum AblationMethod {
     ControlVariate,
     /// The paper's Jacobian: to first order in the members' weights.
     Jacobian,
+}
+
+/// Accepts what has the form of an override; what it sets is checked with the recipe.
+fn setting(text: &str) -> Result<String, String> {
+    if text.contains('=') { Ok(text.to_owned()) } else { Err("write it as `section.key=value`".to_owned()) }
 }

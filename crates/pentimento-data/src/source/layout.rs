@@ -80,12 +80,17 @@ fn whole_only(path: &Path, split: Split) -> Result<(), DataError> {
 pub(super) fn half_named(name: &str) -> Option<Option<Split>> {
     let name = name.to_ascii_lowercase();
     let mut words = name.split(|character: char| !character.is_ascii_alphanumeric());
-    words.find_map(|word| match word {
+    words.find_map(half_called)
+}
+
+/// The half that a word in lower case stands for, as in [`half_named`].
+fn half_called(word: &str) -> Option<Option<Split>> {
+    match word {
         "train" | "training" => Some(Some(Split::Train)),
         "test" | "t10k" => Some(Some(Split::Test)),
         "val" | "valid" | "validation" | "dev" => Some(None),
         _ => None,
-    })
+    }
 }
 
 /// Those names that belong to a half. If no name says a half, all are the training half.
@@ -221,9 +226,7 @@ fn only_halves(
             Err(no_half(path, split))
         };
     }
-    let is_half = |(name, _): &(String, PathBuf)| {
-        ["train", "test", "val", "valid", "validation"].contains(&name.as_str())
-    };
+    let is_half = |(name, _): &(String, PathBuf)| half_called(&name.to_ascii_lowercase()).is_some();
     if folders.is_empty() || !folders.iter().all(is_half) {
         return Ok(None);
     }

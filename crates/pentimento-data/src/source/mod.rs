@@ -12,6 +12,7 @@ mod index;
 mod labels;
 mod layout;
 mod metadata;
+mod page_headers;
 mod parquet_shards;
 mod place;
 mod records;

@@ -23,7 +23,7 @@ use super::folder::{check_inside, structure};
 use super::labels::{self, MAX_CLASSES};
 use super::metadata::{GROUP_COLUMNS, inside};
 use super::place::Place;
-use super::{Layout, Listing, Reader, Structure};
+use super::{Layout, Listing, Reader, Structure, page_headers};
 use crate::error::DataError;
 
 /// Columns of labels, of which a set has one.
@@ -152,6 +152,20 @@ fn open_shard(path: &Path) -> Result<SerializedFileReader<File>, DataError> {
     guarded(&place, || SerializedFileReader::new(file))
 }
 
+/// Opens one column of a row group, after its pages were checked.
+fn open_column(
+    path: &Path,
+    file: &SerializedFileReader<File>,
+    row_group: usize,
+    leaf: usize,
+    place: &Place,
+) -> Result<ColumnReader, DataError> {
+    let chunk = guarded(place, || Ok(file.metadata().row_group(row_group).column(leaf).clone()))?;
+    let (mut bytes, _) = Place::file(path).open()?;
+    page_headers::check(&mut bytes, &chunk, place)?;
+    guarded(place, || file.get_row_group(row_group)?.get_column_reader(leaf))
+}
+
 /// What the file says about its columns beyond Parquet: the JSON of `datasets`, if it is there.
 fn features(
     file: &SerializedFileReader<File>,
@@ -234,6 +248,13 @@ fn columns(
         _ => declared.into_iter().filter(|(name, _)| LABEL_COLUMNS.contains(&name.as_str())).collect(),
     };
     let label = only(found, place)?;
+    // A column of numbers with a fraction would otherwise be taken for none.
+    let other_kind =
+        leaves.iter().find(|(_, parts, _)| matches!(parts, [name] if LABEL_COLUMNS.contains(&name.as_str())));
+    if let (None, Some((_, parts, kind))) = (&label, other_kind) {
+        let value = format!("{kind} in `{}`", parts.join("."));
+        return Err(place.broken("the kind of the labels", value, "INT32, INT64 or texts"));
+    }
     let group = only(GROUP_COLUMNS.into_iter().filter_map(top_level).collect(), place)?;
     Ok(Columns { path: child(image, "path"), image: image.clone(), bytes, label, group })
 }
@@ -311,7 +332,7 @@ fn read_column(
     for (number, row_group) in file.metadata().row_groups().iter().enumerate() {
         let rows = row_group.num_rows() as usize;
         let here = Place::entry(&place.path, format!("column `{name}` of row group {number}"));
-        let reader = guarded(&here, || file.get_row_group(number)?.get_column_reader(leaf))?;
+        let reader = open_column(&place.path, file, number, leaf, &here)?;
         let read = match reader {
             ColumnReader::Int32ColumnReader(reader) => {
                 read_all(reader, rows, &here, |value| i64::from(*value), &mut values.integers)?
@@ -377,7 +398,7 @@ fn images_are_paths(shard: &Shard) -> Result<bool, DataError> {
     let rows = file.metadata().row_groups().iter().position(|row_group| row_group.num_rows() > 0);
     let Some(row_group) = rows else { return Ok(false) };
     let first = |leaf| -> Result<Option<Vec<u8>>, DataError> {
-        match guarded(&place, || file.get_row_group(row_group)?.get_column_reader(leaf))? {
+        match open_column(&shard.path, &file, row_group, leaf, &place)? {
             ColumnReader::ByteArrayColumnReader(mut reader) => next_value(&mut reader, &place),
             _ => Ok(None),
         }
@@ -453,7 +474,7 @@ impl Reader for ParquetReader {
             None => {
                 let file = open_shard(&shard.path)?;
                 let leaf = shard.columns.bytes;
-                match guarded(&place, || file.get_row_group(row_group)?.get_column_reader(leaf))? {
+                match open_column(&shard.path, &file, row_group, leaf, &place)? {
                     ColumnReader::ByteArrayColumnReader(reader) => {
                         Cursor { shard: number, row_group, next: start, reader }
                     }
