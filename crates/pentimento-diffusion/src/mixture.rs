@@ -252,12 +252,28 @@ impl Mixture {
         trajectories: &[Trajectory],
         mut progress: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<Vec<T>, E> {
+        self.follow(sampler, seed, trajectories, |step, _, _| progress(step + 1))
+    }
+
+    /// [`sample`](Self::sample), with a look at every step: `look` gets the step's number, the images before it and what
+    /// the members predict there, and an error from it ends the run.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `look` returns.
+    pub fn follow<T: Precision, E>(
+        &self,
+        sampler: &Sampler,
+        seed: u64,
+        trajectories: &[Trajectory],
+        mut look: impl FnMut(usize, &[T], &[T]) -> Result<(), E>,
+    ) -> Result<Vec<T>, E> {
         let samples: Vec<u32> = trajectories.iter().map(|trajectory| trajectory.sample).collect();
         let mut x = self.noise::<T>(seed, &samples, 0);
         for step in 0..sampler.len() {
             let predicted = self.mixed(trajectories, &x, sampler.timestep(step));
+            look(step, &x, &predicted)?;
             self.advance(sampler, step, seed, &samples, &mut x, &predicted);
-            progress(step + 1)?;
         }
         Ok(x)
     }

@@ -245,6 +245,16 @@ impl Sampler {
         }
     }
 
+    /// The image that a step predicts from `x` and the networks' output, clipped as the step clips it.
+    pub fn predicted_image<T: Precision>(&self, step: usize, x: &[T], predicted: &[T]) -> Vec<T> {
+        let StepCoefficients { image, output_to_image, clip_range, .. } = self.steps[self.len() - 1 - step];
+        let of = |(&x, &output): (&T, &T)| {
+            let value = image * x.wide() + output_to_image * output.wide();
+            T::of(clip_range.map_or(value, |range| value.clamp(-range, range)))
+        };
+        x.iter().zip(predicted).map(of).collect()
+    }
+
     /// Whether recorded noise is added after this step.
     pub fn adds_noise(&self, step: usize) -> bool {
         self.steps[self.len() - 1 - step].sigma != 0.0

@@ -44,7 +44,8 @@ pub use error::ReportError;
 pub use page::render;
 pub use picture::Picture;
 pub use view::{
-    AgreementRow, ApproximationView, Basis, CounterfactualView, Estimate, FidelityRow, GroupTableRow,
-    GroupTableView, HeadlineFigure, Interval, LossCurve, LossPoint, MadeWith, MethodComparison, MethodView,
-    Reference, Removed, ReportView, SampleView, SeenAs, StageCost, TopImageView, TrainingImageList, Unit,
+    AgreementRow, ApproximationView, Basis, CounterfactualView, DampingCurve, DampingCurvePoint, Estimate,
+    FidelityRow, GroupScore, GroupTableRow, GroupTableView, HeadlineFigure, Interval, LossCurve, LossPoint,
+    MadeWith, MethodComparison, MethodView, Reference, Removed, ReportView, SampleView, SeenAs, StageCost,
+    TimestepScore, TopImageView, TrainingImageList, Unit,
 };

@@ -26,6 +26,7 @@ pub fn render(view: &ReportView) -> Result<String, ReportError> {
         ("detail", "One by one", sections::sample::section(view, Scale::for_page(view))?),
         ("classes", "Class by class", sections::group_table::section(view)),
         ("approximations", "Approximations", sections::fidelity::section(view)),
+        ("damping", "Damping", sections::damping::section(view)),
         ("training", "Training", sections::training::section(view)),
         ("cost", "Cost", sections::cost::section(view)),
         ("settings", "How it was made", sections::settings::section(view)),

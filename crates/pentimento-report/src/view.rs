@@ -30,6 +30,8 @@ pub struct ReportView {
     pub group_table: Option<GroupTableView>,
     /// How well each approximation tells the exact counterfactual.
     pub fidelity: Vec<FidelityRow>,
+    /// What the damping of methods does to their scores.
+    pub damping_curves: Vec<DampingCurve>,
     /// Mann-Whitney tests between approximations.
     pub method_comparisons: Vec<MethodComparison>,
     /// How often two stages of a search agree.
@@ -206,6 +208,8 @@ pub struct TrainingImageList {
     pub explanation: String,
     /// The images, first rank first.
     pub images: Vec<TopImageView>,
+    /// Scores of groups of all training images, largest first; empty if there are none.
+    pub groups: Vec<GroupScore>,
 }
 
 /// One training image in a list.
@@ -228,7 +232,7 @@ pub struct TopImageView {
 }
 
 /// How a distance was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// The sample was made again without the image.
@@ -243,7 +247,63 @@ pub enum Basis {
     Scored {
         /// Name of the method.
         method: String,
+        /// How far the interval of the score reaches to both sides; [`ReportView::interval_meaning`] says which kind.
+        reach: Option<f64>,
+        /// The score by timestep, rising: its part at each noise level. Empty if it was not told apart.
+        by_timestep: Vec<TimestepScore>,
+        /// Other training images that are nearly the same as this one, whose scores are in its own.
+        near_duplicates: u32,
     },
+}
+
+/// A score at one noise level.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimestepScore {
+    /// Timestep: 0 is the image without noise.
+    pub timestep: u64,
+    /// Score with the sample looked at there only.
+    pub score: f64,
+}
+
+/// The scores of a group of training images together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupScore {
+    /// Name of the group.
+    pub label: String,
+    /// Training images in it.
+    pub images: u64,
+    /// Sum of their scores.
+    pub score: f64,
+    /// How far the interval of the sum reaches to both sides.
+    pub reach: Option<f64>,
+}
+
+/// What the damping of a method does to its scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DampingCurve {
+    /// Name of the method, as in [`ReportView::methods`].
+    pub method: String,
+    /// The damping that was taken.
+    pub taken: f64,
+    /// How it was chosen, as a sentence.
+    pub chosen: String,
+    /// The damping by other rules, with their names.
+    pub rules: Vec<(String, f64)>,
+    /// Other dampings, rising.
+    pub points: Vec<DampingCurvePoint>,
+    /// A warning, if the order of the images changes abruptly near the damping that was taken.
+    pub warning: Option<String>,
+}
+
+/// One damping.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DampingCurvePoint {
+    /// The damping.
+    pub damping: f64,
+    /// Directions of the features that it leaves.
+    pub degrees_of_freedom: f64,
+    /// Rank correlation of its scores with those of the damping that was taken, -1 to 1.
+    pub agreement: Option<f64>,
 }
 
 /// How many samples the classifier sees as each class, with each group removed in turn.

@@ -272,7 +272,12 @@ fn scores_are_called_scores() {
         label: "cat".into(),
         picture: Some(picture.clone()),
         distance,
-        basis: Basis::Scored { method: "d-trak".into() },
+        basis: Basis::Scored {
+            method: "d-trak".into(),
+            reach: None,
+            by_timestep: Vec::new(),
+            near_duplicates: 0,
+        },
         rank,
         near_tie: false,
     };
@@ -286,6 +291,7 @@ fn scores_are_called_scores() {
                 title: "Helped most".into(),
                 explanation: String::new(),
                 images: vec![one(0.0842, 1), one(12.345, 2), one(-3.2e-9, 3), one(f64::NAN, 4), one(0.0, 5)],
+                groups: Vec::new(),
             }],
             show_detail: true,
         }],

@@ -1,8 +1,12 @@
 //! The command line.
 
 use crate::plan::size::parse_bytes;
+use crate::stages::gradients::QuerySet;
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand};
+use pentimento_attribution::gradient::Method;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Finds the training images that a generated image rests on, and proves it by making the image again without them.
@@ -118,13 +122,41 @@ pub enum Command {
         /// The run.
         #[command(flatten)]
         run: ExistingRun,
-        /// Write and print the distance or score of every training image by this method. `d-trak` if none is named for an
-        /// imported network.
-        #[arg(long, value_enum)]
-        method: Option<AttributeMethod>,
+        /// Write and print the distance or score of every training image by this method; several, separated by commas. An
+        /// imported network is asked by `d-trak` if none is named.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        method: Vec<AttributeMethod>,
+        /// Who is asked about, for methods by gradients: `samples`, positions of training images (`3,17`), or a folder or
+        /// file of images.
+        #[arg(long, value_name = "QUERY", default_value = "samples")]
+        query: QuerySet,
         /// Print so many of each sample's most influential groups or images.
         #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         top: u32,
+    },
+    /// Look at scores that `attribute` wrote, or write them as a table.
+    Scores {
+        /// The run.
+        #[command(flatten)]
+        run: ExistingRun,
+        /// The method; if there are scores of several, `d-trak` if none is named.
+        #[arg(long, value_name = "METHOD")]
+        method: Option<String>,
+        /// Who was asked about, as in `attribute`.
+        #[arg(long, value_name = "QUERY", default_value = "samples")]
+        query: QuerySet,
+        /// Only this query: the number of a sample, or the position of an image. All if not given.
+        #[arg(long = "of", value_name = "NAME")]
+        of: Option<String>,
+        /// Print so many training images of each query, those that helped most.
+        #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        top: u32,
+        /// Print those that helped least instead.
+        #[arg(long)]
+        bottom: bool,
+        /// Write all scores into this file instead of printing: `.csv`, `.parquet` or `.npy`.
+        #[arg(long, value_name = "FILE")]
+        export: Option<PathBuf>,
     },
     /// Search the codes of a run, or of a file of any size, for those that samples of the run rest on most.
     Search {
@@ -163,7 +195,17 @@ pub enum Command {
         method: AblationMethod,
     },
     /// Write the report of a run.
-    Report(ExistingRun),
+    Report {
+        /// The run.
+        #[command(flatten)]
+        run: ExistingRun,
+        /// Of an imported network: the methods to show beside each other, separated by commas; `d-trak` if none is named.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        compare: Vec<AttributeMethod>,
+        /// Of an imported network: who is asked about, as in `attribute`.
+        #[arg(long, value_name = "QUERY", default_value = "samples")]
+        query: QuerySet,
+    },
     /// Measure this machine, in about a minute: kernels, training, sampling, Jacobian and search, and how much of the
     /// processor's and the memory's speed each reaches.
     Bench,
@@ -260,44 +302,27 @@ pub enum ScoreMethod {
 }
 
 /// Methods of `pentimento attribute`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttributeMethod {
-    /// Ensembles: the paper's Jacobian.
-    Jacobian,
-    /// Ensembles: the one-member Jacobian with the second-order term, the search's first stage.
-    SecondOrder,
-    /// Imported networks: inner products of gradients of the loss.
-    Tracin,
-    /// Imported networks: as `tracin`, with every timestep's gradient brought to unit length.
-    Retrac,
-    /// Imported networks: gradients of the loss through the inverse of their kernel.
-    Trak,
-    /// Imported networks: gradients of the squared output through the inverse of their kernel.
-    DTrak,
-    /// Imported networks: gradients of the mean output, of unit length, through the inverse of their kernel.
-    Das,
+    /// Ranks the codes of a trained ensemble.
+    Codes(ScoreMethod),
+    /// By gradients, of any network.
+    Gradients(Method),
 }
 
-impl AttributeMethod {
-    /// The method that ranks codes, if it is one.
-    pub fn by_codes(self) -> Option<ScoreMethod> {
-        match self {
-            Self::Jacobian => Some(ScoreMethod::Jacobian),
-            Self::SecondOrder => Some(ScoreMethod::SecondOrder),
-            _ => None,
-        }
+impl clap::ValueEnum for AttributeMethod {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: LazyLock<Vec<AttributeMethod>> = LazyLock::new(|| {
+            let codes = ScoreMethod::value_variants().iter().map(|&method| AttributeMethod::Codes(method));
+            codes.chain(Method::ALL.map(AttributeMethod::Gradients)).collect()
+        });
+        &ALL
     }
 
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
+    fn to_possible_value(&self) -> Option<PossibleValue> {
         match self {
-            Self::Jacobian => "jacobian",
-            Self::SecondOrder => "second-order",
-            Self::Tracin => "tracin",
-            Self::Retrac => "retrac",
-            Self::Trak => "trak",
-            Self::DTrak => "d-trak",
-            Self::Das => "das",
+            Self::Codes(method) => method.to_possible_value(),
+            Self::Gradients(method) => Some(PossibleValue::new(method.name).help(method.title)),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! error; the resolved recipe, with every default written out, is kept in the run.
 
 use crate::error::ProgramError;
+use pentimento_attribution::gradient::{MOST_GROUPS, NoiseSharing, RowPrecision};
 use pentimento_data::{Channels, Preprocessing, PublicSet};
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
@@ -52,7 +53,7 @@ pub struct Recipe {
     /// What is asked about each sample.
     #[serde(default)]
     pub attribution: AttributionRecipe,
-    /// How gradients are taken from an imported network.
+    /// How gradients are taken.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gradients: GradientRecipe,
     /// The classifier that names what a sample shows; absent: none.
@@ -64,22 +65,64 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// How gradients are taken from an imported network.
+/// How gradients are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GradientRecipe {
-    /// At how many timesteps each image is looked at, in equal distances; all, if the schedule has fewer.
+    /// Timesteps of a group of draws, in equal distances; fewer, if the schedule has not as many for each group.
     pub timesteps: usize,
+    /// Groups of draws, each with its own timesteps; scores without each in turn give their intervals.
+    pub groups: usize,
+    /// Whether images share their noise.
+    pub noise: NoiseSharing,
+    /// Whether each noise is used with both signs.
+    pub antithetic: bool,
+    /// How gradients are made short.
+    pub projection: Projection,
     /// Length Z of a projected gradient.
     pub dimension: usize,
+    /// How features are kept.
+    pub precision: RowPrecision,
     /// The damping of methods with a kernel; chosen from the data if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damping: Option<f64>,
 }
 
+/// How gradients are made short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Projection {
+    /// By a sparse random projection to `dimension` numbers.
+    #[default]
+    Sparse,
+    /// Not at all: for small networks and few images, whose gradients the disk holds.
+    None,
+}
+
 impl Default for GradientRecipe {
     fn default() -> Self {
-        Self { timesteps: 10, dimension: 2048, damping: None }
+        Self {
+            timesteps: 10,
+            groups: 4,
+            noise: NoiseSharing::default(),
+            antithetic: false,
+            projection: Projection::default(),
+            dimension: 2048,
+            precision: RowPrecision::default(),
+            damping: None,
+        }
+    }
+}
+
+impl GradientRecipe {
+    /// Whether gradients are projected.
+    pub fn is_projected(&self) -> bool {
+        self.projection == Projection::Sparse
+    }
+
+    /// Length of a feature of a network with so many parameters.
+    pub fn length_of(&self, parameters: usize) -> usize {
+        if self.is_projected() { self.dimension } else { parameters }
     }
 }
 
@@ -443,7 +486,10 @@ impl Recipe {
                 return broken("classifier.epochs", &classifier.epochs, "1 to 1000".into());
             }
         }
-        let GradientRecipe { timesteps, dimension, damping } = self.gradients;
+        let GradientRecipe { timesteps, groups, dimension, damping, .. } = self.gradients;
+        if !(1..=MOST_GROUPS).contains(&groups) {
+            return broken("gradients.groups", &groups, format!("1 to {MOST_GROUPS}"));
+        }
         if !(1..=1_000_000).contains(&timesteps) {
             return broken("gradients.timesteps", &timesteps, "1 to 1,000,000".into());
         }

@@ -191,19 +191,23 @@ fn training_images_are_scored_and_reported() {
         ["--set", "samples.count=3", "--set", &images, "--set", &labels, "--set", "gradients.dimension=512"];
     succeed(&mut import(&golden("goldens/plain"), &run, &settings));
     let finished = succeed(&mut program([Path::new("run"), &run]));
-    assert_names(&finished.stdout, &["sample 0: ", "sample 2: ", "scores/d-trak.npy", "report.html"]);
+    assert_names(&finished.stdout, &["sample 0: ", "sample 2: ", "report.html"]);
     let page = fs::read_to_string(run.join("report.html")).unwrap();
     assert_names(&page, &["d-trak", "Look most like it"]);
     for method in ["tracin", "retrac", "trak", "das"] {
         let said =
             succeed(program([Path::new("attribute"), &run]).args(["--method", method, "--top", "2"])).stdout;
-        assert_names(&said, &["sample 0: ", &format!("scores/{method}.npy")]);
+        assert_names(&said, &["sample 0: ", &format!("scores/samples/{method}.parquet")]);
     }
     let made = objects(&run);
     // 60 images and 3 samples, one after another: f32 of `[samples, images]` after the header.
-    let scores = &made["scores/d-trak.npy"];
+    let scores = &made["scores/samples/d-trak.npy"];
     assert_eq!(scores.len(), 128 + 4 * 3 * IMAGES);
-    assert_eq!(made.keys().filter(|name| name.starts_with("features/square/")).count(), 2);
+    // Both tables of features lie in one folder, a file of rows and its ledger each.
+    let rows: Vec<&String> = made.keys().filter(|name| name.starts_with("features/square-")).collect();
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    let rows =
+        rows.iter().find(|name| name.contains("/groups-4/") && name.ends_with(".arrow")).unwrap().as_str();
 
     // In another run, by other threads and batches, with a shard lost on the way: the same bytes.
     let again = laboratory.path("again");
@@ -214,14 +218,20 @@ fn training_images_are_scored_and_reported() {
         command
     };
     succeed(&mut attribute(&again));
-    assert!(fs::read(again.join("scores/d-trak.npy")).unwrap() == *scores);
-    fs::remove_file(again.join("features/square/images-00000.safetensors")).unwrap();
+    assert!(fs::read(again.join("scores/samples/d-trak.npy")).unwrap() == *scores);
+    fs::remove_file(again.join(rows)).unwrap();
     succeed(&mut attribute(&again));
-    assert!(fs::read(again.join("scores/d-trak.npy")).unwrap() == *scores);
-    assert!(
-        fs::read(again.join("features/square/images-00000.safetensors")).unwrap()
-            == made["features/square/images-00000.safetensors"]
-    );
+    assert!(fs::read(again.join("scores/samples/d-trak.npy")).unwrap() == *scores);
+    assert!(fs::read(again.join(rows)).unwrap() == made[rows]);
+    // A row that was damaged on the disk is found by its digest, said, and made again.
+    let mut damaged = made[rows].clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    fs::write(again.join(rows), damaged).unwrap();
+    let said = succeed(&mut attribute(&again)).stderr;
+    assert_names(&said, &[rows, "damaged", "made again"]);
+    assert!(fs::read(again.join(rows)).unwrap() == made[rows]);
+    assert!(fs::read(again.join("scores/samples/d-trak.npy")).unwrap() == *scores);
 
     // What does not fit is said.
     let said = fail(program([Path::new("attribute"), &run]).args(["--method", "jacobian"]), 42);

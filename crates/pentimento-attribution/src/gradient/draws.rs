@@ -2,42 +2,107 @@
 
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_noise::{Purpose, Stream};
+use serde::{Deserialize, Serialize};
 
-/// Timesteps with one noise each, the same for all images, so that images are compared and not noises.
+/// One look at an image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Draws {
-    timesteps: Vec<usize>,
-    noises: Vec<Vec<f64>>,
+pub struct Draw {
+    /// The timestep to which the image is noised.
+    pub timestep: usize,
+    /// The noise, as many values as the image has.
+    pub noise: Vec<f64>,
 }
 
-impl Draws {
-    /// `count` timesteps in equal distances from 0 on (as D-TRAK and DAS take them), at most as many as the schedule has, with
-    /// noise of `length` values each that follows from the seed.
-    pub fn evenly(schedule: &ScheduleConfig, count: usize, length: usize, seed: u64) -> Self {
-        let total = schedule.num_train_timesteps;
-        let count = count.clamp(1, total);
-        let timesteps: Vec<usize> = (0..count).map(|index| index * total / count).collect();
-        let noise = |&timestep: &usize| {
-            let mut values = vec![0.0f32; length];
-            Stream::new(seed, Purpose::AttributionNoise, 0, timestep as u32).fill_normal(&mut values);
-            values.into_iter().map(f64::from).collect()
+/// Whether all images get the same noise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoiseSharing {
+    /// One noise per timestep for all images, so that images are compared and not noises.
+    #[default]
+    Shared,
+    /// Each image has its own.
+    PerImage,
+}
+
+/// How often an image is looked at: `groups` times at `timesteps` timesteps each.
+///
+/// Each group is a grid over the whole schedule in equal distances, and all groups together are the finer grid; so every
+/// group by itself gives a score, and how much these differ says how sure their mean is (replicated systematic sampling,
+/// Deming 1960). One group is the grid of D-TRAK and DAS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrawPlan {
+    /// Timesteps of a group.
+    pub timesteps: usize,
+    /// Groups.
+    pub groups: usize,
+    /// Whether each noise is used with both signs.
+    pub antithetic: bool,
+    /// Whether images share it.
+    pub sharing: NoiseSharing,
+    /// What the noise follows from.
+    pub seed: u64,
+}
+
+impl DrawPlan {
+    /// Timesteps of one group.
+    ///
+    /// There are `timesteps * groups` different ones, as long as the schedule has so many.
+    pub fn timesteps_of(&self, schedule: &ScheduleConfig, group: usize) -> Vec<usize> {
+        let (total, all) = (schedule.num_train_timesteps, self.timesteps * self.groups);
+        (0..self.timesteps).map(|index| (index * self.groups + group) * total / all).collect()
+    }
+
+    /// The draws of one group for an image of `length` values; `image` tells images apart that do not share their noise.
+    pub fn draws(&self, schedule: &ScheduleConfig, group: usize, length: usize, image: u32) -> Vec<Draw> {
+        let id = match self.sharing {
+            NoiseSharing::Shared => 0,
+            NoiseSharing::PerImage => image,
         };
-        Self { noises: timesteps.iter().map(noise).collect(), timesteps }
+        let signs: &[f64] = if self.antithetic { &[1.0, -1.0] } else { &[1.0] };
+        let timesteps = self.timesteps_of(schedule, group);
+        let of_timestep = |timestep: usize| {
+            let mut noise = vec![0.0f32; length];
+            Stream::new(self.seed, Purpose::AttributionNoise, id, timestep as u32).fill_normal(&mut noise);
+            signs.iter().map(move |sign| Draw {
+                timestep,
+                noise: noise.iter().map(|&value| sign * f64::from(value)).collect(),
+            })
+        };
+        timesteps.into_iter().flat_map(of_timestep).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(timesteps: usize, groups: usize) -> DrawPlan {
+        DrawPlan { timesteps, groups, antithetic: false, sharing: NoiseSharing::Shared, seed: 7 }
     }
 
-    /// Given timesteps with given noise.
-    pub fn given(draws: impl IntoIterator<Item = (usize, Vec<f64>)>) -> Self {
-        let (timesteps, noises) = draws.into_iter().unzip();
-        Self { timesteps, noises }
+    #[test]
+    fn groups_are_grids_and_together_the_finer_grid() {
+        let schedule = ScheduleConfig::default();
+        assert_eq!(plan(10, 1).timesteps_of(&schedule, 0), (0..10).map(|k| 100 * k).collect::<Vec<_>>());
+        let four = plan(10, 4);
+        assert_eq!(four.timesteps_of(&schedule, 1)[..3], [25, 125, 225]);
+        let mut all: Vec<usize> = (0..4).flat_map(|group| four.timesteps_of(&schedule, group)).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..40).map(|k| 25 * k).collect::<Vec<_>>());
     }
 
-    /// The timesteps.
-    pub fn timesteps(&self) -> &[usize] {
-        &self.timesteps
-    }
-
-    /// The noise of each timestep.
-    pub fn noises(&self) -> &[Vec<f64>] {
-        &self.noises
+    #[test]
+    fn noise_is_shared_or_not_and_pairs_cancel() {
+        let schedule = ScheduleConfig::default();
+        let shared = plan(3, 2);
+        assert_eq!(shared.draws(&schedule, 1, 5, 1), shared.draws(&schedule, 1, 5, 2));
+        let own = DrawPlan { sharing: NoiseSharing::PerImage, ..shared };
+        assert_ne!(own.draws(&schedule, 1, 5, 1), own.draws(&schedule, 1, 5, 2));
+        let pairs = DrawPlan { antithetic: true, ..shared }.draws(&schedule, 0, 5, 0);
+        assert_eq!(pairs.len(), 6);
+        for pair in pairs.chunks_exact(2) {
+            assert_eq!(pair[0].timestep, pair[1].timestep);
+            assert!(pair[0].noise.iter().zip(&pair[1].noise).all(|(a, b)| a + b == 0.0 && *a != 0.0));
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! one image is what one training step on so many images takes, with every parameter of every layer in it, and nothing
 //! is approximated. Where each timestep's gradient is brought to unit length, each draw is a pass of its own.
 
-use super::draws::Draws;
+use super::draws::Draw;
 use super::measurement::Measurement;
 use burn::tensor::{Tensor, TensorData};
 use pentimento_diffusion::schedule::ScheduleConfig;
@@ -26,14 +26,14 @@ pub enum FeatureError {
     },
 }
 
-/// A network with what is measured of it and where.
+/// A network with what is measured of it.
 pub struct FeatureExtractor<'a> {
     architecture: &'a Architecture,
     parameters: Parameters,
     schedule: ScheduleConfig,
     alphas_cumprod: Vec<f64>,
     measurement: Measurement,
-    draws: Draws,
+    weights: Vec<f64>,
     unit_length: bool,
 }
 
@@ -44,12 +44,17 @@ impl<'a> FeatureExtractor<'a> {
         parameters: Parameters,
         schedule: &ScheduleConfig,
         measurement: Measurement,
-        draws: Draws,
         unit_length: bool,
     ) -> Self {
-        let alphas_cumprod = schedule.alphas_cumprod();
-        let schedule = schedule.clone();
-        Self { architecture, parameters, schedule, alphas_cumprod, measurement, draws, unit_length }
+        Self {
+            architecture,
+            parameters,
+            alphas_cumprod: schedule.alphas_cumprod(),
+            weights: measurement.weights(schedule),
+            schedule: schedule.clone(),
+            measurement,
+            unit_length,
+        }
     }
 
     /// Number of values of a gradient: one for every parameter.
@@ -66,29 +71,29 @@ impl<'a> FeatureExtractor<'a> {
     ///
     /// # Panics
     ///
-    /// If the image does not fit the network, or the noise the image.
+    /// If the image does not fit the network, the noise the image, a timestep the schedule, or if there is no draw.
     pub fn gradient<T: Precision>(
         &self,
         image: &[f64],
         [height, width]: [usize; 2],
         class: Option<u32>,
+        draws: &[Draw],
         name: &str,
     ) -> Result<Vec<f32>, FeatureError> {
-        let draws: Vec<usize> = (0..self.draws.timesteps().len()).collect();
-        let share = 1.0 / draws.len() as f64;
-        let at_once = if self.unit_length { 1 } else { draws.len() };
+        assert!(!draws.is_empty(), "a gradient is of one draw at the least");
+        let of = |draws: &[Draw]| self.of_draws::<T>(image, [height, width], class, draws);
         let mut sum = vec![0.0f32; self.parameter_count()];
-        for draws in draws.chunks(at_once) {
-            let part = self.of_draws::<T>(image, [height, width], class, draws);
-            let scale = if self.unit_length {
+        if self.unit_length {
+            // Draws of one timestep follow each other.
+            let timesteps: Vec<&[Draw]> = draws.chunk_by(|a, b| a.timestep == b.timestep).collect();
+            for draws in &timesteps {
+                let part = of(draws);
                 let length = part.iter().map(|value| value.wide() * value.wide()).sum::<f64>().sqrt();
-                if length > 0.0 { share / length } else { 0.0 }
-            } else {
-                share
-            };
-            for (sum, value) in sum.iter_mut().zip(part) {
-                *sum += (scale * value.wide()) as f32;
+                let scale = if length > 0.0 { 1.0 / (length * timesteps.len() as f64) } else { 0.0 };
+                add(&mut sum, &part, scale);
             }
+        } else {
+            add(&mut sum, &of(draws), 1.0 / draws.len() as f64);
         }
         self.check(&sum, name)?;
         Ok(sum)
@@ -100,33 +105,32 @@ impl<'a> FeatureExtractor<'a> {
         image: &[f64],
         [height, width]: [usize; 2],
         class: Option<u32>,
-        draws: &[usize],
+        draws: &[Draw],
     ) -> Vec<T> {
         let shape = [draws.len(), height, width, self.architecture.config().in_channels];
         let tensor = |values: Vec<T>| -> Tensor<4> {
             Tensor::from_data(TensorData::new(values, shape), (&device_for(T::dtype()), T::dtype()))
         };
-        let timesteps: Vec<usize> = draws.iter().map(|&draw| self.draws.timesteps()[draw]).collect();
+        let timesteps: Vec<usize> = draws.iter().map(|draw| draw.timestep).collect();
         let mut noisy = Vec::with_capacity(draws.len() * image.len());
-        for (&draw, &timestep) in draws.iter().zip(&timesteps) {
-            let (keep, add) = self.factors(timestep);
-            let noise = &self.draws.noises()[draw];
-            assert_eq!(noise.len(), image.len(), "lengths of an image and its noise");
-            noisy.extend(image.iter().zip(noise).map(|(x, eps)| T::of(keep * x + add * eps)));
+        for draw in draws {
+            let (keep, add) = self.factors(draw.timestep);
+            assert_eq!(draw.noise.len(), image.len(), "lengths of an image and its noise");
+            noisy.extend(image.iter().zip(&draw.noise).map(|(x, eps)| T::of(keep * x + add * eps)));
         }
         let condition = Condition::new::<T>(self.architecture, &timesteps, class.as_slice());
         let tracked = self.parameters.tracked();
         let output = self.architecture.forward(&tracked, tensor(noisy), &condition);
         let values: Vec<f64> = output.clone().inner().into_data().iter::<f64>().collect();
         let mut cotangent = vec![T::of(0.0); values.len()];
-        for (place, (&draw, &timestep)) in draws.iter().zip(&timesteps).enumerate() {
+        for (place, Draw { timestep, noise }) in draws.iter().enumerate() {
             let range = place * image.len()..(place + 1) * image.len();
-            let [of_image, of_noise] = self.schedule.prediction_type.target(self.alphas_cumprod[timestep]);
-            let noise = &self.draws.noises()[draw];
+            let [of_image, of_noise] = self.schedule.prediction_type.target(self.alphas_cumprod[*timestep]);
             let target: Vec<f64> =
                 image.iter().zip(noise).map(|(x, eps)| of_image * x + of_noise * eps).collect();
             let part = &mut cotangent[range.clone()];
-            self.measurement.add_derivative(&values[range], &target, 1.0, |place, value| {
+            let weight = self.weights[*timestep];
+            self.measurement.add_derivative(&values[range], &target, weight, |place, value| {
                 part[place] = T::of(value);
             });
         }
@@ -154,5 +158,11 @@ impl<'a> FeatureExtractor<'a> {
             from += spec.len();
         }
         Ok(())
+    }
+}
+
+fn add<T: Precision>(sum: &mut [f32], part: &[T], scale: f64) {
+    for (sum, value) in sum.iter_mut().zip(part) {
+        *sum += (scale * value.wide()) as f32;
     }
 }

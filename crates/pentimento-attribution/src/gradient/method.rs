@@ -7,8 +7,31 @@ use super::measurement::Measurement;
 pub enum Comparison {
     /// Their inner product.
     Dot,
-    /// Their inner product through the inverse of the training images' kernel with a damping.
-    InverseKernel,
+    /// The cosine of their angle.
+    Cosine,
+    /// Their inner product through the inverse of the training images' kernel with a damping, divided by something of the
+    /// training image.
+    InverseKernel(Divisor),
+}
+
+/// What of a training image its scores are divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Divisor {
+    /// Nothing.
+    One,
+    /// The length of its feature.
+    Length,
+    /// The length of its feature solved with the kernel.
+    SolvedLength,
+}
+
+/// What of a query is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryLook {
+    /// The image itself, at the same timesteps as the training images.
+    Image,
+    /// The images that the network predicts on the way to it, each at the timestep at which it was predicted.
+    Journey,
 }
 
 /// What a method does.
@@ -22,47 +45,81 @@ pub struct Method {
     pub measurement: Measurement,
     /// Whether each timestep's gradient is brought to unit length.
     pub unit_length: bool,
+    /// What of the query is looked at.
+    pub query: QueryLook,
     /// How features are compared.
     pub comparison: Comparison,
 }
 
+/// TRAK; the others say in what they differ.
+const TRAK: Method = Method {
+    name: "trak",
+    title: "TRAK (Park et al. 2023)",
+    measurement: Measurement::Loss,
+    unit_length: false,
+    query: QueryLook::Image,
+    comparison: Comparison::InverseKernel(Divisor::One),
+};
+
 impl Method {
     /// Every method, as its paper defines it with one checkpoint. DAS is its kernel: residual and leverage change next to nothing.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 10] = [
         Self {
             name: "tracin",
             title: "TracIn at one checkpoint (Xie et al. 2024)",
-            measurement: Measurement::Loss,
-            unit_length: false,
             comparison: Comparison::Dot,
+            ..TRAK
         },
         Self {
             name: "retrac",
             title: "ReTrac at one checkpoint (Xie et al. 2024)",
-            measurement: Measurement::Loss,
             unit_length: true,
             comparison: Comparison::Dot,
+            ..TRAK
         },
         Self {
-            name: "trak",
-            title: "TRAK (Park et al. 2023)",
-            measurement: Measurement::Loss,
-            unit_length: false,
-            comparison: Comparison::InverseKernel,
+            name: "gradient-cosine",
+            title: "cosine of gradients, GAS at one checkpoint (Hammoudeh and Lowd 2022)",
+            comparison: Comparison::Cosine,
+            ..TRAK
+        },
+        TRAK,
+        Self {
+            name: "elbo-trak",
+            title: "TRAK of the weighted loss, the bound on the likelihood",
+            measurement: Measurement::WeightedLoss,
+            ..TRAK
+        },
+        Self {
+            name: "relative-influence",
+            title: "relative influence (Barshan et al. 2020)",
+            comparison: Comparison::InverseKernel(Divisor::SolvedLength),
+            ..TRAK
+        },
+        Self {
+            name: "renormalised-influence",
+            title: "renormalised influence (Hammoudeh and Lowd 2022)",
+            comparison: Comparison::InverseKernel(Divisor::Length),
+            ..TRAK
+        },
+        Self {
+            name: "journey-trak",
+            title: "Journey-TRAK (Georgiev et al. 2023) over the whole trajectory",
+            query: QueryLook::Journey,
+            ..TRAK
         },
         Self {
             name: "d-trak",
             title: "D-TRAK (Zheng et al. 2024)",
             measurement: Measurement::Square,
-            unit_length: false,
-            comparison: Comparison::InverseKernel,
+            ..TRAK
         },
         Self {
             name: "das",
             title: "the kernel of DAS (Lin et al. 2025)",
             measurement: Measurement::Mean,
             unit_length: true,
-            comparison: Comparison::InverseKernel,
+            ..TRAK
         },
     ];
 

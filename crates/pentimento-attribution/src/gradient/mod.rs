@@ -1,26 +1,38 @@
 //! Attribution by gradients, for a network that was trained without attribution in mind.
 //!
-//! A method says what is measured of an image ([`Measurement`]), at which timesteps with which noise ([`Draws`]), whether
-//! each timestep's gradient is brought to unit length, and how the features of two images are compared ([`Comparison`]). The
-//! names from the literature are lines of a table: [`Method::ALL`].
+//! A method says what is measured of an image ([`Measurement`]), whether each timestep's gradient is brought to unit length,
+//! what of a query is looked at ([`QueryLook`]), and how the features of two images are compared ([`Comparison`]). The names
+//! from the literature are lines of a table: [`Method::ALL`]. Timesteps and noise ([`DrawPlan`]) and the projection are the
+//! same for all.
 //!
 //! * `measurement`: functions of the network's output, and their derivative in it.
-//! * `draws`: timesteps and noise.
-//! * `feature`: the gradient of one image in all parameters, averaged over its draws.
+//! * `draws`: timesteps and noise, in groups.
+//! * `feature`: the gradient of one image in all parameters, averaged over draws.
 //! * `projection`: a long gradient to a short feature that keeps inner products.
-//! * `kernel`: scores of many images against many queries from their features, and the damping.
+//! * `rows`: features as Arrow files.
+//! * `products`, `kernel`: inner products of features, and through the inverse of their kernel; the damping.
+//! * `comparison`: scores by either.
+//! * `spread`: how sure scores are.
 //! * `method`: the table.
 
+mod comparison;
 mod draws;
 mod feature;
 mod kernel;
 mod measurement;
 mod method;
+mod products;
 mod projection;
+mod rows;
+mod spread;
 
-pub use draws::Draws;
+pub use comparison::{Compared, Queries};
+pub use draws::{Draw, DrawPlan, NoiseSharing};
 pub use feature::{FeatureError, FeatureExtractor};
-pub use kernel::{Features, Kernel, KernelError, dot_scores};
+pub use kernel::{ImageMeasures, ImageRows, Kernel, KernelError, QueryCoordinates};
 pub use measurement::Measurement;
-pub use method::{Comparison, Method};
+pub use method::{Comparison, Divisor, Method, QueryLook};
+pub use products::{Products, products};
 pub use projection::SparseProjection;
+pub use rows::{FeatureRows, RowError, RowKey, RowPrecision};
+pub use spread::{MOST_GROUPS, Spread};

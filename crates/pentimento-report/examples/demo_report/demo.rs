@@ -40,6 +40,7 @@ pub fn view(samples: usize, side: u32) -> ReportView {
         group_table: Some(group_table(&samples)),
         samples,
         fidelity: fidelity(),
+        damping_curves: Vec::new(),
         method_comparisons: vec![
             comparison("Pearson over pixels", "control variate", "one-member Jacobian", 0.998, -62.4),
             comparison("Pearson over pixels", "one-member Jacobian", "individual models", 0.91, -38.1),
@@ -218,6 +219,7 @@ fn sample(id: u64, side: u32, random: &mut Random) -> SampleView {
                 the best two were removed exactly."
                 .to_owned(),
             images,
+            groups: Vec::new(),
         }],
         show_detail: true,
     }

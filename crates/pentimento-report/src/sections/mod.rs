@@ -1,6 +1,7 @@
 //! The parts of the page, in its order. Each gives its markup, or nothing when the view has nothing for it.
 
 pub(crate) mod cost;
+pub(crate) mod damping;
 pub(crate) mod fidelity;
 pub(crate) mod group_table;
 pub(crate) mod headline;

@@ -1,46 +1,113 @@
-//! What is asked of an imported network: `attribute`, `report` and `run`.
+//! What is asked by gradients: `attribute` of any network, and `report` and `run` of an imported one.
 
-use super::print;
-use crate::arguments::AttributeMethod;
+use super::{Asked, print};
 use crate::error::ProgramError;
+use crate::progress::say;
 use crate::stages::analyse::{Members, sample};
-use crate::stages::gradients::{Scores, TrainingImages, score, top, write_scores};
+use crate::stages::data::CodedData;
+use crate::stages::gradients::{QuerySet, ScoreTable, Subject, TrainingImages, score, top};
 use crate::stages::{Workspace, imported_report};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use pentimento_attribution::gradient::Method;
 
 /// The method that is taken if a person names none: with squared or mean outputs the scores predict retraining clearly
 /// better than with the loss, and on generated queries this one is as good as any other here.
-const DEFAULT: &str = "d-trak";
+pub(super) const DEFAULT: &str = "d-trak";
 
 /// Training images of each list that `run` prints.
 const PRINTED: usize = 5;
 
-/// Scores every training image for every sample, writes the scores and prints the first ones.
-pub(super) fn attribute(workspace: &Workspace, method: Option<AttributeMethod>, count: usize) -> Result<()> {
-    let method = method_of(method)?;
-    let (training, scores) = scored(workspace, method)?;
-    for (sample, values) in scores.scores.iter().enumerate() {
-        let list: Vec<String> = top(values, count)
-            .into_iter()
-            .map(|image| {
+/// Scores every training image of an imported network for every query, writes the scores and prints the first ones.
+pub(super) fn attribute(workspace: &Workspace, asked: &Asked, set: &QuerySet, count: usize) -> Result<()> {
+    let methods = methods_of(asked)?;
+    let training = TrainingImages::open(workspace)?;
+    attribute_subject(&Subject::imported(workspace, &training)?, &methods, set, count)
+}
+
+/// Scores every training image of an ensemble by gradients of all its members.
+pub(super) fn attribute_members(
+    workspace: &Workspace,
+    data: &CodedData,
+    methods: &[Method],
+    set: &QuerySet,
+    count: usize,
+) -> Result<()> {
+    if methods.is_empty() {
+        return Ok(());
+    }
+    let training = TrainingImages::of(data);
+    attribute_subject(&Subject::trained(workspace, data, &training)?, methods, set, count)
+}
+
+fn attribute_subject(subject: &Subject<'_>, methods: &[Method], set: &QuerySet, count: usize) -> Result<()> {
+    for &method in methods {
+        let table = score(subject, set, method)?;
+        print_scores(subject, &table, count)?;
+        let file = table.write(subject.workspace, &set.name())?;
+        print(&format!("{}", subject.workspace.run.root().join(file).display()))?;
+    }
+    Ok(())
+}
+
+fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Result<()> {
+    let training = subject.training;
+    let parameters = subject.architecture.parameter_count();
+    print(&format!(
+        "{}: gradients in {parameters} of {parameters} parameters (100 %), {} draws of each image",
+        table.method.title, table.draws
+    ))?;
+    for (query, values) in table.scores.iter().enumerate() {
+        let first = top(values, count + 1);
+        let list: Vec<String> = first
+            .iter()
+            .take(count)
+            .enumerate()
+            .map(|(rank, &image)| {
                 let index = training.images.source_indices()[image];
-                let label = training.images.labels()[image] as usize;
-                let class = training.class_names.get(label).map_or("", String::as_str);
-                format!("{index} {class} ({:+.3e})", values[image])
+                let class = training.class_of(image);
+                let reach =
+                    table.reach(query, image).map_or(String::new(), |reach| format!(" \u{b1} {reach:.1e}"));
+                let ties = |other: Option<&usize>| {
+                    other.and_then(|&other| table.spread.is_tie(query, values, image, other)).unwrap_or(false)
+                };
+                let mark = if ties(first.get(rank + 1)) { " ~" } else { "" };
+                format!("{index} {class} ({:+.3e}{reach}){mark}", values[image])
             })
             .collect();
-        print(&format!("sample {sample}: {}", list.join(", ")))?;
+        print(&format!("{}: {}", table.titles[query], list.join(", ")))?;
     }
-    let file = write_scores(workspace, &training, &scores)?;
-    print(&format!("{}", workspace.run.root().join(file).display()))?;
+    if let Some(reliability) = table.spread.reliability(&table.scores) {
+        let more = table.spread.recommended_factor(&table.scores).map_or(String::new(), |factor| {
+            format!("; about {:.0} would make it 90 %", (table.draws as f64 * factor).ceil())
+        });
+        print(&format!(
+            "with {} draws, {:.0} % of what tells training images apart is no noise of the draws{more} (\u{b1}: 95 % \
+             intervals; ~: the order with the next is not established)",
+            table.draws,
+            100.0 * reliability
+        ))?;
+    }
+    if let Some(damping) = &table.damping
+        && damping.is_near_cliff()
+        && let Some((from, to, agreement)) = damping.cliff()
+    {
+        say(&format!(
+            "warning: the damping {:.2e} is near a cliff: between {from:.2e} and {to:.2e} the order of the images changes \
+             (rank correlation {agreement:.2})",
+            damping.taken
+        ));
+    }
     Ok(())
 }
 
 /// Writes the page and prints where it is.
-pub(super) fn report(workspace: &Workspace) -> Result<()> {
-    let (training, scores) = scored(workspace, method_of(None)?)?;
-    let path = imported_report::report(workspace, &training, &scores)?;
+pub(super) fn report(workspace: &Workspace, asked: &Asked, set: &QuerySet) -> Result<()> {
+    let methods = methods_of(asked)?;
+    let training = TrainingImages::open(workspace)?;
+    let subject = Subject::imported(workspace, &training)?;
+    let tables: Vec<ScoreTable> =
+        methods.iter().map(|&method| score(&subject, set, method)).collect::<Result<_>>()?;
+    let path = imported_report::report(&subject, set, &tables)?;
     print(&format!("{}", path.display()))?;
     Ok(())
 }
@@ -52,25 +119,27 @@ pub(super) fn everything(workspace: &Workspace) -> Result<()> {
         print(&format!("{}", workspace.run.root().join("samples").display()))?;
         return Ok(());
     }
-    attribute(workspace, None, PRINTED)?;
-    report(workspace)
-}
-
-fn scored(workspace: &Workspace, method: Method) -> Result<(TrainingImages, Scores)> {
+    let method = Method::named(DEFAULT).context("the default method is in the table")?;
     let training = TrainingImages::open(workspace)?;
-    sample(workspace, Members::Imported)?;
-    let scores = score(workspace, &training, method)?;
-    Ok((training, scores))
+    let (subject, set) = (Subject::imported(workspace, &training)?, QuerySet::Samples);
+    let table = score(&subject, &set, method)?;
+    print_scores(&subject, &table, PRINTED)?;
+    table.write(workspace, &set.name())?;
+    let path = imported_report::report(&subject, &set, &[table])?;
+    print(&format!("{}", path.display()))?;
+    Ok(())
 }
 
-fn method_of(method: Option<AttributeMethod>) -> Result<Method, ProgramError> {
-    let name = method.map_or(DEFAULT, AttributeMethod::name);
-    Method::named(name).ok_or_else(|| ProgramError::NoSuch {
-        what: "method".into(),
-        value: name.into(),
-        bound: format!(
-            "it needs an ensemble that was trained with codes; an imported network has {}",
-            Method::ALL.map(|method| format!("`{}`", method.name)).join(", ")
-        ),
+/// The methods that were named, or the default.
+fn methods_of(asked: &Asked) -> Result<Vec<Method>, ProgramError> {
+    let names = Method::ALL.map(|method| format!("`{}`", method.name)).join(", ");
+    asked.refuse_codes_unless(
+        false,
+        &format!("it needs an ensemble that was trained with codes; an imported network has {names}"),
+    )?;
+    Ok(if asked.gradients.is_empty() {
+        Method::named(DEFAULT).into_iter().collect()
+    } else {
+        asked.gradients.clone()
     })
 }

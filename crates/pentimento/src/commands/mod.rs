@@ -10,17 +10,23 @@ mod export;
 mod imported;
 mod inspect;
 mod plan;
+mod scores;
 mod search;
 mod summary;
 
-use crate::arguments::{Arguments, Command, DataCommand, DeviceChoice, RecipeArguments};
+use crate::arguments::{
+    Arguments, AttributeMethod, Command, DataCommand, DeviceChoice, RecipeArguments, ScoreMethod,
+};
 use crate::error::{ProgramError, how_to_make_again};
 use crate::progress::say;
 use crate::recipe::Recipe;
 use crate::stages::analyse::Members;
+use crate::stages::gradients::QuerySet;
 use crate::stages::{self, RunOptions, Workspace};
 use crate::stop::Stop;
 use anyhow::{Context, Result};
+use clap::ValueEnum;
+use pentimento_attribution::gradient::Method;
 use pentimento_diffusion::device::{DeviceKind, choose_device};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -108,25 +114,25 @@ fn run_command(arguments: Arguments) -> Result<()> {
             print(&format!("{}", workspace.run.root().join("samples").display()))?;
             Ok(())
         }
-        Command::Attribute { run, method, top } => {
+        Command::Attribute { run, method, query, top } => {
             let workspace = open(&run.run)?;
+            let asked = Asked::of(&method);
             if workspace.recipe.checkpoint.is_some() {
-                return imported::attribute(&workspace, method, top as usize);
+                return imported::attribute(&workspace, &asked, &query, top as usize);
             }
-            let by_codes = match method {
-                Some(method) => Some(method.by_codes().ok_or_else(|| ProgramError::NoSuch {
-                    what: "method".into(),
-                    value: method.name().into(),
-                    bound: "it is for imported networks; a trained ensemble has `jacobian` and `second-order`".into(),
-                })?),
-                None => None,
-            };
             let data = stages::data::coded_data(&workspace)?;
-            stages::analyse::attribute(&workspace, &data)?;
-            match by_codes {
-                Some(method) => attribute::scores(&workspace, &data, method, top as usize),
-                None => Ok(()),
+            asked.refuse_codes_unless(query == QuerySet::Samples, "it is for samples of the run")?;
+            if !asked.codes.is_empty() || asked.gradients.is_empty() {
+                stages::analyse::attribute(&workspace, &data)?;
             }
+            for &method in &asked.codes {
+                attribute::scores(&workspace, &data, method, top as usize)?;
+            }
+            imported::attribute_members(&workspace, &data, &asked.gradients, &query, top as usize)
+        }
+        Command::Scores { run, method, query, of, top, bottom, export } => {
+            let shown = scores::Shown { of, top: top as usize, bottom };
+            scores::scores(&run.run, method.as_deref(), &query, &shown, export.as_deref())
         }
         Command::Search { run, samples, codes, top, method } => {
             let workspace = open(&run.run)?;
@@ -136,16 +142,61 @@ fn run_command(arguments: Arguments) -> Result<()> {
         Command::Ablate { run, sample, groups, images, method } => {
             ablate::ablate(&open(&run.run)?, sample, &groups, &images, method)
         }
-        Command::Report(run) => {
+        Command::Report { run, compare, query } => {
             let workspace = open(&run.run)?;
+            let asked = Asked::of(&compare);
             if workspace.recipe.checkpoint.is_some() {
-                return imported::report(&workspace);
+                return imported::report(&workspace, &asked, &query);
+            }
+            if !compare.is_empty() || query != QuerySet::Samples {
+                return Err(ProgramError::NoSuch {
+                    what: "choice of methods or queries for".into(),
+                    value: run.run.display().to_string(),
+                    bound: "the report of a trained ensemble shows its counterfactuals; `--compare` and `--query` are for \
+                            imported networks"
+                        .into(),
+                }
+                .into());
             }
             let data = stages::data::coded_data(&workspace)?;
             report(&workspace, &data)
         }
         Command::Bench => bench::bench(&stop, &options),
         Command::Verify(run) => verify(&run.run),
+    }
+}
+
+/// Methods that a person named, by kind.
+struct Asked {
+    codes: Vec<ScoreMethod>,
+    gradients: Vec<Method>,
+}
+
+impl Asked {
+    fn of(methods: &[AttributeMethod]) -> Self {
+        let mut asked = Self { codes: Vec::new(), gradients: Vec::new() };
+        for &method in methods {
+            match method {
+                AttributeMethod::Codes(method) if !asked.codes.contains(&method) => asked.codes.push(method),
+                AttributeMethod::Gradients(method) if !asked.gradients.contains(&method) => {
+                    asked.gradients.push(method);
+                }
+                _ => {}
+            }
+        }
+        asked
+    }
+
+    /// Refuses methods that rank codes, if they do not apply.
+    fn refuse_codes_unless(&self, applies: bool, why: &str) -> Result<(), ProgramError> {
+        match self.codes.first().and_then(ValueEnum::to_possible_value) {
+            Some(method) if !applies => Err(ProgramError::NoSuch {
+                what: "method".into(),
+                value: method.get_name().into(),
+                bound: why.into(),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -228,6 +228,7 @@ impl<'a> StandIns<'a> {
             // About as long as the sentences that the report has there.
             explanation: "x".repeat(300),
             images: (0..length.min(data.images.len())).map(image).collect(),
+            groups: Vec::new(),
         };
         vec![list; lists]
     }

@@ -190,6 +190,17 @@ pub fn image_size(architecture: &Architecture) -> Result<[usize; 2]> {
     }
 }
 
+/// Height, width and channels that the imported network takes.
+///
+/// # Errors
+///
+/// As opening it.
+pub fn image_shape(workspace: &Workspace) -> Result<[usize; 3]> {
+    let architecture = architecture(workspace)?;
+    let [height, width] = image_size(&architecture)?;
+    Ok([height, width, architecture.config().in_channels])
+}
+
 /// The files of a member of a run, by path relative to its folder.
 pub const MEMBER_FILES: [&str; 4] =
     [SCHEDULER_FILES[0], SCHEDULER_FILES[1], NETWORK_FILES[0], NETWORK_FILES[1]];

@@ -1,18 +1,17 @@
-//! The page of an imported network: its samples, and the training images that a method and plain likeness put first.
+//! The page of an imported network: its queries, and the training images that methods and plain likeness put first.
 
-use super::gradients::{Scores, TrainingImages, image_shape, pixel_cosines, samples, top};
+use super::gradients::{
+    DampingView, Query, QuerySet, ScoreTable, Subject, nearly_the_same, pixel_cosines, top,
+};
 use super::report::{machine, today};
-use super::workspace::Workspace;
-use crate::recipe::GradientRecipe;
 use anyhow::Result;
 use pentimento_report::{
-    Basis, MadeWith, MethodView, Picture, ReportView, SampleView, TopImageView, TrainingImageList, render,
+    Basis, DampingCurve, DampingCurvePoint, GroupScore, MadeWith, MethodView, Picture, ReportView,
+    SampleView, TimestepScore, TopImageView, TrainingImageList, render,
 };
 use pentimento_store::Fingerprint;
+use std::collections::HashMap;
 use std::path::PathBuf;
-
-/// Name of the page in a run.
-const REPORT: &str = "report.html";
 
 /// Training images shown in each list.
 const SHOWN: usize = 10;
@@ -20,130 +19,281 @@ const SHOWN: usize = 10;
 /// Name of the likeness that scores are held against.
 const LIKENESS: &str = "likeness of pixels";
 
-/// Writes `report.html`, if it is not there, and returns its path.
+/// Writes the page of some methods and returns its path: `report.html` for samples, another name for other queries.
 ///
 /// # Errors
 ///
-/// If a sample is missing, or the page cannot be drawn or written.
-pub fn report(workspace: &Workspace, training: &TrainingImages, scores: &Scores) -> Result<PathBuf> {
-    let run = &workspace.run;
-    let key = Fingerprint::of("report of an imported network")
-        .text(env!("CARGO_PKG_VERSION"))
-        .fingerprint(scores.fingerprint)
-        .text(&workspace.recipe.to_text()?)
-        .finish();
-    if !run.is_current(REPORT, key) {
-        let html = render(&view(workspace, training, scores)?)?;
-        run.put(REPORT, key, html.as_bytes())?;
-    }
-    Ok(run.root().join(REPORT))
+/// If a query cannot be opened, or the page cannot be drawn or written.
+pub fn report(subject: &Subject<'_>, set: &QuerySet, tables: &[ScoreTable]) -> Result<PathBuf> {
+    let run = &subject.workspace.run;
+    let name = match set {
+        QuerySet::Samples => "report.html".to_owned(),
+        other => format!("report-{}.html", other.name()),
+    };
+    let html = render(&Page::new(subject, set, tables)?.view()?)?;
+    run.put(&name, Fingerprint::of("report of an imported network").text(&html).finish(), html.as_bytes())?;
+    Ok(run.root().join(name))
 }
 
-fn view(workspace: &Workspace, training: &TrainingImages, scores: &Scores) -> Result<ReportView> {
-    let recipe = &workspace.recipe;
-    let shape = image_shape(workspace)?;
-    let [height, width, channels] = shape.map(|side| side as u32);
-    let pictures = samples(workspace, shape.iter().product())?;
-    let likeness = pixel_cosines(&pictures, &training.images);
-    let picture = |values: &[f32]| {
-        // The page shows grey and colour.
-        let shown = if channels == 2 { 1 } else { channels };
-        let values: Vec<f32> = values
-            .chunks(channels as usize)
-            .flat_map(|pixel| pixel[..(shown.min(3)) as usize].to_vec())
+/// What the page is drawn from.
+struct Page<'a> {
+    subject: &'a Subject<'a>,
+    tables: &'a [ScoreTable],
+    queries: Vec<Query>,
+    likeness: Vec<Vec<f64>>,
+    groups: Vec<(String, Vec<usize>)>,
+    /// The images that share credit, by the first of them.
+    alike: HashMap<usize, Vec<usize>>,
+}
+
+impl<'a> Page<'a> {
+    fn new(subject: &'a Subject<'a>, set: &QuerySet, tables: &'a [ScoreTable]) -> Result<Self> {
+        let queries = set.open(subject)?;
+        let images = &subject.training.images;
+        let mut alike: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (image, first) in nearly_the_same(images)?.into_iter().enumerate() {
+            alike.entry(first).or_default().push(image);
+        }
+        let (likeness, groups) = (pixel_cosines(&queries, images), subject.training.named_groups());
+        Ok(Self { subject, tables, queries, likeness, groups, alike })
+    }
+
+    fn view(&self) -> Result<ReportView> {
+        let recipe = &self.subject.workspace.recipe;
+        let samples = (0..self.queries.len()).map(|query| self.sample(query)).collect();
+        let mut methods: Vec<MethodView> = self
+            .tables
+            .iter()
+            .map(|table| MethodView { name: table.method.name.into(), explanation: self.explanation(table) })
             .collect();
-        Picture::from_model_range(height, width, shown.min(3), &values)
-    };
-    let list = |values: &[f64], title: String, explanation: String, method: &str| {
-        let images = top(values, SHOWN)
-            .into_iter()
+        methods.push(MethodView {
+            name: LIKENESS.into(),
+            explanation: "The cosine of the angle between two images as lists of pixels, from -1 to 1. It knows nothing of the \
+                          network."
+                .into(),
+        });
+        let intervals = self.tables.iter().any(|table| table.spread.is_known());
+        Ok(ReportView {
+            title: format!("What {} pictures rest on", self.queries.len()),
+            what_this_is: if recipe.description.is_empty() {
+                "Pictures of an imported network, and the training images to which its gradients point."
+                    .into()
+            } else {
+                recipe.description.clone()
+            },
+            made_with: MadeWith {
+                version: format!("pentimento {}", env!("CARGO_PKG_VERSION")),
+                recipe_name: recipe.name.clone(),
+                machine: machine(),
+                date: today(),
+            },
+            interval_meaning: if intervals {
+                "95 % jackknife interval over groups of timesteps and noise".into()
+            } else {
+                String::new()
+            },
+            samples,
+            damping_curves: self.tables.iter().filter_map(|table| self.damping(table)).collect(),
+            methods,
+            recipe: recipe.to_text()?,
+            ..ReportView::default()
+        })
+    }
+
+    fn sample(&self, query: usize) -> SampleView {
+        let lists = self.tables.iter().map(|table| self.scored(table, query));
+        SampleView {
+            id: query as u64,
+            image: self.picture(&self.queries[query].image),
+            seen_as: None,
+            counterfactuals: Vec::new(),
+            training_image_lists: lists.chain([self.alike_to(query)]).collect(),
+            show_detail: query < self.subject.workspace.recipe.samples.in_report,
+        }
+    }
+
+    fn picture(&self, values: &[f32]) -> Picture {
+        let [height, width, channels] = self.subject.shape().map(|side| side as u32);
+        // The page shows grey and colour.
+        let shown = if channels == 2 { 1 } else { channels.min(3) };
+        let values: Vec<f32> =
+            values.chunks(channels as usize).flat_map(|pixel| pixel[..shown as usize].to_vec()).collect();
+        Picture::from_model_range(height, width, shown, &values)
+    }
+
+    fn top_image(&self, image: usize, rank: usize, value: f64, basis: Basis, near_tie: bool) -> TopImageView {
+        let training = self.subject.training;
+        TopImageView {
+            index: training.images.source_indices()[image] as u64,
+            label: training.class_of(image),
+            picture: Some(self.picture(&training.images.scaled(image))),
+            distance: value,
+            basis,
+            rank: rank as u32 + 1,
+            near_tie,
+        }
+    }
+
+    /// The images that a method puts first. Those that are nearly the same stand there once, with their scores together.
+    fn scored(&self, table: &ScoreTable, query: usize) -> TrainingImageList {
+        let scores = &table.scores[query];
+        let mut firsts: Vec<usize> = self.alike.keys().copied().collect();
+        firsts.sort_unstable();
+        let together: Vec<f64> =
+            firsts.iter().map(|first| self.alike[first].iter().map(|&image| scores[image]).sum()).collect();
+        let order = top(&together, SHOWN + 1);
+        let factor = table.spread.factor();
+        let sum_of = |place: usize| {
+            let members = &self.alike[&firsts[place]];
+            move |scores: &[f32]| members.iter().map(|&image| f64::from(scores[image])).sum::<f64>()
+        };
+        let is_tie = |a: usize, b: usize| {
+            let (of_a, of_b) = (sum_of(a), sum_of(b));
+            let error = table.spread.standard_error(query, |scores| of_a(scores) - of_b(scores));
+            error.is_some_and(|error| (together[a] - together[b]).abs() <= factor * error)
+        };
+        let images = order
+            .iter()
+            .take(SHOWN)
             .enumerate()
-            .map(|(rank, image)| {
-                let label = training.images.labels()[image] as usize;
-                TopImageView {
-                    index: training.images.source_indices()[image] as u64,
-                    label: training.class_names.get(label).cloned().unwrap_or_else(|| label.to_string()),
-                    picture: Some(picture(&training.images.scaled(image))),
-                    distance: values[image],
-                    basis: Basis::Scored { method: method.into() },
-                    rank: rank as u32 + 1,
-                    near_tie: false,
+            .map(|(rank, &place)| {
+                let members = &self.alike[&firsts[place]];
+                // The one of them with the largest score is shown.
+                let shown =
+                    members.iter().copied().max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a)));
+                let shown = shown.unwrap_or(firsts[place]);
+                let strips = table.strips.of_queries[query].iter().find(|(image, _)| *image == shown);
+                let timesteps = table.strips.timesteps.iter();
+                let by_timestep = strips.map_or(Vec::new(), |(_, values)| {
+                    let point = |(&timestep, &score): (&usize, &f64)| TimestepScore {
+                        timestep: timestep as u64,
+                        score,
+                    };
+                    timesteps.zip(values).map(point).collect()
+                });
+                let basis = Basis::Scored {
+                    method: table.method.name.into(),
+                    reach: table.spread.standard_error(query, sum_of(place)).map(|error| factor * error),
+                    by_timestep,
+                    near_duplicates: members.len() as u32 - 1,
+                };
+                let tie = order.get(rank + 1).is_some_and(|&next| is_tie(place, next));
+                self.top_image(shown, rank, together[place], basis, tie)
+            })
+            .collect();
+        let groups = self.group_scores(table, query);
+        TrainingImageList {
+            title: format!("Helped most to make it, by {}", table.method.name),
+            explanation: format!(
+                "Of {} training images, those with the largest scores. Training on an image with a larger score is held to have \
+                 helped more; nothing was trained again to prove it.{}",
+                scores.len(),
+                if table.spread.is_known() {
+                    " After each score stands how far its 95 % interval reaches, over the choice of timesteps and noise."
+                } else {
+                    ""
+                }
+            ),
+            images,
+            groups,
+        }
+    }
+
+    fn group_scores(&self, table: &ScoreTable, query: usize) -> Vec<GroupScore> {
+        let mut groups: Vec<GroupScore> = self
+            .groups
+            .iter()
+            .map(|(label, members)| {
+                let sum = |scores: &[f32]| members.iter().map(|&image| f64::from(scores[image])).sum::<f64>();
+                GroupScore {
+                    label: label.clone(),
+                    images: members.len() as u64,
+                    score: members.iter().map(|&image| table.scores[query][image]).sum(),
+                    reach: table.spread.standard_error(query, sum).map(|error| table.spread.factor() * error),
                 }
             })
             .collect();
-        TrainingImageList { title, explanation, images }
-    };
-    let method = scores.method;
-    let samples = pictures
-        .iter()
-        .enumerate()
-        .map(|(id, values)| SampleView {
-            id: id as u64,
-            image: picture(values),
-            seen_as: None,
-            counterfactuals: Vec::new(),
-            training_image_lists: vec![
-                list(
-                    &scores.scores[id],
-                    format!("Helped most to make it, by {}", method.name),
-                    format!(
-                        "Of {} training images, those with the largest scores. Training on an image with a larger score is \
-                         held to have helped more; nothing was trained again to prove it.",
-                        training.images.len()
-                    ),
-                    method.name,
-                ),
-                list(
-                    &likeness[id],
-                    "Look most like it".into(),
-                    "By the cosine of their pixels, without any network: likeness, not influence. A method that only finds \
-                     these has found nothing more."
-                        .into(),
-                    LIKENESS,
-                ),
-            ],
-            show_detail: id < recipe.samples.in_report,
-        })
-        .collect();
-    Ok(ReportView {
-        title: format!("What {} generated pictures rest on", pictures.len()),
-        what_this_is: if recipe.description.is_empty() {
-            "Samples of an imported network, and the training images to which its gradients point.".into()
-        } else {
-            recipe.description.clone()
-        },
-        made_with: MadeWith {
-            version: format!("pentimento {}", env!("CARGO_PKG_VERSION")),
-            recipe_name: recipe.name.clone(),
-            machine: machine(),
-            date: today(),
-        },
-        samples,
-        methods: vec![
-            MethodView { name: method.name.into(), explanation: explanation(scores, recipe.gradients) },
-            MethodView {
-                name: LIKENESS.into(),
-                explanation:
-                    "The cosine of the angle between two images as lists of pixels, from -1 to 1. It knows \
-                              nothing of the network."
-                        .into(),
-            },
-        ],
-        recipe: recipe.to_text()?,
-        ..ReportView::default()
-    })
-}
-
-fn explanation(scores: &Scores, settings: GradientRecipe) -> String {
-    let mut text = format!(
-        "{}: gradients of the network in all its parameters at {} timesteps, projected to {} numbers.",
-        scores.method.title, settings.timesteps, settings.dimension
-    );
-    if let (Some(damping), Some(freedom)) = (scores.damping, scores.degrees_of_freedom) {
-        text.push_str(&format!(
-            " The damping is {damping:.3e}{}, which leaves {freedom:.0} directions of the training images' features.",
-            if settings.damping.is_some() { ", as the recipe says" } else { ", chosen from the features themselves" }
-        ));
+        groups.sort_by(|a, b| b.score.total_cmp(&a.score));
+        groups
     }
-    text
+
+    fn alike_to(&self, query: usize) -> TrainingImageList {
+        let values = &self.likeness[query];
+        let image = |(rank, image): (usize, usize)| {
+            let basis = Basis::Scored {
+                method: LIKENESS.into(),
+                reach: None,
+                by_timestep: Vec::new(),
+                near_duplicates: 0,
+            };
+            self.top_image(image, rank, values[image], basis, false)
+        };
+        TrainingImageList {
+            title: "Look most like it".into(),
+            explanation: "By the cosine of their pixels, without any network: likeness, not influence. A method that only finds \
+                          these has found nothing more."
+                .into(),
+            images: top(values, SHOWN).into_iter().enumerate().map(image).collect(),
+            groups: Vec::new(),
+        }
+    }
+
+    fn explanation(&self, table: &ScoreTable) -> String {
+        let length = if self.subject.workspace.recipe.gradients.is_projected() {
+            format!("projected to {} numbers", table.dimension)
+        } else {
+            "not projected".into()
+        };
+        let mut text = format!(
+            "{}: gradients of the network in all its parameters, {} looks at each image, {length}.",
+            table.method.title, table.draws
+        );
+        if let Some(reliability) = table.spread.reliability(&table.scores) {
+            text.push_str(&format!(
+                " Of what tells training images apart, {:.0} % is no noise of the looks.",
+                100.0 * reliability
+            ));
+        }
+        text
+    }
+
+    fn damping(&self, table: &ScoreTable) -> Option<DampingCurve> {
+        let view = table.damping.as_ref()?;
+        let DampingView { taken, by_centred_eigenvalue, by_median_eigenvalue, degrees_of_freedom, curve } =
+            view;
+        let by_hand = self.subject.workspace.recipe.gradients.damping.is_some();
+        let mut rules = Vec::new();
+        if by_hand {
+            rules.extend(by_centred_eigenvalue.map(|value| ("The features would choose".to_owned(), value)));
+        }
+        rules.push(("A hundred times the median eigenvalue would be".into(), *by_median_eigenvalue));
+        let warning = view.cliff().filter(|_| view.is_near_cliff()).map(|(from, to, agreement)| {
+            format!(
+                "The damping that was taken is near a cliff: between {from:.2e} and {to:.2e} the order of the images changes \
+                 (rank correlation {agreement:.2}). Compare methods, or other dampings, before you rely on it."
+            )
+        });
+        Some(DampingCurve {
+            method: table.method.name.into(),
+            taken: *taken,
+            chosen: format!(
+                "The damping is {taken:.2e}, {}; it leaves {degrees_of_freedom:.0} directions of the training images' features.",
+                if by_hand {
+                    "as the recipe says"
+                } else {
+                    "the mean eigenvalue of the double-centred kernel"
+                }
+            ),
+            rules,
+            points: curve
+                .iter()
+                .map(|point| DampingCurvePoint {
+                    damping: point.damping,
+                    degrees_of_freedom: point.degrees_of_freedom,
+                    agreement: point.agreement_with_taken,
+                })
+                .collect(),
+            warning,
+        })
+    }
 }

@@ -171,6 +171,7 @@ impl Page<'_> {
                     cost: entry.method.cost().into(),
                 })
                 .collect(),
+            damping_curves: Vec::new(),
             method_comparisons: self
                 .figures
                 .comparisons
@@ -400,6 +401,7 @@ impl Page<'_> {
                 distinct.removed.len()
             ),
             images: kept.iter().enumerate().filter_map(image).collect(),
+            groups: Vec::new(),
         })
     }
 
@@ -435,6 +437,7 @@ impl Page<'_> {
                 )
             },
             images,
+            groups: Vec::new(),
         }
     }
 
@@ -445,6 +448,7 @@ impl Page<'_> {
                 title: String::new(),
                 explanation: String::new(),
                 images: Vec::new(),
+                groups: Vec::new(),
             };
         };
         let base = clamped(&sample.image);
@@ -468,6 +472,7 @@ impl Page<'_> {
                 removed.label,
                 self.data.groups.members(top.group).len()
             ),
+            groups: Vec::new(),
             images: members
                 .iter()
                 .enumerate()

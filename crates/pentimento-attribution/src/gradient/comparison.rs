@@ -1,0 +1,143 @@
+//! Scores by any comparison, ready for many queries.
+
+use super::kernel::{ImageRows, Kernel, KernelError, QueryCoordinates};
+use super::method::{Comparison, Divisor};
+use super::products::products;
+use std::ops::Range;
+
+/// Training images with all that a comparison needs of them.
+pub enum Compared<'a, E> {
+    /// Inner products or cosines.
+    Products {
+        /// The images.
+        rows: ImageRows<'a, E>,
+        /// Lengths of their features.
+        lengths: Vec<f64>,
+        /// Whether products are divided by both lengths.
+        cosine: bool,
+    },
+    /// Through the inverse of the kernel.
+    Kernel {
+        /// The kernel.
+        kernel: Kernel<'a, E>,
+        /// Its damping.
+        damping: f64,
+        /// The score of each image for itself, undivided.
+        leverage: Vec<f64>,
+        /// By what the scores of each image are divided, if they are.
+        divisors: Option<Vec<f64>>,
+    },
+}
+
+/// Queries, ready to be scored.
+pub enum Queries {
+    /// Features, `[queries, feature]`.
+    Features(Vec<f32>),
+    /// Coordinates in the directions of a kernel.
+    Coordinates(QueryCoordinates),
+}
+
+impl<'a, E: From<KernelError> + Send> Compared<'a, E> {
+    /// Makes what is needed of the images. A damping that is not given is chosen from the features.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if the features or the damping do not do; as reading them.
+    pub fn new(comparison: Comparison, rows: ImageRows<'a, E>, damping: Option<f64>) -> Result<Self, E> {
+        let divisor = match comparison {
+            Comparison::InverseKernel(divisor) => divisor,
+            Comparison::Dot | Comparison::Cosine => {
+                let nothing = vec![0.0; rows.dimension];
+                let lengths = products(&rows, 0..rows.images, &nothing)?.image_lengths;
+                return Ok(Self::Products { rows, lengths, cosine: comparison == Comparison::Cosine });
+            }
+        };
+        let kernel = Kernel::new(rows)?;
+        let damping = damping.map_or_else(|| kernel.damping(), Ok)?;
+        let measures = kernel.measures(damping)?;
+        let divisors = match divisor {
+            Divisor::One => None,
+            Divisor::Length => Some(measures.length),
+            Divisor::SolvedLength => Some(measures.solved_length),
+        };
+        Ok(Self::Kernel { kernel, damping, leverage: measures.leverage, divisors })
+    }
+
+    /// The kernel and its damping, if there is one.
+    pub fn kernel(&self) -> Option<(&Kernel<'a, E>, f64)> {
+        match self {
+            Self::Products { .. } => None,
+            Self::Kernel { kernel, damping, .. } => Some((kernel, *damping)),
+        }
+    }
+
+    /// The score of each training image for itself: its leverage, or the square of its feature's length.
+    pub fn self_influence(&self) -> Vec<f64> {
+        match self {
+            Self::Products { cosine: true, lengths, .. } => vec![1.0; lengths.len()],
+            Self::Products { lengths, .. } => lengths.iter().map(|length| length * length).collect(),
+            Self::Kernel { leverage, divisors, .. } => divide(leverage, divisors.as_deref(), 0),
+        }
+    }
+
+    /// Prepares the features of queries, `[queries, feature]`.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if they are no features of the images' length; as reading the images.
+    pub fn queries(&self, features: Vec<f32>) -> Result<Queries, E> {
+        match self {
+            Self::Products { .. } => Ok(Queries::Features(features)),
+            Self::Kernel { kernel, .. } => Ok(Queries::Coordinates(kernel.query_coordinates(&features)?)),
+        }
+    }
+
+    /// By what the scores of a query are to be multiplied: one, or one over its feature's length for a cosine.
+    pub fn query_factor(&self, feature: &[f32]) -> f64 {
+        let length = || feature.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+        match self {
+            Self::Products { cosine: true, .. } => match length() {
+                0.0 => 0.0,
+                length => 1.0 / length,
+            },
+            _ => 1.0,
+        }
+    }
+
+    /// Scores of each query with some of the images, `[queries][images]`, larger = helped more. They are linear in the
+    /// query's feature, so parts of a query's draws can be scored by themselves.
+    ///
+    /// # Errors
+    ///
+    /// As reading the images.
+    pub fn scores(&self, queries: &Queries, images: Range<usize>) -> Result<Vec<Vec<f64>>, E> {
+        match (self, queries) {
+            (Self::Products { rows, lengths, cosine }, Queries::Features(features)) => {
+                let divisors = cosine.then_some(lengths.as_slice());
+                let scores = products(rows, images.clone(), features)?.products;
+                Ok(scores.iter().map(|scores| divide(scores, divisors, images.start)).collect())
+            }
+            (Self::Kernel { kernel, damping, divisors, .. }, Queries::Coordinates(queries)) => {
+                let scores = kernel.scores_of(queries, images.clone(), *damping)?;
+                Ok(scores.iter().map(|scores| divide(scores, divisors.as_deref(), images.start)).collect())
+            }
+            // Queries of another comparison have nothing in common with these images.
+            (Self::Products { rows, .. }, Queries::Coordinates(_)) => {
+                Err(KernelError::Shape { found: 0, expected: rows.dimension }.into())
+            }
+            (Self::Kernel { .. }, Queries::Features(features)) => {
+                Err(KernelError::Shape { found: features.len(), expected: 0 }.into())
+            }
+        }
+    }
+}
+
+/// Scores of images from `first` on, each divided by its own; 0 for images whose feature is zero.
+fn divide(scores: &[f64], divisors: Option<&[f64]>, first: usize) -> Vec<f64> {
+    let divided = |(place, &score): (usize, &f64)| match divisors.map(|divisors| divisors[first + place]) {
+        None => score,
+        Some(0.0) => 0.0,
+        Some(divisor) => score / divisor,
+    };
+    scores.iter().enumerate().map(divided).collect()
+}

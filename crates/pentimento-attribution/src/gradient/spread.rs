@@ -1,0 +1,207 @@
+//! How sure a score is: what it would have been without some of the draws.
+//!
+//! The draws of an image come in groups, each over the whole schedule. Scores are made again without each group in turn (the
+//! delete-one-group jackknife of Quenouille and Tukey), with features, kernel and queries of the others. What the scores
+//! differ gives a standard error, and with Student's t for as many groups an interval. It covers the choice of timesteps
+//! and noise, not the projection, which all groups share, and not the training of the network.
+
+/// Scores without each group of draws in turn, `[groups][queries][images]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spread {
+    replicates: Vec<Vec<Vec<f32>>>,
+}
+
+/// 97.5th percentiles of Student's t with 1, 2, … degrees of freedom (any table of it).
+const STUDENT: [f64; MOST_GROUPS - 1] = [
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+];
+
+/// Most groups of draws.
+pub const MOST_GROUPS: usize = 16;
+
+/// Share of the scores' variance that is to be no noise, when draws are recommended.
+const WANTED_RELIABILITY: f64 = 0.9;
+
+impl Spread {
+    /// Takes scores without each group in turn; of one group or none there is no spread.
+    pub fn new(replicates: Vec<Vec<Vec<f64>>>) -> Self {
+        let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
+        let replicates = if replicates.len() < 2 { Vec::new() } else { replicates };
+        let of_query = |queries: Vec<Vec<f64>>| queries.into_iter().map(narrow).collect();
+        Self { replicates: replicates.into_iter().map(of_query).collect() }
+    }
+
+    /// Whether there is any.
+    pub fn is_known(&self) -> bool {
+        !self.replicates.is_empty()
+    }
+
+    /// By how many standard errors an interval of 95 % reaches to both sides.
+    pub fn factor(&self) -> f64 {
+        STUDENT.get(self.replicates.len().wrapping_sub(2)).copied().unwrap_or(f64::INFINITY)
+    }
+
+    /// Standard error of any sum of scores of one query: `of` picks it from the scores of a replicate.
+    pub fn standard_error(&self, query: usize, of: impl Fn(&[f32]) -> f64) -> Option<f64> {
+        if !self.is_known() {
+            return None;
+        }
+        let values: Vec<f64> = self.replicates.iter().map(|replicate| of(&replicate[query])).collect();
+        let groups = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / groups;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Some(((groups - 1.0) / groups * squares).sqrt())
+    }
+
+    /// Standard error of the score of one image.
+    pub fn of_image(&self, query: usize, image: usize) -> Option<f64> {
+        self.standard_error(query, |scores| f64::from(scores[image]))
+    }
+
+    /// Whether the order of two images is not established: an interval of 95 % of their scores' difference has zero in it.
+    /// Without a spread nothing is known of it.
+    pub fn is_tie(&self, query: usize, scores: &[f64], first: usize, second: usize) -> Option<bool> {
+        let difference = |values: &[f32]| f64::from(values[first]) - f64::from(values[second]);
+        let error = self.standard_error(query, difference)?;
+        Some((scores[first] - scores[second]).abs() <= self.factor() * error)
+    }
+
+    /// Which share of the variance between the images' scores is no noise of the draws, from 0 to 1; the median over
+    /// queries. What all scores of a query have in common says nothing of their order, so it is taken out.
+    pub fn reliability(&self, scores: &[Vec<f64>]) -> Option<f64> {
+        if !self.is_known() || scores.is_empty() {
+            return None;
+        }
+        let of_query = |(query, scores): (usize, &Vec<f64>)| {
+            let count = scores.len() as f64;
+            let mean = scores.iter().sum::<f64>() / count;
+            let total = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>();
+            let groups = self.replicates.len() as f64;
+            let replicates: Vec<(&[f32], f64)> = self
+                .replicates
+                .iter()
+                .map(|replicate| {
+                    let values = replicate[query].as_slice();
+                    (values, values.iter().map(|&value| f64::from(value)).sum::<f64>() / count)
+                })
+                .collect();
+            let noise_of = |image: usize| {
+                let centred = |(values, mean): &(&[f32], f64)| f64::from(values[image]) - mean;
+                let middle = replicates.iter().map(centred).sum::<f64>() / groups;
+                replicates.iter().map(|one| (centred(one) - middle).powi(2)).sum::<f64>()
+            };
+            let noise = (groups - 1.0) / groups * (0..scores.len()).map(noise_of).sum::<f64>();
+            if total > 0.0 { (1.0 - noise / total).clamp(0.0, 1.0) } else { 0.0 }
+        };
+        let mut shares: Vec<f64> = scores.iter().enumerate().map(of_query).collect();
+        shares.sort_by(f64::total_cmp);
+        shares.get(shares.len() / 2).copied()
+    }
+
+    /// How many times as many draws would make the noise a tenth of the variance between scores; the noise falls as one
+    /// over their number. None if it is so already, or if there is nothing but noise.
+    pub fn recommended_factor(&self, scores: &[Vec<f64>]) -> Option<f64> {
+        let reliability = self.reliability(scores)?;
+        let noise = 1.0 - reliability;
+        let factor = noise / reliability * WANTED_RELIABILITY / (1.0 - WANTED_RELIABILITY);
+        (factor > 1.0 && factor.is_finite()).then_some(factor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pentimento_noise::{Purpose, Stream};
+
+    /// Scores that are means over groups of draws: truth plus noise.
+    fn groups(groups: usize, images: usize, noise: f64, seed: u64) -> (Vec<f64>, Vec<Vec<f64>>) {
+        let mut truth = vec![0.0; images];
+        Stream::new(seed, Purpose::Test, 0, 0).fill_normal_f64(&mut truth);
+        let of_group = |group: usize| {
+            let mut values = vec![0.0; images];
+            Stream::new(seed, Purpose::Test, 1, group as u32).fill_normal_f64(&mut values);
+            values.iter().zip(&truth).map(|(value, truth)| truth + noise * value).collect()
+        };
+        let values = (0..groups).map(of_group).collect();
+        (truth, values)
+    }
+
+    fn mean(values: &[Vec<f64>], without: Option<usize>) -> Vec<f64> {
+        let kept: Vec<&Vec<f64>> = values
+            .iter()
+            .enumerate()
+            .filter(|(group, _)| Some(*group) != without)
+            .map(|(_, row)| row)
+            .collect();
+        (0..values[0].len()).map(|i| kept.iter().map(|row| row[i]).sum::<f64>() / kept.len() as f64).collect()
+    }
+
+    fn spread(values: &[Vec<f64>]) -> (Vec<f64>, Spread) {
+        let without = |group| vec![mean(values, Some(group))];
+        (mean(values, None), Spread::new((0..values.len()).map(without).collect()))
+    }
+
+    /// Of a mean over groups, the jackknife is the usual standard error of the mean.
+    #[test]
+    fn of_a_mean_it_is_the_usual_standard_error() {
+        let (_, values) = groups(5, 7, 1.0, 3);
+        let (_, spread) = spread(&values);
+        for image in 0..7 {
+            let of_image: Vec<f64> = values.iter().map(|row| row[image]).collect();
+            let mean = of_image.iter().sum::<f64>() / 5.0;
+            let variance = of_image.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 4.0;
+            let truth = (variance / 5.0).sqrt();
+            assert!((spread.of_image(0, image).unwrap() / truth - 1.0).abs() < 1e-5);
+        }
+    }
+
+    /// The intervals hold the truth as often as they say, and a difference is called a tie as often as it should.
+    #[test]
+    fn intervals_hold_the_truth_in_95_of_100_cases() {
+        let (mut held, mut ties, mut all) = (0, 0, 0);
+        for seed in 0..400 {
+            let (truth, values) = groups(4, 10, 0.5, seed);
+            let (scores, spread) = spread(&values);
+            for image in 0..10 {
+                let reach = spread.factor() * spread.of_image(0, image).unwrap();
+                held += usize::from((scores[image] - truth[image]).abs() <= reach);
+                all += 1;
+            }
+            // Two images with the same truth: the noise alone.
+            let equal: Vec<Vec<f64>> =
+                values.iter().map(|row| row.iter().zip(&truth).map(|(a, b)| a - b).collect()).collect();
+            let without = |group| vec![mean(&equal, Some(group))];
+            let noise = Spread::new((0..4).map(without).collect());
+            ties += usize::from(noise.is_tie(0, &mean(&equal, None), 0, 1).unwrap());
+        }
+        // Four standard errors of a share of 95 %.
+        let held = held as f64 / all as f64;
+        assert!((held - 0.95).abs() < 4.0 * (0.95 * 0.05 / all as f64).sqrt(), "{held}");
+        let ties = ties as f64 / 400.0;
+        assert!((ties - 0.95).abs() < 4.0 * (0.95f64 * 0.05 / 400.0).sqrt(), "{ties}");
+    }
+
+    /// Reliability is the share of the truth's variance, and the recommendation reaches nine tenths.
+    #[test]
+    fn the_recommended_draws_make_nine_tenths_reliable() {
+        let (_, values) = groups(8, 20_000, 2.0, 1);
+        let (scores, spread) = spread(&values);
+        let reliability = spread.reliability(std::slice::from_ref(&scores)).unwrap();
+        let truth = 1.0 / (1.0 + 4.0 / 8.0);
+        assert!((reliability - truth).abs() < 0.02, "{reliability} instead of {truth}");
+        let factor = spread.recommended_factor(std::slice::from_ref(&scores)).unwrap();
+        let then = 1.0 / (1.0 + 4.0 / (8.0 * factor));
+        assert!((then - 0.9).abs() < 0.01, "{then} with {factor} times the draws");
+        // A noise that all images have in common does not count.
+        let shifted: Vec<Vec<f64>> = values
+            .iter()
+            .enumerate()
+            .map(|(group, row)| row.iter().map(|value| value + 100.0 * group as f64).collect())
+            .collect();
+        let without = |group| vec![mean(&shifted, Some(group))];
+        let spread = Spread::new((0..8).map(without).collect());
+        let again = spread.reliability(&[mean(&shifted, None)]).unwrap();
+        assert!((again - reliability).abs() < 1e-3, "{again} instead of {reliability}");
+        assert!(Spread::new(vec![vec![vec![1.0]]]).of_image(0, 0).is_none());
+    }
+}

@@ -1,0 +1,328 @@
+//! Features of images in the run: Arrow files of some rows each, found by what the network was shown.
+//!
+//! A row is found by its image and not by a position in a set, so images that are added later are the only ones for which
+//! gradients are taken, and images that are left out cost nothing. Beside each file of rows lies its ledger, the digests of
+//! its images, one to a line; both are written at once. The run's manifest holds the digest of every file: one that was
+//! damaged is made again.
+
+use super::subject::Subject;
+use crate::error::ProgramError;
+use crate::progress::say;
+use crate::stages::train::open_member;
+use anyhow::{Context, Result};
+use pentimento_attribution::gradient::{
+    Draw, FeatureExtractor, FeatureRows, Method, RowKey, SparseProjection,
+};
+use pentimento_store::{Digest, Fingerprint};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// Images of a file, between two of which a kill loses nothing: 64 images with 4 parts of 2048 numbers of 16 bits are a
+/// megabyte.
+const IMAGES_PER_FILE: usize = 64;
+
+/// An image, in the parts in which its gradient is kept.
+pub struct Item {
+    /// What the network is shown and how, for each part.
+    pub parts: Vec<Look>,
+    /// Its class, for networks that are told.
+    pub class: Option<u32>,
+    /// What messages call it.
+    pub name: String,
+}
+
+/// An image and the draws over which its gradient is averaged.
+pub struct Look {
+    /// `[height, width, channels]` in [-1, 1].
+    pub image: Vec<f64>,
+    /// Timesteps and noise.
+    pub draws: Vec<Draw>,
+}
+
+/// Which features a table is of.
+pub struct Table<'a> {
+    /// The networks, images and settings.
+    pub subject: &'a Subject<'a>,
+    /// The network: the object of its weights, and their digest.
+    pub network: &'a (String, Digest),
+    /// The method, of which only the measurement counts.
+    pub method: Method,
+    /// What the parts of an image are, a word; with their number it names the folder.
+    pub parts_are: &'static str,
+    /// How many there are.
+    pub parts: usize,
+}
+
+/// Features of a list of images, read from the run when they are needed.
+pub struct Features {
+    files: Vec<PathBuf>,
+    /// The file of each image, and its place in it.
+    places: Vec<(usize, usize)>,
+    features_of: String,
+    parts: usize,
+    dimension: usize,
+}
+
+/// The digest by which an image's row is found: of its values, and of the class that the network is told.
+pub fn row_key(image: &[f32], class: Option<u32>) -> RowKey {
+    let mut bytes: Vec<u8> = image.iter().flat_map(|value| value.to_le_bytes()).collect();
+    if let Some(class) = class {
+        bytes.extend(class.to_le_bytes());
+    }
+    *Digest::of(&bytes).as_bytes()
+}
+
+/// The number by which images that do not share their noise are told apart.
+pub fn noise_id(key: &RowKey) -> u32 {
+    u32::from_le_bytes([key[0], key[1], key[2], key[3]])
+}
+
+impl Table<'_> {
+    /// The folder of the table. Features of other settings lie beside it.
+    fn folder(&self, features_of: &str) -> String {
+        let of = Digest::of(features_of.as_bytes()).to_string();
+        let measured = self.method.measurement.name();
+        let unit_length = if self.method.unit_length { "-unit-length" } else { "" };
+        format!("features/{measured}{unit_length}-{}/{}-{}", &of[..8], self.parts_are, self.parts)
+    }
+
+    /// Makes the features that are missing, in files of some images each, and gives access to those of all `keys`.
+    /// `item` gives the image at a position of `keys`; `show` is told how many of them are there.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError::Stopped`] on Ctrl-C: finished files are kept. A gradient that is not finite, with the image and the
+    /// layer.
+    pub fn complete(
+        &self,
+        keys: &[RowKey],
+        item: impl Fn(usize) -> Result<Item>,
+        show: impl Fn(usize),
+    ) -> Result<Features> {
+        let Subject { workspace, architecture, size, .. } = self.subject;
+        let run = &workspace.run;
+        let dimension = self.subject.dimension();
+        let features_of = self.subject.features_of(self.network.1, self.method)?;
+        let folder = self.folder(&features_of);
+        let mut known = self.known(&folder, &features_of, &keys.iter().copied().collect())?;
+        let mut seen = BTreeSet::new();
+        let missing: Vec<usize> = (0..keys.len())
+            .filter(|&at| !known.rows.contains_key(&keys[at]) && seen.insert(keys[at]))
+            .collect();
+        let mut done = keys.len() - missing.len();
+        show(done);
+        let mut prepared = None;
+        for part in missing.chunks(IMAGES_PER_FILE) {
+            let (extractor, projection) = match &prepared {
+                Some(prepared) => prepared,
+                None => {
+                    let settings = workspace.recipe.gradients;
+                    let extractor = FeatureExtractor::new(
+                        architecture,
+                        open_member(workspace, architecture, &self.network.0)?,
+                        &workspace.recipe.schedule,
+                        self.method.measurement,
+                        self.method.unit_length,
+                    );
+                    let projection = settings.is_projected().then(|| {
+                        SparseProjection::new(
+                            architecture.parameter_count(),
+                            dimension,
+                            workspace.recipe.seed,
+                        )
+                    });
+                    prepared.insert((extractor, projection))
+                }
+            };
+            let mut values = Vec::with_capacity(part.len() * self.parts * dimension);
+            for &at in part {
+                let item = item(at)?;
+                for look in &item.parts {
+                    workspace.stop.check()?;
+                    let gradient =
+                        extractor.gradient::<f32>(&look.image, *size, item.class, &look.draws, &item.name)?;
+                    match projection {
+                        Some(projection) => values.extend(projection.project(&gradient)),
+                        None => values.extend(gradient),
+                    }
+                }
+                done += 1;
+                show(done);
+            }
+            let images: Vec<RowKey> = part.iter().map(|&at| keys[at]).collect();
+            let rows = FeatureRows { images, parts: self.parts, dimension, values };
+            let bytes = rows.to_arrow(workspace.recipe.gradients.precision, &features_of)?;
+            let number = (0..).find(|number| !known.numbers.contains(number)).unwrap_or_default();
+            let name = |ending: &str| format!("{folder}/{number:05}.{ending}");
+            let key = file_key(&features_of, &rows.images);
+            run.put_many([(name("arrow"), bytes), (name("images"), ledger(&rows.images).into_bytes())], key)?;
+            known.insert(number, run.path_of(&name("arrow"))?, &rows.images);
+        }
+        let places = keys
+            .iter()
+            .map(|key| known.rows.get(key).copied().context("features that were just made are gone"))
+            .collect::<Result<_>>()?;
+        Ok(Features { files: known.files, places, features_of, parts: self.parts, dimension })
+    }
+
+    /// What is there already of the images that are asked for.
+    fn known(&self, folder: &str, features_of: &str, asked: &BTreeSet<RowKey>) -> Result<Known> {
+        let workspace = self.subject.workspace;
+        let run = &workspace.run;
+        let mut known = Known::default();
+        for ledger_name in run.names() {
+            let number = ledger_name
+                .strip_prefix(&format!("{folder}/"))
+                .and_then(|rest| rest.strip_suffix(".images"))
+                .and_then(|number| number.parse::<usize>().ok());
+            let Some(number) = number else { continue };
+            let rows_name = format!("{folder}/{number:05}.arrow");
+            // Reading both compares them with their digests.
+            let images = run.get(&ledger_name).ok().and_then(|bytes| read_ledger(&bytes));
+            let whole = images.and_then(|images| {
+                let current = run.is_current(&rows_name, file_key(features_of, &images));
+                if !current {
+                    return None;
+                }
+                if !images.iter().any(|image| asked.contains(image)) {
+                    return Some((None, images));
+                }
+                run.path_of(&rows_name).ok().map(|path| (Some(path), images))
+            });
+            match whole {
+                Some((Some(path), images)) => known.insert(number, path, &images),
+                // Of other images only.
+                Some((None, _)) => {
+                    known.numbers.insert(number);
+                }
+                None => {
+                    say(&format!(
+                        "warning: {rows_name} is damaged or half there: its features are made again"
+                    ));
+                    run.remove(&ledger_name)?;
+                    run.remove(&rows_name)?;
+                }
+            }
+        }
+        Ok(known)
+    }
+}
+
+/// Rows that are there.
+#[derive(Default)]
+struct Known {
+    numbers: BTreeSet<usize>,
+    files: Vec<PathBuf>,
+    rows: HashMap<RowKey, (usize, usize)>,
+}
+
+impl Known {
+    fn insert(&mut self, number: usize, path: PathBuf, images: &[RowKey]) {
+        self.numbers.insert(number);
+        for (place, image) in images.iter().enumerate() {
+            self.rows.entry(*image).or_insert((self.files.len(), place));
+        }
+        self.files.push(path);
+    }
+}
+
+fn file_key(features_of: &str, images: &[RowKey]) -> Fingerprint {
+    Fingerprint::of("features").text(features_of).bytes(&images.concat()).finish()
+}
+
+fn ledger(images: &[RowKey]) -> String {
+    let line = |image: &RowKey| {
+        let digits: String = image.iter().map(|byte| format!("{byte:02x}")).collect();
+        digits + "\n"
+    };
+    images.iter().map(line).collect()
+}
+
+fn read_ledger(bytes: &[u8]) -> Option<Vec<RowKey>> {
+    let key = |line: &str| -> Option<RowKey> {
+        let digits = line.as_bytes();
+        if digits.len() != 64 {
+            return None;
+        }
+        let mut key = [0; 32];
+        for (byte, digits) in key.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(key)
+    };
+    std::str::from_utf8(bytes).ok()?.lines().map(key).collect()
+}
+
+impl Features {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Length of a feature.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// The features of a range of images, each the mean over those of its parts that `keep`, `[images, feature]`.
+    ///
+    /// # Errors
+    ///
+    /// If a file is gone or damaged since it was opened.
+    pub fn read(&self, images: Range<usize>, keep: impl Fn(usize) -> bool) -> Result<Vec<f32>> {
+        let kept: Vec<usize> = (0..self.parts).filter(|&part| keep(part)).collect();
+        let share = 1.0 / kept.len().max(1) as f32;
+        let mut values = Vec::with_capacity(images.len() * self.dimension);
+        self.each(images, |parts| {
+            let start = values.len();
+            values.resize(start + self.dimension, 0.0f32);
+            let sum = &mut values[start..];
+            for &part in &kept {
+                for (sum, value) in sum.iter_mut().zip(&parts[part * self.dimension..][..self.dimension]) {
+                    *sum += value;
+                }
+            }
+            sum.iter_mut().for_each(|value| *value *= share);
+        })?;
+        Ok(values)
+    }
+
+    /// The features of all parts of a range of images, `[images, parts, feature]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_parts(&self, images: Range<usize>) -> Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(images.len() * self.parts * self.dimension);
+        self.each(images, |parts| values.extend_from_slice(parts))?;
+        Ok(values)
+    }
+
+    fn each(&self, images: Range<usize>, mut of: impl FnMut(&[f32])) -> Result<()> {
+        let mut open: Option<(usize, FeatureRows)> = None;
+        for &(file, place) in &self.places[images] {
+            let rows = match open.take().filter(|(number, _)| *number == file) {
+                Some((_, rows)) => rows,
+                None => {
+                    let path = &self.files[file];
+                    let bytes =
+                        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                    let name = path.display().to_string();
+                    FeatureRows::from_arrow(&bytes, &name, &self.features_of, self.parts, self.dimension)?
+                }
+            };
+            if place >= rows.images.len() {
+                return Err(ProgramError::NoSuch {
+                    what: "row".into(),
+                    value: place.to_string(),
+                    bound: format!("{} has {}", self.files[file].display(), rows.images.len()),
+                }
+                .into());
+            }
+            of(rows.parts_of(place));
+            open = Some((file, rows));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! Scores of training images for queries by one method, from the features in the run.
+
+use super::feature_store::{Features, Item, Look, Table, noise_id, row_key};
+use super::queries::{QueryParts, QuerySet};
+use super::score_table::{DampingPoint, DampingView, ScoreTable, Strips};
+use super::subject::Subject;
+use crate::progress::Progress;
+use anyhow::{Error, Result};
+use pentimento_attribution::gradient::{Compared, ImageRows, Kernel, Method, Queries, RowKey, Spread};
+use pentimento_evaluation::statistics::spearman;
+use std::ops::Range;
+
+/// Training images of each query whose scores are told by timestep.
+const IN_STRIPS: usize = 20;
+
+/// Dampings of the curve, each a factor 10^(1/3) above the last, from 10^-4 of the one that is taken to 10^4 of it.
+const CURVE_STEPS_PER_DECADE: usize = 3;
+const CURVE_DECADES: i32 = 4;
+
+/// Queries that the damping's curve looks at; their order of all training images is made for every damping.
+const IN_CURVE: usize = 16;
+
+/// Features of one network.
+struct Network {
+    images: Features,
+    queries: Features,
+}
+
+/// Scores every training image for every query. Features that are missing are made.
+///
+/// # Errors
+///
+/// [`Stopped`](crate::error::ProgramError::Stopped) on Ctrl-C, finished features are kept; what the features, the damping
+/// or the queries do not allow.
+pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<ScoreTable> {
+    let queries = set.open(subject)?;
+    let parts = QueryParts::new(subject, set, &queries, method)?;
+    let groups = subject.draws().groups;
+    let networks: Vec<Network> = subject
+        .networks
+        .iter()
+        .map(|network| features(subject, network, method, &parts))
+        .collect::<Result<_>>()?;
+    let given = subject.workspace.recipe.gradients.damping;
+
+    // With all draws, for each network.
+    let readers: Vec<_> = networks
+        .iter()
+        .map(|network| move |images: Range<usize>| network.images.read(images, |_| true))
+        .collect();
+    let mut compared = Vec::new();
+    for (network, read) in networks.iter().zip(&readers) {
+        subject.workspace.stop.check()?;
+        compared.push(Compared::new(method.comparison, rows(network, read), given)?);
+    }
+    let scores = mean(compared.iter().zip(&networks).map(|(compared, network)| {
+        let (prepared, factors) = prepare(compared, network, |_| true)?;
+        Ok(scaled(compared.scores(&prepared, 0..network.images.len())?, &factors))
+    }))?;
+    let self_influence = mean(compared.iter().map(|compared| Ok(vec![compared.self_influence()])))?.concat();
+
+    // Without each group of draws in turn, at the same damping.
+    let mut replicates = Vec::new();
+    for left_out in (0..groups).filter(|_| groups > 1) {
+        subject.workspace.stop.check()?;
+        replicates.push(mean(networks.iter().zip(&compared).map(|(network, all)| {
+            let read = |images: Range<usize>| network.images.read(images, |group| group != left_out);
+            let damping = all.kernel().map(|(_, damping)| damping);
+            let compared = Compared::new(method.comparison, rows(network, &read), damping)?;
+            let (prepared, factors) = prepare(&compared, network, |part| parts.groups[part] != left_out)?;
+            Ok(scaled(compared.scores(&prepared, 0..network.images.len())?, &factors))
+        }))?);
+    }
+
+    let strips = strips(&compared, &networks, &parts, &scores)?;
+    let damping = damping_view(&compared, &networks)?;
+    Ok(ScoreTable {
+        method,
+        queries: queries.iter().map(|query| query.name.clone()).collect(),
+        titles: queries.iter().map(|query| query.title.clone()).collect(),
+        images: subject.training.images.source_indices().to_vec(),
+        scores,
+        spread: Spread::new(replicates),
+        self_influence,
+        strips,
+        damping,
+        draws: groups * subject.draws().timesteps * if subject.draws().antithetic { 2 } else { 1 },
+        dimension: networks.first().map_or(0, |network| network.images.dimension()),
+        networks: networks.len(),
+    })
+}
+
+fn rows<'a>(
+    network: &Network,
+    read: &'a (dyn Fn(Range<usize>) -> Result<Vec<f32>> + Sync),
+) -> ImageRows<'a, Error> {
+    ImageRows { images: network.images.len(), dimension: network.images.dimension(), read }
+}
+
+/// Features of the training images and the queries, made where they are missing.
+fn features(
+    subject: &Subject<'_>,
+    network: &(String, pentimento_store::Digest),
+    method: Method,
+    parts: &QueryParts,
+) -> Result<Network> {
+    let Subject { workspace, training, .. } = subject;
+    let (images, plan, schedule) = (&training.images, subject.draws(), &workspace.recipe.schedule);
+    let knows_classes = subject.knows_classes();
+    let class = |index: usize| knows_classes.then(|| images.labels()[index]);
+    let keys: Vec<RowKey> =
+        (0..images.len()).map(|index| row_key(&images.scaled(index), class(index))).collect();
+    let query_keys = parts.keys();
+    let total = (keys.len() + query_keys.len()) as u64;
+    let progress = Progress::new(method.name, total, 0);
+    let table = Table { subject, network, method, parts_are: "groups", parts: plan.groups };
+    let item = |index: usize| {
+        let image: Vec<f64> = images.scaled(index).into_iter().map(f64::from).collect();
+        let look = |group| Look {
+            draws: plan.draws(schedule, group, image.len(), noise_id(&keys[index])),
+            image: image.clone(),
+        };
+        let name = format!("{} of the training set", images.source_indices()[index]);
+        Ok(Item { parts: (0..plan.groups).map(look).collect(), class: class(index), name })
+    };
+    let of_images = table.complete(&keys, item, |done| progress.set(done as u64, "training images"))?;
+    let table = Table { parts_are: parts.are, parts: parts.timesteps.len(), ..table };
+    let show = |done: usize| progress.set((keys.len() + done) as u64, "queries");
+    let of_queries = table.complete(&query_keys, |query| Ok(parts.item(subject, query)), show)?;
+    progress.finish(&format!("{} training images and {} queries", keys.len(), query_keys.len()));
+    Ok(Network { images: of_images, queries: of_queries })
+}
+
+/// Queries ready to be scored, and the factor of each.
+fn prepare(
+    compared: &Compared<'_, Error>,
+    network: &Network,
+    keep: impl Fn(usize) -> bool,
+) -> Result<(Queries, Vec<f64>)> {
+    let features = network.queries.read(0..network.queries.len(), keep)?;
+    let factors =
+        features.chunks_exact(network.queries.dimension()).map(|row| compared.query_factor(row)).collect();
+    Ok((compared.queries(features)?, factors))
+}
+
+fn scaled(mut scores: Vec<Vec<f64>>, factors: &[f64]) -> Vec<Vec<f64>> {
+    for (scores, factor) in scores.iter_mut().zip(factors) {
+        scores.iter_mut().for_each(|score| *score *= factor);
+    }
+    scores
+}
+
+/// The mean of tables of one shape, in order.
+fn mean(tables: impl ExactSizeIterator<Item = Result<Vec<Vec<f64>>>>) -> Result<Vec<Vec<f64>>> {
+    let share = 1.0 / tables.len().max(1) as f64;
+    let mut sum: Vec<Vec<f64>> = Vec::new();
+    for table in tables {
+        let table = table?;
+        if sum.is_empty() {
+            sum = table.iter().map(|row| vec![0.0; row.len()]).collect();
+        }
+        for (sum, row) in sum.iter_mut().zip(table) {
+            for (sum, value) in sum.iter_mut().zip(row) {
+                *sum += share * value;
+            }
+        }
+    }
+    Ok(sum)
+}
+
+/// The scores of each query's first images by the timestep at which the query was looked at. Their mean is the score.
+fn strips(
+    compared: &[Compared<'_, Error>],
+    networks: &[Network],
+    parts: &QueryParts,
+    scores: &[Vec<f64>],
+) -> Result<Strips> {
+    let mut order: Vec<usize> = (0..parts.timesteps.len()).collect();
+    order.sort_by_key(|&part| parts.timesteps[part]);
+    let timesteps = order.iter().map(|&part| parts.timesteps[part]).collect();
+    let mut of_queries = Vec::new();
+    for (query, scores) in scores.iter().enumerate() {
+        let first = super::top(scores, IN_STRIPS);
+        let table = mean(compared.iter().zip(networks).map(|(compared, network)| {
+            let dimension = network.queries.dimension();
+            let by_part = network.queries.read_parts(query..query + 1)?;
+            let whole = network.queries.read(query..query + 1, |_| true)?;
+            let factor = compared.query_factor(&whole);
+            let sorted: Vec<f32> = order
+                .iter()
+                .flat_map(|&part| by_part[part * dimension..(part + 1) * dimension].iter().copied())
+                .collect();
+            let prepared = compared.queries(sorted)?;
+            let of_image = |&image: &usize| -> Result<Vec<f64>> {
+                let column = compared.scores(&prepared, image..image + 1)?;
+                Ok(column.into_iter().flatten().map(|score| factor * score).collect())
+            };
+            first.iter().map(of_image).collect()
+        }))?;
+        of_queries.push(first.into_iter().zip(table).collect());
+    }
+    Ok(Strips { timesteps, of_queries })
+}
+
+/// What the damping does, for the first network.
+fn damping_view(compared: &[Compared<'_, Error>], networks: &[Network]) -> Result<Option<DampingView>> {
+    let Some((network, all)) = networks.first().zip(compared.first()) else { return Ok(None) };
+    let Some((kernel, damping)) = all.kernel() else { return Ok(None) };
+    let count = network.queries.len().min(IN_CURVE);
+    let coordinates = kernel.query_coordinates(&network.queries.read(0..count, |_| true)?)?;
+    let scores_at = |damping: f64| kernel.scores(&coordinates, damping);
+    let taken = scores_at(damping)?;
+    let mut curve: Vec<DampingPoint> = Vec::new();
+    let mut before: Option<Vec<Vec<f64>>> = None;
+    let steps = CURVE_DECADES * CURVE_STEPS_PER_DECADE as i32;
+    for step in -steps..=steps {
+        let at = damping * 10f64.powf(f64::from(step) / CURVE_STEPS_PER_DECADE as f64);
+        let scores = scores_at(at)?;
+        let with_before = match &before {
+            Some(before) => agreement(&scores, before)?,
+            None => None,
+        };
+        curve.push(DampingPoint {
+            damping: at,
+            degrees_of_freedom: kernel.degrees_of_freedom(at),
+            agreement_with_taken: agreement(&scores, &taken)?,
+            agreement_with_before: with_before,
+        });
+        before = Some(scores);
+    }
+    Ok(Some(view(kernel, damping, curve)))
+}
+
+fn view(kernel: &Kernel<'_, Error>, damping: f64, curve: Vec<DampingPoint>) -> DampingView {
+    DampingView {
+        taken: damping,
+        by_centred_eigenvalue: kernel.damping().ok(),
+        by_median_eigenvalue: kernel.damping_by_median(),
+        degrees_of_freedom: kernel.degrees_of_freedom(damping),
+        curve,
+    }
+}
+
+/// Mean rank correlation of two tables of scores, query by query.
+fn agreement(a: &[Vec<f64>], b: &[Vec<f64>]) -> Result<Option<f64>> {
+    let mut values = Vec::new();
+    for (a, b) in a.iter().zip(b) {
+        values.extend(spearman(a, b)?);
+    }
+    Ok((!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64))
+}

@@ -1,0 +1,225 @@
+//! Scores of a method, and what is known of them.
+
+use crate::stages::train::npy;
+use crate::stages::workspace::Workspace;
+use anyhow::Result;
+use parquet::basic::Compression;
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, FloatType, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use pentimento_attribution::gradient::{Measurement, Method, Spread};
+use pentimento_store::Fingerprint;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Rank agreement of neighbouring dampings below which scores are said to fall off a cliff.
+const CLIFF: f64 = 0.9;
+
+/// Scores of all training images for some queries by one method.
+pub struct ScoreTable {
+    /// The method.
+    pub method: Method,
+    /// Names of the queries, as tables have them.
+    pub queries: Vec<String>,
+    /// What people call them.
+    pub titles: Vec<String>,
+    /// Positions of the training images in their source.
+    pub images: Vec<usize>,
+    /// `[queries][images]`; larger = training on the image helped more to make the query.
+    pub scores: Vec<Vec<f64>>,
+    /// How sure they are.
+    pub spread: Spread,
+    /// The score of each training image for itself.
+    pub self_influence: Vec<f64>,
+    /// Scores by timestep.
+    pub strips: Strips,
+    /// The damping, for methods that have one.
+    pub damping: Option<DampingView>,
+    /// Looks at each image.
+    pub draws: usize,
+    /// Length of a feature.
+    pub dimension: usize,
+    /// Networks whose scores were averaged.
+    pub networks: usize,
+}
+
+/// Scores of the first images by the timestep at which the query was looked at.
+pub struct Strips {
+    /// The timesteps, rising.
+    pub timesteps: Vec<usize>,
+    /// For each query its first images, and their scores at each timestep, whose mean is the score.
+    pub of_queries: Vec<Vec<(usize, Vec<f64>)>>,
+}
+
+/// What the damping does to the scores.
+pub struct DampingView {
+    /// The one that was taken.
+    pub taken: f64,
+    /// The one that is taken if none is named; none if all features are the same.
+    pub by_centred_eigenvalue: Option<f64>,
+    /// A hundred times the median eigenvalue.
+    pub by_median_eigenvalue: f64,
+    /// How many directions of the features it leaves.
+    pub degrees_of_freedom: f64,
+    /// Other dampings, rising.
+    pub curve: Vec<DampingPoint>,
+}
+
+/// Scores with another damping.
+pub struct DampingPoint {
+    /// The damping.
+    pub damping: f64,
+    /// How many directions of the features it leaves.
+    pub degrees_of_freedom: f64,
+    /// Rank correlation of its scores with those of the damping that was taken.
+    pub agreement_with_taken: Option<f64>,
+    /// Rank correlation of its scores with those of the point before.
+    pub agreement_with_before: Option<f64>,
+}
+
+impl DampingView {
+    /// The step of the curve over which scores change most, if they fall off a cliff there: its two dampings and their rank
+    /// agreement.
+    pub fn cliff(&self) -> Option<(f64, f64, f64)> {
+        let steps = self
+            .curve
+            .windows(2)
+            .filter_map(|pair| Some((pair[0].damping, pair[1].damping, pair[1].agreement_with_before?)));
+        steps.min_by(|a, b| a.2.total_cmp(&b.2)).filter(|step| step.2 < CLIFF)
+    }
+
+    /// Whether the damping that was taken lies within a factor of ten of the cliff.
+    pub fn is_near_cliff(&self) -> bool {
+        self.cliff().is_some_and(|(from, to, _)| self.taken > from / 10.0 && self.taken < to * 10.0)
+    }
+}
+
+impl ScoreTable {
+    /// The reach of the 95 % interval of a score to both sides; none if only one group of draws was taken.
+    pub fn reach(&self, query: usize, image: usize) -> Option<f64> {
+        self.spread.of_image(query, image).map(|error| self.spread.factor() * error)
+    }
+
+    /// What a score means.
+    pub fn meaning(&self) -> &'static str {
+        match self.method.measurement {
+            Measurement::Loss | Measurement::WeightedLoss => {
+                "larger = training on the image helped more to make the query"
+            }
+            // Of other functions than the loss, a step of training has no direction by itself.
+            Measurement::Square | Measurement::Mean => {
+                "larger = training on the image is held to have helped more to make the query; the sign is the convention of \
+                 the method's authors, not derived from a step of training"
+            }
+        }
+    }
+
+    /// Writes the scores as `.npy` (`[queries, training images]`, f32), `.parquet` (a row for each pair) and what they are
+    /// as `.json`, all in `scores/SET/`. Returns the name of the second.
+    ///
+    /// # Errors
+    ///
+    /// As writing to the run.
+    pub fn write(&self, workspace: &Workspace, set: &str) -> Result<String> {
+        let name = |ending: &str| format!("scores/{set}/{}.{ending}", self.method.name);
+        let flat: Vec<f32> = self.scores.iter().flatten().map(|&score| score as f32).collect();
+        let array = npy(&[self.scores.len() as u64, self.images.len() as u64], &flat)?;
+        let description = serde_json::to_vec(&self.description(workspace))?;
+        let key = Fingerprint::of("scores").bytes(&array).bytes(&description).finish();
+        let objects =
+            [(name("npy"), array), (name("parquet"), self.to_parquet()?), (name("json"), description)];
+        workspace.run.put_many(objects, key)?;
+        Ok(name("parquet"))
+    }
+
+    fn description(&self, workspace: &Workspace) -> serde_json::Value {
+        let damping = self.damping.as_ref().map(|view| {
+            let point = |point: &DampingPoint| {
+                json!({
+                    "damping": point.damping,
+                    "degrees_of_freedom": point.degrees_of_freedom,
+                    "rank_agreement_with_taken": point.agreement_with_taken,
+                    "rank_agreement_with_the_one_before": point.agreement_with_before,
+                })
+            };
+            json!({
+                "taken": view.taken,
+                "mean_eigenvalue_of_the_double_centred_kernel": view.by_centred_eigenvalue,
+                "hundred_times_the_median_eigenvalue": view.by_median_eigenvalue,
+                "degrees_of_freedom": view.degrees_of_freedom,
+                "curve": view.curve.iter().map(point).collect::<Vec<_>>(),
+            })
+        });
+        json!({
+            "method": self.method.name,
+            "title": self.method.title,
+            "value": self.meaning(),
+            "axes": ["query", "training_image"],
+            "query": self.queries,
+            "training_image": self.images,
+            "self_influence": self.self_influence,
+            "draws": self.draws,
+            "networks": self.networks,
+            "feature_length": self.dimension,
+            "gradients": workspace.recipe.gradients,
+            "damping": damping,
+            "reliability": self.spread.reliability(&self.scores),
+        })
+    }
+
+    /// A row for each pair of query and training image.
+    fn to_parquet(&self) -> Result<Vec<u8>> {
+        let schema = Arc::new(parse_message_type(
+            "message scores {
+                required binary query (UTF8);
+                required int64 training_image;
+                required int64 rank;
+                required double score;
+                optional float standard_error;
+                optional float low;
+                optional float high;
+            }",
+        )?);
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let mut bytes = Vec::new();
+        let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties))?;
+        // A row group for each query, so that one is read without the others.
+        for (query, scores) in self.scores.iter().enumerate() {
+            let mut ranks = vec![0i64; scores.len()];
+            for (rank, image) in super::top(scores, scores.len()).into_iter().enumerate() {
+                ranks[image] = rank as i64 + 1;
+            }
+            let errors: Vec<f32> = (0..scores.len())
+                .filter_map(|image| self.spread.of_image(query, image))
+                .map(|error| error as f32)
+                .collect();
+            let factor = self.spread.factor();
+            let bound = |sign: f64| -> Vec<f32> {
+                let of = |(score, error): (&f64, &f32)| (score + sign * factor * f64::from(*error)) as f32;
+                scores.iter().zip(&errors).map(of).collect()
+            };
+            let names = vec![ByteArray::from(self.queries[query].as_str()); scores.len()];
+            let images: Vec<i64> = self.images.iter().map(|&image| image as i64).collect();
+            let levels = vec![i16::from(!errors.is_empty()); scores.len()];
+            let mut group = writer.next_row_group()?;
+            let mut number = 0;
+            while let Some(mut column) = group.next_column()? {
+                match number {
+                    0 => column.typed::<ByteArrayType>().write_batch(&names, None, None)?,
+                    1 => column.typed::<Int64Type>().write_batch(&images, None, None)?,
+                    2 => column.typed::<Int64Type>().write_batch(&ranks, None, None)?,
+                    3 => column.typed::<DoubleType>().write_batch(scores, None, None)?,
+                    4 => column.typed::<FloatType>().write_batch(&errors, Some(&levels), None)?,
+                    5 => column.typed::<FloatType>().write_batch(&bound(-1.0), Some(&levels), None)?,
+                    _ => column.typed::<FloatType>().write_batch(&bound(1.0), Some(&levels), None)?,
+                };
+                column.close()?;
+                number += 1;
+            }
+            group.close()?;
+        }
+        writer.close()?;
+        Ok(bytes)
+    }
+}
