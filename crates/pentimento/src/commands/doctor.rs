@@ -212,8 +212,7 @@ fn predictions(
     let (architecture, schedule) = (&checkpoint.architecture, &checkpoint.scheduler.schedule);
     let error = |architecture: &Architecture, schedule: &ScheduleConfig, [scale, shift]: [f32; 2]| {
         let values: Vec<f32> = values.iter().map(|value| scale * value + shift).collect();
-        let prediction = schedule.prediction_type;
-        prediction_error(architecture, &parameters, schedule, prediction, &values, size, &classes)
+        prediction_error(architecture, &parameters, schedule, &values, size, &classes)
     };
     let as_scaled = [1.0, 0.0];
     let own = error(architecture, schedule, as_scaled);
