@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -45,16 +45,6 @@ impl Groups {
             }
         }
         Ok(Self::collect(labels.iter().copied(), |label| class_names[label as usize].as_ref().into()))
-    }
-
-    /// One group for each folder, in alphabetical order: the first component of each image's path inside its set.
-    ///
-    /// # Errors
-    /// If a path is absolute, leaves the set's folder, or has no folder before the file name.
-    pub fn by_folder<S: AsRef<str>>(paths: &[S]) -> Result<Self, DataError> {
-        let folders: Vec<&str> =
-            paths.iter().map(|path| first_folder(path.as_ref())).collect::<Result<_, _>>()?;
-        Ok(Self::collect(folders.into_iter(), str::to_owned))
     }
 
     /// One group for each name, in alphabetical order; `names` has the name of every image of the source set.
@@ -199,19 +189,6 @@ impl Groups {
     }
 }
 
-fn first_folder(path: &str) -> Result<&str, DataError> {
-    let broken = || DataError::Value {
-        field: "the path of an image",
-        value: format!("{path:?}"),
-        bound: "FOLDER/NAME, relative to its set".into(),
-    };
-    let mut components = Path::new(path).components().filter(|component| *component != Component::CurDir);
-    match (components.next(), components.next()) {
-        (Some(Component::Normal(folder)), Some(Component::Normal(_))) => folder.to_str().ok_or_else(broken),
-        _ => Err(broken()),
-    }
-}
-
 /// The line on which a record starts, from 1. The library's own count stops before empty lines that it skips.
 fn line_at(text: &[u8], position: Option<&csv::Position>) -> u64 {
     let skipped_from = position.map_or(0, |position| position.byte() as usize).min(text.len());
@@ -288,19 +265,6 @@ mod tests {
             Groups::by_class(&[0, 1, 0], &["a", "a"]).unwrap_err().to_string(),
             "a class name is \"a\" twice, but must be different for every class"
         );
-    }
-
-    #[test]
-    fn by_folder_takes_the_first_component() {
-        let groups = Groups::by_folder(&["monet/1.png", "./degas/x/1.png", "monet/2.png"]).unwrap();
-        assert_eq!(groups.names(), ["degas", "monet"]);
-        assert_eq!(groups.group_of(), [1, 0, 1]);
-        for path in ["1.png", "", "/monet/1.png", "../monet/1.png", "monet/..", "./1.png"] {
-            assert_eq!(
-                Groups::by_folder(&[path]).unwrap_err().to_string(),
-                format!("the path of an image is {path:?}, but must be FOLDER/NAME, relative to its set")
-            );
-        }
     }
 
     #[test]
