@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::csv_table::{line_at, table_error};
 use crate::error::DataError;
 use crate::image::ImageId;
 use crate::preprocessing::PreparedSet;
@@ -186,32 +187,6 @@ impl Groups {
     /// Positions of the images of one group, ascending.
     pub fn members(&self, group: u32) -> Vec<usize> {
         (0..self.group_of.len()).filter(|&image| self.group_of[image] == group).collect()
-    }
-}
-
-/// The line on which a record starts, from 1. The library's own count stops before empty lines that it skips.
-fn line_at(text: &[u8], position: Option<&csv::Position>) -> u64 {
-    let skipped_from = position.map_or(0, |position| position.byte() as usize).min(text.len());
-    let empty = text[skipped_from..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    1 + text[..skipped_from + empty].iter().filter(|&&byte| byte == b'\n').count() as u64
-}
-
-/// Puts the line number where the other errors have it.
-fn table_error(table: &Path, text: &[u8], error: csv::Error) -> DataError {
-    let line = line_at(text, error.position());
-    let broken = |field, value: String, bound: &str| DataError::Line {
-        path: table.into(),
-        line,
-        field,
-        value,
-        bound: bound.into(),
-    };
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { len, .. } => {
-            broken("the number of columns", len.to_string(), "2, as in the header")
-        }
-        csv::ErrorKind::Utf8 { .. } => broken("the text", "not UTF-8".into(), "UTF-8"),
-        other => broken("the text", format!("unreadable ({other:?})"), "a table in the CSV format"),
     }
 }
 

@@ -30,6 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod csv_table;
 mod duplicates;
 mod error;
 mod fetch;

@@ -623,7 +623,10 @@ fn tables_of_metadata_that_break_the_rules_are_refused_by_line() {
     case("file_name\na.png\nb.png\n./a.png\n", &["line 4", "line 2 lists it too"]);
     case("file_name\n../outside.png\n", &["line 2", "../outside.png", "inside the folder"]);
     case("file_name\n/etc/passwd\n", &["line 2", "/etc/passwd", "inside the folder"]);
-    case("file_name\na.png,1\n", &["line 2", "2 columns", "1 columns"]);
+    case("file_name\na.png,1\n", &["line 2", "the number of columns is 2, but must be 1, as in the header"]);
+    // Empty lines are passed over, and counted.
+    case("file_name\n\n\r\na.png\n\nmissing.png\n", &["line 6", "missing.png"]);
+    case("\n\nname\na.png\n", &["line 3", "file_name"]);
     case("name\na.png\n", &["line 1", "file_name"]);
     case("file_name,label,class\na.png,1,2\nb.png,1,2\n", &["both `label` and `class`"]);
     case("", &["line 1", "file_name"]);
