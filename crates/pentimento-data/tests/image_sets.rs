@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::*;
 use pentimento_data::{
-    Channels, Colours, Image, ImageId, ImageSource, IndexedSource, Layout, OpenOptions, Split, open,
+    Channels, Colours, Image, ImageId, ImageSource, IndexedSource, Layout, OpenOptions, Split, glance, open,
 };
 use tempfile::TempDir;
 
@@ -144,6 +144,10 @@ fn the_same_images_through_every_layout_have_the_same_ids_in_the_same_order() {
         let source = try_open(&path).unwrap();
         assert_eq!(source.layout(), layout, "{}", path.display());
         assert_eq!(ids(&source), expected, "{}", path.display());
+        let mut told = Vec::new();
+        let size = glance(&path, Split::Train, &mut |event| told.push(event.to_string())).unwrap();
+        assert_eq!((size, told.len()), (Some([32, 32]), 1), "{}", path.display());
+        assert_names(&told[0], &[&layout.to_string(), "10 images"]);
         assert_eq!(source.labels(), Some(labels.as_slice()), "{}", path.display());
         assert_eq!((source.channels(), source.damaged().len()), (3, 0), "{}", path.display());
         let indexed: Vec<_> = (0..10).map(|index| source.indexed_id(index).unwrap()).collect();
