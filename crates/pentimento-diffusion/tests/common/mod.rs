@@ -1,6 +1,6 @@
 //! What the tests of the diffusion crate share: small networks, made-up values and the golden cases.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "every test file uses its own part")]
 
 mod golden_cases;
 
