@@ -61,12 +61,23 @@ fn a_set_is_inspected_with_a_contact_sheet() {
         "contact sheet: ",
     ];
     assert_names(&said, &lines);
-    // The pictures of the first row are those of the first images: each grey of theirs is in it.
-    let picture = image::open(&sheet).unwrap().to_rgb8();
-    assert!(picture.width() >= 8 * 8 && picture.height() >= 8, "{:?}", picture.dimensions());
-    let greys: std::collections::BTreeSet<u8> = picture.pixels().map(|pixel| pixel.0[0]).collect();
-    assert!(picture.pixels().all(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2]));
-    assert!(greys.contains(&255) && greys.contains(&0));
+    // A row for each class, of 16 pictures; in those of upright and of lying bars, the bar is where its number puts it.
+    let picture = image::open(&sheet).unwrap().to_luma8();
+    let step = picture.width() / 16;
+    assert_eq!((picture.width() / step, picture.height() / step), (16, 3));
+    let brightness = |left: u32, top: u32, width: u32, height: u32| -> u64 {
+        let inside = (top..top + height).flat_map(|y| (left..left + width).map(move |x| (x, y)));
+        inside.map(|(x, y)| u64::from(picture.get_pixel(x, y).0[0])).sum()
+    };
+    let (gap, side) = (step % 8, step - step % 8);
+    for (class, number) in (0..2).flat_map(|class| (0..16).map(move |number| (class, number))) {
+        let (left, top, band) = (gap + number * step, gap + class * step, side / 8);
+        let brightest = (0..8).max_by_key(|place| match class {
+            0 => brightness(left + place * band, top, band, side),
+            _ => brightness(left, top + place * band, side, band),
+        });
+        assert_eq!(brightest, Some(number % 8), "class {class}, image {number}");
+    }
 
     // Nothing is written over, and no other format under this name.
     let before = fs::read(&sheet).unwrap();
