@@ -3,56 +3,31 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "../../pentimento-diffusion/tests/common/golden_cases.rs"]
+mod golden_cases;
+
+use golden_cases::{Golden, golden_cases, golden_network, golden_schedule, goldens};
 use pentimento_attribution::ensemble::{
     BaseRun, Request, TangentMembers, control_variates, full_weights, gram_matrix, jacobians,
 };
-use pentimento_diffusion::checkpoint::{SchedulerFile, open_unet};
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::{Sampler, SamplerKind, SamplingConfig, Variance};
-use pentimento_diffusion::schedule::{ScheduleConfig, TimestepSpacing};
+use pentimento_diffusion::schedule::TimestepSpacing;
 use pentimento_diffusion::unet::{Parameters, Precision};
-use safetensors::SafeTensors;
 use std::convert::Infallible;
-use std::path::PathBuf;
 
 /// Every golden case that has an ensemble.
 fn cases() -> Vec<String> {
-    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/goldens"));
-    let is_asked = std::env::var_os("PENTIMENTO_GOLDENS").is_none() && beside.is_dir();
-    let mut cases: Vec<String> = std::iter::once(goldens())
-        .chain(is_asked.then_some(beside))
-        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.join("member_1/config.json").is_file())
-        .map(|path| path.into_os_string().into_string().unwrap())
-        .collect();
-    cases.sort();
+    let has_ensemble = |case: &String| goldens().join(case).join("member_1/config.json").is_file();
+    let cases: Vec<String> = golden_cases().into_iter().filter(has_ensemble).collect();
     assert!(!cases.is_empty(), "{}: no golden case with an ensemble", goldens().display());
     cases
-}
-
-/// The noise schedule of a case.
-fn schedule(case: &str) -> ScheduleConfig {
-    let file = "scheduler/scheduler_config.json";
-    SchedulerFile::from_json(&String::from_utf8(read(case, file)).unwrap(), file).unwrap().schedule
-}
-
-fn goldens() -> PathBuf {
-    std::env::var_os("PENTIMENTO_GOLDENS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens")),
-        PathBuf::from,
-    )
-}
-
-fn read(case: &str, file: &str) -> Vec<u8> {
-    let path = goldens().join(case).join(file);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 struct Case {
     name: String,
     mixture: Mixture,
-    golden: Vec<u8>,
+    golden: Golden,
 }
 
 impl Case {
@@ -62,9 +37,7 @@ impl Case {
         let others = (1..).map(|member| format!("member_{member}"));
         let others = others.take_while(|folder| goldens().join(name).join(folder).is_dir());
         for folder in std::iter::once("unet".to_owned()).chain(others) {
-            let config = String::from_utf8(read(name, &format!("{folder}/config.json"))).unwrap();
-            let file = format!("{folder}/diffusion_pytorch_model.safetensors");
-            let (architecture, values) = open_unet(&config, &folder, &read(name, &file), &file).unwrap();
+            let (architecture, values) = golden_network(name, &folder);
             let values = values
                 .into_iter()
                 .map(|values| values.into_iter().map(|v| T::of(f64::from(v))).collect())
@@ -77,30 +50,8 @@ impl Case {
         Self {
             name: name.into(),
             mixture: Mixture::new(architecture, members, side, side, 8).unwrap(),
-            golden: read(name, "golden.safetensors"),
+            golden: Golden::read(name),
         }
-    }
-
-    /// A tensor's sizes and values.
-    fn tensor(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
-        let tensors = SafeTensors::deserialize(&self.golden).unwrap();
-        let view = tensors.tensor(name).unwrap();
-        let (chunks, _) = view.data().as_chunks::<4>();
-        (view.shape().to_vec(), chunks.iter().map(|chunk| f64::from(f32::from_le_bytes(*chunk))).collect())
-    }
-
-    /// A tensor of images as `[images][height, width, channels]`.
-    fn images(&self, name: &str) -> Vec<Vec<f64>> {
-        let [height, width, channels] = self.mixture.image_shape();
-        let (_, values) = self.tensor(name);
-        let image = |image| channels_last(image, height, width, channels);
-        values.chunks_exact(height * width * channels).map(image).collect()
-    }
-
-    /// The columns of a matrix.
-    fn columns(&self, name: &str) -> Vec<Vec<f64>> {
-        let (shape, values) = self.tensor(name);
-        (0..shape[1]).map(|column| values.iter().skip(column).step_by(shape[1]).copied().collect()).collect()
     }
 }
 
@@ -113,7 +64,7 @@ fn channels_last(image: &[f64], height: usize, width: usize, channels: usize) ->
 }
 
 fn sampler(case: &str) -> Sampler {
-    let schedule = schedule(case);
+    let schedule = golden_schedule(case);
     let config = SamplingConfig {
         steps: schedule.num_train_timesteps,
         spacing: TimestepSpacing::Linspace,
@@ -135,7 +86,7 @@ fn largest_error(found: &[f64], truth: &[f64]) -> f64 {
 /// network, so the golden trajectory is followed by hand: the same steps on the golden noise.
 fn golden_sample<T: Precision>(case: &Case, weights: &[f64]) -> Vec<f64> {
     let sampler = sampler(&case.name);
-    let noise = case.images("sampling.noise");
+    let noise = case.golden.image_rows("sampling.noise");
     let of = |image: &[f64]| -> Vec<T> { image.iter().map(|&value| T::of(value)).collect() };
     let mut x = of(&noise[0]);
     for step in 0..sampler.len() {
@@ -157,13 +108,16 @@ fn the_average_and_an_ablation_are_those_of_pytorch() {
     for name in &cases() {
         let case = Case::open::<f64>(name);
         let full = golden_sample::<f64>(&case, &full_weights(case.mixture.members()));
-        assert!(largest_error(&full, &case.images("ensemble.sample")[0]) < 2e-6, "{name}");
-        let ablated = golden_sample::<f64>(&case, &case.tensor("ensemble.ablated_weights").1);
-        assert!(largest_error(&ablated, &case.images("ensemble.ablated_sample")[0]) < 2e-6, "{name}");
+        assert!(largest_error(&full, &case.golden.image_rows("ensemble.sample")[0]) < 2e-6, "{name}");
+        let ablated = golden_sample::<f64>(&case, case.golden.values("ensemble.ablated_weights"));
+        assert!(
+            largest_error(&ablated, &case.golden.image_rows("ensemble.ablated_sample")[0]) < 2e-6,
+            "{name}"
+        );
         let single = Case::open::<f32>(name);
         let error = largest_error(
             &golden_sample::<f32>(&single, &full_weights(case.mixture.members())),
-            &case.images("ensemble.sample")[0],
+            &case.golden.image_rows("ensemble.sample")[0],
         );
         assert!(error < 2e-4, "{name}: {error:e} in f32");
     }
@@ -190,7 +144,8 @@ type GoldenJacobian = (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<f64>, Vec<f64>);
 fn golden_jacobian<T: Precision>(name: &str) -> GoldenJacobian {
     let case = Case::open::<T>(name);
     let noise: Vec<Vec<T>> = case
-        .images("sampling.noise")
+        .golden
+        .image_rows("sampling.noise")
         .iter()
         .map(|image| image.iter().map(|&value| T::of(value)).collect())
         .collect();
@@ -202,12 +157,13 @@ fn golden_jacobian<T: Precision>(name: &str) -> GoldenJacobian {
     let wide = |column: &Vec<T>| column.iter().map(|value| value.wide()).collect::<Vec<f64>>();
     let found: Vec<Vec<f64>> = all[0].columns.iter().map(wide).collect();
     let truth: Vec<Vec<f64>> = case
+        .golden
         .columns("ensemble.jacobian")
         .iter()
         .map(|column| channels_last(column, height, width, channels))
         .collect();
     let gram_truth: Vec<f64> = {
-        let columns = case.columns("ensemble.jacobian_gram");
+        let columns = case.golden.columns("ensemble.jacobian_gram");
         (0..columns.len()).flat_map(|row| columns.iter().map(move |column| column[row])).collect()
     };
     (found, truth, gram_matrix::<T>(&all[0].columns), gram_truth)
@@ -217,7 +173,7 @@ const FINITE_DIFFERENCE_SAMPLES: [u32; 2] = [3, 4];
 
 /// With clipping, as runs have it.
 fn short_sampler(case: &str) -> Sampler {
-    Sampler::new(&schedule(case), SamplingConfig { steps: 8, clip: true, ..SamplingConfig::default() })
+    Sampler::new(&golden_schedule(case), SamplingConfig { steps: 8, clip: true, ..SamplingConfig::default() })
         .unwrap()
 }
 
@@ -270,10 +226,7 @@ fn the_jacobian_is_the_derivative_of_the_sample() {
 #[test]
 fn with_equal_members_every_approximation_is_exact() {
     // One member three times: no ablation changes anything, and one member's tangent is all members' tangent.
-    let case = Case::open::<f64>("plain");
-    let architecture = case.mixture.architecture().clone();
-    let bytes = read("plain", "unet/diffusion_pytorch_model.safetensors");
-    let values = pentimento_diffusion::checkpoint::weights_from_bytes(&architecture, &bytes, "unet").unwrap();
+    let (architecture, values) = golden_network("plain", "unet");
     let wide = || values.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
     let members = (0..3).map(|_| Parameters::from_memory::<f64>(&architecture, wide())).collect();
     let mixture = Mixture::new(architecture, members, 8, 8, 4).unwrap();
@@ -294,16 +247,13 @@ fn with_equal_members_every_approximation_is_exact() {
 
 /// An ensemble of the golden case's members, in f64.
 fn three_members(folders: [&str; 3]) -> Mixture {
-    let case = Case::open::<f64>("plain");
-    let architecture = case.mixture.architecture().clone();
-    let members = folders.map(|folder| {
-        let bytes = read("plain", &format!("{folder}/diffusion_pytorch_model.safetensors"));
-        let values =
-            pentimento_diffusion::checkpoint::weights_from_bytes(&architecture, &bytes, folder).unwrap();
+    let networks = folders.map(|folder| golden_network("plain", folder));
+    let architecture = networks[0].0.clone();
+    let members = networks.map(|(architecture, values)| {
         let wide = values.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
         Parameters::from_memory::<f64>(&architecture, wide)
     });
-    Mixture::new(architecture.clone(), members.to_vec(), 8, 8, 4).unwrap()
+    Mixture::new(architecture, members.to_vec(), 8, 8, 4).unwrap()
 }
 
 /// The formula written out for two survivors that differ, who correct in turn.

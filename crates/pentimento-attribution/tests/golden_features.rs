@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "../../pentimento-diffusion/tests/common/golden_cases.rs"]
+mod golden_cases;
+
 use faer::Mat;
 use faer::prelude::Solve;
+use golden_cases::{Golden, golden_cases, goldens};
 use pentimento_attribution::gradient::{
     Compared, Comparison, Divisor, Draw, FeatureExtractor, ImageRows, Kernel, KernelError, Measurement,
     Method, products,
@@ -11,70 +15,10 @@ use pentimento_attribution::gradient::{
 use pentimento_diffusion::checkpoint::{CheckpointFiles, Selection};
 use pentimento_diffusion::unet::{Parameters, Precision};
 use pentimento_noise::{Purpose, Stream};
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
 /// The bound that both precisions are held to: relative to the largest entry.
 const BOUND: f64 = 5e-4;
-
-fn goldens() -> PathBuf {
-    std::env::var_os("PENTIMENTO_GOLDENS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens")),
-        PathBuf::from,
-    )
-}
-
-/// Every golden case with features.
-fn cases() -> Vec<PathBuf> {
-    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/goldens"));
-    let is_asked = std::env::var_os("PENTIMENTO_GOLDENS").is_none() && beside.is_dir();
-    let mut cases: Vec<PathBuf> = std::iter::once(goldens())
-        .chain(is_asked.then_some(beside))
-        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.join("golden.safetensors").is_file())
-        .collect();
-    cases.sort();
-    assert!(!cases.is_empty());
-    cases
-}
-
-struct Golden {
-    bytes: Vec<u8>,
-}
-
-impl Golden {
-    fn tensor(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
-        let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
-        let view = tensors.tensor(name).unwrap_or_else(|_| panic!("no tensor {name}"));
-        let values = match view.dtype() {
-            Dtype::F32 => view
-                .data()
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|chunk| f64::from(f32::from_le_bytes(*chunk)))
-                .collect(),
-            Dtype::I64 => {
-                view.data().as_chunks::<8>().0.iter().map(|chunk| i64::from_le_bytes(*chunk) as f64).collect()
-            }
-            other => panic!("{name} has type {other:?}"),
-        };
-        (view.shape().to_vec(), values)
-    }
-
-    /// Images as rows of `[height, width, channels]`.
-    fn images(&self, name: &str) -> Vec<Vec<f64>> {
-        let (shape, values) = self.tensor(name);
-        let (channels, pixels) = (shape[1], shape[2] * shape[3]);
-        let image = |image: &[f64]| -> Vec<f64> {
-            (0..pixels).flat_map(|pixel| (0..channels).map(move |c| image[c * pixels + pixel])).collect()
-        };
-        values.chunks_exact(channels * pixels).map(image).collect()
-    }
-}
 
 /// Features in memory.
 #[derive(Clone)]
@@ -133,20 +77,21 @@ fn assert_close(what: &str, found: &[f64], truth: &[f64]) {
 
 /// Features of training images and queries, without a projection.
 fn features<T: Precision>(
-    case: &Path,
+    case: &str,
     golden: &Golden,
     measurement: Measurement,
     unit_length: bool,
 ) -> [Features; 2] {
-    let checkpoint = CheckpointFiles::find(case, &Selection::default()).unwrap().open().unwrap();
+    let checkpoint =
+        CheckpointFiles::find(&goldens().join(case), &Selection::default()).unwrap().open().unwrap();
     let architecture = &checkpoint.architecture;
     let values = checkpoint
         .values
         .iter()
         .map(|values| values.iter().map(|&value| T::of(f64::from(value))).collect())
         .collect();
-    let timesteps = golden.tensor("features.t").1.into_iter().map(|t| t as usize);
-    let noises = golden.images("features.eps");
+    let timesteps = golden.whole_numbers("features.t").into_iter();
+    let noises = golden.image_rows("features.eps");
     let draws: Vec<Draw> = timesteps.zip(noises).map(|(timestep, noise)| Draw { timestep, noise }).collect();
     let extractor = FeatureExtractor::new(
         architecture,
@@ -157,7 +102,7 @@ fn features<T: Precision>(
     );
     let side = architecture.config().sample_size.unwrap();
     ["features.images", "features.queries"].map(|name| {
-        let images = golden.images(name);
+        let images = golden.image_rows(name);
         let rows = images
             .iter()
             .flat_map(|image| extractor.gradient::<T>(image, [side, side], None, &draws, name).unwrap());
@@ -165,23 +110,23 @@ fn features<T: Precision>(
     })
 }
 
-fn check<T: Precision>(case: &Path) {
-    let golden = Golden { bytes: std::fs::read(case.join("golden.safetensors")).unwrap() };
-    let relative_damping = golden.tensor("features.relative_lambda").1[0];
+fn check<T: Precision>(case: &str) {
+    let golden = Golden::read(case);
+    let relative_damping = golden.values("features.relative_lambda")[0];
     for (name, label) in [("trak", "trak"), ("d-trak", "d_trak"), ("das", "das")] {
-        let what = |part: &str| format!("{part} of {name} in {}", case.display());
-        let truth = |part: &str| golden.tensor(&format!("features.{label}.{part}")).1;
+        let what = |part: &str| format!("{part} of {name} in {case}");
+        let truth = |part: &str| golden.values(&format!("features.{label}.{part}"));
         let method = Method::named(name).unwrap();
         let [images, queries] = features::<T>(case, &golden, method.measurement, method.unit_length);
         let kernel: Vec<f64> = images.dot(&images).concat();
-        assert_close(&what("kernel"), &kernel, &truth("kernel"));
-        assert_close(&what("cross"), &images.dot(&queries).concat(), &truth("cross"));
+        assert_close(&what("kernel"), &kernel, truth("kernel"));
+        assert_close(&what("cross"), &images.dot(&queries).concat(), truth("cross"));
         let count = images.images();
         let trace: f64 = (0..count).map(|index| kernel[index * count + index]).sum();
         let damping = relative_damping * trace / count as f64;
         let (scores, leverages) = compare(method.comparison, &images, &queries, Some(damping)).unwrap();
-        assert_close(&what("scores"), &scores.concat(), &truth("scores"));
-        assert_close(&what("leverage"), &leverages, &truth("leverage"));
+        assert_close(&what("scores"), &scores.concat(), truth("scores"));
+        assert_close(&what("leverage"), &leverages, truth("leverage"));
         // The damping that is taken by itself, from its definition: the mean eigenvalue of H K H.
         let mean = |row: usize| kernel[row * count..(row + 1) * count].iter().sum::<f64>() / count as f64;
         let all = (0..count).map(mean).sum::<f64>() / count as f64;
@@ -211,15 +156,15 @@ fn check<T: Precision>(case: &Path) {
     for name in ["tracin", "retrac"] {
         let method = Method::named(name).unwrap();
         let [images, queries] = features::<T>(case, &golden, method.measurement, method.unit_length);
-        let truth = golden.tensor(&format!("features.{name}.scores")).1;
+        let truth = golden.values(&format!("features.{name}.scores"));
         let (scores, _) = compare(method.comparison, &images, &queries, None).unwrap();
-        assert_close(name, &scores.concat(), &truth);
+        assert_close(name, &scores.concat(), truth);
     }
 }
 
 #[test]
 fn features_and_scores_are_those_of_pytorch() {
-    for case in cases() {
+    for case in golden_cases() {
         check::<f64>(&case);
         check::<f32>(&case);
     }

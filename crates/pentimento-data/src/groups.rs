@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use serde::Serialize;
 
+use crate::csv_table::{line_at, table_error};
 use crate::error::DataError;
 use crate::image::ImageId;
 use crate::preprocessing::PreparedSet;
@@ -45,16 +46,6 @@ impl Groups {
             }
         }
         Ok(Self::collect(labels.iter().copied(), |label| class_names[label as usize].as_ref().into()))
-    }
-
-    /// One group for each folder, in alphabetical order: the first component of each image's path inside its set.
-    ///
-    /// # Errors
-    /// If a path is absolute, leaves the set's folder, or has no folder before the file name.
-    pub fn by_folder<S: AsRef<str>>(paths: &[S]) -> Result<Self, DataError> {
-        let folders: Vec<&str> =
-            paths.iter().map(|path| first_folder(path.as_ref())).collect::<Result<_, _>>()?;
-        Ok(Self::collect(folders.into_iter(), str::to_owned))
     }
 
     /// One group for each name, in alphabetical order; `names` has the name of every image of the source set.
@@ -199,45 +190,6 @@ impl Groups {
     }
 }
 
-fn first_folder(path: &str) -> Result<&str, DataError> {
-    let broken = || DataError::Value {
-        field: "the path of an image",
-        value: format!("{path:?}"),
-        bound: "FOLDER/NAME, relative to its set".into(),
-    };
-    let mut components = Path::new(path).components().filter(|component| *component != Component::CurDir);
-    match (components.next(), components.next()) {
-        (Some(Component::Normal(folder)), Some(Component::Normal(_))) => folder.to_str().ok_or_else(broken),
-        _ => Err(broken()),
-    }
-}
-
-/// The line on which a record starts, from 1. The library's own count stops before empty lines that it skips.
-fn line_at(text: &[u8], position: Option<&csv::Position>) -> u64 {
-    let skipped_from = position.map_or(0, |position| position.byte() as usize).min(text.len());
-    let empty = text[skipped_from..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    1 + text[..skipped_from + empty].iter().filter(|&&byte| byte == b'\n').count() as u64
-}
-
-/// Puts the line number where the other errors have it.
-fn table_error(table: &Path, text: &[u8], error: csv::Error) -> DataError {
-    let line = line_at(text, error.position());
-    let broken = |field, value: String, bound: &str| DataError::Line {
-        path: table.into(),
-        line,
-        field,
-        value,
-        bound: bound.into(),
-    };
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { len, .. } => {
-            broken("the number of columns", len.to_string(), "2, as in the header")
-        }
-        csv::ErrorKind::Utf8 { .. } => broken("the text", "not UTF-8".into(), "UTF-8"),
-        other => broken("the text", format!("unreadable ({other:?})"), "a table in the CSV format"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -288,19 +240,6 @@ mod tests {
             Groups::by_class(&[0, 1, 0], &["a", "a"]).unwrap_err().to_string(),
             "a class name is \"a\" twice, but must be different for every class"
         );
-    }
-
-    #[test]
-    fn by_folder_takes_the_first_component() {
-        let groups = Groups::by_folder(&["monet/1.png", "./degas/x/1.png", "monet/2.png"]).unwrap();
-        assert_eq!(groups.names(), ["degas", "monet"]);
-        assert_eq!(groups.group_of(), [1, 0, 1]);
-        for path in ["1.png", "", "/monet/1.png", "../monet/1.png", "monet/..", "./1.png"] {
-            assert_eq!(
-                Groups::by_folder(&[path]).unwrap_err().to_string(),
-                format!("the path of an image is {path:?}, but must be FOLDER/NAME, relative to its set")
-            );
-        }
     }
 
     #[test]

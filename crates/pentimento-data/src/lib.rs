@@ -30,6 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod csv_table;
 mod duplicates;
 mod error;
 mod fetch;
@@ -56,5 +57,6 @@ pub use preprocessing::{Cover, Crop, Pad, PreparedSet, Preprocessing, Resize, pr
 pub use public_sets::{PublicFile, PublicSet, Split};
 pub use resize::ResizeFilter;
 pub use source::{
-    Channels, Colours, DamagedImage, ImageSource, IndexedSource, Layout, OpenEvent, OpenOptions, open,
+    Channels, Colours, DamagedImage, ImageSource, IndexedSource, Layout, OpenEvent, OpenOptions, glance,
+    glance_idx, open,
 };

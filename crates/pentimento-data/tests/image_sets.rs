@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::*;
 use pentimento_data::{
-    Channels, Colours, Image, ImageId, ImageSource, IndexedSource, Layout, OpenOptions, Split, open,
+    Channels, Colours, Image, ImageId, ImageSource, IndexedSource, Layout, OpenOptions, Split, glance, open,
 };
 use tempfile::TempDir;
 
@@ -144,6 +144,10 @@ fn the_same_images_through_every_layout_have_the_same_ids_in_the_same_order() {
         let source = try_open(&path).unwrap();
         assert_eq!(source.layout(), layout, "{}", path.display());
         assert_eq!(ids(&source), expected, "{}", path.display());
+        let mut told = Vec::new();
+        let size = glance(&path, Split::Train, &mut |event| told.push(event.to_string())).unwrap();
+        assert_eq!((size, told.len()), (Some([32, 32]), 1), "{}", path.display());
+        assert_names(&told[0], &[&layout.to_string(), "10 images"]);
         assert_eq!(source.labels(), Some(labels.as_slice()), "{}", path.display());
         assert_eq!((source.channels(), source.damaged().len()), (3, 0), "{}", path.display());
         let indexed: Vec<_> = (0..10).map(|index| source.indexed_id(index).unwrap()).collect();
@@ -472,6 +476,58 @@ fn parquet_images_by_path_stay_beside_the_file() {
     }
     write_parquet_paths(&path, &["images/2.png"]);
     assert_names(&refusal(&path), &["row 0", "images/2.png", "that is there"]);
+    // A series of which one file has no paths. (Without an ending, the image does not make the folder one of images.)
+    fs::rename(folder.path().join("images/1.png"), folder.path().join("images/1")).unwrap();
+    let (first, second) = (
+        folder.path().join("train-00000-of-00002.parquet"),
+        folder.path().join("train-00001-of-00002.parquet"),
+    );
+    fs::remove_file(&path).unwrap();
+    write_parquet_paths(&first, &["images/1"]);
+    let without = "message schema { optional group img { optional binary bytes; } }";
+    write_parquet_schema(&second, without, &[(vec![], vec![1; 2])]);
+    assert_names(&refusal(folder.path()), &["train-00001-of-00002.parquet", "without the paths"]);
+}
+
+/// An image is in the file or beside it, and all of a set are so.
+#[test]
+fn parquet_files_that_mix_bytes_and_paths_are_told() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("set.parquet");
+    let image = noise(4, 4, 3, 1);
+    fs::write(folder.path().join("1.png"), png(&image)).unwrap();
+    let schema =
+        "message schema { optional group img { optional binary bytes; optional binary path (UTF8); } }";
+    // For each row, whether it has bytes and whether it has a path.
+    let write = |rows: &[(bool, bool)]| {
+        let level = |is_there: bool| if is_there { 2 } else { 1 };
+        let bytes = rows.iter().filter(|(bytes, _)| *bytes).map(|_| png(&image).into()).collect();
+        let paths = rows.iter().filter(|(_, path)| *path).map(|_| "1.png".into()).collect();
+        let bytes_levels = rows.iter().map(|(bytes, _)| level(*bytes)).collect();
+        let path_levels = rows.iter().map(|(_, path)| level(*path)).collect();
+        write_parquet_schema(&path, schema, &[(bytes, bytes_levels), (paths, path_levels)]);
+    };
+    // Beside bytes, a path is only the name that the image had.
+    write(&[(true, true), (true, false), (false, true), (false, false), (true, true), (false, true)]);
+    let source = try_open(&path).unwrap();
+    let told: Vec<String> = source.damaged().into_iter().map(|image| image.reason).collect();
+    assert_eq!(told.len(), 3);
+    for (reason, row) in [(&told[0], "row 2"), (&told[2], "row 5")] {
+        assert_names(reason, &[row, "the path \"1.png\"", "in bytes", "the set mixes bytes and paths"]);
+    }
+    assert_names(&told[1], &["row 3", "the image is null"]);
+    assert!([0, 1, 4].iter().all(|&index| source.image(index).unwrap() == image));
+
+    for (others, row) in [(vec![(true, true)], "row 1"), (vec![(false, true); 100], "row 101")] {
+        let rows = [vec![(false, true)], others, vec![(true, false)]].concat();
+        write(&rows);
+        assert_names(
+            &refusal(&path),
+            &[row, "the image is in bytes", "a path", "the set mixes bytes and paths"],
+        );
+    }
+    write(&[(false, true), (false, true)]);
+    assert_eq!(try_open(&path).unwrap().len(), 2);
 }
 
 /// Whatever is cut off or flipped, nothing panics, and images that are read are those that were written.
@@ -623,7 +679,10 @@ fn tables_of_metadata_that_break_the_rules_are_refused_by_line() {
     case("file_name\na.png\nb.png\n./a.png\n", &["line 4", "line 2 lists it too"]);
     case("file_name\n../outside.png\n", &["line 2", "../outside.png", "inside the folder"]);
     case("file_name\n/etc/passwd\n", &["line 2", "/etc/passwd", "inside the folder"]);
-    case("file_name\na.png,1\n", &["line 2", "2 columns", "1 columns"]);
+    case("file_name\na.png,1\n", &["line 2", "the number of columns is 2, but must be 1, as in the header"]);
+    // Empty lines are passed over, and counted.
+    case("file_name\n\n\r\na.png\n\nmissing.png\n", &["line 6", "missing.png"]);
+    case("\n\nname\na.png\n", &["line 3", "file_name"]);
     case("name\na.png\n", &["line 1", "file_name"]);
     case("file_name,label,class\na.png,1,2\nb.png,1,2\n", &["both `label` and `class`"]);
     case("", &["line 1", "file_name"]);

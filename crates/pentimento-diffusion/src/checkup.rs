@@ -1,7 +1,7 @@
 //! Whether an opened network is what it should be: its derivatives against differences, its outputs against the batch, and
 //! its predictions against images.
 
-use crate::schedule::{PredictionType, ScheduleConfig};
+use crate::schedule::ScheduleConfig;
 use crate::unet::{Architecture, Condition, Dual, Parameters};
 use burn::tensor::{DType, Tensor, TensorData};
 use pentimento_kernels::extension::device_for;
@@ -146,7 +146,6 @@ pub fn prediction_error(
     architecture: &Architecture,
     parameters: &Parameters,
     schedule: &ScheduleConfig,
-    prediction: PredictionType,
     images: &[f32],
     [height, width]: [usize; 2],
     classes: &[u32],
@@ -164,7 +163,7 @@ pub fn prediction_error(
             .zip(&noise)
             .map(|(x, eps)| bar.sqrt() as f32 * x + (1.0 - bar).sqrt() as f32 * eps)
             .collect();
-        let [of_image, of_noise] = prediction.target(bar).map(|factor| factor as f32);
+        let [of_image, of_noise] = schedule.prediction_type.target(bar).map(|factor| factor as f32);
         let class = classes.get(index).map(std::slice::from_ref).unwrap_or_default();
         let condition = Condition::new::<f32>(architecture, &[timestep], class);
         let shape = [1, height, width, architecture.config().in_channels];

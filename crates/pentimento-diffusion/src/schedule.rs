@@ -18,6 +18,21 @@ pub enum BetaSchedule {
     Sigmoid,
 }
 
+impl BetaSchedule {
+    /// Every schedule.
+    pub const ALL: [Self; 4] = [Self::Linear, Self::ScaledLinear, Self::Cosine, Self::Sigmoid];
+
+    /// What diffusers and recipes call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::ScaledLinear => "scaled_linear",
+            Self::Cosine => "squaredcos_cap_v2",
+            Self::Sigmoid => "sigmoid",
+        }
+    }
+}
+
 /// What a network's output stands for; the names are those of diffusers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +47,18 @@ pub enum PredictionType {
 }
 
 impl PredictionType {
+    /// Everything that an output may stand for.
+    pub const ALL: [Self; 3] = [Self::Epsilon, Self::Sample, Self::VPrediction];
+
+    /// What diffusers and recipes call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Epsilon => "epsilon",
+            Self::Sample => "sample",
+            Self::VPrediction => "v_prediction",
+        }
+    }
+
     /// The factors of the image and of the noise in what the network is trained to give at a cumulative alpha.
     pub fn target(self, alpha_cumprod: f64) -> [f64; 2] {
         match self {
@@ -207,6 +234,20 @@ pub enum TimestepSpacing {
     Trailing,
 }
 
+impl TimestepSpacing {
+    /// Every spacing.
+    pub const ALL: [Self; 3] = [Self::Linspace, Self::Leading, Self::Trailing];
+
+    /// What diffusers and recipes call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linspace => "linspace",
+            Self::Leading => "leading",
+            Self::Trailing => "trailing",
+        }
+    }
+}
+
 /// The timesteps of a sampler with what each step needs, in increasing order of time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Respaced {
@@ -291,13 +332,25 @@ mod tests {
     fn respacing_to_all_timesteps_changes_nothing() {
         let config = ScheduleConfig::default();
         let betas = config.betas();
-        for spacing in [TimestepSpacing::Linspace, TimestepSpacing::Leading, TimestepSpacing::Trailing] {
+        for spacing in TimestepSpacing::ALL {
             let all = Respaced::new(&config, 1000, spacing, 0).unwrap();
             assert_eq!(all.timesteps, (0..1000).collect::<Vec<_>>());
             for ((bar, previous), beta) in all.alphas_cumprod.iter().zip(&all.previous).zip(&betas) {
                 assert!((1.0 - bar / previous - beta).abs() < 1e-12);
             }
         }
+    }
+
+    /// Recipes name values by serde, checkpoints by `name`.
+    #[test]
+    fn recipes_and_checkpoints_have_the_same_names() {
+        fn by_serde<T: Serialize>(values: &[T]) -> serde_json::Value {
+            serde_json::to_value(values).unwrap()
+        }
+        let named = |names: &[&str]| serde_json::json!(names);
+        assert_eq!(by_serde(&BetaSchedule::ALL), named(&BetaSchedule::ALL.map(BetaSchedule::name)));
+        assert_eq!(by_serde(&PredictionType::ALL), named(&PredictionType::ALL.map(PredictionType::name)));
+        assert_eq!(by_serde(&TimestepSpacing::ALL), named(&TimestepSpacing::ALL.map(TimestepSpacing::name)));
     }
 
     #[test]

@@ -12,8 +12,7 @@ mod common;
 use common::*;
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{
-    NETWORK_FILES, SCHEDULER_FILES, network_files, open_unet, scheduler_files, weights_from_bytes,
-    weights_to_bytes,
+    NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files, weights_from_bytes, weights_to_bytes,
 };
 use pentimento_diffusion::sampler::{SamplerKind, SamplingConfig, Variance};
 use pentimento_diffusion::schedule::{BetaSchedule, ScheduleConfig, TimestepSpacing};
@@ -229,14 +228,10 @@ fn a_pipeline_folder() {
     let text = |name: &str| String::from_utf8(files[name].clone()).unwrap();
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
 
-    let (read, read_values) = open_unet(
-        &text("unet/config.json"),
-        "config.json",
-        &files["unet/diffusion_pytorch_model.safetensors"],
-        "w",
-    )
-    .unwrap();
-    assert_eq!(read.config(), architecture.config());
+    let (read, unknown_keys) = UnetConfig::from_json(&text("unet/config.json"), "config.json").unwrap();
+    assert_eq!((&read, unknown_keys), (architecture.config(), vec![]));
+    let weights = &files["unet/diffusion_pytorch_model.safetensors"];
+    let read_values = weights_from_bytes(&Architecture::new(&read).unwrap(), weights, "w").unwrap();
     assert_eq!(read_values, values);
 
     // Against what diffusers wrote: the same keys with values of the same kinds, and nothing that it does not know.
@@ -334,13 +329,13 @@ fn read_golden(file: &str) -> Vec<u8> {
 fn a_broken_configuration_is_named() {
     let (_, _, weights) = tiny_file();
     let config = tiny_config();
-    let error = open_unet("{", "m/unet/config.json", &weights, "w").unwrap_err();
+    let error = UnetConfig::from_json("{", "m/unet/config.json").unwrap_err();
     assert!(
         matches!(error, DiffusionError::File { .. }) && error.to_string().starts_with("m/unet/config.json: "),
         "{error}"
     );
     // The weights of another network.
     let wider = UnetConfig { block_out_channels: vec![8, 8], ..config };
-    let error = open_unet(&wider.to_json(), "c", &weights, "m/w").unwrap_err();
+    let error = weights_from_bytes(&Architecture::new(&wider).unwrap(), &weights, "m/w").unwrap_err();
     assert!(error.to_string().starts_with("m/w: tensor `conv_in.weight`: has shape [4, 1, 3, 3]"), "{error}");
 }

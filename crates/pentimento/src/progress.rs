@@ -73,8 +73,16 @@ pub fn human_duration(duration: Duration) -> String {
     }
 }
 
-/// One line to stderr.
-pub fn say(line: &str) {
+/// A text for a terminal. Names of files, classes, groups and keys come from outside and may hold anything; no control
+/// character of theirs reaches the terminal, which could obey it.
+pub fn harmless(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().map(shown).collect()
+}
+
+/// One line to stderr, or several of which each is [`harmless`].
+pub fn say(text: &str) {
+    let line = text.split('\n').map(harmless).collect::<Vec<_>>().join("\n");
     // Nobody is told of a closed stderr, and it is no reason to end hours of work.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -86,14 +86,13 @@ fn image_files_that_break_their_format_are_refused() {
 #[test]
 fn recipes_that_do_not_hold_together_are_refused() {
     let refusals = Refusals::new();
-    let cases: [(&[&str], &[&str]); 27] = [
+    let cases: [(&[&str], &[&str]); 26] = [
         // Keys that do not exist.
         (&["training.stepz=3"], &["classes.toml", "stepz", "steps"]),
         (&["colour=\"red\""], &["classes.toml", "colour"]),
         (&["model.block_channels=[8]"], &["model.block_channels", "UNet2DModel"]),
         (&["=3"], &["classes.toml"]),
-        // `--set` that is none.
-        (&["nonsense"], &["--set nonsense", "section.key=value"]),
+        // `--set` that sets nothing.
         (&["name.first=1"], &["name.first=1", "`name` is not a section"]),
         (&["training.steps=3\nseed=9"], &["--set training.steps=3", "several lines"]),
         (&["training.steps="], &["classes.toml", "steps", "string"]),
@@ -134,6 +133,8 @@ fn recipes_that_do_not_hold_together_are_refused() {
     for (settings, words) in cases {
         refusals.refused(settings, WRONG_INPUT, words);
     }
+    // Without a value it is no setting at all.
+    refusals.refused(&["nonsense"], WRONG_USAGE, &["'nonsense'", "--set", "section.key=value"]);
     let broken = refusals.laboratory.path("broken.toml");
     fs::write(&broken, "name = \"x\"\n[data\n").unwrap();
     assert_names(&fail(&mut program([Path::new("codes"), &broken]), WRONG_INPUT), &["broken.toml", "line 2"]);

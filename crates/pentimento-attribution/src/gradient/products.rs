@@ -51,7 +51,7 @@ pub fn products<E: From<KernelError> + Send>(
         })
         .collect();
     let blocks = images.len().div_ceil(BLOCK_IMAGES);
-    let parts: Vec<Result<(Vec<f64>, Vec<f64>), E>> = (0..blocks)
+    let parts: Vec<Result<_, E>> = (0..blocks)
         .into_par_iter()
         .map(|block| {
             let first = images.start + block * BLOCK_IMAGES;
@@ -77,7 +77,7 @@ pub fn products<E: From<KernelError> + Send>(
                 }
             }
             let length = |row: &[f32]| row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-            Ok((sums, values.chunks_exact(dimension).map(length).collect()))
+            Ok((sums, values.chunks_exact(dimension).map(length).collect::<Vec<f64>>()))
         })
         .collect();
     let mut products = vec![Vec::with_capacity(images.len()); count];

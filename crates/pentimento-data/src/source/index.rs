@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::{Channels, Colours, Raw, is_grey, to_channels};
 use super::place::Place;
-use super::{ImageSource, Layout, Listing, Reader, Structure, layout};
+use super::{ImageSource, Layout, Listing, Reader, Structure, idx_files, layout};
 use crate::error::DataError;
 use crate::image::{Image, ImageId};
 use crate::public_sets::Split;
@@ -144,11 +144,7 @@ pub fn open(
     options: &OpenOptions,
     on_event: &mut dyn FnMut(OpenEvent<'_>),
 ) -> Result<IndexedSource, DataError> {
-    let Structure { layout, listing, files, reader } = layout::read(path, options.split)?;
-    if listing.count == 0 {
-        return Err(Place::file(path).broken("the number of images", 0, "at least 1"));
-    }
-    on_event(OpenEvent::Found { path, layout, images: listing.count, files: files.len() });
+    let Structure { layout, listing, files, reader } = structure(path, options.split, on_event)?;
     // The folder may be named in several ways.
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
     let basis = Basis {
@@ -187,6 +183,63 @@ pub fn open(
         channels,
         entries,
     })
+}
+
+/// Tells the layout of the set at a path without going through its images, and gives height and width of the first one;
+/// none if it is damaged.
+///
+/// # Errors
+/// As [`open`], but for what only decoding all images tells.
+pub fn glance(
+    path: &Path,
+    split: Split,
+    on_event: &mut dyn FnMut(OpenEvent<'_>),
+) -> Result<Option<[usize; 2]>, DataError> {
+    size_of_first(&structure(path, split, on_event)?)
+}
+
+/// The same for a pair of IDX files that may have any names.
+///
+/// # Errors
+/// If a file cannot be read, is no IDX file of the right kind, or the two have not the same number of images.
+pub fn glance_idx(
+    images: &Path,
+    labels: &Path,
+    on_event: &mut dyn FnMut(OpenEvent<'_>),
+) -> Result<Option<[usize; 2]>, DataError> {
+    size_of_first(&told(images, idx_files::read(images, labels)?, on_event)?)
+}
+
+fn size_of_first(structure: &Structure) -> Result<Option<[usize; 2]>, DataError> {
+    let reader = &structure.reader;
+    match reader.raw(0).and_then(|raw| raw.decode(&reader.place(0))) {
+        Ok(image) => Ok(Some([image.height(), image.width()])),
+        Err(error @ (DataError::Io { .. } | DataError::OutOfMemory { .. })) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What the set at a path says about its images.
+fn structure(
+    path: &Path,
+    split: Split,
+    on_event: &mut dyn FnMut(OpenEvent<'_>),
+) -> Result<Structure, DataError> {
+    told(path, layout::read(path, split)?, on_event)
+}
+
+/// Tells what was found, unless it is nothing.
+fn told(
+    path: &Path,
+    structure: Structure,
+    on_event: &mut dyn FnMut(OpenEvent<'_>),
+) -> Result<Structure, DataError> {
+    let Structure { layout, listing, files, .. } = &structure;
+    if listing.count == 0 {
+        return Err(Place::file(path).broken("the number of images", 0, "at least 1"));
+    }
+    on_event(OpenEvent::Found { path, layout: *layout, images: listing.count, files: files.len() });
+    Ok(structure)
 }
 
 /// Path from a folder, length and BLAKE3 digest of a file.

@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use super::folder::{check_inside, images_under, structure};
 use super::place::Place;
 use super::{Layout, Listing, Structure, labels};
+use crate::csv_table::{Lines, table_error};
 use crate::error::DataError;
 
 /// The tables.
@@ -124,33 +125,30 @@ fn csv_rows(bytes: &[u8], table: &Path) -> Result<Vec<(u64, Row)>, DataError> {
         value,
         bound: bound.into(),
     };
-    let unreadable = |error: csv::Error| {
-        let line = error.position().map_or(1, csv::Position::line);
-        match error.kind() {
-            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                broken(line, format!("{len} columns"), &format!("{expected_len} columns, as in the header"))
-            }
-            csv::ErrorKind::Utf8 { .. } => broken(line, "not UTF-8".into(), "UTF-8"),
-            other => broken(line, format!("unreadable ({other:?})"), "a table in the CSV format"),
-        }
-    };
     // Some programs begin UTF-8 files with a mark.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let unreadable = |error| table_error(table, bytes, error);
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
     let header = reader.headers().map_err(unreadable)?.clone();
+    let mut lines = Lines::of(bytes);
+    let header_line = lines.at(header.position());
     let mut seen = BTreeSet::new();
     if let Some(twice) = header.iter().find(|name| !seen.insert(*name)) {
-        return Err(broken(1, format!("the column {twice:?} twice"), "a header of different names"));
+        return Err(broken(
+            header_line,
+            format!("the column {twice:?} twice"),
+            "a header of different names",
+        ));
     }
     if !seen.contains("file_name") {
         let value = format!("the columns {:?}", header.iter().collect::<Vec<_>>());
-        return Err(broken(1, value, "a header with the column `file_name`"));
+        return Err(broken(header_line, value, "a header with the column `file_name`"));
     }
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(unreadable)?;
         let row = header.iter().zip(&record).map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-        rows.push((record.position().map_or(0, csv::Position::line), row));
+        rows.push((lines.at(record.position()), row));
     }
     Ok(rows)
 }

@@ -25,7 +25,7 @@ pub(crate) use cifar::{
     CLASS_NAMES as CIFAR10_CLASS_NAMES, RECORD_BYTES as CIFAR10_RECORD_BYTES, read_cifar10,
 };
 pub use decode::{Channels, Colours};
-pub use index::{DamagedImage, IndexedSource, OpenEvent, OpenOptions, open};
+pub use index::{DamagedImage, IndexedSource, OpenEvent, OpenOptions, glance, glance_idx, open};
 pub use layout::Layout;
 pub(crate) use records::MAX_DECOMPRESSED_BYTES;
 pub(crate) use strips::{read_labels as read_strip_labels, write_binary as strip_to_binary};

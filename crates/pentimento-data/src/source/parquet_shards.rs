@@ -32,11 +32,16 @@ const LABEL_COLUMNS: [&str; 4] = ["label", "labels", "fine_label", "class"];
 const MAX_ROWS: u64 = 1 << 26;
 /// Rows that are read at once from columns of labels.
 const BATCH_ROWS: usize = 8192;
+/// Rows that are read at once from a column of bytes in which there should be none.
+const BATCH_OF_IMAGES: usize = 64;
+/// What is wrong with a set in which some images are in the files and others beside them.
+const MIXED: &str = "as that of the first row: the set mixes bytes and paths";
 
 struct ParquetReader {
     shards: Vec<Shard>,
-    /// The column that is open, and the row that it would give next.
-    cursor: Mutex<Option<Cursor>>,
+    /// The columns of bytes and of paths that are open, each with the row that it would give next.
+    bytes: Mutex<Option<Cursor>>,
+    paths: Mutex<Option<Cursor>>,
 }
 
 struct Shard {
@@ -142,7 +147,7 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
         by_path.files.extend(paths.iter().cloned());
         return Ok(by_path);
     }
-    let reader = ParquetReader { shards, cursor: Mutex::new(None) };
+    let reader = ParquetReader { shards, bytes: Mutex::new(None), paths: Mutex::new(None) };
     Ok(Structure { layout: Layout::Parquet, listing, files: paths.to_vec(), reader: Box::new(reader) })
 }
 
@@ -413,10 +418,16 @@ fn read_paths(shards: &[Shard]) -> Result<Vec<PathBuf>, DataError> {
         let file = open_shard(&shard.path)?;
         let place = Place::file(&shard.path);
         let folder = shard.path.parent().unwrap_or(Path::new("."));
-        let mut values = Values::default();
-        if let Some(leaf) = shard.columns.path {
-            read_column(&file, leaf, "path", &place, &mut values)?;
+        if let Some(row) = first_with_bytes(shard, &file)? {
+            let here = Place::entry(&shard.path, format!("row {row}"));
+            return Err(here.broken("the image", "in bytes", format!("a path, {MIXED}")));
         }
+        let Some(leaf) = shard.columns.path else {
+            let value = "without the paths of images";
+            return Err(place.broken("the list of columns", value, "that of the first file, which has them"));
+        };
+        let mut values = Values::default();
+        read_column(&file, leaf, "path", &place, &mut values)?;
         for (row, text) in values.texts.into_iter().enumerate() {
             let here = Place::entry(&shard.path, format!("row {row}"));
             let text = text.ok_or_else(|| here.broken("the image", "null", "bytes or a path"))?;
@@ -432,6 +443,39 @@ fn read_paths(shards: &[Shard]) -> Result<Vec<PathBuf>, DataError> {
         }
     }
     Ok(images)
+}
+
+/// The first row of a file that has bytes.
+fn first_with_bytes(shard: &Shard, file: &SerializedFileReader<File>) -> Result<Option<usize>, DataError> {
+    let leaf = shard.columns.bytes;
+    let place = Place::entry(&shard.path, "the bytes of images");
+    let highest = file.metadata().file_metadata().schema_descr().column(leaf).max_def_level();
+    let mut first = 0;
+    for (number, row_group) in file.metadata().row_groups().iter().enumerate() {
+        let ColumnReader::ByteArrayColumnReader(mut reader) =
+            open_column(&shard.path, file, number, leaf, &place)?
+        else {
+            continue;
+        };
+        let rows = row_group.num_rows() as usize;
+        let mut read = 0;
+        while read < rows {
+            let (mut values, mut levels) = (Vec::new(), Vec::new());
+            let batch = BATCH_OF_IMAGES.min(rows - read);
+            let (records, found, _) =
+                guarded(&place, || reader.read_records(batch, Some(&mut levels), None, &mut values))?;
+            if records == 0 {
+                break;
+            }
+            if found > 0 {
+                let row = levels.iter().position(|&level| level == highest).unwrap_or(0);
+                return Ok(Some(first + read + row));
+            }
+            read += records;
+        }
+        first += rows;
+    }
+    Ok(None)
 }
 
 /// The next value of a column; none if it is null, or if there is none left.
@@ -455,16 +499,23 @@ fn place_of(shards: &[Shard], index: usize) -> Place {
     }
 }
 
-impl Reader for ParquetReader {
-    fn raw(&self, index: usize) -> Result<Raw, DataError> {
+impl ParquetReader {
+    /// The value of an image in one of the columns, which is read on from where it is open; none if it is null.
+    fn value(
+        &self,
+        slot: &Mutex<Option<Cursor>>,
+        leaf: impl Fn(&Columns) -> Option<usize>,
+        index: usize,
+    ) -> Result<Option<Vec<u8>>, DataError> {
         // Files without rows have the same first position as the one after them.
         let number = self.shards.partition_point(|shard| shard.first <= index).saturating_sub(1);
         let shard = &self.shards[number];
         let place = self.place(index);
+        let Some(leaf) = leaf(&shard.columns) else { return Ok(None) };
         let row_group = shard.row_group_ends.partition_point(|&end| end <= index);
         let start = row_group.checked_sub(1).map_or(shard.first, |before| shard.row_group_ends[before]);
 
-        let mut slot = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken out, so that one that fails is not used again.
         let open = slot
             .take()
@@ -473,7 +524,6 @@ impl Reader for ParquetReader {
             Some(cursor) => cursor,
             None => {
                 let file = open_shard(&shard.path)?;
-                let leaf = shard.columns.bytes;
                 match open_column(&shard.path, &file, row_group, leaf, &place)? {
                     ColumnReader::ByteArrayColumnReader(reader) => {
                         Cursor { shard: number, row_group, next: start, reader }
@@ -488,9 +538,22 @@ impl Reader for ParquetReader {
         let value = next_value(&mut cursor.reader, &place)?;
         cursor.next = index + 1;
         *slot = Some(cursor);
-        drop(slot);
-        let field_is_null = || place.broken("the image", "null", "the bytes of an encoded image");
-        let bytes = value.ok_or_else(field_is_null)?;
+        Ok(value)
+    }
+}
+
+impl Reader for ParquetReader {
+    fn raw(&self, index: usize) -> Result<Raw, DataError> {
+        let place = self.place(index);
+        let Some(bytes) = self.value(&self.bytes, |columns| Some(columns.bytes), index)? else {
+            return Err(match self.value(&self.paths, |columns| columns.path, index)? {
+                Some(path) => {
+                    let value = format!("the path {:?}", String::from_utf8_lossy(&path));
+                    place.broken("the image", value, format!("in bytes, {MIXED}"))
+                }
+                None => place.broken("the image", "null", "the bytes of an encoded image"),
+            });
+        };
         if bytes.len() as u64 > MAX_ENCODED_BYTES {
             return Err(place.broken(
                 "length",

@@ -16,7 +16,7 @@ pub use tensor_file::TensorFile;
 pub use weights::{read_weights, weights_from_bytes, weights_to_bytes};
 
 use crate::DiffusionError;
-use crate::unet::{Architecture, UnetConfig};
+use crate::unet::Architecture;
 
 /// Names of the files that [`network_files`] gives, in its order.
 pub const NETWORK_FILES: [&str; 2] = ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"];
@@ -41,21 +41,4 @@ pub fn network_files(
 
 fn json_file(value: &serde_json::Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
-}
-
-/// Reads `unet/config.json`'s text and `weights`, and returns the network with its values in memory layout.
-///
-/// # Errors
-///
-/// As [`UnetConfig::from_json`] and [`weights_from_bytes`].
-pub fn open_unet(
-    config: &str,
-    config_file: &str,
-    weights: &[u8],
-    weights_file: &str,
-) -> Result<(Architecture, Vec<Vec<f32>>), DiffusionError> {
-    let (config, _) = UnetConfig::from_json(config, config_file)?;
-    let architecture = Architecture::new(&config)?;
-    let values = weights_from_bytes(&architecture, weights, weights_file)?;
-    Ok((architecture, values))
 }

@@ -14,6 +14,20 @@ const DIFFUSERS_VERSION: &str = "0.30.0";
 /// Names of the files that [`scheduler_files`] gives, in its order.
 pub const SCHEDULER_FILES: [&str; 2] = ["model_index.json", "scheduler/scheduler_config.json"];
 
+/// What diffusers calls a sampler: its pipeline and its scheduler.
+const CLASSES: [(SamplerKind, &str, &str); 2] = [
+    (SamplerKind::Ddpm, "DDPMPipeline", "DDPMScheduler"),
+    (SamplerKind::Ddim, "DDIMPipeline", "DDIMScheduler"),
+];
+
+/// What diffusers calls a variance. With `_log` the logarithm is taken and undone again; it is the same variance.
+/// [`Variance::EncodedEnsemble`] has no name there.
+const VARIANCES: [(Variance, &str); 3] = [
+    (Variance::FixedSmall, "fixed_small"),
+    (Variance::FixedSmall, "fixed_small_log"),
+    (Variance::FixedLarge, "fixed_large"),
+];
+
 /// Steps that diffusers' `DDPMPipeline` takes if it is not told otherwise: all of an ordinary schedule.
 const DDPM_STEPS: usize = 1000;
 
@@ -27,10 +41,8 @@ const DDIM_STEPS: usize = 50;
 /// visits the same timesteps in diffusers, but `DDIMScheduler` takes each step to `t - T / S` there, and this program to the
 /// timestep that it visits next.
 pub fn scheduler_files(schedule: &ScheduleConfig, sampling: &SamplingConfig) -> [(&'static str, Vec<u8>); 2] {
-    let (pipeline, scheduler) = match sampling.sampler {
-        SamplerKind::Ddpm => ("DDPMPipeline", "DDPMScheduler"),
-        SamplerKind::Ddim => ("DDIMPipeline", "DDIMScheduler"),
-    };
+    let of_sampler = CLASSES.into_iter().find(|(sampler, ..)| *sampler == sampling.sampler);
+    let (_, pipeline, scheduler) = of_sampler.unwrap_or(CLASSES[0]);
     let index = serde_json::json!({
         "_class_name": pipeline,
         "_diffusers_version": DIFFUSERS_VERSION,
@@ -43,24 +55,11 @@ pub fn scheduler_files(schedule: &ScheduleConfig, sampling: &SamplingConfig) -> 
         "num_train_timesteps": schedule.num_train_timesteps,
         "beta_start": schedule.beta_start,
         "beta_end": schedule.beta_end,
-        "beta_schedule": match schedule.beta_schedule {
-            BetaSchedule::Linear => "linear",
-            BetaSchedule::ScaledLinear => "scaled_linear",
-            BetaSchedule::Cosine => "squaredcos_cap_v2",
-            BetaSchedule::Sigmoid => "sigmoid",
-        },
-        "prediction_type": match schedule.prediction_type {
-            PredictionType::Epsilon => "epsilon",
-            PredictionType::Sample => "sample",
-            PredictionType::VPrediction => "v_prediction",
-        },
+        "beta_schedule": schedule.beta_schedule.name(),
+        "prediction_type": schedule.prediction_type.name(),
         "clip_sample": sampling.clip,
         "clip_sample_range": sampling.clip_range,
-        "timestep_spacing": match sampling.spacing {
-            TimestepSpacing::Linspace => "linspace",
-            TimestepSpacing::Leading => "leading",
-            TimestepSpacing::Trailing => "trailing",
-        },
+        "timestep_spacing": sampling.spacing.name(),
     });
     if let Some(betas) = &schedule.trained_betas {
         config["trained_betas"] = serde_json::json!(betas);
@@ -73,11 +72,8 @@ pub fn scheduler_files(schedule: &ScheduleConfig, sampling: &SamplingConfig) -> 
     }
     match sampling.sampler {
         SamplerKind::Ddpm => {
-            config["variance_type"] = match sampling.variance {
-                Variance::FixedSmall | Variance::EncodedEnsemble => "fixed_small",
-                Variance::FixedLarge => "fixed_large",
-            }
-            .into();
+            let named = VARIANCES.into_iter().find(|(variance, _)| *variance == sampling.variance);
+            config["variance_type"] = named.unwrap_or(VARIANCES[0]).1.into();
         }
         // DDIM with eta 0 has no variance, and DDIMScheduler no such key.
         SamplerKind::Ddim if !sampling.set_alpha_to_one => config["set_alpha_to_one"] = false.into(),
@@ -172,12 +168,6 @@ impl SchedulerFile {
             file: file.into(),
             problem: format!("not a configuration of DDPMScheduler or DDIMScheduler: {error}"),
         };
-        let bad = |field: &str, value: &str, bound: &str| DiffusionError::Config {
-            file: file.into(),
-            field: field.into(),
-            value: value.into(),
-            bound: bound.into(),
-        };
         let object: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(broken)?;
         let class = object.get("_class_name").and_then(Value::as_str).unwrap_or("missing").to_owned();
         let unknown_keys = object
@@ -189,52 +179,35 @@ impl SchedulerFile {
             .collect();
         let config: SchedulerConfig = from_object(object, file)?;
 
-        let sampler = match class.as_str() {
-            "DDPMScheduler" => SamplerKind::Ddpm,
-            "DDIMScheduler" => SamplerKind::Ddim,
-            other => return Err(bad("_class_name", other, "supported are DDPMScheduler and DDIMScheduler")),
+        let bad = |field: &str, value: &str, bound: String| DiffusionError::Config {
+            file: file.into(),
+            field: field.into(),
+            value: value.into(),
+            bound,
         };
+        let (sampler, ..) = called(CLASSES, |(_, _, scheduler)| scheduler, &class)
+            .map_err(|bound| bad("_class_name", &class, bound))?;
         if config.thresholding {
-            return Err(bad("thresholding", "true", "dynamic thresholding is not supported"));
+            return Err(bad("thresholding", "true", "dynamic thresholding is not supported".into()));
         }
-        let beta_schedule = match config.beta_schedule.as_str() {
-            "linear" => BetaSchedule::Linear,
-            "scaled_linear" => BetaSchedule::ScaledLinear,
-            "squaredcos_cap_v2" => BetaSchedule::Cosine,
-            "sigmoid" => BetaSchedule::Sigmoid,
+        let beta_schedule = match called(BetaSchedule::ALL, BetaSchedule::name, &config.beta_schedule) {
+            Ok(schedule) => schedule,
             // Betas that are listed are not computed, whatever the schedule is called.
-            _ if config.trained_betas.is_some() => BetaSchedule::Linear,
-            other => {
-                let bound = "supported are linear, scaled_linear, squaredcos_cap_v2 and sigmoid, and any with trained_betas";
-                return Err(bad("beta_schedule", other, bound));
+            Err(_) if config.trained_betas.is_some() => BetaSchedule::Linear,
+            Err(bound) => {
+                let bound = format!("{bound}, and any with trained_betas");
+                return Err(bad("beta_schedule", &config.beta_schedule, bound));
             }
         };
-        let prediction_type = match config.prediction_type.as_str() {
-            "epsilon" => PredictionType::Epsilon,
-            "sample" => PredictionType::Sample,
-            "v_prediction" => PredictionType::VPrediction,
-            other => {
-                return Err(bad("prediction_type", other, "supported are epsilon, sample and v_prediction"));
-            }
+        let prediction_type = called(PredictionType::ALL, PredictionType::name, &config.prediction_type)
+            .map_err(|bound| bad("prediction_type", &config.prediction_type, bound))?;
+        let variance = match called(VARIANCES, |(_, name)| name, &config.variance_type) {
+            Ok((variance, _)) => variance,
+            Err(_) if sampler == SamplerKind::Ddim => Variance::FixedSmall,
+            Err(bound) => return Err(bad("variance_type", &config.variance_type, bound)),
         };
-        let variance = match config.variance_type.as_str() {
-            // The logarithm is taken and undone again; it is the same variance.
-            "fixed_small" | "fixed_small_log" => Variance::FixedSmall,
-            "fixed_large" => Variance::FixedLarge,
-            _ if sampler == SamplerKind::Ddim => Variance::FixedSmall,
-            other => {
-                let bound = "supported are fixed_small, fixed_small_log and fixed_large";
-                return Err(bad("variance_type", other, bound));
-            }
-        };
-        let spacing = match config.timestep_spacing.as_str() {
-            "linspace" => TimestepSpacing::Linspace,
-            "leading" => TimestepSpacing::Leading,
-            "trailing" => TimestepSpacing::Trailing,
-            other => {
-                return Err(bad("timestep_spacing", other, "supported are linspace, leading and trailing"));
-            }
-        };
+        let spacing = called(TimestepSpacing::ALL, TimestepSpacing::name, &config.timestep_spacing)
+            .map_err(|bound| bad("timestep_spacing", &config.timestep_spacing, bound))?;
         let schedule = ScheduleConfig {
             num_train_timesteps: config.num_train_timesteps,
             beta_start: config.beta_start,
@@ -276,4 +249,17 @@ impl SchedulerFile {
         Sampler::new(&schedule, sampling).map_err(in_this_file)?;
         Ok(Self { schedule, sampling, unknown_keys })
     }
+}
+
+/// The one of `all` that diffusers calls `name`; if there is none, what would be accepted.
+fn called<T: Copy, const N: usize>(
+    all: [T; N],
+    name_of: fn(T) -> &'static str,
+    name: &str,
+) -> Result<T, String> {
+    all.into_iter().find(|&value| name_of(value) == name).ok_or_else(|| {
+        let names = all.map(name_of).join(", ");
+        let (first, last) = names.rsplit_once(", ").unwrap_or(("none", &names));
+        format!("supported are {first} and {last}")
+    })
 }

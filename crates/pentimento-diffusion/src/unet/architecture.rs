@@ -138,6 +138,14 @@ pub(crate) struct Level {
     pub(crate) resize: Option<Resize>,
 }
 
+/// The blocks between the two ways, on the smallest images.
+#[derive(Clone, Debug)]
+pub(crate) struct Middle {
+    pub(crate) before: Resnet,
+    pub(crate) attention: Option<Attention>,
+    pub(crate) after: Resnet,
+}
+
 /// A network without its values.
 #[derive(Clone, Debug)]
 pub struct Architecture {
@@ -147,8 +155,7 @@ pub struct Architecture {
     pub(crate) time_embedding: [Conv; 2],
     pub(crate) class_embedding: Option<ClassEmbedding>,
     pub(crate) down: Vec<Level>,
-    pub(crate) middle: Level,
-    pub(crate) last: Resnet,
+    pub(crate) middle: Middle,
     pub(crate) up: Vec<Level>,
     pub(crate) norm_out: Norm,
     pub(crate) conv_out: Conv,
@@ -188,12 +195,18 @@ impl Architecture {
         let mut channels = first;
         for (level, &width) in widths.iter().enumerate() {
             let prefix = format!("down_blocks.{level}");
-            let with_attention = config.down_block_types[level].starts_with("Attn");
+            let with_attention = config.attention(level).down;
             let mut blocks = Vec::new();
             for layer in 0..config.layers_per_block {
                 let resnet = build.resnet(&format!("{prefix}.resnets.{layer}"), channels, width, 1.0, None);
-                let attention = with_attention
-                    .then(|| build.attention(&format!("{prefix}.attentions.{layer}"), width, 1.0, true));
+                let attention = with_attention.then(|| {
+                    build.attention(
+                        &format!("{prefix}.attentions.{layer}"),
+                        width,
+                        1.0,
+                        Some(config.norm_num_groups),
+                    )
+                });
                 blocks.push((resnet, attention));
                 channels = width;
                 skips.push(width);
@@ -216,24 +229,32 @@ impl Architecture {
         let scale = config.mid_block_scale_factor;
         let before = build.resnet("mid_block.resnets.0", channels, channels, scale, None);
         // As diffusers builds it: with scale_shift and no groups of its own, the middle attention has no norm.
-        let normalised = !config.scale_shift() || config.attn_norm_num_groups.is_some();
+        let shared = (!config.scale_shift()).then_some(config.norm_num_groups);
+        let groups = config.attn_norm_num_groups.or(shared);
         let attention = config
-            .add_attention
-            .then(|| build.attention("mid_block.attentions.0", channels, scale, normalised));
-        let last = build.resnet("mid_block.resnets.1", channels, channels, scale, None);
-        let middle = Level { blocks: vec![(before, attention)], resize: None };
+            .attention(widths.len() - 1)
+            .middle
+            .then(|| build.attention("mid_block.attentions.0", channels, scale, groups));
+        let after = build.resnet("mid_block.resnets.1", channels, channels, scale, None);
+        let middle = Middle { before, attention, after };
 
         let mut up = Vec::new();
         for (level, &width) in widths.iter().rev().enumerate() {
             let prefix = format!("up_blocks.{level}");
-            let with_attention = config.up_block_types[level].starts_with("Attn");
+            let with_attention = config.attention(widths.len() - 1 - level).up;
             let mut blocks = Vec::new();
             for layer in 0..=config.layers_per_block {
                 let skip = skips.pop().unwrap_or(first);
                 let resnet =
                     build.resnet(&format!("{prefix}.resnets.{layer}"), channels + skip, width, 1.0, None);
-                let attention = with_attention
-                    .then(|| build.attention(&format!("{prefix}.attentions.{layer}"), width, 1.0, true));
+                let attention = with_attention.then(|| {
+                    build.attention(
+                        &format!("{prefix}.attentions.{layer}"),
+                        width,
+                        1.0,
+                        Some(config.norm_num_groups),
+                    )
+                });
                 blocks.push((resnet, attention));
                 channels = width;
             }
@@ -259,7 +280,6 @@ impl Architecture {
             class_embedding,
             down,
             middle,
-            last,
             up,
             norm_out,
             conv_out,
@@ -379,12 +399,16 @@ impl Builder<'_> {
         }
     }
 
-    fn attention(&mut self, name: &str, channels: usize, output_scale: f64, normalised: bool) -> Attention {
-        let middle_groups =
-            if name.starts_with("mid_block") { self.config.attn_norm_num_groups } else { None };
-        let groups = middle_groups.unwrap_or(self.config.norm_num_groups);
+    /// The norm before it has so many groups, or there is none.
+    fn attention(
+        &mut self,
+        name: &str,
+        channels: usize,
+        output_scale: f64,
+        norm_groups: Option<usize>,
+    ) -> Attention {
         Attention {
-            norm: normalised.then(|| self.norm(&format!("{name}.group_norm"), channels, groups)),
+            norm: norm_groups.map(|groups| self.norm(&format!("{name}.group_norm"), channels, groups)),
             query: self.linear(&format!("{name}.to_q"), channels, channels, Start::Uniform),
             key: self.linear(&format!("{name}.to_k"), channels, channels, Start::Uniform),
             value: self.linear(&format!("{name}.to_v"), channels, channels, Start::Uniform),

@@ -79,6 +79,17 @@ const KEYS_OF_MOVING_AVERAGES: [&str; 8] = [
     "foreach",
 ];
 
+/// Where a level has attention.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attends {
+    /// On the way to smaller images.
+    pub(crate) down: bool,
+    /// Between the two ways, which only the last level has.
+    pub(crate) middle: bool,
+    /// On the way back.
+    pub(crate) up: bool,
+}
+
 impl Default for UnetConfig {
     fn default() -> Self {
         let names = |names: [&str; 4]| names.map(String::from).to_vec();
@@ -345,11 +356,20 @@ impl UnetConfig {
 
     /// Whether a level has attention, on either way or between them.
     fn attends(&self, level: usize) -> bool {
+        let Attends { down, middle, up } = self.attention(level);
+        down || middle || up
+    }
+
+    /// Where a level has attention; levels are counted from that of the largest images.
+    pub(crate) fn attention(&self, level: usize) -> Attends {
         let levels = self.block_out_channels.len();
-        let attends = |kind: Option<&String>| kind.is_some_and(|kind| kind.starts_with("Attn"));
-        attends(self.down_block_types.get(level))
-            || attends(self.up_block_types.get(levels - 1 - level))
-            || (self.add_attention && level + 1 == levels)
+        let by_name = |kind: Option<&String>| kind.is_some_and(|kind| kind.starts_with("Attn"));
+        Attends {
+            down: by_name(self.down_block_types.get(level)),
+            middle: self.add_attention && level + 1 == levels,
+            // The last level is the first one on the way back.
+            up: by_name(self.up_block_types.get(levels - 1 - level)),
+        }
     }
 
     /// Checks that images of this size pass through: each level but the last halves them, and no level attends over more

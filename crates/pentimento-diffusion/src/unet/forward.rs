@@ -1,6 +1,6 @@
 //! The forward pass, for whatever flows through.
 
-use super::architecture::{Architecture, Attention, ClassEmbedding, Conv, Level, Resampling, Resize, Resnet};
+use super::architecture::{Architecture, Attention, ClassEmbedding, Conv, Resampling, Resize, Resnet};
 use super::flow::Flow;
 use super::parameters::{Parameters, Precision};
 use burn::tensor::{Int, Tensor, TensorData};
@@ -118,8 +118,8 @@ impl Architecture {
                 skips.push(x.clone());
             }
         }
-        x = pass.level(&self.middle, x, &embedding);
-        x = pass.resnet(&self.last, x, &embedding);
+        x = pass.block(&self.middle.before, self.middle.attention.as_ref(), x, &embedding);
+        x = pass.resnet(&self.middle.after, x, &embedding);
         for level in &self.up {
             for (resnet, attention) in &level.blocks {
                 if let Some(skip) = skips.pop() {
@@ -151,13 +151,6 @@ impl Pass<'_> {
     /// `2 x - 1`.
     fn centred<F: Flow>(&self, input: F) -> F {
         input.affine(2.0, -1.0)
-    }
-
-    fn level<F: Flow>(&self, level: &Level, mut x: F, embedding: &F) -> F {
-        for (resnet, attention) in &level.blocks {
-            x = self.block(resnet, attention.as_ref(), x, embedding);
-        }
-        x
     }
 
     fn block<F: Flow>(&self, resnet: &Resnet, attention: Option<&Attention>, x: F, embedding: &F) -> F {

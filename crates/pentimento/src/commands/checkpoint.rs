@@ -5,7 +5,8 @@ use crate::arguments::{CheckpointArguments, NetworkChoice};
 use crate::error::ProgramError;
 use crate::progress::say;
 use crate::stages::RunOptions;
-use crate::stages::imported::{import as write_run, recipe_of};
+use crate::stages::data::glance_at_images;
+use crate::stages::imported::{image_size, import as write_run, recipe_of};
 use crate::stop::Stop;
 use anyhow::Result;
 use pentimento_diffusion::DiffusionError;
@@ -94,6 +95,15 @@ pub(super) fn import(
             "warning: with `linspace`, diffusers' DDIM steps as if the timesteps that it visits were evenly spaced; here \
              each step goes to the next one visited, so samples differ from those of diffusers",
         );
+    }
+    // A wrong set is refused here, and not after hours of sampling.
+    let size = image_size(architecture)?;
+    if let Some(found) = glance_at_images(&recipe.data)?.filter(|&found| found != size) {
+        let ([height, width], [found_height, found_width]) = (size, found);
+        say(&format!(
+            "warning: the first image of the set is {found_height}x{found_width} as it would be prepared, the network takes \
+             {height}x{width}; `data.preprocessing` brings images to a size, and without it `attribute` refuses them"
+        ));
     }
     let workspace = write_run(folder, recipe, &checkpoint, stop, options)?;
     print(&format!("{}", workspace.run.root().display()))?;

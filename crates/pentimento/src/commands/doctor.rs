@@ -212,8 +212,7 @@ fn predictions(
     let (architecture, schedule) = (&checkpoint.architecture, &checkpoint.scheduler.schedule);
     let error = |architecture: &Architecture, schedule: &ScheduleConfig, [scale, shift]: [f32; 2]| {
         let values: Vec<f32> = values.iter().map(|value| scale * value + shift).collect();
-        let prediction = schedule.prediction_type;
-        prediction_error(architecture, &parameters, schedule, prediction, &values, size, &classes)
+        prediction_error(architecture, &parameters, schedule, &values, size, &classes)
     };
     let as_scaled = [1.0, 0.0];
     let own = error(architecture, schedule, as_scaled);
@@ -231,18 +230,18 @@ fn predictions(
 
     // The best of the other ways to read the checkpoint, if it is clearly better.
     let mut readings: Vec<(String, f64, f64)> = Vec::new();
-    for other in [PredictionType::Epsilon, PredictionType::Sample, PredictionType::VPrediction] {
+    for other in PredictionType::ALL {
         if other != declared {
             let schedule = ScheduleConfig { prediction_type: other, ..schedule.clone() };
-            let text = format!("`prediction_type` = {} in the scheduler", prediction_key(other));
+            let text = format!("`prediction_type` = {} in the scheduler", other.name());
             readings.push((text, error(architecture, &schedule, as_scaled), BETTER));
         }
     }
-    for other in [BetaSchedule::Linear, BetaSchedule::ScaledLinear, BetaSchedule::Cosine] {
+    for other in BetaSchedule::ALL {
         if other != schedule.beta_schedule && schedule.trained_betas.is_none() {
             let schedule = ScheduleConfig { beta_schedule: other, ..schedule.clone() };
             if schedule.validate().is_ok() {
-                let text = format!("the noise schedule {other:?} with the same ends");
+                let text = format!("`beta_schedule` = {} in the scheduler", other.name());
                 readings.push((text, error(architecture, &schedule, as_scaled), BETTER));
             }
         }
@@ -263,18 +262,11 @@ fn predictions(
     }
 }
 
+/// In words.
 fn prediction_name(prediction: PredictionType) -> &'static str {
     match prediction {
         PredictionType::Epsilon => "the noise",
         PredictionType::Sample => "the image",
         PredictionType::VPrediction => "the velocity",
-    }
-}
-
-fn prediction_key(prediction: PredictionType) -> &'static str {
-    match prediction {
-        PredictionType::Epsilon => "epsilon",
-        PredictionType::Sample => "sample",
-        PredictionType::VPrediction => "v_prediction",
     }
 }

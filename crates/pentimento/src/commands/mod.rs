@@ -18,7 +18,7 @@ use crate::arguments::{
     Arguments, AttributeMethod, Command, DataCommand, DeviceChoice, RecipeArguments, ScoreMethod,
 };
 use crate::error::{ProgramError, how_to_make_again};
-use crate::progress::say;
+use crate::progress::{harmless, say};
 use crate::recipe::Recipe;
 use crate::stages::analyse::Members;
 use crate::stages::gradients::QuerySet;
@@ -200,12 +200,9 @@ impl Asked {
     }
 }
 
-/// One line of results to stdout. Names of files, classes and groups come from outside and may hold anything, so no
-/// control character reaches the terminal.
+/// One line of results to stdout, made [`harmless`].
 pub(crate) fn print(line: &str) -> Result<(), ProgramError> {
-    let shown = |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
-    let line: String = line.chars().map(shown).collect();
-    writeln!(std::io::stdout(), "{line}").map_err(|source| ProgramError::Output { source })
+    writeln!(std::io::stdout(), "{}", harmless(line)).map_err(|source| ProgramError::Output { source })
 }
 
 fn recipe_workspace(arguments: &RecipeArguments, stop: &Stop, options: &RunOptions) -> Result<Workspace> {

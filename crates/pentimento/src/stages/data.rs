@@ -8,8 +8,9 @@ use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Recip
 use anyhow::Result;
 use pentimento_attribution::ensemble::CodeBook;
 use pentimento_data::{
-    Colours, FetchEvent, FetchOptions, Groups, ImageSource, IndexedSource, OpenOptions, PreparedSet,
-    PublicSet, Split, default_cache_dir, exact_duplicates, fetch, open, prepare, read_idx,
+    Colours, FetchEvent, FetchOptions, Groups, ImageSet, ImageSource, IndexedSource, OpenEvent, OpenOptions,
+    PreparedSet, Preprocessing, PublicSet, Split, default_cache_dir, exact_duplicates, fetch, glance,
+    glance_idx, open, prepare, read_idx,
 };
 use pentimento_store::Fingerprint;
 use std::path::Path;
@@ -92,6 +93,27 @@ pub fn open_images(data: &DataRecipe, split: Split, from: Option<&Path>) -> Resu
     let set = read_idx(images, labels)?;
     let classes = set.labels().iter().max().map_or(0, |&label| label as usize + 1);
     Ok((Box::new(set), (0..classes).map(|class| class.to_string()).collect()))
+}
+
+/// Looks at the images that a recipe names by their path, without going through them: says what they are, and gives height
+/// and width of the first one as it would be prepared. None of a public set, and of an image that is damaged or does not
+/// fit the preprocessing.
+///
+/// # Errors
+///
+/// [`pentimento_data::DataError`] for what is no set.
+pub fn glance_at_images(data: &DataRecipe) -> Result<Option<[usize; 2]>> {
+    let mut show = |event: OpenEvent<'_>| say(&event.to_string());
+    let size = match (&data.path, &data.images, &data.labels) {
+        (Some(path), ..) => glance(path, data.preprocessing.split, &mut show)?,
+        (None, Some(images), Some(labels)) => glance_idx(images, labels, &mut show)?,
+        _ => None,
+    };
+    let Some([height, width]) = size else { return Ok(None) };
+    let blank = ImageSet::new(height, width, 1, vec![0; height * width], vec![0])?;
+    let alone =
+        Preprocessing { classes: None, first_per_class: None, first: None, ..data.preprocessing.clone() };
+    Ok(prepare(&blank, &alone).ok().map(|prepared| [prepared.height(), prepared.width()]))
 }
 
 impl CodedData {

@@ -214,7 +214,7 @@ fn damping_view(compared: &[Compared<'_, Error>], networks: &[Network]) -> Resul
     let mut before: Option<Vec<Vec<f64>>> = None;
     let steps = CURVE_DECADES * CURVE_STEPS_PER_DECADE as i32;
     for step in -steps..=steps {
-        let at = damping * 10f64.powf(f64::from(step) / CURVE_STEPS_PER_DECADE as f64);
+        let at = damping * libm::pow(10.0, f64::from(step) / CURVE_STEPS_PER_DECADE as f64);
         let scores = scores_at(at)?;
         let with_before = match &before {
             Some(before) => agreement(&scores, before)?,
