@@ -1,0 +1,388 @@
+//! Scores by gradients of whole runs: what they find, how features are kept, and what is refused.
+
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do; a skipped test says so"
+)]
+
+mod common;
+
+use common::*;
+use pentimento::data::{FetchError, FetchOptions, ImageSet, PublicSet, Split, default_cache_dir, fetch};
+use pentimento::noise::{Draws, Purpose, Stream};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Instant;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/plain")
+}
+
+/// Imports the small golden network beside images.
+fn import(run: &Path, images: &str, more: &[&str]) {
+    let golden = golden();
+    let mut command = program([Path::new("import"), &golden, Path::new("--run"), run]);
+    let common = ["--set", images, "--set", "samples.count=2", "--set", "gradients.dimension=512"];
+    succeed(command.args(common).args(["--set", "gradients.timesteps=5"]).args(more));
+}
+
+fn attribute(run: &Path, more: &[&str]) -> Command {
+    let mut command = program([Path::new("attribute"), run]);
+    command.args(more);
+    command
+}
+
+/// An array file of images `[images, 8, 8]` in 8 bits.
+fn write_images(path: &Path, images: &[Vec<u8>]) {
+    let shape = format!("({}, 8, 8)", images.len());
+    let mut header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
+    while !(10 + header.len() + 1).is_multiple_of(64) {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(images.concat());
+    fs::write(path, bytes).unwrap();
+}
+
+fn bars() -> Vec<Vec<u8>> {
+    pixels().chunks(64).map(<[u8]>::to_vec).collect()
+}
+
+/// Training images by rank, for each query, as `pentimento scores --export` writes them.
+fn ranked(run: &Path, method: &str, query: &str) -> BTreeMap<String, Vec<usize>> {
+    let file = run.join("../exported.csv");
+    let mut command = program([Path::new("scores"), run]);
+    succeed(command.args(["--method", method, "--query", query]).arg("--export").arg(&file));
+    let mut ranked: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
+    for line in fs::read_to_string(&file).unwrap().lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let row = (fields[2].parse().unwrap(), fields[1].parse().unwrap());
+        ranked.entry(fields[0].into()).or_default().push(row);
+    }
+    let in_order = |mut rows: Vec<(usize, usize)>| {
+        rows.sort_unstable();
+        rows.into_iter().map(|(_, image)| image).collect()
+    };
+    ranked.into_iter().map(|(query, rows)| (query, in_order(rows))).collect()
+}
+
+/// What follows from the recipe, but for the page.
+fn features_and_scores(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut objects = objects(run);
+    objects.retain(|name, _| name.starts_with("features/") || name.starts_with("scores/"));
+    assert!(objects.len() > 4, "{:?}", objects.keys());
+    objects
+}
+
+/// An image that is asked for itself is its own first, and planted copies of it come with it.
+#[test]
+fn images_find_themselves_and_their_copies() {
+    let laboratory = Laboratory::new();
+    let mut images = bars();
+    // Copies of images 3 and 25: exact ones, and one that a careless hand saved again.
+    images.push(images[3].clone());
+    images.push(images[3].iter().map(|&value| value.saturating_sub(1)).collect());
+    images.push(images[25].clone());
+    write_images(&laboratory.path("set.npy"), &images);
+    let run = laboratory.path("run");
+    import(&run, &format!("data.path={:?}", laboratory.path("set.npy")), &[]);
+    for method in ["trak", "d-trak", "das", "relative-influence", "gradient-cosine"] {
+        let query = "0,3,17,25,44,61";
+        succeed(&mut attribute(&run, &["--method", method, "--query", query]));
+        let ranked = ranked(&run, method, query);
+        for (query, alike) in
+            [("0", vec![0]), ("3", vec![3, 60, 61]), ("17", vec![17]), ("25", vec![25, 62]), ("44", vec![44]), ("61", vec![3, 60, 61])]
+        {
+            let mut first = ranked[query][..alike.len()].to_vec();
+            first.sort_unstable();
+            assert_eq!(first, alike, "query {query} by {method}: {:?}", &ranked[query][..6]);
+        }
+    }
+    // On the page they stand there once.
+    succeed(program([Path::new("report"), &run]).args(["--query", "3", "--compare", "das,trak"]));
+    let page = fs::read_dir(&run)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with("report-images-"))
+        .unwrap();
+    let page = fs::read_to_string(page).unwrap();
+    assert_names(&page, &["with 2 nearly the same", "Helped most to make it, by das", "by trak", "Damping"]);
+}
+
+/// A row is found by its image: what is added is all that is computed, and what is left out costs nothing.
+#[test]
+fn images_are_added_and_left_out_without_taking_gradients_again() {
+    let laboratory = Laboratory::new();
+    let images = bars();
+    let set = laboratory.path("set.npy");
+    let run = laboratory.path("run");
+    let at = format!("data.path={set:?}");
+    write_images(&set, &images[..40]);
+    import(&run, &at, &[]);
+    succeed(&mut attribute(&run, &[]));
+    let before = features_and_scores(&run);
+    let rows = |objects: &BTreeMap<String, Vec<u8>>| {
+        let ledger = |name: &&String| name.contains("/groups-") && name.ends_with(".images");
+        objects.keys().filter(ledger).map(|name| objects[name].len() / 65).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&before), [40]);
+
+    // Ten more, in front of the others.
+    write_images(&set, &images[40..50].iter().chain(&images[..40]).cloned().collect::<Vec<_>>());
+    succeed(&mut attribute(&run, &[]));
+    let added = features_and_scores(&run);
+    assert_eq!(rows(&added), [40, 10]);
+    for (name, bytes) in before.iter().filter(|(name, _)| name.starts_with("features/")) {
+        assert!(added[name] == *bytes, "{name} changed");
+    }
+    // The same scores as of a run that saw all of them at once.
+    let whole = laboratory.path("whole");
+    import(&whole, &at, &[]);
+    succeed(&mut attribute(&whole, &[]));
+    let at_once = features_and_scores(&whole);
+    assert!(added["scores/samples/d-trak.npy"] == at_once["scores/samples/d-trak.npy"]);
+
+    // Without them again: nothing new, and the scores of the first time.
+    write_images(&set, &images[..40]);
+    succeed(&mut attribute(&run, &[]));
+    let left_out = features_and_scores(&run);
+    assert_eq!(rows(&left_out), [40, 10]);
+    assert!(left_out["scores/samples/d-trak.npy"] == before["scores/samples/d-trak.npy"]);
+}
+
+/// Killed again and again, a run ends with the bytes of one that was left alone, by other threads too.
+#[test]
+fn killed_at_random_moments_it_ends_with_the_same_bytes() {
+    let laboratory = Laboratory::new();
+    // Three files of rows, so that kills come before, within and after the writing of them.
+    let images: Vec<Vec<u8>> = (0..150)
+        .map(|image| {
+            let mut values = [0.0f32; 64];
+            Stream::new(9, Purpose::Test, image, 0).fill_uniform(&mut values);
+            values.iter().map(|value| (value * 255.0) as u8).collect()
+        })
+        .collect();
+    write_images(&laboratory.path("set.npy"), &images);
+    let at = format!("data.path={:?}", laboratory.path("set.npy"));
+    let alone = laboratory.path("alone");
+    import(&alone, &at, &[]);
+    let begin = Instant::now();
+    succeed(&mut attribute(&alone, &["--threads", "2"]));
+    let usual = begin.elapsed();
+    let expected = features_and_scores(&alone);
+
+    let run = laboratory.path("run");
+    import(&run, &at, &[]);
+    let mut draws = Draws::new(Stream::new(11, Purpose::Test, 0, 0));
+    let mut killed = 0;
+    for _ in 0..20 {
+        let mut child = attribute(&run, &["--threads", "1"]).spawn().unwrap();
+        // Each goes on where the one before was stopped, so less is left each time.
+        sleep(usual.mul_f64(0.4 * draws.uniform()));
+        killed += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(killed >= 10, "only {killed} of 20 kills hit a running program");
+    succeed(&mut attribute(&run, &["--batch", "3"]));
+    assert_verified(&run);
+    let found = features_and_scores(&run);
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, bytes) in &expected {
+        assert!(found[name] == *bytes, "{name} differs after {killed} kills");
+    }
+}
+
+/// Another seed, projection or schedule gives features of its own, which are never mixed with what is there.
+#[test]
+fn features_of_other_settings_are_kept_apart() {
+    let laboratory = Laboratory::new();
+    write_images(&laboratory.path("set.npy"), &bars()[..20]);
+    let at = format!("data.path={:?}", laboratory.path("set.npy"));
+    let run = laboratory.path("run");
+    let mut folders = 0;
+    for more in [
+        vec![],
+        vec!["--set", "seed=2"],
+        vec!["--set", "gradients.projection=none", "--set", "gradients.precision=f32"],
+        vec!["--set", "gradients.noise=per_image"],
+        vec!["--set", "gradients.antithetic=true"],
+        vec!["--set", "gradients.groups=2"],
+    ] {
+        import(&run, &at, &more);
+        let said = succeed(&mut attribute(&run, &[]));
+        assert_names(&said.stdout, &["(100 %)", "sample 1: "]);
+        let names = listed(&run);
+        let tables: std::collections::BTreeSet<&str> = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("features/")?.split('/').next())
+            .collect();
+        folders += 1;
+        assert_eq!(tables.len(), folders, "{more:?}: {tables:?}");
+    }
+    // A single group has no spread, and says nothing of how sure scores are.
+    import(&run, &at, &["--set", "gradients.groups=1"]);
+    let said = succeed(&mut attribute(&run, &[])).stdout;
+    assert!(!said.contains('\u{b1}') && !said.contains("no noise of the draws"), "{said}");
+}
+
+/// Without a projection the kernel is exact; a wide projection tells nearly the same.
+#[test]
+fn a_projection_keeps_the_order_of_the_exact_kernel() {
+    let laboratory = Laboratory::new();
+    write_images(&laboratory.path("set.npy"), &bars());
+    let at = format!("data.path={:?}", laboratory.path("set.npy"));
+    let scores = |name: &str, more: &[&str]| {
+        let run = laboratory.path(name);
+        import(&run, &at, more);
+        succeed(&mut attribute(&run, &["--method", "das"]));
+        let bytes = fs::read(run.join("scores/samples/das.npy")).unwrap();
+        let values: Vec<f64> = bytes[128..]
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| f64::from(f32::from_le_bytes(*bytes)))
+            .collect();
+        assert_eq!(values.len(), 2 * IMAGES);
+        values
+    };
+    let exact = scores("exact", &["--set", "gradients.projection=none", "--set", "gradients.precision=f32"]);
+    let wide = scores("wide", &["--set", "gradients.dimension=16384"]);
+    let narrow = scores("narrow", &["--set", "gradients.dimension=128"]);
+    let agreement = |a: &[f64], b: &[f64]| {
+        let of = |query: usize| {
+            let range = query * IMAGES..(query + 1) * IMAGES;
+            pentimento::evaluation::statistics::spearman(&a[range.clone()], &b[range]).unwrap().unwrap()
+        };
+        (of(0) + of(1)) / 2.0
+    };
+    let (wide, narrow) = (agreement(&exact, &wide), agreement(&exact, &narrow));
+    assert!(wide > 0.98, "{wide}");
+    assert!(narrow < wide, "{narrow} and {wide}");
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    let laboratory = Laboratory::new();
+    write_images(&laboratory.path("set.npy"), &bars());
+    let at = format!("data.path={:?}", laboratory.path("set.npy"));
+    let run = laboratory.path("run");
+    import(&run, &at, &[]);
+    let refused = |more: &[&str], words: &[&str]| {
+        assert_names(&fail(&mut attribute(&run, more), 42), words);
+    };
+    refused(&["--query", "3,99"], &["training image 99", "60 training images", "0 to 59"]);
+    refused(&["--query", "3", "--method", "journey-trak"], &["journey-trak", "samples of the run"]);
+    refused(&["--method", "jacobian"], &["jacobian", "trained with codes", "`d-trak`"]);
+    let said = fail(&mut attribute(&run, &["--query", "nowhere"]), 1);
+    assert_names(&said, &["nowhere"]);
+    // Queries of another size.
+    let large = laboratory.path("large.npy");
+    let mut bytes = fs::read(laboratory.path("set.npy")).unwrap();
+    let shape = bytes.windows(8).position(|window| window == b"60, 8, 8").unwrap();
+    bytes[shape..shape + 8].copy_from_slice(b"15,16,16");
+    fs::write(&large, bytes).unwrap();
+    refused(&["--query", large.to_str().unwrap()], &["large.npy", "16x16", "8x8"]);
+    let mut scores = program([Path::new("scores"), &run]);
+    assert_names(&fail(&mut scores, 42), &["not there yet", "pentimento attribute"]);
+    succeed(&mut attribute(&run, &["--method", "das,trak"]));
+    let ask = |more: &[&str]| {
+        let mut command = program([Path::new("scores"), &run]);
+        command.args(more);
+        command
+    };
+    assert_names(&fail(&mut ask(&[]), 42), &["das, trak", "--method"]);
+    assert_names(&fail(&mut ask(&["--method", "das", "--of", "7"]), 42), &["query 7", "--of"]);
+    let file = laboratory.path("scores.txt");
+    let to = ["--method", "das", "--export", file.to_str().unwrap()];
+    assert_names(&fail(&mut ask(&to), 42), &["`txt`", ".csv"]);
+    let said = succeed(&mut ask(&["--method", "das", "--of", "1", "--top", "3", "--bottom"])).stdout;
+    assert_names(&said, &["query 1", "60. ", "58. "]);
+}
+
+/// Python reads features and scores with pyarrow alone.
+#[test]
+fn python_reads_features_and_scores() {
+    let python = std::env::var("PENTIMENTO_PYTHON").unwrap_or_else(|_| "python3".into());
+    let there = Command::new(&python).args(["-c", "import numpy, pyarrow.ipc, pyarrow.parquet"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: {python} has no pyarrow (PENTIMENTO_PYTHON names another interpreter)");
+        return;
+    }
+    let laboratory = Laboratory::new();
+    write_images(&laboratory.path("set.npy"), &bars());
+    let run = laboratory.path("run");
+    import(&run, &format!("data.path={:?}", laboratory.path("set.npy")), &[]);
+    succeed(&mut attribute(&run, &["--method", "d-trak,journey-trak"]));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/interop/read_features.py");
+    let output = Command::new(&python).arg(script).arg(&run).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // Rows of 60 images in 4 groups for each of two measurements; of 2 samples in 20 timesteps, and in 50 steps.
+    assert_names(&text(&output.stdout), &[&format!("{} rows", 2 * 60 * 4 + 2 * 20 + 2 * sampling_steps())]);
+}
+
+/// Steps of the golden network's sampler.
+fn sampling_steps() -> usize {
+    let scheduler = fs::read_to_string(golden().join("scheduler/scheduler_config.json")).unwrap();
+    let scheduler: serde_json::Value = serde_json::from_str(&scheduler).unwrap();
+    scheduler["num_train_timesteps"].as_u64().unwrap() as usize
+}
+
+/// A zero of MNIST that lies among the clothes of Fashion-MNIST is what other zeros are told to rest on, by the gradients
+/// of all members of an ensemble that was trained on them.
+#[test]
+fn a_foreign_image_is_found_by_its_kind() {
+    let open = |set: PublicSet| -> Option<ImageSet> {
+        let fetched = default_cache_dir().and_then(|cache| fetch(set, &FetchOptions::new(cache), &mut |_| {}));
+        match fetched {
+            Err(error @ (FetchError::NothingAnswered { .. } | FetchError::NoCacheFolder)) => {
+                eprintln!("SKIPPED: a foreign image among {set}: {error}");
+                None
+            }
+            fetched => Some(fetched.unwrap().open(Split::Test).unwrap()),
+        }
+    };
+    let (Some(digits), Some(clothes)) = (open(PublicSet::Mnist), open(PublicSet::FashionMnist)) else { return };
+    // To 7 x 7 by means, with a frame of one at the right and below.
+    let small = |set: &ImageSet, image: usize| {
+        let pixels = set.image(image);
+        let mut values = vec![0u8; 64];
+        for (row, column) in (0..7).flat_map(|row| (0..7).map(move |column| (row, column))) {
+            let cell = (0..4).flat_map(|y| (0..4).map(move |x| (4 * row + y) * 28 + 4 * column + x));
+            values[8 * row + column] = (cell.map(|at| u32::from(pixels[at])).sum::<u32>() / 16) as u8;
+        }
+        values
+    };
+    let zeros: Vec<usize> = (0..digits.len()).filter(|&image| digits.label(image) == 0).take(7).collect();
+    let laboratory = Laboratory::new();
+    let foreign = 123;
+    let mut images: Vec<Vec<u8>> = (0..200).map(|image| small(&clothes, image)).collect();
+    images.insert(foreign, small(&digits, zeros[0]));
+    let labels = idx(0x801, &[images.len()], &vec![0; images.len()]);
+    fs::write(laboratory.path("images"), idx(0x803, &[images.len(), 8, 8], &images.concat())).unwrap();
+    fs::write(laboratory.path("labels"), labels).unwrap();
+    write_images(
+        &laboratory.path("zeros.npy"),
+        &zeros[1..].iter().map(|&image| small(&digits, image)).collect::<Vec<_>>(),
+    );
+    let recipe = laboratory.image_recipe();
+    let run = laboratory.path("run");
+    let mut train = program([Path::new("train"), &recipe, Path::new("--run"), &run]);
+    succeed(train.args(["--set", "data.preprocessing.first=201", "--set", "codes.members=12", "--set", "codes.weight=6"])
+        .args(["--set", "training.steps=40", "--set", "gradients.timesteps=5"]));
+    let query = laboratory.path("zeros.npy");
+    for method in ["d-trak", "das"] {
+        let said = succeed(&mut attribute(&run, &["--method", method, "--query", query.to_str().unwrap()]));
+        let ranked = ranked(&run, method, query.to_str().unwrap());
+        let first = ranked.values().filter(|images| images[0] == foreign).count();
+        assert!(first >= 5, "{method}: first for {first} of {}\n{}", ranked.len(), said.stdout);
+    }
+}
