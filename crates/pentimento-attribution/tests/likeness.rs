@@ -298,7 +298,7 @@ fn what_cannot_be_compared_is_refused() {
         let refused = LikenessError::Length { what, index: 0, found, expected: 24 };
         assert_eq!(good.scores(&query, &noise, &image), Err(refused));
     }
-    for value in [f32::NAN, f32::INFINITY, -1000.5] {
+    for value in [f32::NAN, f32::INFINITY, -10.5] {
         let mut bad = row(24);
         bad[0][7] = value;
         let refused = good.scores(&row(24), &bad, &row(24));

@@ -87,15 +87,7 @@ fn sum_of_largest(weights: &[f32], count: usize) -> f32 {
 /// How many weights have larger bits.
 #[inline(always)]
 fn count_above(weights: &[f32], bits: u32) -> usize {
-    let mut lanes = [0u32; LANES];
-    let (rows, rest) = weights.as_chunks::<LANES>();
-    for row in rows {
-        for lane in 0..LANES {
-            lanes[lane] += u32::from(row[lane].to_bits() > bits);
-        }
-    }
-    let in_rest = rest.iter().filter(|weight| weight.to_bits() > bits).count();
-    lanes.iter().map(|&lane| lane as usize).sum::<usize>() + in_rest
+    weights.iter().map(|weight| u32::from(weight.to_bits() > bits)).sum::<u32>() as usize
 }
 
 /// The sum of the weights that have larger bits: sixteen sums side by side, then these in order.
@@ -105,9 +97,7 @@ fn sum_above(weights: &[f32], bits: u32) -> f32 {
     let (rows, rest) = weights.as_chunks::<LANES>();
     let counted = |weight: f32| if weight.to_bits() > bits { weight } else { 0.0 };
     for row in rows {
-        for lane in 0..LANES {
-            lanes[lane] += counted(row[lane]);
-        }
+        lanes = std::array::from_fn(|lane| lanes[lane] + counted(row[lane]));
     }
     let mut sum = 0.0f32;
     for lane in lanes {
@@ -131,7 +121,7 @@ mod tests {
             2 => value(at % 7),
             3 => -5.0,
             4 => {
-                if at % 3 == 0 {
+                if at.is_multiple_of(3) {
                     2.0
                 } else {
                     value(at)
@@ -164,7 +154,8 @@ mod tests {
                 assert_eq!(f64::from(part.largest_logit), largest);
                 // 2 units in the last place of each exponential, and at most 37 roundings of a sum that is at most this.
                 let tolerance = |sum: f64| 40.0 * f64::from(f32::EPSILON) * sum;
-                let (all, of_largest) = (weights.iter().sum(), weights.iter().take(count).sum());
+                let all: f64 = weights.iter().sum();
+                let of_largest: f64 = weights.iter().take(count).sum();
                 for (value, truth) in [(part.sum, all), (part.sum_of_largest, of_largest)] {
                     let error = (f64::from(value) - truth).abs();
                     assert!(

@@ -14,8 +14,9 @@ pub use patches::{NearestPatches, patch_noise};
 pub use pixels::{cosines, dot};
 pub use random::random_scores;
 
-/// Values of images and noise that nearest patches take: far more than pixels have, and no square of them overflows.
-pub const LARGEST_VALUE: f32 = 1000.0;
+/// The largest magnitude of values that nearest patches take: pixels are in [-1, 1] or, unclipped, a little beyond, noise
+/// is below 7, and 10 stands for what is outside an image.
+pub const LARGEST_VALUE: f32 = 10.0;
 
 /// What cannot be compared.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -46,7 +47,7 @@ pub enum LikenessError {
         /// Queries given.
         queries: usize,
     },
-    /// A value that is not finite, or no pixel of any scale.
+    /// A value that is not finite, or of another scale than pixels in [-1, 1] and noise.
     #[error("{what} {index} has the value {value}, but values must be -{LARGEST_VALUE} to {LARGEST_VALUE}")]
     Value {
         /// `query`, `noise` or `image`.

@@ -60,7 +60,8 @@ impl NearestPatches {
     /// The weights of every image, summed over the positions of a query: `[queries][images]`, from 0 to the number of
     /// positions. If k is at least that number, the scores of a query sum to it.
     ///
-    /// `queries`, `images` and `noises` are in values `[height, width, channels]`, a standard normal noise for each query.
+    /// `queries`, `images` and `noises` are in values `[height, width, channels]`: pixels in [-1, 1], and a standard normal
+    /// noise for each query.
     /// Logits are in f32: their error is about 10^-7 p^2 channels / (1 - abar).
     ///
     /// Takes 12 bytes per position and image, whatever the number of queries, and
@@ -110,6 +111,8 @@ impl NearestPatches {
         if largest == 0 {
             return Err(LikenessError::NoWeights);
         }
+        // Before memory is taken for patches: a product refuses more positions or entries than it can take.
+        product_shape(1, side * side * channels, height * width)?;
         check_lengths(QUERIES, queries, length)?;
         check_lengths(IMAGES, images, length)?;
         if noises.len() != queries.len() {
@@ -249,11 +252,16 @@ impl Grid {
     /// `rows [n][entries]` times `columns [entries][positions]`.
     fn multiply(&self, rows: &[f32], columns: &[f32]) -> Result<Vec<f32>, ShapeError> {
         let (count, positions) = (rows.len() / self.entries, self.positions());
-        let shape = ConvShape::new([count, 1, 1, self.entries], positions, ConvGeometry::POINTWISE)?;
+        let shape = product_shape(count, self.entries, positions)?;
         let mut products = vec![0.0; count * positions];
         conv2d(&shape, rows, columns, None, &mut products);
         Ok(products)
     }
+}
+
+/// `[rows][entries]` times `[entries][positions]`.
+fn product_shape(rows: usize, entries: usize, positions: usize) -> Result<ConvShape, ShapeError> {
+    ConvShape::new([rows, 1, 1, entries], positions, ConvGeometry::POINTWISE)
 }
 
 /// The shares of all images in the softmax of each position, summed over positions; `parts` is `[images][positions]`.
