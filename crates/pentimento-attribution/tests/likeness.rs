@@ -79,12 +79,12 @@ fn naive(settings: &NearestPatches, query: &[f32], noise: &[f32], images: &[Vec<
 
 /// A bound of the relative error of a weight, which is the error of its logit times two, as it is divided by a sum of
 /// others. The product and the offset each take at most this many f32 roundings of values no larger than the sum of all
-/// products' magnitudes: |u w| <= (u^2 + w^2) / 2, with |w| <= 1 and |u| <= 1 + 4.5 sigma.
-fn weight_error(settings: &NearestPatches) -> f64 {
+/// products' magnitudes, where pixels are at most `pixel` and noise at most `noise`.
+fn weight_error(settings: &NearestPatches, pixel: f64, noise: f64) -> f64 {
     let entries = (settings.side * settings.side * settings.image[2]) as f64;
     let variance = 1.0 - settings.abar;
-    let largest_noisy = 1.0 + 4.5 * variance.sqrt();
-    let magnitude = entries * largest_noisy / variance;
+    let largest_noisy = pixel + noise * variance.sqrt();
+    let magnitude = entries * largest_noisy * pixel / variance;
     // Entries are rounded themselves, and exponentials and sums of weights by some more units.
     2.0 * ((entries + 4.0) * magnitude + 100.0) * f64::from(f32::EPSILON) / 2.0
 }
@@ -108,9 +108,30 @@ fn nearest_patches_are_those_of_the_definition() {
             let truth = naive(&settings, query, noise, &training);
             for (score, truth) in scores.iter().zip(&truth) {
                 let error = (score - truth).abs();
-                assert!(error <= weight_error(&settings) * truth, "{settings:?}: {score}, not {truth}");
+                assert!(
+                    error <= weight_error(&settings, 1.0, 4.5) * truth,
+                    "{settings:?}: {score}, not {truth}"
+                );
             }
         }
+    }
+}
+
+/// Faint images, so that nothing but the values outside could be rounded by much.
+#[test]
+fn values_outside_do_not_drown_the_others() {
+    let settings = NearestPatches { image: [7, 7, 3], abar: 0.97, side: 7, largest: 100 };
+    let faint = |mut rows: Vec<Vec<f32>>| {
+        rows.iter_mut().flatten().for_each(|value| *value *= 0.05);
+        rows
+    };
+    let (queries, training) = (faint(images(100, 1, 147)), faint(images(0, 4, 147)));
+    let noises = faint(noises(1, 147));
+    let scores = settings.scores(&queries, &noises, &training).unwrap();
+    let truth = naive(&settings, &queries[0], &noises[0], &training);
+    let bound = weight_error(&settings, 0.05, 4.5 * 0.05);
+    for (score, truth) in scores[0].iter().zip(&truth) {
+        assert!((score - truth).abs() <= bound * truth, "{score}, not {truth}");
     }
 }
 
@@ -126,7 +147,7 @@ fn equal_patches_count_as_often_as_they_occur() {
     let truth = naive(&settings, &query, &noise, &training);
     let scores = settings.scores(&[query], &[noise], &training).unwrap();
     for (score, truth) in scores[0].iter().zip(&truth) {
-        assert!((score - truth).abs() <= weight_error(&settings) * truth, "{score}, not {truth}");
+        assert!((score - truth).abs() <= weight_error(&settings, 1.0, 4.5) * truth, "{score}, not {truth}");
     }
 }
 

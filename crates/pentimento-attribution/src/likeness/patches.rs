@@ -167,7 +167,8 @@ impl NearestPatches {
     }
 
     /// What is taken from the products to make logits, for a query's patch of each outline: half of
-    /// `|w|^2 + |outside|^2 - 2 <outside, w>` over 1 - abar, `[outlines][positions]`.
+    /// `|w|^2 + |outside|^2 - 2 <outside, w>` over 1 - abar, `[outlines][positions]`. The middle term is the same for all w
+    /// and changes no weight, but without it the others would be rounded where patches reach outside.
     fn offsets(&self, grid: &Grid, columns: &[f32]) -> Result<Vec<f32>, ShapeError> {
         let positions = grid.positions();
         let mut squares = vec![0.0f64; positions];
