@@ -6,6 +6,9 @@
 //!
 //! [`gradient`] is attribution by gradients, for a network that was trained without attribution in mind: TracIn, ReTrac,
 //! TRAK, D-TRAK and the kernel of DAS.
+//!
+//! [`likeness`] has scores that need no gradient of a network: what every method of attribution is held against.
 
 pub mod ensemble;
 pub mod gradient;
+pub mod likeness;

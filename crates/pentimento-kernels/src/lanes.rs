@@ -384,6 +384,10 @@ mod tests {
         silu(&q, &mut y);
         silu_times_slope(&q, &d, &mut slope);
         all.extend([("silu", y), ("slope", slope)]);
+        let (mut weights, mut part) = (q.clone(), SoftmaxPart::default());
+        softmax_part(&mut weights, &k, 100, &mut part);
+        let sums = vec![part.largest_logit, part.sum, part.sum_of_largest];
+        all.extend([("softmax_part", sums), ("weights", weights)]);
         let coefficients: Vec<f64> = made(16, 29 * 30).into_iter().map(f64::from).collect();
         let bound = SignFormBound::new(1.0, &coefficients[..29], &coefficients[29..], 2).unwrap();
         let patterns: Vec<u32> = (0..29).flat_map(|j| (0..j).map(move |k| 1 << j | 1 << k)).collect();

@@ -20,6 +20,7 @@ mod peak;
 mod product;
 pub mod reference;
 mod sign_form;
+mod softmax_part;
 mod upsample;
 mod winograd;
 
@@ -37,6 +38,7 @@ pub use lanes::Instructions;
 pub use memory::buffers_made;
 pub use peak::multiply_adds_in_registers;
 pub use sign_form::{BitPatterns, SignForm, SignFormBound};
+pub use softmax_part::{SoftmaxPart, softmax_part};
 pub use upsample::{upsample_nearest, upsample_nearest_backward};
 
 use memory::Buffer;

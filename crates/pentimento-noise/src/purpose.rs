@@ -26,8 +26,10 @@ pub enum Purpose {
     ClassifierTraining = 10,
     /// Random values of tests and benches, which no result may use.
     Test = 11,
-    /// The noise with which images are looked at by attribution with gradients.
+    /// The noise with which images are looked at by attribution with gradients and by nearest patches.
     AttributionNoise = 12,
     /// The random projection of gradients.
     AttributionProjection = 13,
+    /// Scores that know nothing, to hold methods of attribution against.
+    RandomScore = 14,
 }
