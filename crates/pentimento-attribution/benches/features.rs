@@ -10,8 +10,8 @@
 #![expect(clippy::print_stdout, reason = "a bench prints its measurements")]
 
 use pentimento_attribution::gradient::{
-    DrawPlan, FeatureExtractor, FeatureRows, ImageRows, Kernel, KernelError, Measurement, NoiseSharing, RowError,
-    RowPrecision, SparseProjection, products,
+    DrawPlan, FeatureExtractor, FeatureRows, ImageRows, Kernel, KernelError, Measurement, NoiseSharing,
+    RowError, RowPrecision, SparseProjection, products,
 };
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::training::{Trainer, TrainingConfig, TrainingImages};
@@ -59,7 +59,11 @@ const NETWORKS: [Network; 4] = [
     Network { config: include_str!("../../../bench/unet_28.json"), widths: Some([24, 48, 48, 0]), batch: 64 },
     Network { config: include_str!("../../../bench/unet_28.json"), widths: None, batch: 64 },
     Network { config: include_str!("../../../bench/unet_32.json"), widths: None, batch: 8 },
-    Network { config: include_str!("../../../bench/unet_32.json"), widths: Some([128, 256, 256, 256]), batch: 8 },
+    Network {
+        config: include_str!("../../../bench/unet_32.json"),
+        widths: Some([128, 256, 256, 256]),
+        batch: 8,
+    },
 ];
 
 impl Network {

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::plan::size::parse_bytes;
-use crate::stages::gradients::QuerySet;
+use crate::stages::gradients::{Baseline, QuerySet};
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand};
 use pentimento_attribution::gradient::Method;
@@ -126,6 +126,9 @@ pub enum Command {
         /// imported network is asked by `d-trak` if none is named.
         #[arg(long, value_enum, value_delimiter = ',')]
         method: Vec<AttributeMethod>,
+        /// A classifier of this project (`classifier.safetensors`), for `classifier-cosine`; the run's own if not given.
+        #[arg(long, value_name = "FILE")]
+        classifier: Option<PathBuf>,
         /// Who is asked about, for methods by gradients: `samples`, positions of training images (`3,17`), or a folder or
         /// file of images.
         #[arg(long, value_name = "QUERY", default_value = "samples")]
@@ -202,6 +205,9 @@ pub enum Command {
         /// Of an imported network: the methods to show beside each other, separated by commas; `d-trak` if none is named.
         #[arg(long, value_enum, value_delimiter = ',')]
         compare: Vec<AttributeMethod>,
+        /// A classifier of this project, for `classifier-cosine`.
+        #[arg(long, value_name = "FILE")]
+        classifier: Option<PathBuf>,
         /// Of an imported network: who is asked about, as in `attribute`.
         #[arg(long, value_name = "QUERY", default_value = "samples")]
         query: QuerySet,
@@ -308,13 +314,16 @@ pub enum AttributeMethod {
     Codes(ScoreMethod),
     /// By gradients, of any network.
     Gradients(Method),
+    /// Likeness without the network.
+    Likeness(Baseline),
 }
 
 impl clap::ValueEnum for AttributeMethod {
     fn value_variants<'a>() -> &'a [Self] {
         static ALL: LazyLock<Vec<AttributeMethod>> = LazyLock::new(|| {
             let codes = ScoreMethod::value_variants().iter().map(|&method| AttributeMethod::Codes(method));
-            codes.chain(Method::ALL.map(AttributeMethod::Gradients)).collect()
+            let gradients = Method::ALL.map(AttributeMethod::Gradients);
+            codes.chain(gradients).chain(Baseline::ALL.map(AttributeMethod::Likeness)).collect()
         });
         &ALL
     }
@@ -323,6 +332,7 @@ impl clap::ValueEnum for AttributeMethod {
         match self {
             Self::Codes(method) => method.to_possible_value(),
             Self::Gradients(method) => Some(PossibleValue::new(method.name).help(method.title)),
+            Self::Likeness(baseline) => Some(PossibleValue::new(baseline.name()).help(baseline.title())),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::error::ProgramError;
 use crate::progress::say;
 use crate::stages::analyse::{Members, sample};
 use crate::stages::data::CodedData;
-use crate::stages::gradients::{QuerySet, ScoreTable, Subject, TrainingImages, score, top};
+use crate::stages::gradients::{QuerySet, ScoreTable, Subject, TrainingImages, score, score_baseline, top};
 use crate::stages::{Workspace, imported_report};
 use anyhow::{Context, Result};
 use pentimento_attribution::gradient::Method;
@@ -19,29 +19,29 @@ const PRINTED: usize = 5;
 
 /// Scores every training image of an imported network for every query, writes the scores and prints the first ones.
 pub(super) fn attribute(workspace: &Workspace, asked: &Asked, set: &QuerySet, count: usize) -> Result<()> {
-    let methods = methods_of(asked)?;
+    refuse_codes(asked)?;
     let training = TrainingImages::open(workspace)?;
-    attribute_subject(&Subject::imported(workspace, &training)?, &methods, set, count)
+    attribute_subject(&Subject::imported(workspace, &training)?, asked, set, count)
 }
 
 /// Scores every training image of an ensemble by gradients of all its members.
 pub(super) fn attribute_members(
     workspace: &Workspace,
     data: &CodedData,
-    methods: &[Method],
+    asked: &Asked,
     set: &QuerySet,
     count: usize,
 ) -> Result<()> {
-    if methods.is_empty() {
+    if asked.gradients.is_empty() && asked.likeness.is_empty() {
         return Ok(());
     }
     let training = TrainingImages::of(data);
-    attribute_subject(&Subject::trained(workspace, data, &training)?, methods, set, count)
+    attribute_subject(&Subject::trained(workspace, data, &training)?, asked, set, count)
 }
 
-fn attribute_subject(subject: &Subject<'_>, methods: &[Method], set: &QuerySet, count: usize) -> Result<()> {
-    for &method in methods {
-        let table = score(subject, set, method)?;
+fn attribute_subject(subject: &Subject<'_>, asked: &Asked, set: &QuerySet, count: usize) -> Result<()> {
+    for table in tables(subject, asked, set) {
+        let table = table?;
         print_scores(subject, &table, count)?;
         let file = table.write(subject.workspace, &set.name())?;
         print(&format!("{}", subject.workspace.run.root().join(file).display()))?;
@@ -49,13 +49,34 @@ fn attribute_subject(subject: &Subject<'_>, methods: &[Method], set: &QuerySet, 
     Ok(())
 }
 
+/// The scores of all methods that were named, or of the default, one after another.
+fn tables<'a>(
+    subject: &'a Subject<'_>,
+    asked: &'a Asked,
+    set: &'a QuerySet,
+) -> impl Iterator<Item = Result<ScoreTable>> + 'a {
+    let none = asked.gradients.is_empty() && asked.likeness.is_empty();
+    let default = Method::named(DEFAULT).filter(|_| none);
+    let gradients = asked.gradients.iter().copied().chain(default);
+    let likeness = asked.likeness.iter().copied();
+    gradients
+        .map(|method| score(subject, set, method))
+        .chain(likeness.map(|one| score_baseline(subject, set, one, asked.classifier.as_deref())))
+}
+
 fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Result<()> {
     let training = subject.training;
     let parameters = subject.architecture.parameter_count();
-    print(&format!(
-        "{}: gradients in {parameters} of {parameters} parameters (100 %), {} draws of each image",
-        table.method.title, table.draws
-    ))?;
+    if table.networks > 0 {
+        let networks =
+            if table.networks > 1 { format!(" of {} networks", table.networks) } else { String::new() };
+        print(&format!(
+            "{}: gradients in {parameters} of {parameters} parameters (100 %){networks}, {} draws of each image",
+            table.title, table.draws
+        ))?;
+    } else {
+        print(&format!("{}: {}", table.title, table.meaning))?;
+    }
     for (query, values) in table.scores.iter().enumerate() {
         let first = top(values, count + 1);
         let list: Vec<String> = first
@@ -102,11 +123,10 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
 
 /// Writes the page and prints where it is.
 pub(super) fn report(workspace: &Workspace, asked: &Asked, set: &QuerySet) -> Result<()> {
-    let methods = methods_of(asked)?;
+    refuse_codes(asked)?;
     let training = TrainingImages::open(workspace)?;
     let subject = Subject::imported(workspace, &training)?;
-    let tables: Vec<ScoreTable> =
-        methods.iter().map(|&method| score(&subject, set, method)).collect::<Result<_>>()?;
+    let tables: Vec<ScoreTable> = tables(&subject, asked, set).collect::<Result<_>>()?;
     let path = imported_report::report(&subject, set, &tables)?;
     print(&format!("{}", path.display()))?;
     Ok(())
@@ -130,16 +150,10 @@ pub(super) fn everything(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The methods that were named, or the default.
-fn methods_of(asked: &Asked) -> Result<Vec<Method>, ProgramError> {
+fn refuse_codes(asked: &Asked) -> Result<(), ProgramError> {
     let names = Method::ALL.map(|method| format!("`{}`", method.name)).join(", ");
     asked.refuse_codes_unless(
         false,
         &format!("it needs an ensemble that was trained with codes; an imported network has {names}"),
-    )?;
-    Ok(if asked.gradients.is_empty() {
-        Method::named(DEFAULT).into_iter().collect()
-    } else {
-        asked.gradients.clone()
-    })
+    )
 }

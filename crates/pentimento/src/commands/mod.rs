@@ -21,7 +21,7 @@ use crate::error::{ProgramError, how_to_make_again};
 use crate::progress::{harmless, say};
 use crate::recipe::Recipe;
 use crate::stages::analyse::Members;
-use crate::stages::gradients::QuerySet;
+use crate::stages::gradients::{Baseline, QuerySet};
 use crate::stages::{self, RunOptions, Workspace};
 use crate::stop::Stop;
 use anyhow::{Context, Result};
@@ -114,21 +114,21 @@ fn run_command(arguments: Arguments) -> Result<()> {
             print(&format!("{}", workspace.run.root().join("samples").display()))?;
             Ok(())
         }
-        Command::Attribute { run, method, query, top } => {
+        Command::Attribute { run, method, classifier, query, top } => {
             let workspace = open(&run.run)?;
-            let asked = Asked::of(&method);
+            let asked = Asked::of(&method, classifier);
             if workspace.recipe.checkpoint.is_some() {
                 return imported::attribute(&workspace, &asked, &query, top as usize);
             }
             let data = stages::data::coded_data(&workspace)?;
             asked.refuse_codes_unless(query == QuerySet::Samples, "it is for samples of the run")?;
-            if !asked.codes.is_empty() || asked.gradients.is_empty() {
+            if !asked.codes.is_empty() || method.is_empty() {
                 stages::analyse::attribute(&workspace, &data)?;
             }
             for &method in &asked.codes {
                 attribute::scores(&workspace, &data, method, top as usize)?;
             }
-            imported::attribute_members(&workspace, &data, &asked.gradients, &query, top as usize)
+            imported::attribute_members(&workspace, &data, &asked, &query, top as usize)
         }
         Command::Scores { run, method, query, of, top, bottom, export } => {
             let shown = scores::Shown { of, top: top as usize, bottom };
@@ -142,9 +142,9 @@ fn run_command(arguments: Arguments) -> Result<()> {
         Command::Ablate { run, sample, groups, images, method } => {
             ablate::ablate(&open(&run.run)?, sample, &groups, &images, method)
         }
-        Command::Report { run, compare, query } => {
+        Command::Report { run, compare, classifier, query } => {
             let workspace = open(&run.run)?;
-            let asked = Asked::of(&compare);
+            let asked = Asked::of(&compare, classifier);
             if workspace.recipe.checkpoint.is_some() {
                 return imported::report(&workspace, &asked, &query);
             }
@@ -170,17 +170,20 @@ fn run_command(arguments: Arguments) -> Result<()> {
 struct Asked {
     codes: Vec<ScoreMethod>,
     gradients: Vec<Method>,
+    likeness: Vec<Baseline>,
+    classifier: Option<PathBuf>,
 }
 
 impl Asked {
-    fn of(methods: &[AttributeMethod]) -> Self {
-        let mut asked = Self { codes: Vec::new(), gradients: Vec::new() };
+    fn of(methods: &[AttributeMethod], classifier: Option<PathBuf>) -> Self {
+        let mut asked = Self { codes: Vec::new(), gradients: Vec::new(), likeness: Vec::new(), classifier };
         for &method in methods {
             match method {
                 AttributeMethod::Codes(method) if !asked.codes.contains(&method) => asked.codes.push(method),
                 AttributeMethod::Gradients(method) if !asked.gradients.contains(&method) => {
                     asked.gradients.push(method);
                 }
+                AttributeMethod::Likeness(one) if !asked.likeness.contains(&one) => asked.likeness.push(one),
                 _ => {}
             }
         }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// Object that holds the classifier.
-const CLASSIFIER: &str = "classifier/classifier.safetensors";
+pub(crate) const CLASSIFIER: &str = "classifier/classifier.safetensors";
 /// Object that says how good it is.
 const ACCURACY: &str = "classifier/accuracy.json";
 

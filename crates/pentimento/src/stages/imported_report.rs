@@ -1,9 +1,11 @@
 //! The page of an imported network: its queries, and the training images that methods and plain likeness put first.
 
 use super::gradients::{
-    DampingView, Query, QuerySet, ScoreTable, Subject, nearly_the_same, pixel_cosines, top,
+    Baseline, DampingView, Query, QuerySet, ScoreTable, Subject, compared_patches, nearly_the_same,
+    score_baseline, top,
 };
 use super::report::{machine, today};
+use crate::progress::say;
 use anyhow::Result;
 use pentimento_report::{
     Basis, DampingCurve, DampingCurvePoint, GroupScore, MadeWith, MethodView, Picture, ReportView,
@@ -16,8 +18,8 @@ use std::path::PathBuf;
 /// Training images shown in each list.
 const SHOWN: usize = 10;
 
-/// Name of the likeness that scores are held against.
-const LIKENESS: &str = "likeness of pixels";
+/// Patches that are compared for a page without being asked for: about 40 seconds on two cores.
+const MOST_PATCHES: f64 = 2e10;
 
 /// Writes the page of some methods and returns its path: `report.html` for samples, another name for other queries.
 ///
@@ -30,48 +32,62 @@ pub fn report(subject: &Subject<'_>, set: &QuerySet, tables: &[ScoreTable]) -> R
         QuerySet::Samples => "report.html".to_owned(),
         other => format!("report-{}.html", other.name()),
     };
-    let html = render(&Page::new(subject, set, tables)?.view()?)?;
+    let baselines = baselines(subject, set, tables)?;
+    let tables: Vec<&ScoreTable> = tables.iter().chain(&baselines).collect();
+    let html = render(&Page::new(subject, set, &tables)?.view()?)?;
     run.put(&name, Fingerprint::of("report of an imported network").text(&html).finish(), html.as_bytes())?;
     Ok(run.root().join(name))
+}
+
+/// The likeness that every page holds methods against, but for what is among the tables already.
+fn baselines(subject: &Subject<'_>, set: &QuerySet, tables: &[ScoreTable]) -> Result<Vec<ScoreTable>> {
+    let mut baselines = Vec::new();
+    for one in [Baseline::PixelCosine, Baseline::Patches] {
+        if tables.iter().any(|table| table.name == one.name()) {
+            continue;
+        }
+        let queries = tables.first().map_or(0, |table| table.queries.len());
+        if one == Baseline::Patches && compared_patches(subject, queries) > MOST_PATCHES {
+            say(
+                "note: the page has no nearest patches, which would take minutes; `--compare` with `patches` makes them",
+            );
+            continue;
+        }
+        baselines.push(score_baseline(subject, set, one, None)?);
+    }
+    Ok(baselines)
 }
 
 /// What the page is drawn from.
 struct Page<'a> {
     subject: &'a Subject<'a>,
-    tables: &'a [ScoreTable],
+    tables: &'a [&'a ScoreTable],
     queries: Vec<Query>,
-    likeness: Vec<Vec<f64>>,
     groups: Vec<(String, Vec<usize>)>,
     /// The images that share credit, by the first of them.
     alike: HashMap<usize, Vec<usize>>,
 }
 
 impl<'a> Page<'a> {
-    fn new(subject: &'a Subject<'a>, set: &QuerySet, tables: &'a [ScoreTable]) -> Result<Self> {
+    fn new(subject: &'a Subject<'a>, set: &QuerySet, tables: &'a [&'a ScoreTable]) -> Result<Self> {
         let queries = set.open(subject)?;
         let images = &subject.training.images;
         let mut alike: HashMap<usize, Vec<usize>> = HashMap::new();
         for (image, first) in nearly_the_same(images)?.into_iter().enumerate() {
             alike.entry(first).or_default().push(image);
         }
-        let (likeness, groups) = (pixel_cosines(&queries, images), subject.training.named_groups());
-        Ok(Self { subject, tables, queries, likeness, groups, alike })
+        let groups = subject.training.named_groups();
+        Ok(Self { subject, tables, queries, groups, alike })
     }
 
     fn view(&self) -> Result<ReportView> {
         let recipe = &self.subject.workspace.recipe;
         let samples = (0..self.queries.len()).map(|query| self.sample(query)).collect();
-        let mut methods: Vec<MethodView> = self
-            .tables
-            .iter()
-            .map(|table| MethodView { name: table.method.name.into(), explanation: self.explanation(table) })
-            .collect();
-        methods.push(MethodView {
-            name: LIKENESS.into(),
-            explanation: "The cosine of the angle between two images as lists of pixels, from -1 to 1. It knows nothing of the \
-                          network."
-                .into(),
-        });
+        let method = |table: &&ScoreTable| MethodView {
+            name: table.name.into(),
+            explanation: self.explanation(table),
+        };
+        let methods = self.tables.iter().map(method).collect();
         let intervals = self.tables.iter().any(|table| table.spread.is_known());
         Ok(ReportView {
             title: format!("What {} pictures rest on", self.queries.len()),
@@ -101,13 +117,16 @@ impl<'a> Page<'a> {
     }
 
     fn sample(&self, query: usize) -> SampleView {
-        let lists = self.tables.iter().map(|table| self.scored(table, query));
+        let lists = self.tables.iter().map(|table| match is_likeness(table) {
+            None => self.scored(table, query),
+            Some(baseline) => self.alike_to(table, baseline, query),
+        });
         SampleView {
             id: query as u64,
             image: self.picture(&self.queries[query].image),
             seen_as: None,
             counterfactuals: Vec::new(),
-            training_image_lists: lists.chain([self.alike_to(query)]).collect(),
+            training_image_lists: lists.collect(),
             show_detail: query < self.subject.workspace.recipe.samples.in_report,
         }
     }
@@ -172,7 +191,7 @@ impl<'a> Page<'a> {
                     timesteps.zip(values).map(point).collect()
                 });
                 let basis = Basis::Scored {
-                    method: table.method.name.into(),
+                    method: table.name.into(),
                     reach: table.spread.standard_error(query, sum_of(place)).map(|error| factor * error),
                     by_timestep,
                     near_duplicates: members.len() as u32 - 1,
@@ -183,7 +202,7 @@ impl<'a> Page<'a> {
             .collect();
         let groups = self.group_scores(table, query);
         TrainingImageList {
-            title: format!("Helped most to make it, by {}", table.method.name),
+            title: format!("Helped most to make it, by {}", table.name),
             explanation: format!(
                 "Of {} training images, those with the largest scores. Training on an image with a larger score is held to have \
                  helped more; nothing was trained again to prove it.{}",
@@ -217,21 +236,24 @@ impl<'a> Page<'a> {
         groups
     }
 
-    fn alike_to(&self, query: usize) -> TrainingImageList {
-        let values = &self.likeness[query];
+    fn alike_to(&self, table: &ScoreTable, baseline: Baseline, query: usize) -> TrainingImageList {
+        let values = &table.scores[query];
         let image = |(rank, image): (usize, usize)| {
             let basis = Basis::Scored {
-                method: LIKENESS.into(),
+                method: table.name.into(),
                 reach: None,
                 by_timestep: Vec::new(),
                 near_duplicates: 0,
             };
             self.top_image(image, rank, values[image], basis, false)
         };
+        let title = match baseline {
+            Baseline::Random => "Picked at random".into(),
+            _ => format!("Look most like it, by {}", table.title),
+        };
         TrainingImageList {
-            title: "Look most like it".into(),
-            explanation: "By the cosine of their pixels, without any network: likeness, not influence. A method that only finds \
-                          these has found nothing more."
+            title,
+            explanation: "Likeness, not influence: a method that only finds these has found nothing more."
                 .into(),
             images: top(values, SHOWN).into_iter().enumerate().map(image).collect(),
             groups: Vec::new(),
@@ -239,6 +261,9 @@ impl<'a> Page<'a> {
     }
 
     fn explanation(&self, table: &ScoreTable) -> String {
+        if let Some(baseline) = is_likeness(table) {
+            return baseline.explanation().into();
+        }
         let length = if self.subject.workspace.recipe.gradients.is_projected() {
             format!("projected to {} numbers", table.dimension)
         } else {
@@ -246,7 +271,7 @@ impl<'a> Page<'a> {
         };
         let mut text = format!(
             "{}: gradients of the network in all its parameters, {} looks at each image, {length}.",
-            table.method.title, table.draws
+            table.title, table.draws
         );
         if let Some(reliability) = table.spread.reliability(&table.scores) {
             text.push_str(&format!(
@@ -274,7 +299,7 @@ impl<'a> Page<'a> {
             )
         });
         Some(DampingCurve {
-            method: table.method.name.into(),
+            method: table.name.into(),
             taken: *taken,
             chosen: format!(
                 "The damping is {taken:.2e}, {}; it leaves {degrees_of_freedom:.0} directions of the training images' features.",
@@ -296,4 +321,8 @@ impl<'a> Page<'a> {
             warning,
         })
     }
+}
+
+fn is_likeness(table: &ScoreTable) -> Option<Baseline> {
+    Baseline::ALL.into_iter().find(|baseline| baseline.name() == table.name)
 }

@@ -2,7 +2,7 @@
 
 use super::feature_store::{Features, Item, Look, Table, noise_id, row_key};
 use super::queries::{QueryParts, QuerySet};
-use super::score_table::{DampingPoint, DampingView, ScoreTable, Strips};
+use super::score_table::{DampingPoint, DampingView, ScoreTable, Strips, meaning};
 use super::subject::Subject;
 use crate::progress::Progress;
 use anyhow::{Error, Result};
@@ -75,7 +75,9 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
     let strips = strips(&compared, &networks, &parts, &scores)?;
     let damping = damping_view(&compared, &networks)?;
     Ok(ScoreTable {
-        method,
+        name: method.name,
+        title: method.title,
+        meaning: meaning(method),
         queries: queries.iter().map(|query| query.name.clone()).collect(),
         titles: queries.iter().map(|query| query.title.clone()).collect(),
         images: subject.training.images.source_indices().to_vec(),

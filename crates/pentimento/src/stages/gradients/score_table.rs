@@ -18,8 +18,12 @@ const CLIFF: f64 = 0.9;
 
 /// Scores of all training images for some queries by one method.
 pub struct ScoreTable {
-    /// The method.
-    pub method: Method,
+    /// The method's name, as files have it.
+    pub name: &'static str,
+    /// Its name for people.
+    pub title: &'static str,
+    /// What a larger score means.
+    pub meaning: &'static str,
     /// Names of the queries, as tables have them.
     pub queries: Vec<String>,
     /// What people call them.
@@ -78,6 +82,20 @@ pub struct DampingPoint {
     pub agreement_with_before: Option<f64>,
 }
 
+/// What a larger score by a method means.
+pub fn meaning(method: Method) -> &'static str {
+    match method.measurement {
+        Measurement::Loss | Measurement::WeightedLoss => {
+            "larger = training on the image helped more to make the query"
+        }
+        // Of other functions than the loss, a step of training has no direction by itself.
+        Measurement::Square | Measurement::Mean => {
+            "larger = training on the image is held to have helped more to make the query; the sign is the convention of the \
+             method's authors, not derived from a step of training"
+        }
+    }
+}
+
 impl DampingView {
     /// The step of the curve over which scores change most, if they fall off a cliff there: its two dampings and their rank
     /// agreement.
@@ -101,20 +119,6 @@ impl ScoreTable {
         self.spread.of_image(query, image).map(|error| self.spread.factor() * error)
     }
 
-    /// What a score means.
-    pub fn meaning(&self) -> &'static str {
-        match self.method.measurement {
-            Measurement::Loss | Measurement::WeightedLoss => {
-                "larger = training on the image helped more to make the query"
-            }
-            // Of other functions than the loss, a step of training has no direction by itself.
-            Measurement::Square | Measurement::Mean => {
-                "larger = training on the image is held to have helped more to make the query; the sign is the convention of \
-                 the method's authors, not derived from a step of training"
-            }
-        }
-    }
-
     /// Writes the scores as `.npy` (`[queries, training images]`, f32), `.parquet` (a row for each pair) and what they are
     /// as `.json`, all in `scores/SET/`. Returns the name of the second.
     ///
@@ -122,7 +126,7 @@ impl ScoreTable {
     ///
     /// As writing to the run.
     pub fn write(&self, workspace: &Workspace, set: &str) -> Result<String> {
-        let name = |ending: &str| format!("scores/{set}/{}.{ending}", self.method.name);
+        let name = |ending: &str| format!("scores/{set}/{}.{ending}", self.name);
         let flat: Vec<f32> = self.scores.iter().flatten().map(|&score| score as f32).collect();
         let array = npy(&[self.scores.len() as u64, self.images.len() as u64], &flat)?;
         let description = serde_json::to_vec(&self.description(workspace))?;
@@ -152,9 +156,9 @@ impl ScoreTable {
             })
         });
         json!({
-            "method": self.method.name,
-            "title": self.method.title,
-            "value": self.meaning(),
+            "method": self.name,
+            "title": self.title,
+            "value": self.meaning,
             "axes": ["query", "training_image"],
             "query": self.queries,
             "training_image": self.images,
