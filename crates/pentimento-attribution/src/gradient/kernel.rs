@@ -9,6 +9,7 @@
 //! Features are read in blocks, so that memory does not grow with the number of images beyond the smaller matrix.
 
 use super::products::products;
+use super::rows::all_finite;
 use faer::{Mat, MatRef, Par, Side, get_global_parallelism, linalg::matmul::matmul, set_global_parallelism};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -72,7 +73,8 @@ impl<E: From<KernelError> + Send> ImageRows<'_, E> {
         if values.len() != images.len() * self.dimension {
             return Err(KernelError::Shape { found: values.len(), expected: self.dimension }.into());
         }
-        if let Some(place) = values.iter().position(|value| !value.is_finite()) {
+        if !all_finite(&values) {
+            let place = values.iter().position(|value| !value.is_finite()).unwrap_or_default();
             return Err(KernelError::NotFinite { image: images.start + place / self.dimension }.into());
         }
         Ok(values)

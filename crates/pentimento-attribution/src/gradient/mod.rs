@@ -8,6 +8,7 @@
 //! * `measurement`: functions of the network's output, and their derivative in it.
 //! * `draws`: timesteps and noise, in groups.
 //! * `feature`: the gradient of one image in all parameters, averaged over draws.
+//! * `lanes`: gradients of several images side by side.
 //! * `projection`: a long gradient to a short feature that keeps inner products.
 //! * `rows`: features as Arrow files.
 //! * `products`, `kernel`: inner products of features, and through the inverse of their kernel; the damping.
@@ -19,6 +20,7 @@ mod comparison;
 mod draws;
 mod feature;
 mod kernel;
+mod lanes;
 mod measurement;
 mod method;
 mod products;
@@ -30,6 +32,7 @@ pub use comparison::{Compared, Queries};
 pub use draws::{Draw, DrawPlan, NoiseSharing};
 pub use feature::{FeatureError, FeatureExtractor};
 pub use kernel::{ImageMeasures, ImageRows, Kernel, KernelError, QueryCoordinates};
+pub use lanes::side_by_side;
 pub use measurement::Measurement;
 pub use method::{Comparison, Divisor, Method, QueryLook};
 pub use products::{Products, products};

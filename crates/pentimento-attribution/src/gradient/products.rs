@@ -76,7 +76,6 @@ pub fn products<E: From<KernelError> + Send>(
                     *sum += f64::from(value);
                 }
             }
-            let length = |row: &[f32]| row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
             Ok((sums, values.chunks_exact(dimension).map(length).collect::<Vec<f64>>()))
         })
         .collect();
@@ -92,4 +91,17 @@ pub fn products<E: From<KernelError> + Send>(
         image_lengths.extend(lengths);
     }
     Ok(Products { products, image_lengths })
+}
+
+/// The length of a feature, summed in eight places at once.
+pub(super) fn length(row: &[f32]) -> f64 {
+    let (chunks, rest) = row.as_chunks::<8>();
+    let mut sums = [0.0f64; 8];
+    for chunk in chunks {
+        for (sum, &value) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+    let rest: f64 = rest.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+    (sums.iter().sum::<f64>() + rest).sqrt()
 }

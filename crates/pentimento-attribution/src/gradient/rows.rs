@@ -18,10 +18,12 @@ use arrow_array::{
 use arrow_ipc::reader::FileReader;
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema};
+use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io::Cursor;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How the numbers of a feature are kept.
@@ -232,18 +234,11 @@ impl FeatureRows {
         if self.parts == 0 || !batch.num_rows().is_multiple_of(self.parts) {
             return Err(("part", format!("{} rows, not {} for each image", batch.num_rows(), self.parts)));
         }
-        let values = features.values();
-        let precision = match precision {
-            "f32" => numbers::<Float32Type>(values.as_ref()).map(|values| values.to_vec()),
-            "f16" => numbers::<Float16Type>(values.as_ref())
-                .map(|values| values.iter().map(|value| value.to_f32()).collect()),
-            "bf16" => numbers::<UInt16Type>(values.as_ref())
-                .map(|values| values.iter().map(|&value| bf16::from_bits(value).to_f32()).collect()),
-            _ => None,
-        };
-        let values: Vec<f32> =
-            precision.ok_or_else(|| ("feature", format!("of type {}", values.data_type())))?;
-        for (row, values) in values.chunks_exact(self.dimension).enumerate() {
+        let stored = Stored::of(features.values().as_ref(), precision)
+            .ok_or_else(|| ("feature", format!("of type {}", features.values().data_type())))?;
+        let start = self.values.len();
+        self.values.resize(start + batch.num_rows() * self.dimension, 0.0);
+        for (row, target) in self.values[start..].chunks_exact_mut(self.dimension).enumerate() {
             let part = row % self.parts;
             let image = RowKey::try_from(images.value(row))
                 .map_err(|_| ("image", format!("of {} bytes", images.value(row).len())))?;
@@ -255,14 +250,48 @@ impl FeatureRows {
             } else if self.images.last() != Some(&image) {
                 return Err(("image", format!("another within the parts of one, in row {row}")));
             }
-            let scale = scales.value(row);
-            if !scale.is_finite() || values.iter().any(|value| !value.is_finite()) {
+            let range = row * self.dimension..(row + 1) * self.dimension;
+            if !scales.value(row).is_finite() || !stored.read(range, scales.value(row), target) {
                 return Err(("feature", format!("not finite in row {row}")));
             }
-            self.values.extend(values.iter().map(|value| value * scale));
         }
         Ok(())
     }
+}
+
+/// The numbers of features as they are kept.
+enum Stored<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    Bf16(&'a [bf16]),
+}
+
+impl<'a> Stored<'a> {
+    fn of(values: &'a dyn Array, precision: &str) -> Option<Self> {
+        Some(match precision {
+            "f32" => Self::F32(numbers::<Float32Type>(values)?),
+            "f16" => Self::F16(numbers::<Float16Type>(values)?),
+            "bf16" => Self::Bf16(numbers::<UInt16Type>(values)?.reinterpret_cast()),
+            _ => return None,
+        })
+    }
+
+    /// Writes a range of numbers, each times `scale`; false if one is not finite.
+    fn read(&self, range: Range<usize>, scale: f32, target: &mut [f32]) -> bool {
+        match self {
+            Self::F32(values) => target.copy_from_slice(&values[range]),
+            Self::F16(values) => values[range].convert_to_f32_slice(target),
+            Self::Bf16(values) => values[range].convert_to_f32_slice(target),
+        }
+        target.iter_mut().for_each(|value| *value *= scale);
+        all_finite(target)
+    }
+}
+
+/// Whether all values are finite. The largest exponent tells, and integers have a largest in whole vectors.
+pub(super) fn all_finite(values: &[f32]) -> bool {
+    let exponent = f32::INFINITY.to_bits();
+    values.iter().fold(0, |largest: u32, value| largest.max(value.to_bits() & exponent)) < exponent
 }
 
 fn numbers<T: ArrowPrimitiveType>(values: &dyn Array) -> Option<&[T::Native]> {

@@ -11,12 +11,13 @@ use crate::progress::say;
 use crate::stages::train::open_member;
 use anyhow::{Context, Result};
 use pentimento_attribution::gradient::{
-    Draw, FeatureExtractor, FeatureRows, Method, RowKey, SparseProjection,
+    Draw, FeatureExtractor, FeatureRows, Method, RowKey, SparseProjection, side_by_side,
 };
 use pentimento_store::{Digest, Fingerprint};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Images of a file, between two of which a kill loses nothing: 64 images with 4 parts of 2048 numbers of 16 bits are a
 /// megabyte.
@@ -97,8 +98,8 @@ impl Table<'_> {
     pub fn complete(
         &self,
         keys: &[RowKey],
-        item: impl Fn(usize) -> Result<Item>,
-        show: impl Fn(usize),
+        item: impl Fn(usize) -> Result<Item> + Sync,
+        show: impl Fn(usize) + Sync,
     ) -> Result<Features> {
         let Subject { workspace, architecture, size, .. } = self.subject;
         let run = &workspace.run;
@@ -135,9 +136,10 @@ impl Table<'_> {
                     prepared.insert((extractor, projection))
                 }
             };
-            let mut values = Vec::with_capacity(part.len() * self.parts * dimension);
-            for &at in part {
-                let item = item(at)?;
+            let finished = AtomicUsize::new(done);
+            let features = side_by_side(part.len(), |place| -> Result<Vec<f32>> {
+                let item = item(part[place])?;
+                let mut values = Vec::with_capacity(self.parts * dimension);
                 for look in &item.parts {
                     workspace.stop.check()?;
                     let gradient =
@@ -147,9 +149,11 @@ impl Table<'_> {
                         None => values.extend(gradient),
                     }
                 }
-                done += 1;
-                show(done);
-            }
+                show(finished.fetch_add(1, Ordering::Relaxed) + 1);
+                Ok(values)
+            })?;
+            done += part.len();
+            let values = features.concat();
             let images: Vec<RowKey> = part.iter().map(|&at| keys[at]).collect();
             let rows = FeatureRows { images, parts: self.parts, dimension, values };
             let bytes = rows.to_arrow(workspace.recipe.gradients.precision, &features_of)?;
