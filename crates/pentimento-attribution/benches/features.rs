@@ -108,7 +108,7 @@ fn featurise(network: &Network) -> Result<Value> {
     let mut image = vec![0.0f64; length];
     Stream::new(1, Purpose::Test, 7, 0).fill_uniform_f64(&mut image);
 
-    let (mut steps, mut features, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut steps, mut features, mut ratios, mut singles) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let begin = Instant::now();
         black_box(trainer.train_step(&images)?);
@@ -121,8 +121,17 @@ fn featurise(network: &Network) -> Result<Value> {
             Ok::<(), FeatureError>(())
         })?;
         let feature = begin.elapsed().as_secs_f64() / (10.0 * IMAGES_AT_ONCE as f64);
+        let begin = Instant::now();
+        side_by_side(IMAGES_AT_ONCE, |_| {
+            let draws = &plan.draws(&schedule, 0, length, 0)[..1];
+            let gradient = extractor.gradient::<f32>(&image, [side, side], None, draws, "bench")?;
+            black_box(projection.project(&gradient));
+            Ok::<(), FeatureError>(())
+        })?;
+        let single = begin.elapsed().as_secs_f64() / IMAGES_AT_ONCE as f64;
         // The first round warms up.
         if round > 0 {
+            singles.push(single);
             steps.push(step);
             features.push(feature);
             ratios.push(feature / step);
@@ -133,6 +142,7 @@ fn featurise(network: &Network) -> Result<Value> {
         "training_step_ms_per_image": 1e3 * median(steps),
         "feature_ms_per_draw": 1e3 * median(features),
         "ratio": median(ratios),
+        "feature_ms_of_one_draw": 1e3 * median(singles),
     }))
 }
 

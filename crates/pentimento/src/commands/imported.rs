@@ -108,6 +108,13 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
             100.0 * reliability
         ))?;
     }
+    if let Some(projection) = table.projection {
+        print(&format!(
+            "the projection to {} numbers keeps the order of scores with a rank correlation of {:.2} (measured on {} images \
+             and {} queries)",
+            table.dimension, projection.rank_agreement, projection.images, projection.queries
+        ))?;
+    }
     if let Some(damping) = &table.damping
         && damping.is_near_cliff()
         && let Some((from, to, agreement)) = damping.cliff()

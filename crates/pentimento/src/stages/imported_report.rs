@@ -279,6 +279,12 @@ impl<'a> Page<'a> {
                 100.0 * reliability
             ));
         }
+        if let Some(projection) = table.projection {
+            text.push_str(&format!(
+                " The projection keeps the order of scores with a rank correlation of {:.2}, measured on {} images.",
+                projection.rank_agreement, projection.images
+            ));
+        }
         text
     }
 

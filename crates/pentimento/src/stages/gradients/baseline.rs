@@ -184,6 +184,7 @@ fn table(subject: &Subject<'_>, baseline: Baseline, queries: &[Query], scores: V
         self_influence: Vec::new(),
         strips: Strips { timesteps: Vec::new(), of_queries: Vec::new() },
         damping: None,
+        projection: None,
         draws: 0,
         dimension: 0,
         networks: 0,

@@ -8,6 +8,7 @@
 //! * `queries`: the images that are asked about, and in which parts their gradients are taken.
 //! * `feature_store`: features in the run, as Arrow files.
 //! * `alike`: training images that share credit.
+//! * `projection_quality`: what the projection does to their order.
 //! * `score`: scores, with intervals, by timestep, and what the damping does to them.
 //! * `score_table`: the result, and its files.
 //! * `baseline`: likeness without gradients, in tables of the same form.
@@ -15,6 +16,7 @@
 mod alike;
 mod baseline;
 mod feature_store;
+mod projection_quality;
 mod queries;
 mod score;
 mod score_table;
@@ -23,6 +25,7 @@ mod training_images;
 
 pub use alike::nearly_the_same;
 pub use baseline::{Baseline, compared_patches, score_baseline};
+pub use projection_quality::ProjectionQuality;
 pub use queries::{Query, QuerySet};
 pub use score::score;
 pub use score_table::{DampingPoint, DampingView, ScoreTable, Strips};

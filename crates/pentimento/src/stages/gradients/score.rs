@@ -1,6 +1,7 @@
 //! Scores of training images for queries by one method, from the features in the run.
 
 use super::feature_store::{Features, Item, Look, Table, noise_id, row_key};
+use super::projection_quality::{ProjectionQuality, projection_quality};
 use super::queries::{QueryParts, QuerySet};
 use super::score_table::{DampingPoint, DampingView, ScoreTable, Strips, meaning};
 use super::subject::Subject;
@@ -24,6 +25,7 @@ const IN_CURVE: usize = 16;
 struct Network {
     images: Features,
     queries: Features,
+    projection: Option<ProjectionQuality>,
 }
 
 /// Scores every training image for every query. Features that are missing are made.
@@ -86,6 +88,7 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
         self_influence,
         strips,
         damping,
+        projection: networks.first().and_then(|network| network.projection),
         draws: groups * subject.draws().timesteps * if subject.draws().antithetic { 2 } else { 1 },
         dimension: networks.first().map_or(0, |network| network.images.dimension()),
         networks: networks.len(),
@@ -130,7 +133,16 @@ fn features(
     let show = |done: usize| progress.set((keys.len() + done) as u64, "queries");
     let of_queries = table.complete(&query_keys, |query| Ok(parts.item(subject, query)), show)?;
     progress.finish(&format!("{} training images and {} queries", keys.len(), query_keys.len()));
-    Ok(Network { images: of_images, queries: of_queries })
+    // One network tells how good the projection is.
+    let first = subject.networks.first().is_some_and(|first| std::ptr::eq(first, network));
+    let query = |query: usize| parts.item(subject, query);
+    let projection = match first {
+        true => {
+            projection_quality(subject, network, method, (keys.len(), &item), (query_keys.len(), &query))?
+        }
+        false => None,
+    };
+    Ok(Network { images: of_images, queries: of_queries, projection })
 }
 
 /// Queries ready to be scored, and the factor of each.

@@ -1,5 +1,6 @@
 //! Scores of a method, and what is known of them.
 
+use super::projection_quality::ProjectionQuality;
 use crate::stages::train::npy;
 use crate::stages::workspace::Workspace;
 use anyhow::Result;
@@ -40,6 +41,8 @@ pub struct ScoreTable {
     pub strips: Strips,
     /// The damping, for methods that have one.
     pub damping: Option<DampingView>,
+    /// How well the projection keeps the order of scores, if that was measured.
+    pub projection: Option<ProjectionQuality>,
     /// Looks at each image.
     pub draws: usize,
     /// Length of a feature.
@@ -168,6 +171,7 @@ impl ScoreTable {
             "feature_length": self.dimension,
             "gradients": workspace.recipe.gradients,
             "damping": damping,
+            "projection": self.projection,
             "reliability": self.spread.reliability(&self.scores),
         })
     }

@@ -1,0 +1,121 @@
+//! How well scores from projected gradients keep the order of scores from whole ones, measured on a part of the images.
+//!
+//! A projection has a noise of its own, which more draws do not lessen and intervals over draws do not show.
+
+use super::feature_store::Item;
+use super::subject::Subject;
+use anyhow::Result;
+use pentimento_attribution::gradient::{
+    Compared, FeatureExtractor, ImageRows, Method, SparseProjection, side_by_side,
+};
+use pentimento_evaluation::statistics::spearman;
+use pentimento_store::{Digest, Fingerprint};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Most training images and queries whose whole gradients are held at once.
+const MOST_IMAGES: usize = 64;
+const MOST_QUERIES: usize = 8;
+/// Most memory for them. Networks of more than some ten million parameters leave too few images to order.
+const MOST_BYTES: usize = 1 << 30;
+/// Fewer images have too few orders to tell one projection from another.
+const FEWEST_IMAGES: usize = 16;
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectionQuality {
+    /// Training images that took part.
+    pub images: usize,
+    /// Queries.
+    pub queries: usize,
+    /// Mean rank correlation over queries of the scores from projected gradients with those from whole ones.
+    pub rank_agreement: f64,
+}
+
+/// Measures it for one network and method, or reads what was measured before; none if the whole gradients of a few images
+/// take more than a gigabyte.
+///
+/// # Errors
+///
+/// As taking gradients and scoring.
+pub fn projection_quality(
+    subject: &Subject<'_>,
+    network: &(String, Digest),
+    method: Method,
+    (images, image): (usize, &(dyn Fn(usize) -> Result<Item> + Sync)),
+    (queries, query): (usize, &(dyn Fn(usize) -> Item + Sync)),
+) -> Result<Option<ProjectionQuality>> {
+    let Subject { workspace, architecture, size, .. } = subject;
+    let parameters = architecture.parameter_count();
+    let fit = MOST_BYTES / (parameters * size_of::<f32>());
+    let queries = queries.min(MOST_QUERIES);
+    let count = images.min(MOST_IMAGES).min(fit.saturating_sub(queries));
+    if !workspace.recipe.gradients.is_projected() || count < FEWEST_IMAGES || queries == 0 {
+        return Ok(None);
+    }
+    // Spread over the set, whose images often lie in the order of their classes.
+    let chosen: Vec<usize> = (0..count).map(|place| place * images / count).collect();
+    let items = side_by_side(count + queries, |place| match chosen.get(place) {
+        Some(&index) => image(index),
+        None => Ok(query(place - count)),
+    })?;
+    let shown: Vec<f32> = items
+        .iter()
+        .flat_map(|item| item.parts.iter().flat_map(|look| look.image.iter().map(|&value| value as f32)))
+        .collect();
+    let key = Fingerprint::of("projection quality")
+        .text(&subject.features_of(network.1, method)?)
+        .text(method.name)
+        .json(&(count, queries, workspace.recipe.gradients.damping))?
+        .bytes(&shown.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+        .finish();
+    let name = format!("scores/projection/{}-{}.json", method.name, &network.1.to_string()[..8]);
+    if workspace.run.is_current(&name, key)
+        && let Ok(found) = serde_json::from_slice(&workspace.run.get(&name)?)
+    {
+        return Ok(Some(found));
+    }
+    let extractor = FeatureExtractor::new(
+        architecture,
+        crate::stages::train::open_member(workspace, architecture, &network.0)?,
+        &workspace.recipe.schedule,
+        method.measurement,
+        method.unit_length,
+    );
+    let gradients = side_by_side(items.len(), |place| {
+        let item = &items[place];
+        let mut sum = vec![0.0f32; parameters];
+        for look in &item.parts {
+            workspace.stop.check()?;
+            let gradient =
+                extractor.gradient::<f32>(&look.image, *size, item.class, &look.draws, &item.name)?;
+            for (sum, value) in sum.iter_mut().zip(gradient) {
+                *sum += value / item.parts.len() as f32;
+            }
+        }
+        anyhow::Ok(sum)
+    })?;
+    let dimension = subject.dimension();
+    let projection = SparseProjection::new(parameters, dimension, workspace.recipe.seed);
+    let projected: Vec<Vec<f32>> = gradients.iter().map(|gradient| projection.project(gradient)).collect();
+    let damping = workspace.recipe.gradients.damping;
+    let exact = scores(&gradients, count, method, damping)?;
+    let approximate = scores(&projected, count, method, damping)?;
+    let mut agreements = Vec::new();
+    for (exact, approximate) in exact.iter().zip(&approximate) {
+        agreements.extend(spearman(exact, approximate)?);
+    }
+    let rank_agreement = agreements.iter().sum::<f64>() / agreements.len().max(1) as f64;
+    let quality = ProjectionQuality { images: count, queries, rank_agreement };
+    workspace.run.put(&name, key, &serde_json::to_vec(&quality)?)?;
+    Ok(Some(quality))
+}
+
+/// Scores of the images, the first `count` rows, for the queries, the others.
+fn scores(rows: &[Vec<f32>], count: usize, method: Method, damping: Option<f64>) -> Result<Vec<Vec<f64>>> {
+    let dimension = rows.first().map_or(0, Vec::len);
+    let read = |images: Range<usize>| -> Result<Vec<f32>> { Ok(rows[images].concat()) };
+    let compared =
+        Compared::new(method.comparison, ImageRows { images: count, dimension, read: &read }, damping)?;
+    compared.scores(&compared.queries(rows[count..].concat())?, 0..count)
+}
