@@ -116,16 +116,14 @@ fn featurise(network: &Network) -> Result<Value> {
         let begin = Instant::now();
         side_by_side(IMAGES_AT_ONCE, |_| {
             let draws = plan.draws(&schedule, 0, length, 0);
-            let gradient = extractor.gradient::<f32>(&image, [side, side], None, &draws, "bench")?;
-            black_box(projection.project(&gradient));
+            black_box(extractor.feature(&image, [side, side], None, &draws, &projection, "bench")?);
             Ok::<(), FeatureError>(())
         })?;
         let feature = begin.elapsed().as_secs_f64() / (10.0 * IMAGES_AT_ONCE as f64);
         let begin = Instant::now();
         side_by_side(IMAGES_AT_ONCE, |_| {
             let draws = &plan.draws(&schedule, 0, length, 0)[..1];
-            let gradient = extractor.gradient::<f32>(&image, [side, side], None, draws, "bench")?;
-            black_box(projection.project(&gradient));
+            black_box(extractor.feature(&image, [side, side], None, draws, &projection, "bench")?);
             Ok::<(), FeatureError>(())
         })?;
         let single = begin.elapsed().as_secs_f64() / IMAGES_AT_ONCE as f64;

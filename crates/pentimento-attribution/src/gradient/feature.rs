@@ -6,9 +6,10 @@
 
 use super::draws::Draw;
 use super::measurement::Measurement;
+use super::projection::SparseProjection;
 use burn::tensor::{Tensor, TensorData};
 use pentimento_diffusion::schedule::ScheduleConfig;
-use pentimento_diffusion::unet::{Architecture, Condition, Parameters, Precision};
+use pentimento_diffusion::unet::{Architecture, Condition, Gradient, Parameters, Precision};
 use pentimento_kernels::extension::device_for;
 
 /// A gradient that is no vector of numbers.
@@ -80,23 +81,76 @@ impl<'a> FeatureExtractor<'a> {
         draws: &[Draw],
         name: &str,
     ) -> Result<Vec<f32>, FeatureError> {
-        assert!(!draws.is_empty(), "a gradient is of one draw at the least");
-        let of = |draws: &[Draw]| self.of_draws::<T>(image, [height, width], class, draws);
         let mut sum = vec![0.0f32; self.parameter_count()];
-        if self.unit_length {
-            // Draws of one timestep follow each other.
-            let timesteps: Vec<&[Draw]> = draws.chunk_by(|a, b| a.timestep == b.timestep).collect();
-            for draws in &timesteps {
-                let part = of(draws);
-                let length = part.iter().map(|value| value.wide() * value.wide()).sum::<f64>().sqrt();
-                let scale = if length > 0.0 { 1.0 / (length * timesteps.len() as f64) } else { 0.0 };
-                add(&mut sum, &part, scale);
+        self.each_part::<T>(image, [height, width], class, draws, name, |first, values, scale| {
+            for (sum, value) in sum[first..].iter_mut().zip(values) {
+                *sum += (scale * value.wide()) as f32;
             }
-        } else {
-            add(&mut sum, &of(draws), 1.0 / draws.len() as f64);
-        }
-        self.check(&sum, name)?;
+        })?;
         Ok(sum)
+    }
+
+    /// [`gradient`](Self::gradient), projected; the gradient itself is never laid out as a whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`gradient`](Self::gradient).
+    ///
+    /// # Panics
+    ///
+    /// As [`gradient`](Self::gradient), or if the projection is for another number of parameters.
+    pub fn feature(
+        &self,
+        image: &[f64],
+        [height, width]: [usize; 2],
+        class: Option<u32>,
+        draws: &[Draw],
+        projection: &SparseProjection,
+        name: &str,
+    ) -> Result<Vec<f32>, FeatureError> {
+        assert_eq!(projection.parameters(), self.parameter_count(), "parameters of a projection");
+        let mut feature = vec![0.0f64; projection.dimension()];
+        self.each_part::<f32>(image, [height, width], class, draws, name, |first, values, scale| {
+            projection.add(first, values, scale, &mut feature);
+        })?;
+        Ok(feature.into_iter().map(|value| value as f32).collect())
+    }
+
+    /// Gives `add` the gradient piece by piece: the position of a parameter's first value, its values, and what they are to
+    /// be multiplied with. All that is given for one position is to be added up.
+    fn each_part<T: Precision>(
+        &self,
+        image: &[f64],
+        size: [usize; 2],
+        class: Option<u32>,
+        draws: &[Draw],
+        name: &str,
+        mut add: impl FnMut(usize, &[T], f64),
+    ) -> Result<(), FeatureError> {
+        assert!(!draws.is_empty(), "a gradient is of one draw at the least");
+        // Draws of one timestep follow each other.
+        let parts: Vec<&[Draw]> = if self.unit_length {
+            draws.chunk_by(|a, b| a.timestep == b.timestep).collect()
+        } else {
+            vec![draws]
+        };
+        for part in &parts {
+            let gradients = self.of_draws::<T>(image, size, class, part);
+            let squares: f64 = gradients.iter().map(|gradient| sum_of_squares(gradient.as_ref())).sum();
+            self.check(squares, &gradients, name)?;
+            let scale = match (self.unit_length, squares.sqrt()) {
+                (false, _) => 1.0 / draws.len() as f64,
+                (true, 0.0) => 0.0,
+                (true, length) => 1.0 / (length * parts.len() as f64),
+            };
+            let mut first = 0;
+            for gradient in &gradients {
+                let values = gradient.as_ref();
+                add(first, values, scale);
+                first += values.len();
+            }
+        }
+        Ok(())
     }
 
     /// The sum of the gradients of some draws.
@@ -106,7 +160,7 @@ impl<'a> FeatureExtractor<'a> {
         [height, width]: [usize; 2],
         class: Option<u32>,
         draws: &[Draw],
-    ) -> Vec<T> {
+    ) -> Vec<Gradient<T>> {
         let shape = [draws.len(), height, width, self.architecture.config().in_channels];
         let tensor = |values: Vec<T>| -> Tensor<4> {
             Tensor::from_data(TensorData::new(values, shape), (&device_for(T::dtype()), T::dtype()))
@@ -135,11 +189,7 @@ impl<'a> FeatureExtractor<'a> {
             });
         }
         let mut gradients = (output * tensor(cotangent)).sum().backward();
-        tracked
-            .take_gradients::<T>(self.architecture, &mut gradients)
-            .iter()
-            .flat_map(|gradient| gradient.as_ref().to_vec())
-            .collect()
+        tracked.take_gradients::<T>(self.architecture, &mut gradients)
     }
 
     fn factors(&self, timestep: usize) -> (f64, f64) {
@@ -147,22 +197,36 @@ impl<'a> FeatureExtractor<'a> {
         (bar.sqrt(), (1.0 - bar).sqrt())
     }
 
-    fn check(&self, gradient: &[f32], image: &str) -> Result<(), FeatureError> {
-        let mut from = 0;
-        for spec in self.architecture.parameters() {
-            let values = &gradient[from..from + spec.len()];
-            if values.iter().any(|value| !value.is_finite()) {
+    /// Names the first parameter whose gradient is not finite. The sum of squares tells whether there is one, unless it
+    /// overflows by itself.
+    fn check<T: Precision>(
+        &self,
+        squares: f64,
+        gradients: &[Gradient<T>],
+        image: &str,
+    ) -> Result<(), FeatureError> {
+        if squares.is_finite() {
+            return Ok(());
+        }
+        for (spec, gradient) in self.architecture.parameters().iter().zip(gradients) {
+            if gradient.as_ref().iter().any(|value| !value.wide().is_finite()) {
                 let (image, parameter) = (image.into(), spec.name.clone());
                 return Err(FeatureError::NotFinite { image, parameter });
             }
-            from += spec.len();
         }
         Ok(())
     }
 }
 
-fn add<T: Precision>(sum: &mut [f32], part: &[T], scale: f64) {
-    for (sum, value) in sum.iter_mut().zip(part) {
-        *sum += (scale * value.wide()) as f32;
+/// In eight places at once.
+fn sum_of_squares<T: Precision>(values: &[T]) -> f64 {
+    let (chunks, rest) = values.as_chunks::<8>();
+    let mut sums = [0.0f64; 8];
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += value.wide() * value.wide();
+        }
     }
+    let rest: f64 = rest.iter().map(|value| value.wide() * value.wide()).sum();
+    sums.iter().sum::<f64>() + rest
 }

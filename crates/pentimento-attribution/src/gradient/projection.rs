@@ -33,6 +33,11 @@ impl SparseProjection {
         self.dimension
     }
 
+    /// Number of values of a gradient.
+    pub fn parameters(&self) -> usize {
+        self.places.len()
+    }
+
     /// Projects a gradient.
     ///
     /// # Panics
@@ -41,11 +46,21 @@ impl SparseProjection {
     pub fn project(&self, gradient: &[f32]) -> Vec<f32> {
         assert_eq!(gradient.len(), self.places.len(), "parameters of a gradient");
         let mut feature = vec![0.0f64; self.dimension];
-        for (&place, &value) in self.places.iter().zip(gradient) {
-            let value = f64::from(value);
+        self.add(0, gradient, 1.0, &mut feature);
+        feature.into_iter().map(|value| value as f32).collect()
+    }
+
+    /// Adds the projection of some values, from parameter `first` on and times `scale`, to a feature.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many parameters, or the feature has another length.
+    pub fn add(&self, first: usize, values: &[f32], scale: f64, feature: &mut [f64]) {
+        assert_eq!(feature.len(), self.dimension, "length of a feature");
+        for (&place, &value) in self.places[first..first + values.len()].iter().zip(values) {
+            let value = scale * f64::from(value);
             feature[(place >> 1) as usize] += if place & 1 == 0 { value } else { -value };
         }
-        feature.into_iter().map(|value| value as f32).collect()
     }
 }
 

@@ -142,12 +142,13 @@ impl Table<'_> {
                 let mut values = Vec::with_capacity(self.parts * dimension);
                 for look in &item.parts {
                     workspace.stop.check()?;
-                    let gradient =
-                        extractor.gradient::<f32>(&look.image, *size, item.class, &look.draws, &item.name)?;
-                    match projection {
-                        Some(projection) => values.extend(projection.project(&gradient)),
-                        None => values.extend(gradient),
-                    }
+                    let Look { image, draws } = look;
+                    values.extend(match projection {
+                        Some(projection) => {
+                            extractor.feature(image, *size, item.class, draws, projection, &item.name)?
+                        }
+                        None => extractor.gradient::<f32>(image, *size, item.class, draws, &item.name)?,
+                    });
                 }
                 show(finished.fetch_add(1, Ordering::Relaxed) + 1);
                 Ok(values)
