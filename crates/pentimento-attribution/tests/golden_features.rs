@@ -139,6 +139,15 @@ fn check<T: Precision>(case: &str) {
             assert_close(&what("damping"), &[kernel.damping().unwrap()], &[centred]);
         });
 
+        // The cosine, from the products that PyTorch made too.
+        let (cosines, _) = compare(Comparison::Cosine, &images, &images, None).unwrap();
+        for (i, row) in cosines.iter().enumerate() {
+            for (j, cosine) in row.iter().enumerate() {
+                let truth = kernel[i * count + j] / (kernel[i * count + i] * kernel[j * count + j]).sqrt();
+                assert!((cosine - truth).abs() < 1e-5, "cosine of {i} and {j}: {cosine} instead of {truth}");
+            }
+        }
+
         // An image that is asked for itself is found, by each comparison.
         let of_itself =
             |divisor| compare(Comparison::InverseKernel(divisor), &images, &images, Some(damping));

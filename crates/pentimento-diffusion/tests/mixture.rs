@@ -164,6 +164,44 @@ fn sampling_can_be_stopped() {
 }
 
 /// Noise depends on seed, sample and place, and on nothing else; it is as good as normal.
+/// Every step is looked at, from the recorded noise on; what the last one predicts is the image, and noising what a step
+/// predicts by what it predicts of the noise gives what it began with.
+#[test]
+fn what_is_predicted_on_the_way_ends_in_the_image() {
+    let mixture = mixture(64);
+    let length = mixture.image_length();
+    for kind in [SamplerKind::Ddpm, SamplerKind::Ddim] {
+        let sampler =
+            sampler(SamplingConfig { steps: 4, sampler: kind, clip: false, ..SamplingConfig::default() });
+        let mut looks = Vec::new();
+        let images = mixture
+            .follow::<f32, Infallible>(&sampler, SEED, &trajectories(), |step, x, predicted| {
+                looks.push((step, x.to_vec(), predicted.to_vec()));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(looks.iter().map(|look| look.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let samples: Vec<u32> = trajectories().iter().map(|trajectory| trajectory.sample).collect();
+        assert!(looks[0].1 == mixture.noise::<f32>(SEED, &samples, 0));
+        let bars = ScheduleConfig::default().alphas_cumprod();
+        for (step, x, predicted) in &looks {
+            let image = sampler.predicted_image(*step, x, predicted);
+            let bar = bars[sampler.timestep(*step)];
+            for ((image, noise), x) in image.iter().zip(predicted).zip(x) {
+                let again = bar.sqrt() * f64::from(*image) + (1.0 - bar).sqrt() * f64::from(*noise);
+                // The image may be a hundred times as large as what is left of it at the first step.
+                assert!((again - f64::from(*x)).abs() < 1e-5 * (1.0 + f64::from(x.abs())), "{again} and {x}");
+            }
+        }
+        let (step, x, predicted) = looks.last().unwrap();
+        let last = sampler.predicted_image(*step, x, predicted);
+        assert_eq!(last.len(), trajectories().len() * length);
+        for (a, b) in last.iter().zip(&images) {
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{a} and {b} by {kind:?}");
+        }
+    }
+}
+
 #[test]
 fn recorded_noise() {
     let noise = |seed, sample, place| {

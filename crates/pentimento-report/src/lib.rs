@@ -16,6 +16,7 @@
 //! let view = ReportView {
 //!     title: "Seven classes".to_owned(),
 //!     samples: vec![SampleView {
+//!         name: None,
 //!         id: 0,
 //!         image: Picture { height: 1, width: 2, channels: 1, pixels: vec![0, 255] },
 //!         seen_as: None,

@@ -138,6 +138,8 @@ pub struct MethodView {
 pub struct SampleView {
     /// Number of the sample in its run.
     pub id: u64,
+    /// What it is called, if that is not "Sample" and its number.
+    pub name: Option<String>,
     /// The picture that all members make together.
     pub image: Picture,
     /// What the classifier sees in it.

@@ -212,6 +212,7 @@ fn the_sentence_tells_what_the_numbers_say() {
         approximations: Vec::new(),
     };
     let sample = |id, counterfactuals| SampleView {
+        name: None,
         id,
         image: dot(3),
         seen_as: seen("8", 0.97),
@@ -283,6 +284,7 @@ fn scores_are_called_scores() {
     };
     let view = ReportView {
         samples: vec![SampleView {
+            name: None,
             id: 0,
             image: picture.clone(),
             seen_as: None,

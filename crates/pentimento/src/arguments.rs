@@ -318,6 +318,14 @@ pub enum AttributeMethod {
     Likeness(Baseline),
 }
 
+impl AttributeMethod {
+    /// Names of the methods whose scores `pentimento scores` shows.
+    pub fn writes_tables() -> Vec<&'static str> {
+        let gradients = Method::ALL.iter().map(|method| method.name);
+        gradients.chain(Baseline::ALL.iter().map(Baseline::name)).collect()
+    }
+}
+
 impl clap::ValueEnum for AttributeMethod {
     fn value_variants<'a>() -> &'a [Self] {
         static ALL: LazyLock<Vec<AttributeMethod>> = LazyLock::new(|| {

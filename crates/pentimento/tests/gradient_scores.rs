@@ -183,23 +183,33 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
     let alone = laboratory.path("alone");
     import(&alone, &at, &[]);
     let begin = Instant::now();
-    succeed(&mut attribute(&alone, &["--threads", "2"]));
+    succeed(&mut attribute(&alone, &["--threads", "1"]));
     let usual = begin.elapsed();
     let expected = features_and_scores(&alone);
 
     let run = laboratory.path("run");
     import(&run, &at, &[]);
+    let files = |run: &Path| listed(run).iter().filter(|name| name.ends_with(".arrow")).count();
     let mut draws = Stream::new(11, Purpose::Test, 0, 0).draws();
-    let mut killed = 0;
+    let (mut killed, mut between) = (0, 0);
     for _ in 0..20 {
-        let mut child = attribute(&run, &["--threads", "1"]).spawn().unwrap();
+        let mut child = attribute(&run, &["--threads", "2"]).spawn().unwrap();
         // Each goes on where the one before was stopped, so less is left each time.
-        sleep(usual.mul_f64(0.4 * draws.uniform()));
+        sleep(usual.mul_f64(draws.uniform()));
         killed += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
+        between += usize::from((1..4).contains(&files(&run)));
+        if files(&run) == 4 && fs::exists(run.join("scores/samples/d-trak.npy")).unwrap() {
+            // Finished before its kill: begin again.
+            fs::remove_dir_all(&run).unwrap();
+            import(&run, &at, &[]);
+        }
     }
-    assert!(killed >= 10, "only {killed} of 20 kills hit a running program");
+    assert!(
+        killed >= 5 && between > 0,
+        "{killed} of 20 kills hit a running program, {between} with some files"
+    );
     succeed(&mut attribute(&run, &["--batch", "3"]));
     assert_verified(&run);
     let found = features_and_scores(&run);
@@ -224,6 +234,7 @@ fn features_of_other_settings_are_kept_apart() {
         vec!["--set", "gradients.noise=per_image"],
         vec!["--set", "gradients.antithetic=true"],
         vec!["--set", "gradients.groups=2"],
+        vec!["--set", "gradients.precision=bf16"],
     ] {
         import(&run, &at, &more);
         let said = succeed(&mut attribute(&run, &[]));

@@ -54,21 +54,24 @@ impl DrawPlan {
 
     /// The draws of one group for an image of `length` values; `image` tells images apart that do not share their noise.
     pub fn draws(&self, schedule: &ScheduleConfig, group: usize, length: usize, image: u32) -> Vec<Draw> {
+        let timesteps = self.timesteps_of(schedule, group).into_iter();
+        timesteps.flat_map(|timestep| self.draws_at(timestep, length, image)).collect()
+    }
+
+    /// The draws at one timestep: one, or two of opposite signs.
+    pub fn draws_at(&self, timestep: usize, length: usize, image: u32) -> Vec<Draw> {
         let id = match self.sharing {
             NoiseSharing::Shared => 0,
             NoiseSharing::PerImage => image,
         };
+        let mut noise = vec![0.0f32; length];
+        Stream::new(self.seed, Purpose::AttributionNoise, id, timestep as u32).fill_normal(&mut noise);
         let signs: &[f64] = if self.antithetic { &[1.0, -1.0] } else { &[1.0] };
-        let timesteps = self.timesteps_of(schedule, group);
-        let of_timestep = |timestep: usize| {
-            let mut noise = vec![0.0f32; length];
-            Stream::new(self.seed, Purpose::AttributionNoise, id, timestep as u32).fill_normal(&mut noise);
-            signs.iter().map(move |sign| Draw {
-                timestep,
-                noise: noise.iter().map(|&value| sign * f64::from(value)).collect(),
-            })
+        let of_sign = |sign: &f64| Draw {
+            timestep,
+            noise: noise.iter().map(|&value| sign * f64::from(value)).collect(),
         };
-        timesteps.into_iter().flat_map(of_timestep).collect()
+        signs.iter().map(of_sign).collect()
     }
 }
 

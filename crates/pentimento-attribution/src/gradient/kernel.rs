@@ -4,7 +4,8 @@
 //! eigenvalues above zero, and the smaller of the two is decomposed. Either gives the same: orthonormal directions `v_k` of
 //! features with eigenvalues `lambda_k`. The *coordinates* of a feature are its products with the directions, and
 //! `phi_q' (Phi' Phi + damping)^-1 phi_i = sum_k q_k c_ik / (lambda_k + damping)`
-//! (METHODS 3.1 and 4.4; what of a feature lies outside the directions meets no training image).
+//! (the score of TRAK, Park et al. 2023, in either form; what of a feature lies outside the directions meets no training
+//! image).
 //!
 //! Features are read in blocks, so that memory does not grow with the number of images beyond the smaller matrix.
 

@@ -123,6 +123,11 @@ impl Method {
         },
     ];
 
+    /// Whether scores of several training images may be added up: not if each is divided by something of its own image.
+    pub fn adds_up(&self) -> bool {
+        matches!(self.comparison, Comparison::Dot | Comparison::InverseKernel(Divisor::One))
+    }
+
     /// The method of a name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name == name)

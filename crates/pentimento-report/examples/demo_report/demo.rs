@@ -209,6 +209,7 @@ fn sample(id: u64, side: u32, random: &mut Random) -> SampleView {
         })
         .collect();
     SampleView {
+        name: None,
         id,
         image: picture(&base, side),
         seen_as: Some(SeenAs { label: class.to_string(), probability: 0.6 + 0.39 * random.unit() }),

@@ -55,7 +55,7 @@ fn agrees(sample: &SampleView) -> Option<bool> {
 fn cell(sample: &SampleView, filters: &Filters<'_>) -> Result<Markup, ReportError> {
     let rests_on = RestsOn::of(sample);
     let agrees = agrees(sample);
-    let mut alt = format!("Sample {}", sample.id);
+    let mut alt = sample.name.clone().unwrap_or_else(|| format!("Sample {}", sample.id));
     if let Some(seen) = &sample.seen_as {
         alt += &format!(", seen as {}", seen_as(seen));
     }

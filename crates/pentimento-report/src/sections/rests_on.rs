@@ -74,6 +74,7 @@ mod tests {
                 }],
             });
         SampleView {
+            name: None,
             id: 0,
             image: Picture { height: 1, width: 1, channels: 1, pixels: vec![0] },
             seen_as: None,

@@ -59,11 +59,12 @@ fn article(
     scale: Scale,
 ) -> Result<Markup, ReportError> {
     let id = sample.id;
+    let called = sample.name.clone().unwrap_or_else(|| format!("Sample {id}"));
     let rests_on = RestsOn::of(sample);
     let alt = match &sample.seen_as {
-        Some(seen) => format!("Sample {id} as all members make it, seen as {}", seen.label),
-        None if sample.counterfactuals.is_empty() => format!("Sample {id}"),
-        None => format!("Sample {id} as all members make it"),
+        Some(seen) => format!("{called} as all members make it, seen as {}", seen.label),
+        None if sample.counterfactuals.is_empty() => called.clone(),
+        None => format!("{called} as all members make it"),
     };
     let picture = image(&data_uri::picture(&sample.image)?, sample.image.display_size(BASE), "base", &alt);
     let mut cards = Vec::new();
@@ -87,7 +88,7 @@ fn article(
     Ok(html! {
         article.sample id={ "sample-" (id) } tabindex="-1" aria-labelledby={ "sample-" (id) "-title" } {
             div.bar {
-                h3 id={ "sample-" (id) "-title" } { "Sample " (id) }
+                h3 id={ "sample-" (id) "-title" } { (name(&called)) }
                 span.small.count { (neighbours.position) " of " (neighbours.count) }
                 (link(neighbours.previous, "-1", "\u{2190} Previous"))
                 (link(neighbours.next, "1", "Next \u{2192}"))

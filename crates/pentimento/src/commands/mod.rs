@@ -116,12 +116,20 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Attribute { run, method, classifier, query, top } => {
             let workspace = open(&run.run)?;
-            let asked = Asked::of(&method, classifier);
+            let asked = Asked::of(&method, classifier)?;
             if workspace.recipe.checkpoint.is_some() {
                 return imported::attribute(&workspace, &asked, &query, top as usize);
             }
             let data = stages::data::coded_data(&workspace)?;
             asked.refuse_codes_unless(query == QuerySet::Samples, "it is for samples of the run")?;
+            if method.is_empty() && query != QuerySet::Samples {
+                return Err(ProgramError::NoSuch {
+                    what: "method without a name for".into(),
+                    value: format!("`--query {query}`"),
+                    bound: "name one by gradients or likeness with `--method`, such as `d-trak`".into(),
+                }
+                .into());
+            }
             if !asked.codes.is_empty() || method.is_empty() {
                 stages::analyse::attribute(&workspace, &data)?;
             }
@@ -144,7 +152,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Report { run, compare, classifier, query } => {
             let workspace = open(&run.run)?;
-            let asked = Asked::of(&compare, classifier);
+            let asked = Asked::of(&compare, classifier)?;
             if workspace.recipe.checkpoint.is_some() {
                 return imported::report(&workspace, &asked, &query);
             }
@@ -175,7 +183,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(methods: &[AttributeMethod], classifier: Option<PathBuf>) -> Self {
+    fn of(methods: &[AttributeMethod], classifier: Option<PathBuf>) -> Result<Self, ProgramError> {
         let mut asked = Self { codes: Vec::new(), gradients: Vec::new(), likeness: Vec::new(), classifier };
         for &method in methods {
             match method {
@@ -187,7 +195,14 @@ impl Asked {
                 _ => {}
             }
         }
-        asked
+        match &asked.classifier {
+            Some(file) if !asked.likeness.contains(&Baseline::Classifier) => Err(ProgramError::NoSuch {
+                what: "use for the classifier".into(),
+                value: file.display().to_string(),
+                bound: "name the method `classifier-cosine` too".into(),
+            }),
+            _ => Ok(asked),
+        }
     }
 
     /// Refuses methods that rank codes, if they do not apply.

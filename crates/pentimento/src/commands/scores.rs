@@ -2,6 +2,7 @@
 
 use super::imported::DEFAULT;
 use super::print;
+use crate::arguments::AttributeMethod;
 use crate::error::ProgramError;
 use crate::stages::gradients::QuerySet;
 use anyhow::{Context, Result};
@@ -87,8 +88,20 @@ fn method_of(run: &Run, folder: &Path, method: Option<&str>, set: &QuerySet) -> 
             bound: format!("there are scores by several; name one of {list} with `--method`"),
         }
         .into()),
+        (Some(method), _) if !AttributeMethod::writes_tables().contains(&method) => Err(ProgramError::NoSuch {
+            what: "table of scores by".into(),
+            value: method.into(),
+            bound: format!(
+                "methods that write one are {}; distances by codes are in scores/jacobian.npy and scores/second-order.npy",
+                AttributeMethod::writes_tables().join(", ")
+            ),
+        }
+        .into()),
         (method, _) => {
-            let method = method.map_or(String::new(), |method| format!(" --method {method}"));
+            let mut method = method.map_or(String::new(), |method| format!(" --method {method}"));
+            if *set != QuerySet::Samples {
+                method.push_str(&format!(" --query {set}"));
+            }
             let of = if there.is_empty() { String::new() } else { format!(" (there are those of {list})") };
             Err(ProgramError::NotYet {
                 what: format!("the table of scores{of}"),

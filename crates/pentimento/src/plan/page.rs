@@ -186,6 +186,7 @@ impl<'a> StandIns<'a> {
             },
         };
         SampleView {
+            name: None,
             id: id as u64,
             image: self.picture(id),
             seen_as: self.seen_as(),

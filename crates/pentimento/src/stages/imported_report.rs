@@ -61,6 +61,7 @@ fn baselines(subject: &Subject<'_>, set: &QuerySet, tables: &[ScoreTable]) -> Re
 /// What the page is drawn from.
 struct Page<'a> {
     subject: &'a Subject<'a>,
+    set: QuerySet,
     tables: &'a [&'a ScoreTable],
     queries: Vec<Query>,
     groups: Vec<(String, Vec<usize>)>,
@@ -77,7 +78,7 @@ impl<'a> Page<'a> {
             alike.entry(first).or_default().push(image);
         }
         let groups = subject.training.named_groups();
-        Ok(Self { subject, tables, queries, groups, alike })
+        Ok(Self { subject, set: set.clone(), tables, queries, groups, alike })
     }
 
     fn view(&self) -> Result<ReportView> {
@@ -123,6 +124,7 @@ impl<'a> Page<'a> {
         });
         SampleView {
             id: query as u64,
+            name: (self.set != QuerySet::Samples).then(|| self.queries[query].title.clone()),
             image: self.picture(&self.queries[query].image),
             seen_as: None,
             counterfactuals: Vec::new(),
@@ -158,18 +160,22 @@ impl<'a> Page<'a> {
         let scores = &table.scores[query];
         let mut firsts: Vec<usize> = self.alike.keys().copied().collect();
         firsts.sort_unstable();
-        let together: Vec<f64> =
-            firsts.iter().map(|first| self.alike[first].iter().map(|&image| scores[image]).sum()).collect();
-        let order = top(&together, SHOWN + 1);
+        // Scores that do not add up stand for the largest of them.
+        let together = |scores: &mut dyn Iterator<Item = f64>| {
+            if table.adds_up { scores.sum() } else { scores.fold(f64::NEG_INFINITY, f64::max) }
+        };
+        let value = |first: &usize| together(&mut self.alike[first].iter().map(|&image| scores[image]));
+        let values: Vec<f64> = firsts.iter().map(value).collect();
+        let order = top(&values, SHOWN + 1);
         let factor = table.spread.factor();
-        let sum_of = |place: usize| {
+        let value_of = |place: usize| {
             let members = &self.alike[&firsts[place]];
-            move |scores: &[f32]| members.iter().map(|&image| f64::from(scores[image])).sum::<f64>()
+            move |scores: &[f32]| together(&mut members.iter().map(|&image| f64::from(scores[image])))
         };
         let is_tie = |a: usize, b: usize| {
-            let (of_a, of_b) = (sum_of(a), sum_of(b));
+            let (of_a, of_b) = (value_of(a), value_of(b));
             let error = table.spread.standard_error(query, |scores| of_a(scores) - of_b(scores));
-            error.is_some_and(|error| (together[a] - together[b]).abs() <= factor * error)
+            error.is_some_and(|error| (values[a] - values[b]).abs() <= factor * error)
         };
         let images = order
             .iter()
@@ -192,15 +198,15 @@ impl<'a> Page<'a> {
                 });
                 let basis = Basis::Scored {
                     method: table.name.into(),
-                    reach: table.spread.standard_error(query, sum_of(place)).map(|error| factor * error),
+                    reach: table.spread.standard_error(query, value_of(place)).map(|error| factor * error),
                     by_timestep,
                     near_duplicates: members.len() as u32 - 1,
                 };
                 let tie = order.get(rank + 1).is_some_and(|&next| is_tie(place, next));
-                self.top_image(shown, rank, together[place], basis, tie)
+                self.top_image(shown, rank, values[place], basis, tie)
             })
             .collect();
-        let groups = self.group_scores(table, query);
+        let groups = if table.adds_up { self.group_scores(table, query) } else { Vec::new() };
         TrainingImageList {
             title: format!("Helped most to make it, by {}", table.name),
             explanation: format!(
@@ -253,8 +259,10 @@ impl<'a> Page<'a> {
         };
         TrainingImageList {
             title,
-            explanation: "Likeness, not influence: a method that only finds these has found nothing more."
-                .into(),
+            explanation: match baseline {
+                Baseline::Random => "By random numbers: what a method without any skill would show.".into(),
+                _ => "Likeness, not influence: a method that only finds these has found nothing more.".into(),
+            },
             images: top(values, SHOWN).into_iter().enumerate().map(image).collect(),
             groups: Vec::new(),
         }
@@ -295,7 +303,10 @@ impl<'a> Page<'a> {
         let by_hand = self.subject.workspace.recipe.gradients.damping.is_some();
         let mut rules = Vec::new();
         if by_hand {
-            rules.extend(by_centred_eigenvalue.map(|value| ("The features would choose".to_owned(), value)));
+            rules.extend(
+                by_centred_eigenvalue
+                    .map(|value| ("Chosen from the features, it would be".to_owned(), value)),
+            );
         }
         rules.push(("A hundred times the median eigenvalue would be".into(), *by_median_eigenvalue));
         let warning = view.cliff().filter(|_| view.is_near_cliff()).map(|(from, to, agreement)| {

@@ -304,6 +304,7 @@ impl Page<'_> {
             .map(|place| self.counterfactual(sample, place, seen, detail))
             .collect::<Result<_>>()?;
         Ok(SampleView {
+            name: None,
             id: u64::from(sample.sample),
             image: self.picture(&clamped(&sample.image)),
             seen_as: seen.map(|seen| self.seen(seen.base)),

@@ -25,7 +25,6 @@ pub fn nearly_the_same(images: &PreparedSet) -> Result<Vec<usize>> {
     let mut first: Vec<usize> = (0..images.len()).collect();
     for pair in pairs {
         if difference(images.image(pair.first), images.image(pair.second)) <= MOST_DIFFERENCE {
-            // Pairs come in order of their first image, which has its own first one by then.
             let (a, b) = (root(&first, pair.first), root(&first, pair.second));
             first[a.max(b)] = a.min(b);
         }

@@ -1,6 +1,7 @@
 //! Likeness of queries and training images without gradients, to hold every method against: what a method finds beyond
 //! these is what it is worth.
 
+use super::feature_store::{noise_id, row_key};
 use super::queries::{Query, QuerySet};
 use super::score_table::{ScoreTable, Strips};
 use super::subject::Subject;
@@ -12,7 +13,8 @@ use pentimento_attribution::likeness::{NearestPatches, cosines, dot, patch_noise
 use pentimento_evaluation::classifier::Classifier;
 use std::path::Path;
 
-/// The timestep to which queries are noised for nearest patches, of a schedule of 1000 (METHODS 7.3: 100 to 500).
+/// The timestep to which queries are noised for nearest patches, of a schedule of 1000 (Zhao et al.
+/// 2025 take 100 to 500).
 const PATCH_TIMESTEP_OF_1000: usize = 300;
 
 /// A likeness.
@@ -97,7 +99,7 @@ pub fn score_baseline(
     let scores = match baseline {
         Baseline::PixelDot => dot(&asked, &images)?,
         Baseline::PixelCosine => cosines(&asked, &images)?,
-        Baseline::Patches => patches(subject, &asked, &images)?,
+        Baseline::Patches => patches(subject, &numbers_of(&queries), &asked, &images)?,
         Baseline::Classifier => {
             let classifier = open_classifier(subject, classifier)?;
             let of = |images: &[Vec<f32>]| -> Result<Vec<Vec<f32>>> {
@@ -109,14 +111,10 @@ pub fn score_baseline(
         }
         Baseline::Random => {
             let numbers: Vec<u32> = training.source_indices().iter().map(|&index| index as u32).collect();
-            random_scores(
-                subject.workspace.recipe.seed,
-                &(0..queries.len() as u32).collect::<Vec<_>>(),
-                &numbers,
-            )
+            random_scores(subject.workspace.recipe.seed, &numbers_of(&queries), &numbers)
         }
     };
-    Ok(table(subject, baseline, &queries, scores))
+    Ok(table(subject, set, baseline, &queries, scores))
 }
 
 /// The classifier of a file, or the one that the run trained.
@@ -153,29 +151,50 @@ fn open_classifier(subject: &Subject<'_>, file: Option<&Path>) -> Result<Classif
     Ok(classifier)
 }
 
-/// How many patches [`Baseline::Patches`] compares: the time is proportional to it, 2 ns each on two cores.
+/// How many patches [`Baseline::Patches`] compares: the time is about proportional to it,
+/// 2 ns each for grey images on two cores.
 pub fn compared_patches(subject: &Subject<'_>, queries: usize) -> f64 {
     let [height, width, _] = subject.shape();
     let positions = (height * width) as f64;
     queries as f64 * subject.training.images.len() as f64 * positions * positions
 }
 
-fn patches(subject: &Subject<'_>, queries: &[Vec<f32>], images: &[Vec<f32>]) -> Result<Vec<Vec<f64>>> {
+/// Numbers that follow from the queries themselves, so that none depends on what else is asked about.
+fn numbers_of(queries: &[Query]) -> Vec<u32> {
+    queries.iter().map(|query| noise_id(&row_key(&query.image, query.class))).collect()
+}
+
+fn patches(
+    subject: &Subject<'_>,
+    numbers: &[u32],
+    queries: &[Vec<f32>],
+    images: &[Vec<f32>],
+) -> Result<Vec<Vec<f64>>> {
     let recipe = &subject.workspace.recipe;
     let timestep = PATCH_TIMESTEP_OF_1000 * recipe.schedule.num_train_timesteps / 1000;
     let abar = recipe.schedule.alphas_cumprod()[timestep];
     let length = subject.shape().iter().product();
-    let noises: Vec<Vec<f32>> = (0..queries.len() as u32)
-        .map(|query| patch_noise(recipe.seed, timestep as u32, query, length))
-        .collect();
+    let noises: Vec<Vec<f32>> =
+        numbers.iter().map(|&number| patch_noise(recipe.seed, timestep as u32, number, length)).collect();
     Ok(NearestPatches::new(subject.shape(), abar).scores(queries, &noises, images)?)
 }
 
-fn table(subject: &Subject<'_>, baseline: Baseline, queries: &[Query], scores: Vec<Vec<f64>>) -> ScoreTable {
+fn table(
+    subject: &Subject<'_>,
+    set: &QuerySet,
+    baseline: Baseline,
+    queries: &[Query],
+    scores: Vec<Vec<f64>>,
+) -> ScoreTable {
     ScoreTable {
         name: baseline.name(),
         title: baseline.title(),
-        meaning: "larger = more alike; likeness, not influence",
+        meaning: match baseline {
+            Baseline::Random => "nothing",
+            _ => "larger = more alike; likeness, not influence",
+        },
+        adds_up: false,
+        set: set.to_string(),
         queries: queries.iter().map(|query| query.name.clone()).collect(),
         titles: queries.iter().map(|query| query.title.clone()).collect(),
         images: subject.training.images.source_indices().to_vec(),

@@ -13,15 +13,17 @@ use anyhow::{Context, Result};
 use pentimento_attribution::gradient::{
     Draw, FeatureExtractor, FeatureRows, Method, RowKey, SparseProjection, side_by_side,
 };
-use pentimento_store::{Digest, Fingerprint};
+use pentimento_store::{Digest, Fingerprint, StoreError};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Images of a file, between two of which a kill loses nothing: 64 images with 4 parts of 2048 numbers of 16 bits are a
-/// megabyte.
-const IMAGES_PER_FILE: usize = 64;
+/// Most images of a file. A kill loses the gradients of one file that is not finished.
+const MOST_IMAGES_PER_FILE: usize = 64;
+/// Most numbers of a file, unless it has one image: 256 MiB in memory. 64 images with 4 parts of 2048 numbers have half a
+/// million.
+const MOST_NUMBERS_PER_FILE: usize = 1 << 26;
 
 /// An image, in the parts in which its gradient is kept.
 pub struct Item {
@@ -47,7 +49,7 @@ pub struct Table<'a> {
     pub subject: &'a Subject<'a>,
     /// The network: the object of its weights, and their digest.
     pub network: &'a (String, Digest),
-    /// The method, of which only the measurement counts.
+    /// The method, of which the measurement and the unit length count.
     pub method: Method,
     /// What the parts of an image are, a word; with their number it names the folder.
     pub parts_are: &'static str,
@@ -114,7 +116,9 @@ impl Table<'_> {
         let mut done = keys.len() - missing.len();
         show(done);
         let mut prepared = None;
-        for part in missing.chunks(IMAGES_PER_FILE) {
+        let numbers_per_image = (self.parts * dimension).max(1);
+        let images_per_file = (MOST_NUMBERS_PER_FILE / numbers_per_image).clamp(1, MOST_IMAGES_PER_FILE);
+        for part in missing.chunks(images_per_file) {
             let (extractor, projection) = match &prepared {
                 Some(prepared) => prepared,
                 None => {
@@ -184,24 +188,18 @@ impl Table<'_> {
             let Some(number) = number else { continue };
             let rows_name = format!("{folder}/{number:05}.arrow");
             // Reading both compares them with their digests.
-            let images = run.get(&ledger_name).ok().and_then(|bytes| read_ledger(&bytes));
-            let whole = images.and_then(|images| {
-                let current = run.is_current(&rows_name, file_key(features_of, &images));
-                if !current {
-                    return None;
-                }
-                if !images.iter().any(|image| asked.contains(image)) {
-                    return Some((None, images));
-                }
-                run.path_of(&rows_name).ok().map(|path| (Some(path), images))
-            });
-            match whole {
-                Some((Some(path), images)) => known.insert(number, path, &images),
+            let images = unless_damaged(run.get(&ledger_name))?.and_then(|bytes| read_ledger(&bytes));
+            let current = images.filter(|images| run.is_current(&rows_name, file_key(features_of, images)));
+            let asked_for =
+                current.as_ref().is_some_and(|images| images.iter().any(|image| asked.contains(image)));
+            let path = if asked_for { unless_damaged(run.path_of(&rows_name))? } else { None };
+            match (current, path) {
+                (Some(images), Some(path)) => known.insert(number, path, &images),
                 // Of other images only.
-                Some((None, _)) => {
+                (Some(_), None) if !asked_for => {
                     known.numbers.insert(number);
                 }
-                None => {
+                _ => {
                     say(&format!(
                         "warning: {rows_name} is damaged or half there: its features are made again"
                     ));
@@ -211,6 +209,18 @@ impl Table<'_> {
             }
         }
         Ok(known)
+    }
+}
+
+/// None for a file that is damaged or gone. Any other trouble, such as too many open files, is no reason to make features
+/// again.
+fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::Corrupt { .. } | StoreError::Missing { .. } | StoreError::NotListed { .. }) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -32,10 +32,22 @@ pub use score_table::{DampingPoint, DampingView, ScoreTable, Strips};
 pub use subject::Subject;
 pub use training_images::TrainingImages;
 
+use anyhow::Result;
+use pentimento_evaluation::statistics::spearman;
+
 /// The positions of the largest scores, ties by position.
 pub fn top(scores: &[f64], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
     order.truncate(count);
     order
+}
+
+/// Mean rank correlation of two tables of scores, query by query.
+fn rank_agreement(a: &[Vec<f64>], b: &[Vec<f64>]) -> Result<Option<f64>> {
+    let mut values = Vec::new();
+    for (a, b) in a.iter().zip(b) {
+        values.extend(spearman(a, b)?);
+    }
+    Ok((!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64))
 }

@@ -3,12 +3,12 @@
 //! A projection has a noise of its own, which more draws do not lessen and intervals over draws do not show.
 
 use super::feature_store::Item;
+use super::rank_agreement;
 use super::subject::Subject;
 use anyhow::Result;
 use pentimento_attribution::gradient::{
     Compared, FeatureExtractor, ImageRows, Method, SparseProjection, side_by_side,
 };
-use pentimento_evaluation::statistics::spearman;
 use pentimento_store::{Digest, Fingerprint};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -16,8 +16,10 @@ use std::ops::Range;
 /// Most training images and queries whose whole gradients are held at once.
 const MOST_IMAGES: usize = 64;
 const MOST_QUERIES: usize = 8;
-/// Most memory for them. Networks of more than some ten million parameters leave too few images to order.
-const MOST_BYTES: usize = 1 << 30;
+/// Most memory for them. Networks of more than some three million parameters leave too few images to order.
+const MOST_BYTES: usize = 2 << 30;
+/// Bytes for each value of a gradient: itself and a copy in f32, and two blocks of the kernel's products in f64.
+const BYTES_PER_VALUE: usize = 2 * size_of::<f32>() + 2 * size_of::<f64>();
 /// Fewer images have too few orders to tell one projection from another.
 const FEWEST_IMAGES: usize = 16;
 
@@ -33,7 +35,7 @@ pub struct ProjectionQuality {
 }
 
 /// Measures it for one network and method, or reads what was measured before; none if the whole gradients of a few images
-/// take more than a gigabyte.
+/// take more than two gigabytes, or if no query has an order to compare.
 ///
 /// # Errors
 ///
@@ -47,7 +49,7 @@ pub fn projection_quality(
 ) -> Result<Option<ProjectionQuality>> {
     let Subject { workspace, architecture, size, .. } = subject;
     let parameters = architecture.parameter_count();
-    let fit = MOST_BYTES / (parameters * size_of::<f32>());
+    let fit = MOST_BYTES / (parameters * BYTES_PER_VALUE);
     let queries = queries.min(MOST_QUERIES);
     let count = images.min(MOST_IMAGES).min(fit.saturating_sub(queries));
     if !workspace.recipe.gradients.is_projected() || count < FEWEST_IMAGES || queries == 0 {
@@ -69,10 +71,10 @@ pub fn projection_quality(
         .json(&(count, queries, workspace.recipe.gradients.damping))?
         .bytes(&shown.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
         .finish();
-    let name = format!("scores/projection/{}-{}.json", method.name, &network.1.to_string()[..8]);
-    if workspace.run.is_current(&name, key)
-        && let Ok(found) = serde_json::from_slice(&workspace.run.get(&name)?)
-    {
+    // One for each set of queries. A damaged one is measured again.
+    let name = format!("scores/projection/{}-{}.json", method.name, &key.to_string()[..8]);
+    let before = workspace.run.is_current(&name, key).then(|| workspace.run.get(&name).ok()).flatten();
+    if let Some(found) = before.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
         return Ok(Some(found));
     }
     let extractor = FeatureExtractor::new(
@@ -101,11 +103,7 @@ pub fn projection_quality(
     let damping = workspace.recipe.gradients.damping;
     let exact = scores(&gradients, count, method, damping)?;
     let approximate = scores(&projected, count, method, damping)?;
-    let mut agreements = Vec::new();
-    for (exact, approximate) in exact.iter().zip(&approximate) {
-        agreements.extend(spearman(exact, approximate)?);
-    }
-    let rank_agreement = agreements.iter().sum::<f64>() / agreements.len().max(1) as f64;
+    let Some(rank_agreement) = rank_agreement(&exact, &approximate)? else { return Ok(None) };
     let quality = ProjectionQuality { images: count, queries, rank_agreement };
     workspace.run.put(&name, key, &serde_json::to_vec(&quality)?)?;
     Ok(Some(quality))

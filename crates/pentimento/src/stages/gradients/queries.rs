@@ -10,7 +10,6 @@ use pentimento_attribution::gradient::{Draw, Method, QueryLook, RowKey};
 use pentimento_data::{Colours, Split, prepare};
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::mixture::Trajectory;
-use pentimento_noise::{Purpose, Stream};
 use pentimento_store::Digest;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -50,6 +49,19 @@ pub struct Query {
     pub image: Vec<f32>,
     /// Its class, for networks that are told.
     pub class: Option<u32>,
+}
+
+impl std::fmt::Display for QuerySet {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Samples => formatter.write_str("samples"),
+            Self::TrainingImages(positions) => {
+                let positions: Vec<String> = positions.iter().map(ToString::to_string).collect();
+                formatter.write_str(&positions.join(","))
+            }
+            Self::Path(path) => write!(formatter, "{}", path.display()),
+        }
+    }
 }
 
 impl QuerySet {
@@ -245,8 +257,8 @@ impl QueryParts {
         Self { are: "timesteps", timesteps, groups, items }
     }
 
-    /// Each part is a step of the sampler, and its image what the networks then predicted (METHODS 3.2, the variant of
-    /// D-TRAK's authors: all steps, one noise each).
+    /// Each part is a step of the sampler, and its image what the networks then predicted (Georgiev et al.
+    /// 2023, in the variant of D-TRAK's authors: all steps, one noise each).
     fn of_journeys(subject: &Subject<'_>, queries: &[Query]) -> Result<Self> {
         let ensemble = subject.ensemble()?;
         let (mixture, sampler) = (&ensemble.mixture, &ensemble.sampler);
@@ -306,11 +318,9 @@ impl QueryParts {
                 (0..plan.groups).flat_map(of_group).collect()
             }
             LookedAt::Journey(images) => {
-                let look = |(image, &timestep): (&Vec<f32>, &usize)| {
-                    let stream = Stream::new(plan.seed, Purpose::AttributionNoise, 0, timestep as u32);
-                    let mut noise = vec![0.0f64; image.len()];
-                    stream.fill_normal_f64(&mut noise);
-                    Look { image: wide(image), draws: vec![Draw { timestep, noise }] }
+                let look = |(image, &timestep): (&Vec<f32>, &usize)| Look {
+                    draws: plan.draws_at(timestep, image.len(), noise_id(key)),
+                    image: wide(image),
                 };
                 images.iter().zip(&self.timesteps).map(look).collect()
             }

@@ -3,12 +3,12 @@
 use super::feature_store::{Features, Item, Look, Table, noise_id, row_key};
 use super::projection_quality::{ProjectionQuality, projection_quality};
 use super::queries::{QueryParts, QuerySet};
+use super::rank_agreement;
 use super::score_table::{DampingPoint, DampingView, ScoreTable, Strips, meaning};
 use super::subject::Subject;
 use crate::progress::Progress;
 use anyhow::{Error, Result};
 use pentimento_attribution::gradient::{Compared, ImageRows, Kernel, Method, Queries, RowKey, Spread};
-use pentimento_evaluation::statistics::spearman;
 use std::ops::Range;
 
 /// Training images of each query whose scores are told by timestep.
@@ -80,6 +80,8 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
         name: method.name,
         title: method.title,
         meaning: meaning(method),
+        adds_up: method.adds_up(),
+        set: set.to_string(),
         queries: queries.iter().map(|query| query.name.clone()).collect(),
         titles: queries.iter().map(|query| query.title.clone()).collect(),
         images: subject.training.images.source_indices().to_vec(),
@@ -231,13 +233,13 @@ fn damping_view(compared: &[Compared<'_, Error>], networks: &[Network]) -> Resul
         let at = damping * libm::pow(10.0, f64::from(step) / CURVE_STEPS_PER_DECADE as f64);
         let scores = scores_at(at)?;
         let with_before = match &before {
-            Some(before) => agreement(&scores, before)?,
+            Some(before) => rank_agreement(&scores, before)?,
             None => None,
         };
         curve.push(DampingPoint {
             damping: at,
             degrees_of_freedom: kernel.degrees_of_freedom(at),
-            agreement_with_taken: agreement(&scores, &taken)?,
+            agreement_with_taken: rank_agreement(&scores, &taken)?,
             agreement_with_before: with_before,
         });
         before = Some(scores);
@@ -253,13 +255,4 @@ fn view(kernel: &Kernel<'_, Error>, damping: f64, curve: Vec<DampingPoint>) -> D
         degrees_of_freedom: kernel.degrees_of_freedom(damping),
         curve,
     }
-}
-
-/// Mean rank correlation of two tables of scores, query by query.
-fn agreement(a: &[Vec<f64>], b: &[Vec<f64>]) -> Result<Option<f64>> {
-    let mut values = Vec::new();
-    for (a, b) in a.iter().zip(b) {
-        values.extend(spearman(a, b)?);
-    }
-    Ok((!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64))
 }

@@ -25,6 +25,10 @@ pub struct ScoreTable {
     pub title: &'static str,
     /// What a larger score means.
     pub meaning: &'static str,
+    /// Whether scores of several training images may be added up.
+    pub adds_up: bool,
+    /// Who was asked about.
+    pub set: String,
     /// Names of the queries, as tables have them.
     pub queries: Vec<String>,
     /// What people call them.
@@ -39,7 +43,7 @@ pub struct ScoreTable {
     pub self_influence: Vec<f64>,
     /// Scores by timestep.
     pub strips: Strips,
-    /// The damping, for methods that have one.
+    /// The damping, for methods that have one; of several networks, that of the first.
     pub damping: Option<DampingView>,
     /// How well the projection keeps the order of scores, if that was measured.
     pub projection: Option<ProjectionQuality>,
@@ -141,6 +145,7 @@ impl ScoreTable {
     }
 
     fn description(&self, workspace: &Workspace) -> serde_json::Value {
+        // Of several networks each has its own; the first stands for them.
         let damping = self.damping.as_ref().map(|view| {
             let point = |point: &DampingPoint| {
                 json!({
@@ -162,6 +167,7 @@ impl ScoreTable {
             "method": self.name,
             "title": self.title,
             "value": self.meaning,
+            "asked_about": self.set,
             "axes": ["query", "training_image"],
             "query": self.queries,
             "training_image": self.images,
@@ -169,7 +175,7 @@ impl ScoreTable {
             "draws": self.draws,
             "networks": self.networks,
             "feature_length": self.dimension,
-            "gradients": workspace.recipe.gradients,
+            "gradients": (self.networks > 0).then_some(workspace.recipe.gradients),
             "damping": damping,
             "projection": self.projection,
             "reliability": self.spread.reliability(&self.scores),
@@ -229,5 +235,38 @@ impl ScoreTable {
         }
         writer.close()?;
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A curve whose steps agree as told, from a damping of 1 on.
+    fn view(taken: f64, agreements: &[f64]) -> DampingView {
+        let point = |(step, agreement): (usize, Option<f64>)| DampingPoint {
+            damping: libm::pow(10.0, step as f64),
+            degrees_of_freedom: 1.0,
+            agreement_with_taken: None,
+            agreement_with_before: agreement,
+        };
+        let steps = std::iter::once(None).chain(agreements.iter().copied().map(Some));
+        DampingView {
+            taken,
+            by_centred_eigenvalue: None,
+            by_median_eigenvalue: 1.0,
+            degrees_of_freedom: 1.0,
+            curve: steps.enumerate().map(point).collect(),
+        }
+    }
+
+    #[test]
+    fn a_cliff_is_the_steepest_step_if_it_is_steep() {
+        assert_eq!(view(1.0, &[0.99, 0.95, 0.97]).cliff(), None);
+        let steep = view(1.0, &[0.99, 0.5, 0.7, 0.99, 0.99]);
+        assert_eq!(steep.cliff(), Some((10.0, 100.0, 0.5)));
+        for (taken, near) in [(0.5, false), (2.0, true), (50.0, true), (999.0, true), (1001.0, false)] {
+            assert_eq!(view(taken, &[0.99, 0.5, 0.7, 0.99, 0.99]).is_near_cliff(), near, "{taken}");
+        }
     }
 }

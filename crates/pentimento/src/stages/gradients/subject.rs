@@ -110,6 +110,7 @@ impl<'a> Subject<'a> {
             "noise": serde_json::to_value(settings.noise)?,
             "projection": serde_json::to_value(settings.projection)?,
             "dimension": self.dimension(),
+            "precision": serde_json::to_value(settings.precision)?,
             "seed": recipe.seed,
             "numerics": NUMERICS_VERSION,
             "device": format!("{:?}", chosen_device_kind()),
