@@ -183,7 +183,8 @@ fn what_is_predicted_on_the_way_ends_in_the_image() {
         assert_eq!(looks.iter().map(|look| look.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
         let samples: Vec<u32> = trajectories().iter().map(|trajectory| trajectory.sample).collect();
         assert!(looks[0].1 == mixture.noise::<f32>(SEED, &samples, 0));
-        let bars = ScheduleConfig::default().alphas_cumprod();
+        let schedule = ScheduleConfig { num_train_timesteps: 20, beta_end: 0.3, ..ScheduleConfig::default() };
+        let bars = schedule.alphas_cumprod();
         for (step, x, predicted) in &looks {
             let image = sampler.predicted_image(*step, x, predicted);
             let bar = bars[sampler.timestep(*step)];

@@ -157,8 +157,8 @@ pub enum Command {
         /// Print those that helped least instead.
         #[arg(long)]
         bottom: bool,
-        /// Write all scores into this file instead of printing: `.csv`, `.parquet` or `.npy`.
-        #[arg(long, value_name = "FILE")]
+        /// Write all scores into this new file instead of printing: `.csv`, `.parquet` or `.npy`.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["of", "bottom"])]
         export: Option<PathBuf>,
     },
     /// Search the codes of a run, or of a file of any size, for those that samples of the run rest on most.

@@ -92,7 +92,7 @@ pub enum ProgramError {
         sample: u32,
     },
     /// A folder that is written to holds something already.
-    #[error("{folder} is not empty: name a folder that does not exist yet, or an empty one")]
+    #[error("{folder} exists already: name one that does not exist yet, or an empty folder")]
     Occupied {
         /// The folder.
         folder: String,

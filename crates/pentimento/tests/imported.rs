@@ -71,7 +71,7 @@ fn a_checkpoint_is_imported_sampled_and_exported() {
     succeed(&mut import(&exported, &run, &few));
     assert_equal_runs_but_the_recipe(&made, &run);
     let said = fail(&mut program([Path::new("export"), &run, &exported]), 42);
-    assert_names(&said, &["is not empty"]);
+    assert_names(&said, &["exists already", "an empty folder"]);
 }
 
 fn assert_equal_runs_but_the_recipe(expected: &std::collections::BTreeMap<String, Vec<u8>>, run: &Path) {

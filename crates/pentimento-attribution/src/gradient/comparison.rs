@@ -1,6 +1,6 @@
 //! Scores by any comparison, ready for many queries.
 
-use super::kernel::{ImageRows, Kernel, KernelError, QueryCoordinates};
+use super::kernel::{ImageMeasures, ImageRows, Kernel, KernelError, QueryCoordinates};
 use super::method::{Comparison, Divisor};
 use super::products::products;
 use std::ops::Range;
@@ -24,7 +24,9 @@ pub enum Compared<'a, E> {
         damping: f64,
         /// The score of each image for itself, undivided.
         leverage: Vec<f64>,
-        /// By what the scores of each image are divided, if they are.
+        /// By what the scores of each image are divided.
+        divisor: Divisor,
+        /// Its values, if it is not one.
         divisors: Option<Vec<f64>>,
     },
 }
@@ -55,12 +57,9 @@ impl<'a, E: From<KernelError> + Send> Compared<'a, E> {
         let kernel = Kernel::new(rows)?;
         let damping = damping.map_or_else(|| kernel.damping(), Ok)?;
         let measures = kernel.measures(damping)?;
-        let divisors = match divisor {
-            Divisor::One => None,
-            Divisor::Length => Some(measures.length),
-            Divisor::SolvedLength => Some(measures.solved_length),
-        };
-        Ok(Self::Kernel { kernel, damping, leverage: measures.leverage, divisors })
+        let leverage = measures.leverage.clone();
+        let divisors = divisors(divisor, measures);
+        Ok(Self::Kernel { kernel, damping, leverage, divisor, divisors })
     }
 
     /// The kernel and its damping, if there is one.
@@ -69,6 +68,25 @@ impl<'a, E: From<KernelError> + Send> Compared<'a, E> {
             Self::Products { .. } => None,
             Self::Kernel { kernel, damping, .. } => Some((kernel, *damping)),
         }
+    }
+
+    /// Scores of all images with another damping; none without a kernel.
+    ///
+    /// # Errors
+    ///
+    /// As [`scores`](Self::scores).
+    pub fn scores_at(&self, queries: &Queries, damping: f64) -> Result<Option<Vec<Vec<f64>>>, E> {
+        let (Self::Kernel { kernel, divisor, .. }, Queries::Coordinates(queries)) = (self, queries) else {
+            return Ok(None);
+        };
+        let scores = kernel.scores(queries, damping)?;
+        Ok(Some(match divisor {
+            Divisor::One => scores,
+            _ => {
+                let divisors = divisors(*divisor, kernel.measures(damping)?);
+                scores.iter().map(|scores| divide(scores, divisors.as_deref(), 0)).collect()
+            }
+        }))
     }
 
     /// The score of each training image for itself: its leverage, or the square of its feature's length.
@@ -129,6 +147,14 @@ impl<'a, E: From<KernelError> + Send> Compared<'a, E> {
                 Err(KernelError::Shape { found: features.len(), expected: 0 }.into())
             }
         }
+    }
+}
+
+fn divisors(divisor: Divisor, measures: ImageMeasures) -> Option<Vec<f64>> {
+    match divisor {
+        Divisor::One => None,
+        Divisor::Length => Some(measures.length),
+        Divisor::SolvedLength => Some(measures.solved_length),
     }
 }
 

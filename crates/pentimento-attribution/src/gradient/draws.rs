@@ -44,6 +44,16 @@ pub struct DrawPlan {
 }
 
 impl DrawPlan {
+    /// Draws at each timestep.
+    pub fn per_timestep(&self) -> usize {
+        if self.antithetic { 2 } else { 1 }
+    }
+
+    /// Draws of each image.
+    pub fn count(&self) -> usize {
+        self.groups * self.timesteps * self.per_timestep()
+    }
+
     /// Timesteps of one group.
     ///
     /// There are `timesteps * groups` different ones, as long as the schedule has so many.

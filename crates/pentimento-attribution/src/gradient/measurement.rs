@@ -34,14 +34,13 @@ impl Measurement {
         let bars = schedule.alphas_cumprod();
         let weight = |(timestep, &bar): (usize, &f64)| {
             let before = if timestep == 0 { 1.0 } else { bars[timestep - 1] };
-            let alpha = bar / before;
-            let of_noise = (1.0 - alpha) / (2.0 * alpha * (1.0 - bar));
-            // An error d of the predicted image is one of d sqrt(abar / (1 - abar)) of the noise, and one of
-            // d / sqrt(1 - abar) of v.
+            // beta / alpha = (before - abar) / abar. An error d of the predicted image is one of d sqrt(abar / (1 - abar)) of
+            // the noise, and one of d / sqrt(1 - abar) of v; so abar, which may end at zero, falls out of both.
+            let change = (before - bar) / (2.0 * (1.0 - bar));
             match schedule.prediction_type {
-                PredictionType::Epsilon => of_noise,
-                PredictionType::Sample => of_noise * bar / (1.0 - bar),
-                PredictionType::VPrediction => of_noise * bar,
+                PredictionType::Epsilon => change / bar,
+                PredictionType::Sample => change / (1.0 - bar),
+                PredictionType::VPrediction => change,
             }
         };
         match self {
@@ -106,6 +105,13 @@ mod tests {
                 assert!((loss / losses[0] - 1.0).abs() < 1e-9, "{losses:?} at {timestep}");
             }
         }
+        let ends_in_noise = ScheduleConfig {
+            prediction_type: PredictionType::VPrediction,
+            rescale_betas_zero_snr: true,
+            ..ScheduleConfig::default()
+        };
+        let weights = Measurement::WeightedLoss.weights(&ends_in_noise);
+        assert!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0), "{:?}", &weights[990..]);
         // Ho et al., equation 12, at a timestep by hand: T = 1000, linear from 1e-4 to 0.02.
         let beta = |t: f64| 1e-4 + t * (0.02 - 1e-4) / 999.0;
         let bar: f64 = (0..=2).map(|t| 1.0 - beta(f64::from(t))).product();

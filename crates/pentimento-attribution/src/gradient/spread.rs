@@ -8,7 +8,7 @@
 /// Scores without each group of draws in turn, `[groups][queries][images]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spread {
-    replicates: Vec<Vec<Vec<f32>>>,
+    replicates: Vec<Vec<Vec<f64>>>,
 }
 
 /// 97.5th percentiles of Student's t with 1, 2, … degrees of freedom (any table of it).
@@ -19,16 +19,16 @@ const STUDENT: [f64; MOST_GROUPS - 1] = [
 /// Most groups of draws.
 pub const MOST_GROUPS: usize = 16;
 
+/// Differences smaller than this share of the scores are of rounding: features are kept with 11 bits and scored in f32.
+const ROUNDING: f64 = 1e-6;
+
 /// Share of the scores' variance that is to be no noise, when draws are recommended.
 const WANTED_RELIABILITY: f64 = 0.9;
 
 impl Spread {
     /// Takes scores without each group in turn; of one group or none there is no spread.
     pub fn new(replicates: Vec<Vec<Vec<f64>>>) -> Self {
-        let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
-        let replicates = if replicates.len() < 2 { Vec::new() } else { replicates };
-        let of_query = |queries: Vec<Vec<f64>>| queries.into_iter().map(narrow).collect();
-        Self { replicates: replicates.into_iter().map(of_query).collect() }
+        Self { replicates: if replicates.len() < 2 { Vec::new() } else { replicates } }
     }
 
     /// Whether there is any.
@@ -42,7 +42,7 @@ impl Spread {
     }
 
     /// Standard error of any sum of scores of one query: `of` picks it from the scores of a replicate.
-    pub fn standard_error(&self, query: usize, of: impl Fn(&[f32]) -> f64) -> Option<f64> {
+    pub fn standard_error(&self, query: usize, of: impl Fn(&[f64]) -> f64) -> Option<f64> {
         if !self.is_known() {
             return None;
         }
@@ -55,15 +55,22 @@ impl Spread {
 
     /// Standard error of the score of one image.
     pub fn of_image(&self, query: usize, image: usize) -> Option<f64> {
-        self.standard_error(query, |scores| f64::from(scores[image]))
+        self.standard_error(query, |scores| scores[image])
     }
 
-    /// Whether the order of two images is not established: an interval of 95 % of their scores' difference has zero in it.
-    /// Without a spread nothing is known of it.
-    pub fn is_tie(&self, query: usize, scores: &[f64], first: usize, second: usize) -> Option<bool> {
-        let difference = |values: &[f32]| f64::from(values[first]) - f64::from(values[second]);
-        let error = self.standard_error(query, difference)?;
-        Some((scores[first] - scores[second]).abs() <= self.factor() * error)
+    /// Whether the order of two values, such as the scores of two images, is not established: an interval of 95 % of their
+    /// difference has zero in it, or the difference is one of rounding. It is about this pair by itself: among many pairs,
+    /// some are told apart by chance. Without a spread nothing is known of it.
+    pub fn is_tie(
+        &self,
+        query: usize,
+        scores: &[f64],
+        first: impl Fn(&[f64]) -> f64,
+        second: impl Fn(&[f64]) -> f64,
+    ) -> Option<bool> {
+        let error = self.standard_error(query, |values| first(values) - second(values))?;
+        let (a, b) = (first(scores), second(scores));
+        Some((a - b).abs() <= self.factor() * error + ROUNDING * a.abs().max(b.abs()))
     }
 
     /// Which share of the variance between the images' scores is no noise of the draws, from 0 to 1; the median over
@@ -77,16 +84,16 @@ impl Spread {
             let mean = scores.iter().sum::<f64>() / count;
             let total = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>();
             let groups = self.replicates.len() as f64;
-            let replicates: Vec<(&[f32], f64)> = self
+            let replicates: Vec<(&[f64], f64)> = self
                 .replicates
                 .iter()
                 .map(|replicate| {
                     let values = replicate[query].as_slice();
-                    (values, values.iter().map(|&value| f64::from(value)).sum::<f64>() / count)
+                    (values, values.iter().sum::<f64>() / count)
                 })
                 .collect();
             let noise_of = |image: usize| {
-                let centred = |(values, mean): &(&[f32], f64)| f64::from(values[image]) - mean;
+                let centred = |(values, mean): &(&[f64], f64)| values[image] - mean;
                 let middle = replicates.iter().map(centred).sum::<f64>() / groups;
                 replicates.iter().map(|one| (centred(one) - middle).powi(2)).sum::<f64>()
             };
@@ -95,11 +102,19 @@ impl Spread {
         };
         let mut shares: Vec<f64> = scores.iter().enumerate().map(of_query).collect();
         shares.sort_by(f64::total_cmp);
-        shares.get(shares.len() / 2).copied()
+        let middle = shares.len() / 2;
+        Some(if shares.len().is_multiple_of(2) {
+            f64::midpoint(shares[middle - 1], shares[middle])
+        } else {
+            shares[middle]
+        })
     }
 
-    /// How many times as many draws would make the noise a tenth of the variance between scores; the noise falls as one
+    /// How many times as many draws would make the noise at most a tenth of the variance between scores, if it falls as one
     /// over their number. None if it is so already, or if there is nothing but noise.
+    ///
+    /// With few draws this is more than is needed, and the reliability less than it is: a score is a product of two
+    /// gradients, and what the jackknife sees of the product of both noises falls as the square of their number.
     pub fn recommended_factor(&self, scores: &[Vec<f64>]) -> Option<f64> {
         let reliability = self.reliability(scores)?;
         let noise = 1.0 - reliability;
@@ -172,7 +187,9 @@ mod tests {
                 values.iter().map(|row| row.iter().zip(&truth).map(|(a, b)| a - b).collect()).collect();
             let without = |group| vec![mean(&equal, Some(group))];
             let noise = Spread::new((0..4).map(without).collect());
-            ties += usize::from(noise.is_tie(0, &mean(&equal, None), 0, 1).unwrap());
+            ties += usize::from(
+                noise.is_tie(0, &mean(&equal, None), |scores| scores[0], |scores| scores[1]).unwrap(),
+            );
         }
         // Four standard errors of a share of 95 %.
         let held = held as f64 / all as f64;
@@ -203,5 +220,10 @@ mod tests {
         let again = spread.reliability(&[mean(&shifted, None)]).unwrap();
         assert!((again - reliability).abs() < 1e-3, "{again} instead of {reliability}");
         assert!(Spread::new(vec![vec![vec![1.0]]]).of_image(0, 0).is_none());
+        // Of two queries, both count.
+        let both =
+            Spread::new((0..8).map(|group| [without(group), vec![vec![0.0; 20_000]]].concat()).collect());
+        let half = both.reliability(&[mean(&shifted, None), vec![0.0; 20_000]]).unwrap();
+        assert!((half - again / 2.0).abs() < 1e-9, "{half} instead of half of {again}");
     }
 }

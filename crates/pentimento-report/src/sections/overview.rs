@@ -28,7 +28,8 @@ pub(crate) fn section(view: &ReportView) -> Result<Option<Markup>, ReportError> 
         h2 #samples-title { "Samples" }
         p {
             (view.samples.len()) @if view.samples.len() == 1 { " picture" } @else { " pictures" }
-            @if view.shows_scores() { " made by the network. " } @else { " made by all members of the ensemble together. " }
+            @if view.samples.iter().any(|sample| sample.name.is_some()) { ". " }
+            @else if view.shows_scores() { " made by the network. " } @else { " made by all members of the ensemble together. " }
             @if has_rests_on {
                 "Under each one stands what it rests on most: the part of the training images whose removal changes "
                 "the picture most. "

@@ -64,7 +64,7 @@ fn item(one: &TopImageView, sample: u64, farthest: f64) -> Result<Markup, Report
                 Basis::Scored { method, near_duplicates, .. } => {
                     span.small { (name(method)) }
                     @if *near_duplicates > 0 {
-                        span.small { "with " (near_duplicates) " nearly the same" }
+                        span.small { "together with " (near_duplicates) " nearly the same" }
                     }
                 }
             }

@@ -1,11 +1,14 @@
 //! What is asked by gradients: `attribute` of any network, and `report` and `run` of an imported one.
 
 use super::{Asked, print};
+use crate::arguments::AttributeMethod;
 use crate::error::ProgramError;
 use crate::progress::say;
 use crate::stages::analyse::{Members, sample};
 use crate::stages::data::CodedData;
-use crate::stages::gradients::{QuerySet, ScoreTable, Subject, TrainingImages, score, score_baseline, top};
+use crate::stages::gradients::{
+    Baseline, QuerySet, ScoreTable, Subject, TrainingImages, open_classifier, score, score_baseline, top,
+};
 use crate::stages::{Workspace, imported_report};
 use anyhow::{Context, Result};
 use pentimento_attribution::gradient::Method;
@@ -40,11 +43,34 @@ pub(super) fn attribute_members(
 }
 
 fn attribute_subject(subject: &Subject<'_>, asked: &Asked, set: &QuerySet, count: usize) -> Result<()> {
+    check(subject, asked, set)?;
     for table in tables(subject, asked, set) {
         let table = table?;
         print_scores(subject, &table, count)?;
         let file = table.write(subject.workspace, &set.name())?;
         print(&format!("{}", subject.workspace.run.root().join(file).display()))?;
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be done before anything is computed.
+fn check(subject: &Subject<'_>, asked: &Asked, set: &QuerySet) -> Result<()> {
+    for &method in &asked.gradients {
+        set.check(method)?;
+    }
+    if asked.likeness.contains(&Baseline::Classifier) {
+        open_classifier(subject, asked.classifier.as_deref())?;
+    }
+    let (wanted, draws) = (subject.workspace.recipe.gradients, subject.draws());
+    if (draws.timesteps, draws.groups) != (wanted.timesteps, wanted.groups) {
+        say(&format!(
+            "note: the schedule has {} timesteps: {} groups of {} instead of {} of {}",
+            subject.workspace.recipe.schedule.num_train_timesteps,
+            draws.groups,
+            draws.timesteps,
+            wanted.groups,
+            wanted.timesteps
+        ));
     }
     Ok(())
 }
@@ -89,7 +115,11 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
                 let reach =
                     table.reach(query, image).map_or(String::new(), |reach| format!(" \u{b1} {reach:.1e}"));
                 let ties = |other: Option<&usize>| {
-                    other.and_then(|&other| table.spread.is_tie(query, values, image, other)).unwrap_or(false)
+                    other
+                        .and_then(|&other| {
+                            table.spread.is_tie(query, values, |scores| scores[image], |scores| scores[other])
+                        })
+                        .unwrap_or(false)
                 };
                 let mark = if ties(first.get(rank + 1)) { " ~" } else { "" };
                 format!("{index} {class} ({:+.3e}{reach}){mark}", values[image])
@@ -98,12 +128,16 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
         print(&format!("{}: {}", table.titles[query], list.join(", ")))?;
     }
     if let Some(reliability) = table.spread.reliability(&table.scores) {
-        let more = table.spread.recommended_factor(&table.scores).map_or(String::new(), |factor| {
-            format!("; about {:.0} would make it 90 %", (table.draws as f64 * factor).ceil())
-        });
+        let more = match table.spread.recommended_factor(&table.scores) {
+            Some(factor) if table.draws as f64 * factor <= table.most_draws as f64 => {
+                format!("; at most {:.0} would make it 90 %", (table.draws as f64 * factor).ceil())
+            }
+            Some(_) => format!("; even all {} that the schedule has may not make it 90 %", table.most_draws),
+            None => String::new(),
+        };
         print(&format!(
-            "with {} draws, {:.0} % of what tells training images apart is no noise of the draws{more} (\u{b1}: 95 % \
-             intervals; ~: the order with the next is not established)",
+            "with {} draws, at least {:.0} % of what tells training images apart is no noise of the draws{more} (\u{b1}: 95 % \
+             intervals; ~: the order with the next, by itself, is not established)",
             table.draws,
             100.0 * reliability
         ))?;
@@ -133,6 +167,7 @@ pub(super) fn report(workspace: &Workspace, asked: &Asked, set: &QuerySet) -> Re
     refuse_codes(asked)?;
     let training = TrainingImages::open(workspace)?;
     let subject = Subject::imported(workspace, &training)?;
+    check(&subject, asked, set)?;
     let tables: Vec<ScoreTable> = tables(&subject, asked, set).collect::<Result<_>>()?;
     let path = imported_report::report(&subject, set, &tables)?;
     print(&format!("{}", path.display()))?;
@@ -158,7 +193,9 @@ pub(super) fn everything(workspace: &Workspace) -> Result<()> {
 }
 
 fn refuse_codes(asked: &Asked) -> Result<(), ProgramError> {
-    let names = Method::ALL.map(|method| format!("`{}`", method.name)).join(", ");
+    let names: Vec<String> =
+        AttributeMethod::writes_tables().iter().map(|name| format!("`{name}`")).collect();
+    let names = names.join(", ");
     asked.refuse_codes_unless(
         false,
         &format!("it needs an ensemble that was trained with codes; an imported network has {names}"),

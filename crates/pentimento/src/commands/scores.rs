@@ -29,7 +29,7 @@ struct Row {
     image: i64,
     rank: i64,
     score: f64,
-    interval: Option<[f32; 2]>,
+    interval: Option<[f64; 2]>,
 }
 
 /// Prints or exports the scores of one method.
@@ -45,6 +45,9 @@ pub(super) fn scores(
     let method = method_of(&run, folder, method, set)?;
     let object = |ending: &str| format!("scores/{}/{method}.{ending}", set.name());
     if let Some(file) = export {
+        if file.exists() {
+            return Err(ProgramError::Occupied { folder: file.display().to_string() }.into());
+        }
         return write(&run, file, object);
     }
     let rows = read(&run, &object("parquet"), shown.of.as_deref())?;
@@ -56,6 +59,7 @@ pub(super) fn scores(
         }
         .into());
     }
+    print(&format!("{method}, asked about {set}"))?;
     for mut rows in rows {
         rows.sort_by_key(|row| if shown.bottom { -row.rank } else { row.rank });
         let list = rows.iter().take(shown.top).map(|row| {
@@ -128,7 +132,7 @@ fn read(run: &Run, name: &str, of: Option<&str>) -> Result<Vec<Vec<Row>>> {
             if of.is_some_and(|of| of != query) {
                 break;
             }
-            let interval = row.get_float(5).ok().zip(row.get_float(6).ok()).map(|(low, high)| [low, high]);
+            let interval = row.get_double(5).ok().zip(row.get_double(6).ok()).map(|(low, high)| [low, high]);
             rows.push(Row {
                 query,
                 image: row.get_long(1).with_context(damaged)?,

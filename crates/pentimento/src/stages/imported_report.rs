@@ -170,13 +170,9 @@ impl<'a> Page<'a> {
         let factor = table.spread.factor();
         let value_of = |place: usize| {
             let members = &self.alike[&firsts[place]];
-            move |scores: &[f32]| together(&mut members.iter().map(|&image| f64::from(scores[image])))
+            move |scores: &[f64]| together(&mut members.iter().map(|&image| scores[image]))
         };
-        let is_tie = |a: usize, b: usize| {
-            let (of_a, of_b) = (value_of(a), value_of(b));
-            let error = table.spread.standard_error(query, |scores| of_a(scores) - of_b(scores));
-            error.is_some_and(|error| (values[a] - values[b]).abs() <= factor * error)
-        };
+        let is_tie = |a, b| table.spread.is_tie(query, scores, value_of(a), value_of(b)).unwrap_or(false);
         let images = order
             .iter()
             .take(SHOWN)
@@ -208,7 +204,10 @@ impl<'a> Page<'a> {
             .collect();
         let groups = if table.adds_up { self.group_scores(table, query) } else { Vec::new() };
         TrainingImageList {
-            title: format!("Helped most to make it, by {}", table.name),
+            title: match self.set {
+                QuerySet::Samples => format!("Helped most to make it, by {}", table.name),
+                _ => format!("Taught most of it, by {}", table.name),
+            },
             explanation: format!(
                 "Of {} training images, those with the largest scores. Training on an image with a larger score is held to have \
                  helped more; nothing was trained again to prove it.{}",
@@ -229,7 +228,7 @@ impl<'a> Page<'a> {
             .groups
             .iter()
             .map(|(label, members)| {
-                let sum = |scores: &[f32]| members.iter().map(|&image| f64::from(scores[image])).sum::<f64>();
+                let sum = |scores: &[f64]| members.iter().map(|&image| scores[image]).sum::<f64>();
                 GroupScore {
                     label: label.clone(),
                     images: members.len() as u64,
@@ -283,7 +282,7 @@ impl<'a> Page<'a> {
         );
         if let Some(reliability) = table.spread.reliability(&table.scores) {
             text.push_str(&format!(
-                " Of what tells training images apart, {:.0} % is no noise of the looks.",
+                " Of what tells training images apart, at least {:.0} % is no noise of the looks.",
                 100.0 * reliability
             ));
         }

@@ -7,7 +7,7 @@ use super::score_table::{ScoreTable, Strips};
 use super::subject::Subject;
 use crate::error::ProgramError;
 use crate::stages::classify::CLASSIFIER;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use pentimento_attribution::gradient::Spread;
 use pentimento_attribution::likeness::{NearestPatches, cosines, dot, patch_noise, random_scores};
 use pentimento_evaluation::classifier::Classifier;
@@ -118,11 +118,15 @@ pub fn score_baseline(
 }
 
 /// The classifier of a file, or the one that the run trained.
-fn open_classifier(subject: &Subject<'_>, file: Option<&Path>) -> Result<Classifier> {
+///
+/// # Errors
+///
+/// If there is none, or it is for images of another size.
+pub fn open_classifier(subject: &Subject<'_>, file: Option<&Path>) -> Result<Classifier> {
     let run = &subject.workspace.run;
     let (name, bytes) = match file {
         Some(file) => {
-            let bytes = std::fs::read(file).with_context(|| format!("cannot open {}", file.display()))?;
+            let bytes = std::fs::read(file).map_err(|error| no_classifier(file.display(), error))?;
             (file.display().to_string(), bytes)
         }
         None if run.entry(CLASSIFIER).is_some() => (CLASSIFIER.to_owned(), run.get(CLASSIFIER)?),
@@ -137,7 +141,7 @@ fn open_classifier(subject: &Subject<'_>, file: Option<&Path>) -> Result<Classif
             .into());
         }
     };
-    let classifier = Classifier::from_bytes(&bytes).with_context(|| format!("{name} is no classifier"))?;
+    let classifier = Classifier::from_bytes(&bytes).map_err(|error| no_classifier(&name, error))?;
     let (found, wanted) = (classifier.config().image_length(), subject.shape().iter().product::<usize>());
     if found != wanted {
         return Err(ProgramError::RecipeValue {
@@ -149,6 +153,15 @@ fn open_classifier(subject: &Subject<'_>, file: Option<&Path>) -> Result<Classif
         .into());
     }
     Ok(classifier)
+}
+
+fn no_classifier(file: impl std::fmt::Display, error: impl std::fmt::Display) -> ProgramError {
+    ProgramError::RecipeValue {
+        file: file.to_string(),
+        field: "the classifier".into(),
+        value: format!("not readable ({error})"),
+        bound: "`classifier/classifier.safetensors` of a run".into(),
+    }
 }
 
 /// How many patches [`Baseline::Patches`] compares: the time is about proportional to it,
@@ -205,6 +218,7 @@ fn table(
         damping: None,
         projection: None,
         draws: 0,
+        most_draws: 0,
         dimension: 0,
         networks: 0,
     }

@@ -24,7 +24,7 @@ mod subject;
 mod training_images;
 
 pub use alike::nearly_the_same;
-pub use baseline::{Baseline, compared_patches, score_baseline};
+pub use baseline::{Baseline, compared_patches, open_classifier, score_baseline};
 pub use projection_quality::ProjectionQuality;
 pub use queries::{Query, QuerySet};
 pub use score::score;

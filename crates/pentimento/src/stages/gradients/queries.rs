@@ -38,6 +38,24 @@ impl FromStr for QuerySet {
     }
 }
 
+impl QuerySet {
+    /// Refuses a method that needs samples, before anything is computed.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError::NoSuch`] for the journey of an image that was not generated.
+    pub fn check(&self, method: Method) -> Result<(), ProgramError> {
+        if method.query == QueryLook::Journey && *self != Self::Samples {
+            return Err(ProgramError::NoSuch {
+                what: "way to".into(),
+                value: "these images".into(),
+                bound: format!("`{}` is for samples of the run, which are made step by step", method.name),
+            });
+        }
+        Ok(())
+    }
+}
+
 /// An image that is asked about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
@@ -71,7 +89,10 @@ impl QuerySet {
         match self {
             Self::Samples => "samples".into(),
             Self::TrainingImages(positions) => format!("images-{}", of(&format!("{positions:?}"))),
-            Self::Path(path) => format!("path-{}", of(&path.display().to_string())),
+            Self::Path(path) => {
+                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                format!("path-{}", of(&path.display().to_string()))
+            }
         }
     }
 
@@ -185,7 +206,10 @@ fn images_of(subject: &Subject<'_>, path: &std::path::Path) -> Result<Vec<Query>
             let position = images.source_indices()[index];
             Ok(Query {
                 name: position.to_string(),
-                title: format!("image {position} of {}", path.display()),
+                title: match pentimento_data::ImageSource::key(&source, position) {
+                    key if key == position.to_string() => format!("image {position} of {}", path.display()),
+                    key => key,
+                },
                 image: images.scaled(index),
                 class: class_of(index)?,
             })
@@ -227,15 +251,10 @@ impl QueryParts {
     ///
     /// [`ProgramError::NoSuch`] for the journey of an image that was not generated; as sampling.
     pub fn new(subject: &Subject<'_>, set: &QuerySet, queries: &[Query], method: Method) -> Result<Self> {
+        set.check(method)?;
         match method.query {
             QueryLook::Image => Ok(Self::of_images(subject, queries)),
-            QueryLook::Journey if *set == QuerySet::Samples => Self::of_journeys(subject, queries),
-            QueryLook::Journey => Err(ProgramError::NoSuch {
-                what: "way to".into(),
-                value: "these images".into(),
-                bound: format!("`{}` is for samples of the run, which are made step by step", method.name),
-            }
-            .into()),
+            QueryLook::Journey => Self::of_journeys(subject, queries),
         }
     }
 

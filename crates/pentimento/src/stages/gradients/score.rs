@@ -6,6 +6,7 @@ use super::queries::{QueryParts, QuerySet};
 use super::rank_agreement;
 use super::score_table::{DampingPoint, DampingView, ScoreTable, Strips, meaning};
 use super::subject::Subject;
+use crate::error::ProgramError;
 use crate::progress::Progress;
 use anyhow::{Error, Result};
 use pentimento_attribution::gradient::{Compared, ImageRows, Kernel, Method, Queries, RowKey, Spread};
@@ -63,7 +64,9 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
 
     // Without each group of draws in turn, at the same damping.
     let mut replicates = Vec::new();
-    for left_out in (0..groups).filter(|_| groups > 1) {
+    // A journey of fewer steps than groups leaves groups without a part of the query: then there is no spread.
+    let all_take_part = (0..groups).all(|group| parts.groups.contains(&group));
+    for left_out in (0..groups).filter(|_| groups > 1 && all_take_part) {
         subject.workspace.stop.check()?;
         replicates.push(mean(networks.iter().zip(&compared).map(|(network, all)| {
             let read = |images: Range<usize>| network.images.read(images, |group| group != left_out);
@@ -74,6 +77,16 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
         }))?);
     }
 
+    if let Some((query, image)) = first_infinite(&scores) {
+        return Err(ProgramError::RecipeValue {
+            file: method.name.into(),
+            field: format!("the score of training image {}", subject.training.images.source_indices()[image]),
+            value: format!("not finite for {}", queries[query].title),
+            bound: "a number; the network's output is so large that products of its gradients overflow"
+                .into(),
+        }
+        .into());
+    }
     let strips = strips(&compared, &networks, &parts, &scores)?;
     let damping = damping_view(&compared, &networks)?;
     Ok(ScoreTable {
@@ -91,7 +104,8 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
         strips,
         damping,
         projection: networks.first().and_then(|network| network.projection),
-        draws: groups * subject.draws().timesteps * if subject.draws().antithetic { 2 } else { 1 },
+        draws: subject.draws().count(),
+        most_draws: subject.workspace.recipe.schedule.num_train_timesteps * subject.draws().per_timestep(),
         dimension: networks.first().map_or(0, |network| network.images.dimension()),
         networks: networks.len(),
     })
@@ -166,6 +180,13 @@ fn scaled(mut scores: Vec<Vec<f64>>, factors: &[f64]) -> Vec<Vec<f64>> {
     scores
 }
 
+fn first_infinite(scores: &[Vec<f64>]) -> Option<(usize, usize)> {
+    let in_query = |(query, scores): (usize, &Vec<f64>)| {
+        scores.iter().position(|score| !score.is_finite()).map(|image| (query, image))
+    };
+    scores.iter().enumerate().find_map(in_query)
+}
+
 /// The mean of tables of one shape, in order.
 fn mean(tables: impl ExactSizeIterator<Item = Result<Vec<Vec<f64>>>>) -> Result<Vec<Vec<f64>>> {
     let share = 1.0 / tables.len().max(1) as f64;
@@ -223,8 +244,8 @@ fn damping_view(compared: &[Compared<'_, Error>], networks: &[Network]) -> Resul
     let Some((network, all)) = networks.first().zip(compared.first()) else { return Ok(None) };
     let Some((kernel, damping)) = all.kernel() else { return Ok(None) };
     let count = network.queries.len().min(IN_CURVE);
-    let coordinates = kernel.query_coordinates(&network.queries.read(0..count, |_| true)?)?;
-    let scores_at = |damping: f64| kernel.scores(&coordinates, damping);
+    let queries = all.queries(network.queries.read(0..count, |_| true)?)?;
+    let scores_at = |damping: f64| Ok::<_, Error>(all.scores_at(&queries, damping)?.unwrap_or_default());
     let taken = scores_at(damping)?;
     let mut curve: Vec<DampingPoint> = Vec::new();
     let mut before: Option<Vec<Vec<f64>>> = None;

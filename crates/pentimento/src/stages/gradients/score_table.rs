@@ -5,7 +5,7 @@ use crate::stages::train::npy;
 use crate::stages::workspace::Workspace;
 use anyhow::Result;
 use parquet::basic::Compression;
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, FloatType, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -49,6 +49,8 @@ pub struct ScoreTable {
     pub projection: Option<ProjectionQuality>,
     /// Looks at each image.
     pub draws: usize,
+    /// Looks that the schedule has at the most.
+    pub most_draws: usize,
     /// Length of a feature.
     pub dimension: usize,
     /// Networks whose scores were averaged.
@@ -190,9 +192,9 @@ impl ScoreTable {
                 required int64 training_image;
                 required int64 rank;
                 required double score;
-                optional float standard_error;
-                optional float low;
-                optional float high;
+                optional double standard_error;
+                optional double low;
+                optional double high;
             }",
         )?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
@@ -204,13 +206,11 @@ impl ScoreTable {
             for (rank, image) in super::top(scores, scores.len()).into_iter().enumerate() {
                 ranks[image] = rank as i64 + 1;
             }
-            let errors: Vec<f32> = (0..scores.len())
-                .filter_map(|image| self.spread.of_image(query, image))
-                .map(|error| error as f32)
-                .collect();
+            let errors: Vec<f64> =
+                (0..scores.len()).filter_map(|image| self.spread.of_image(query, image)).collect();
             let factor = self.spread.factor();
-            let bound = |sign: f64| -> Vec<f32> {
-                let of = |(score, error): (&f64, &f32)| (score + sign * factor * f64::from(*error)) as f32;
+            let bound = |sign: f64| -> Vec<f64> {
+                let of = |(score, error): (&f64, &f64)| score + sign * factor * error;
                 scores.iter().zip(&errors).map(of).collect()
             };
             let names = vec![ByteArray::from(self.queries[query].as_str()); scores.len()];
@@ -224,9 +224,9 @@ impl ScoreTable {
                     1 => column.typed::<Int64Type>().write_batch(&images, None, None)?,
                     2 => column.typed::<Int64Type>().write_batch(&ranks, None, None)?,
                     3 => column.typed::<DoubleType>().write_batch(scores, None, None)?,
-                    4 => column.typed::<FloatType>().write_batch(&errors, Some(&levels), None)?,
-                    5 => column.typed::<FloatType>().write_batch(&bound(-1.0), Some(&levels), None)?,
-                    _ => column.typed::<FloatType>().write_batch(&bound(1.0), Some(&levels), None)?,
+                    4 => column.typed::<DoubleType>().write_batch(&errors, Some(&levels), None)?,
+                    5 => column.typed::<DoubleType>().write_batch(&bound(-1.0), Some(&levels), None)?,
+                    _ => column.typed::<DoubleType>().write_batch(&bound(1.0), Some(&levels), None)?,
                 };
                 column.close()?;
                 number += 1;
