@@ -84,6 +84,12 @@ pub(crate) fn score(value: f64) -> String {
     }
 }
 
+/// How far the interval of a score reaches, with as many places as the score has.
+pub(crate) fn reach(reach: f64, of: f64) -> String {
+    let plain = (0.01..1000.0).contains(&of.abs()) && reach < 1000.0;
+    if plain && reach >= 0.001 { number(reach, if of.abs() < 1.0 { 3 } else { 2 }) } else { score(reach) }
+}
+
 /// A distance, with the decimals that give the largest one it is shown beside three digits.
 pub(crate) fn distance(value: f64, largest: f64) -> String {
     let mut decimals = 0;

@@ -54,7 +54,7 @@ fn item(one: &TopImageView, sample: u64, farthest: f64) -> Result<Markup, Report
                 Basis::Exact | Basis::Approximate { .. } => span { "distance " (text::distance(*distance, farthest)) },
                 Basis::Scored { reach, .. } => {
                     span { "score " (text::score(*distance)) }
-                    @if let Some(reach) = reach { span.small { "\u{b1} " (text::score(*reach)) } }
+                    @if let Some(reach) = reach { span.small { "\u{b1} " (text::reach(*reach, *distance)) } }
                 }
             }
             (strip(one))
@@ -133,7 +133,7 @@ fn groups(list: &TrainingImageList, sample: u64) -> Markup {
                                         style=(format!("--share:{:.1}", (group.score.abs() / largest).clamp(0.0, 1.0) * 100.0)) {}
                                     span.number {
                                         (text::score(group.score))
-                                        @if let Some(reach) = group.reach { " \u{b1} " (text::score(reach)) }
+                                        @if let Some(reach) = group.reach { " \u{b1} " (text::reach(reach, group.score)) }
                                     }
                                 }
                             }

@@ -93,8 +93,13 @@ impl<'a> Page<'a> {
         Ok(ReportView {
             title: format!("What {} pictures rest on", self.queries.len()),
             what_this_is: if recipe.description.is_empty() {
-                "Pictures of an imported network, and the training images to which its gradients point."
-                    .into()
+                match self.set {
+                    QuerySet::Samples => {
+                        "Pictures made by an imported network, and the training images to which its gradients point."
+                    }
+                    _ => "Pictures that were given, and the training images to which a network's gradients point.",
+                }
+                .into()
             } else {
                 recipe.description.clone()
             },
