@@ -4,8 +4,8 @@
 //! a code that says which members of an ensemble are trained on it, so that leaving out the members that saw an image
 //! removes its influence exactly, without retraining.
 //!
-//! [`gradient`] is attribution by gradients, for a network that was trained without attribution in mind: TracIn, ReTrac,
-//! TRAK, D-TRAK and the kernel of DAS.
+//! [`gradient`] is attribution by gradients, for a network that was trained without attribution in mind: TracIn, TRAK and
+//! their kin.
 //!
 //! [`likeness`] has scores that need no gradient of a network: what every method of attribution is held against.
 
