@@ -199,14 +199,8 @@ impl Architecture {
             let mut blocks = Vec::new();
             for layer in 0..config.layers_per_block {
                 let resnet = build.resnet(&format!("{prefix}.resnets.{layer}"), channels, width, 1.0, None);
-                let attention = with_attention.then(|| {
-                    build.attention(
-                        &format!("{prefix}.attentions.{layer}"),
-                        width,
-                        1.0,
-                        Some(config.norm_num_groups),
-                    )
-                });
+                let attention = with_attention
+                    .then(|| build.block_attention(&prefix, layer, width, config.norm_num_groups));
                 blocks.push((resnet, attention));
                 channels = width;
                 skips.push(width);
@@ -247,14 +241,8 @@ impl Architecture {
                 let skip = skips.pop().unwrap_or(first);
                 let resnet =
                     build.resnet(&format!("{prefix}.resnets.{layer}"), channels + skip, width, 1.0, None);
-                let attention = with_attention.then(|| {
-                    build.attention(
-                        &format!("{prefix}.attentions.{layer}"),
-                        width,
-                        1.0,
-                        Some(config.norm_num_groups),
-                    )
-                });
+                let attention = with_attention
+                    .then(|| build.block_attention(&prefix, layer, width, config.norm_num_groups));
                 blocks.push((resnet, attention));
                 channels = width;
             }
@@ -397,6 +385,11 @@ impl Builder<'_> {
             output_channels: output,
             output_scale,
         }
+    }
+
+    /// The attention of a layer of a block, which always has a norm.
+    fn block_attention(&mut self, block: &str, layer: usize, channels: usize, groups: usize) -> Attention {
+        self.attention(&format!("{block}.attentions.{layer}"), channels, 1.0, Some(groups))
     }
 
     /// The norm before it has so many groups, or there is none.
