@@ -41,7 +41,7 @@ impl Features {
     }
 
     fn dot(&self, queries: &Self) -> Vec<Vec<f64>> {
-        self.read(|rows| products(&rows, 0..self.images(), &queries.values).unwrap().products)
+        self.read(|rows| products(&rows, 0..self.images(), &queries.values).unwrap())
     }
 }
 
@@ -60,7 +60,7 @@ fn compare(
             let factor = compared.query_factor(query);
             scores.iter_mut().for_each(|score| *score *= factor);
         }
-        Ok((scores, compared.self_influence()))
+        Ok((scores, compared.self_influence()?))
     })
 }
 

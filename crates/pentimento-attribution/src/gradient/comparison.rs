@@ -1,8 +1,8 @@
 //! Scores by any comparison, ready for many queries.
 
-use super::kernel::{ImageMeasures, ImageRows, Kernel, KernelError, QueryCoordinates};
+use super::kernel::{ImageRows, Kernel, KernelError, QueryCoordinates};
 use super::method::{Comparison, Divisor};
-use super::products::products;
+use super::products::{length, products};
 use std::ops::Range;
 
 /// Training images with all that a comparison needs of them.
@@ -22,8 +22,6 @@ pub enum Compared<'a, E> {
         kernel: Kernel<'a, E>,
         /// Its damping.
         damping: f64,
-        /// The score of each image for itself, undivided.
-        leverage: Vec<f64>,
         /// By what the scores of each image are divided.
         divisor: Divisor,
         /// Its values, if it is not one.
@@ -49,17 +47,14 @@ impl<'a, E: From<KernelError> + Send> Compared<'a, E> {
         let divisor = match comparison {
             Comparison::InverseKernel(divisor) => divisor,
             Comparison::Dot | Comparison::Cosine => {
-                let nothing = vec![0.0; rows.dimension];
-                let lengths = products(&rows, 0..rows.images, &nothing)?.image_lengths;
+                let lengths = rows.lengths()?;
                 return Ok(Self::Products { rows, lengths, cosine: comparison == Comparison::Cosine });
             }
         };
         let kernel = Kernel::new(rows)?;
         let damping = damping.map_or_else(|| kernel.damping(), Ok)?;
-        let measures = kernel.measures(damping)?;
-        let leverage = measures.leverage.clone();
-        let divisors = divisors(divisor, measures);
-        Ok(Self::Kernel { kernel, damping, leverage, divisor, divisors })
+        let divisors = divisors(divisor, &kernel, damping)?;
+        Ok(Self::Kernel { kernel, damping, divisor, divisors })
     }
 
     /// The kernel and its damping, if there is one.
@@ -79,23 +74,24 @@ impl<'a, E: From<KernelError> + Send> Compared<'a, E> {
         let (Self::Kernel { kernel, divisor, .. }, Queries::Coordinates(queries)) = (self, queries) else {
             return Ok(None);
         };
+        let divisors = divisors(*divisor, kernel, damping)?;
         let scores = kernel.scores(queries, damping)?;
-        Ok(Some(match divisor {
-            Divisor::One => scores,
-            _ => {
-                let divisors = divisors(*divisor, kernel.measures(damping)?);
-                scores.iter().map(|scores| divide(scores, divisors.as_deref(), 0)).collect()
-            }
-        }))
+        Ok(Some(scores.iter().map(|scores| divide(scores, divisors.as_deref(), 0)).collect()))
     }
 
     /// The score of each training image for itself: its leverage, or the square of its feature's length.
-    pub fn self_influence(&self) -> Vec<f64> {
-        match self {
+    ///
+    /// # Errors
+    ///
+    /// As reading the images.
+    pub fn self_influence(&self) -> Result<Vec<f64>, E> {
+        Ok(match self {
             Self::Products { cosine: true, lengths, .. } => vec![1.0; lengths.len()],
             Self::Products { lengths, .. } => lengths.iter().map(|length| length * length).collect(),
-            Self::Kernel { leverage, divisors, .. } => divide(leverage, divisors.as_deref(), 0),
-        }
+            Self::Kernel { kernel, damping, divisors, .. } => {
+                divide(&kernel.measures(*damping)?.leverage, divisors.as_deref(), 0)
+            }
+        })
     }
 
     /// Prepares the features of queries, `[queries, feature]`.
@@ -112,9 +108,8 @@ impl<'a, E: From<KernelError> + Send> Compared<'a, E> {
 
     /// By what the scores of a query are to be multiplied: one, or one over its feature's length for a cosine.
     pub fn query_factor(&self, feature: &[f32]) -> f64 {
-        let length = || feature.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
         match self {
-            Self::Products { cosine: true, .. } => match length() {
+            Self::Products { cosine: true, .. } => match length(feature) {
                 0.0 => 0.0,
                 length => 1.0 / length,
             },
@@ -132,7 +127,7 @@ impl<'a, E: From<KernelError> + Send> Compared<'a, E> {
         match (self, queries) {
             (Self::Products { rows, lengths, cosine }, Queries::Features(features)) => {
                 let divisors = cosine.then_some(lengths.as_slice());
-                let scores = products(rows, images.clone(), features)?.products;
+                let scores = products(rows, images.clone(), features)?;
                 Ok(scores.iter().map(|scores| divide(scores, divisors, images.start)).collect())
             }
             (Self::Kernel { kernel, damping, divisors, .. }, Queries::Coordinates(queries)) => {
@@ -150,12 +145,17 @@ impl<'a, E: From<KernelError> + Send> Compared<'a, E> {
     }
 }
 
-fn divisors(divisor: Divisor, measures: ImageMeasures) -> Option<Vec<f64>> {
-    match divisor {
+/// Without a divisor the images are not measured, which costs as much as their scores.
+fn divisors<E: From<KernelError> + Send>(
+    divisor: Divisor,
+    kernel: &Kernel<'_, E>,
+    damping: f64,
+) -> Result<Option<Vec<f64>>, E> {
+    Ok(match divisor {
         Divisor::One => None,
-        Divisor::Length => Some(measures.length),
-        Divisor::SolvedLength => Some(measures.solved_length),
-    }
+        Divisor::Length => Some(kernel.measures(damping)?.length),
+        Divisor::SolvedLength => Some(kernel.measures(damping)?.solved_length),
+    })
 }
 
 /// Scores of images from `first` on, each divided by its own; 0 for images whose feature is zero.

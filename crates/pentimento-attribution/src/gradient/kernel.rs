@@ -9,7 +9,7 @@
 //!
 //! Features are read in blocks, so that memory does not grow with the number of images beyond the smaller matrix.
 
-use super::products::products;
+use super::products::{length, products};
 use super::rows::all_finite;
 use faer::{Mat, MatRef, Par, Side, get_global_parallelism, linalg::matmul::matmul, set_global_parallelism};
 use rayon::prelude::*;
@@ -86,6 +86,13 @@ impl<E: From<KernelError> + Send> ImageRows<'_, E> {
         Ok(Mat::from_fn(images.len(), self.dimension, |row, column| {
             f64::from(values[row * self.dimension + column])
         }))
+    }
+
+    /// Lengths of all features.
+    pub(super) fn lengths(&self) -> Result<Vec<f64>, E> {
+        let of_block = |images| Ok(self.block(images)?.chunks_exact(self.dimension).map(length).collect());
+        let blocks: Vec<Vec<f64>> = self.each_block(of_block)?;
+        Ok(blocks.concat())
     }
 
     /// What `of` makes of each block, in the order of the blocks; several blocks at a time.
@@ -359,7 +366,7 @@ impl<'a, E: From<KernelError> + Send> Kernel<'a, E> {
                 let solved = product(scaled.as_ref(), vectors.transpose());
                 let solved: Vec<f32> =
                     rows_of(&solved).concat().into_iter().map(|value| value as f32).collect();
-                Ok(products(&self.rows, images, &solved)?.products)
+                products(&self.rows, images, &solved)
             }
             Directions::OfImages(coordinates) => {
                 let coordinates = coordinates.subrows(images.start, images.len());

@@ -35,7 +35,7 @@ pub use kernel::{ImageMeasures, ImageRows, Kernel, KernelError, QueryCoordinates
 pub use lanes::side_by_side;
 pub use measurement::Measurement;
 pub use method::{Comparison, Divisor, Method, QueryLook};
-pub use products::{Products, products};
+pub use products::products;
 pub use projection::SparseProjection;
 pub use rows::{FeatureRows, RowError, RowKey, RowPrecision};
 pub use spread::{MOST_GROUPS, Spread};

@@ -11,16 +11,7 @@ const BLOCK_IMAGES: usize = 512;
 /// Numbers of a feature that are summed in f32, before their sum is added in f64.
 const SUMMED_IN_F32: usize = 4096;
 
-/// Inner products, and what their cosines need.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Products {
-    /// `[queries][images]`.
-    pub products: Vec<Vec<f64>>,
-    /// Lengths of the images' features.
-    pub image_lengths: Vec<f64>,
-}
-
-/// Inner products of each query, `[queries, feature]`, with each of some images.
+/// Inner products of each query, `[queries, feature]`, with each of some images, `[queries][images]`.
 ///
 /// # Errors
 ///
@@ -30,7 +21,7 @@ pub fn products<E: From<KernelError> + Send>(
     rows: &ImageRows<'_, E>,
     images: Range<usize>,
     queries: &[f32],
-) -> Result<Products, E> {
+) -> Result<Vec<Vec<f64>>, E> {
     let dimension = rows.dimension;
     let shape = KernelError::Shape { found: queries.len(), expected: dimension };
     if dimension == 0 || queries.is_empty() || !queries.len().is_multiple_of(dimension) {
@@ -51,7 +42,7 @@ pub fn products<E: From<KernelError> + Send>(
         })
         .collect();
     let blocks = images.len().div_ceil(BLOCK_IMAGES);
-    let parts: Vec<Result<_, E>> = (0..blocks)
+    let parts: Vec<Result<Vec<f64>, E>> = (0..blocks)
         .into_par_iter()
         .map(|block| {
             let first = images.start + block * BLOCK_IMAGES;
@@ -76,21 +67,18 @@ pub fn products<E: From<KernelError> + Send>(
                     *sum += f64::from(value);
                 }
             }
-            Ok((sums, values.chunks_exact(dimension).map(length).collect::<Vec<f64>>()))
+            Ok(sums)
         })
         .collect();
     let mut products = vec![Vec::with_capacity(images.len()); count];
-    let mut image_lengths = Vec::with_capacity(images.len());
     for part in parts {
-        let (sums, lengths) = part?;
-        for row in sums.chunks_exact(count) {
+        for row in part?.chunks_exact(count) {
             for (scores, value) in products.iter_mut().zip(row) {
                 scores.push(*value);
             }
         }
-        image_lengths.extend(lengths);
     }
-    Ok(Products { products, image_lengths })
+    Ok(products)
 }
 
 /// The length of a feature, summed in eight places at once.

@@ -60,7 +60,7 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
         let (prepared, factors) = prepare(compared, network, |_| true)?;
         Ok(scaled(compared.scores(&prepared, 0..network.images.len())?, &factors))
     }))?;
-    let self_influence = mean(compared.iter().map(|compared| Ok(vec![compared.self_influence()])))?.concat();
+    let self_influence = mean(compared.iter().map(|compared| Ok(vec![compared.self_influence()?])))?.concat();
 
     // Without each group of draws in turn, at the same damping.
     let mut replicates = Vec::new();
