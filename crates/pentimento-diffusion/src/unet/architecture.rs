@@ -274,6 +274,14 @@ impl Architecture {
         })
     }
 
+    /// Place of the table of classes, if there is one.
+    pub(super) fn class_table(&self) -> Option<ParameterIndex> {
+        match self.class_embedding {
+            Some(ClassEmbedding::Table(at)) => Some(at),
+            _ => None,
+        }
+    }
+
     /// The configuration.
     pub fn config(&self) -> &UnetConfig {
         &self.config

@@ -1,5 +1,7 @@
 //! What can flow through the network.
 
+use super::architecture::ParameterIndex;
+use super::observed::Observer;
 use burn::tensor::{Tensor, s};
 use pentimento_kernels::ConvGeometry;
 use pentimento_kernels::extension::{self, GroupNormSettings};
@@ -14,6 +16,10 @@ pub struct ConvLayer {
     pub bias: Tensor<1>,
     /// Kernel, stride and padding.
     pub geometry: ConvGeometry,
+    /// Place of the weight among all parameters.
+    pub(super) at: ParameterIndex,
+    /// Who wants to know what the layer sees.
+    pub(super) observer: Option<Observer>,
 }
 
 /// A group normalisation.
@@ -25,6 +31,10 @@ pub struct NormLayer {
     pub shift: Tensor<1>,
     /// Groups, epsilon, and whether SiLU follows.
     pub settings: GroupNormSettings,
+    /// Place of the scale among all parameters.
+    pub(super) at: ParameterIndex,
+    /// Who wants to know what the layer sees.
+    pub(super) observer: Option<Observer>,
 }
 
 /// A value that the network's layers act on, `[images, height, width, channels]`.

@@ -51,6 +51,16 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// The row of the table of classes for each image; none for networks without a table.
+    pub(super) fn class_rows(&self) -> Option<Vec<usize>> {
+        match &self.class {
+            Some(Class::Rows(rows)) => Some(rows.to_data().iter::<i32>().map(|row| row as usize).collect()),
+            _ => None,
+        }
+    }
+}
+
 /// The sinusoidal embedding of timesteps, `[timesteps, 1, 1, channels]` as diffusers has it:
 /// frequencies `exp(-ln(10000) i / (half - freq_shift))`, sines before cosines unless flipped.
 fn timestep_embedding<T: Precision>(architecture: &Architecture, timesteps: &[usize]) -> Tensor<4> {

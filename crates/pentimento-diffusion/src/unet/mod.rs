@@ -9,6 +9,7 @@ mod config;
 mod dual;
 mod flow;
 mod forward;
+mod observed;
 mod parameters;
 
 pub use architecture::{Architecture, ParameterKind, ParameterSpec};
@@ -16,4 +17,5 @@ pub use config::UnetConfig;
 pub use dual::Dual;
 pub use flow::{ConvLayer, Flow, NormLayer};
 pub use forward::Condition;
+pub use observed::{LayerRecord, LayerValues};
 pub use parameters::{Gradient, Parameters, Precision, to_disk_layout, to_memory_layout};

@@ -2,6 +2,7 @@
 
 use super::architecture::{Architecture, Conv, Norm, ParameterIndex, ParameterKind, ParameterSpec, Start};
 use super::flow::{ConvLayer, NormLayer};
+use super::observed::Observer;
 use burn::tensor::{DType, Element, Int, Tensor, TensorData};
 use pentimento_kernels::extension::{GroupNormSettings, device_for};
 use pentimento_kernels::reference::Real;
@@ -23,6 +24,7 @@ enum Value {
 #[derive(Clone, Debug)]
 pub struct Parameters {
     values: Vec<Value>,
+    observer: Option<Observer>,
 }
 
 /// The gradient of one parameter, in memory layout, where the backward pass left it.
@@ -61,7 +63,7 @@ impl Parameters {
                 }
             })
             .collect();
-        Self { values }
+        Self { values, observer: None }
     }
 
     /// The start of a fresh network: uniform within `1 / sqrt(fan in)` (He et al. 2015 as PyTorch sets it up), biases
@@ -97,7 +99,12 @@ impl Parameters {
                 Value::Vector(tensor) => Value::Vector(tensor.clone().autodiff().require_grad()),
             })
             .collect();
-        Self { values }
+        Self { values, observer: None }
+    }
+
+    /// The same values, whose layers tell an observer what they see.
+    pub(super) fn observed_by(&self, observer: &Observer) -> Self {
+        Self { values: self.values.clone(), observer: Some(observer.clone()) }
     }
 
     /// Takes the gradient of each tracked parameter, in memory layout; zero where none arrived.
@@ -182,7 +189,13 @@ impl Parameters {
 
     pub(crate) fn conv(&self, conv: Conv) -> ConvLayer {
         let at = conv.at.0;
-        ConvLayer { weight: self.weight(at), bias: self.vector(at + 1), geometry: conv.geometry }
+        ConvLayer {
+            weight: self.weight(at),
+            bias: self.vector(at + 1),
+            geometry: conv.geometry,
+            at: conv.at,
+            observer: self.observer.clone(),
+        }
     }
 
     /// Rows of a table, `[rows, 1, 1, channels]`.
@@ -193,7 +206,13 @@ impl Parameters {
     pub(crate) fn norm(&self, norm: Norm, silu: bool) -> NormLayer {
         let at = norm.at.0;
         let settings = GroupNormSettings { groups: norm.groups, epsilon: norm.epsilon, silu };
-        NormLayer { scale: self.vector(at), shift: self.vector(at + 1), settings }
+        NormLayer {
+            scale: self.vector(at),
+            shift: self.vector(at + 1),
+            settings,
+            at: norm.at,
+            observer: self.observer.clone(),
+        }
     }
 }
 

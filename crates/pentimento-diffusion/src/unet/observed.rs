@@ -1,0 +1,238 @@
+//! A pass that remembers what goes into each layer, and whose backward pass tells the gradient of what comes out of it.
+//!
+//! Those two are what the curvature of a layer is made of. The gradient of an output is that of a *probe*: zeros that are
+//! added to it. Parameters are not tracked, so the backward pass spends nothing on their gradients.
+
+use super::architecture::{Architecture, ParameterIndex};
+use super::flow::{ConvLayer, Flow, NormLayer};
+use super::forward::Condition;
+use super::parameters::{Parameters, Precision};
+use burn::tensor::{Gradients, Tensor, TensorData};
+use pentimento_kernels::ConvGeometry;
+use pentimento_kernels::extension::{self, GroupNormSettings};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where the layers of a pass leave what they saw.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observer(Arc<Mutex<Vec<Observation>>>);
+
+impl Observer {
+    fn push(&self, observation: Observation) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(observation);
+    }
+
+    fn take(&self) -> Vec<Observation> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Observation {
+    at: ParameterIndex,
+    input: Tensor<4>,
+    probe: Tensor<4>,
+    layer: ObservedLayer,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ObservedLayer {
+    Convolution(ConvGeometry),
+    Norm(GroupNormSettings),
+}
+
+/// Values of a layer for some images, `[images, height, width, channels]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerValues<T> {
+    /// The values.
+    pub values: Vec<T>,
+    /// Their sizes.
+    pub sides: [usize; 4],
+}
+
+/// What one layer saw in a pass and its backward pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerRecord<T> {
+    /// Place of the layer's first parameter (weight or scale) among [`Architecture::parameters`]; the second, bias or
+    /// shift, follows it.
+    pub at: usize,
+    /// What went in. Of a group normalisation: the normalised values, before scale and shift. Of a table of classes: one
+    /// for the class of each image and zero for the others, `[images, 1, 1, classes]`.
+    pub input: LayerValues<T>,
+    /// The gradient in what came out, before SiLU.
+    pub output_gradient: LayerValues<T>,
+    /// Kernel, stride and padding; none for a group normalisation.
+    pub geometry: Option<ConvGeometry>,
+}
+
+/// What flows through: a tensor under automatic differentiation.
+#[derive(Clone, Debug)]
+struct Observed(Tensor<4>);
+
+fn lift<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.is_autodiff() { tensor } else { tensor.autodiff() }
+}
+
+impl Observed {
+    /// The output of a layer with its probe; SiLU is not part of it.
+    fn probed(
+        observer: Option<Observer>,
+        at: ParameterIndex,
+        layer: ObservedLayer,
+        input: Self,
+        output: Tensor<4>,
+    ) -> Self {
+        let Some(observer) = observer else { return Self(output) };
+        let plain = output.clone().inner();
+        let probe = plain.zeros_like().autodiff().require_grad();
+        observer.push(Observation { at, input: input.0.inner(), probe: probe.clone(), layer });
+        Self(output + probe)
+    }
+
+    fn convolved(
+        self,
+        layer: ConvLayer,
+        with: impl FnOnce(Tensor<4>, Tensor<4>, Tensor<1>, ConvGeometry) -> Tensor<4>,
+    ) -> Self {
+        let output = with(self.0.clone(), lift(layer.weight), lift(layer.bias), layer.geometry);
+        Self::probed(layer.observer, layer.at, ObservedLayer::Convolution(layer.geometry), self, output)
+    }
+}
+
+impl Flow for Observed {
+    fn constant(value: Tensor<4>) -> Self {
+        Self(lift(value))
+    }
+    fn add(self, other: Self) -> Self {
+        Self(self.0.add(other.0))
+    }
+    fn conv2d(self, layer: ConvLayer) -> Self {
+        self.convolved(layer, extension::conv2d)
+    }
+    fn conv2d_with_embedding(self, layer: ConvLayer, embedding: Self) -> Self {
+        self.convolved(layer, |x, weight, bias, geometry| {
+            extension::conv2d_with_embedding(x, weight, bias, embedding.0, geometry)
+        })
+    }
+    fn conv2d_with_residual(self, layer: ConvLayer, residual: Self) -> Self {
+        self.convolved(layer, |x, weight, bias, geometry| {
+            extension::conv2d_with_residual(x, weight, bias, residual.0, geometry)
+        })
+    }
+    fn group_norm(self, layer: NormLayer) -> Self {
+        let (silu, settings) = (layer.settings.silu, GroupNormSettings { silu: false, ..layer.settings });
+        let output = extension::group_norm(self.0.clone(), lift(layer.scale), lift(layer.shift), settings);
+        let output = Self::probed(layer.observer, layer.at, ObservedLayer::Norm(settings), self, output);
+        if silu { Flow::silu(output) } else { output }
+    }
+    fn silu(self) -> Self {
+        Self(Flow::silu(self.0))
+    }
+    fn attention(self, keys: Self, values: Self, heads: usize) -> Self {
+        Self(self.0.attention(keys.0, values.0, heads))
+    }
+    fn upsample_nearest(self) -> Self {
+        Self(self.0.upsample_nearest())
+    }
+    fn average_pool(self) -> Self {
+        Self(self.0.average_pool())
+    }
+    fn scale_shift(self, scale: Self, shift: Self) -> Self {
+        Self(self.0.scale_shift(scale.0, shift.0))
+    }
+    fn concatenate_channels(self, other: Self) -> Self {
+        Self(self.0.concatenate_channels(other.0))
+    }
+    fn channels(self, range: Range<usize>) -> Self {
+        Self(self.0.channels(range))
+    }
+    fn affine(self, factor: f64, shift: f64) -> Self {
+        Self(self.0.affine(factor, shift))
+    }
+}
+
+impl Architecture {
+    /// Runs the network on `input`, `[images, height, width, in_channels]`, lets `cotangent` turn the values of the output
+    /// into the gradient of something in it, and gives what every layer saw, in the order of the pass.
+    ///
+    /// A condition must have a timestep, and a class if there are classes, for every image.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward), or if `cotangent` gives another number of values, or `T` is not the float type of the
+    /// parameters.
+    pub fn observe<T: Precision>(
+        &self,
+        parameters: &Parameters,
+        input: Tensor<4>,
+        condition: &Condition,
+        cotangent: impl FnOnce(&[T]) -> Vec<T>,
+    ) -> Vec<LayerRecord<T>> {
+        let observer = Observer::default();
+        let images = input.dims()[0];
+        let output =
+            self.forward(&parameters.observed_by(&observer), Observed(input.autodiff()), condition).0;
+        let values = taken::<T>(output.clone().inner());
+        let cotangent = TensorData::new(cotangent(&values.values), values.sides);
+        let cotangent = Tensor::<4>::from_data(cotangent, (&output.clone().inner().device(), T::dtype()));
+        let mut gradients = (output * cotangent.autodiff()).sum().backward();
+        let observations = observer.take();
+        let mut records: Vec<LayerRecord<T>> =
+            observations.into_iter().map(|observation| observation.record(&mut gradients)).collect();
+        let embedding = self.time_embedding[1].at.0;
+        if let (Some((at, classes)), Some(linear)) =
+            (self.class_rows::<T>(condition, images), records.iter().find(|record| record.at == embedding))
+        {
+            let output_gradient = linear.output_gradient.clone();
+            records.push(LayerRecord {
+                at,
+                input: classes,
+                output_gradient,
+                geometry: Some(ConvGeometry::POINTWISE),
+            });
+        }
+        records
+    }
+
+    /// Place of the table of classes, and which row of it each image takes.
+    fn class_rows<T: Precision>(
+        &self,
+        condition: &Condition,
+        images: usize,
+    ) -> Option<(usize, LayerValues<T>)> {
+        let (at, rows) = (self.class_table()?, condition.class_rows()?);
+        let classes = self.config().num_class_embeds?;
+        let mut values = vec![T::of(0.0); images * classes];
+        for (image, row) in rows.into_iter().enumerate() {
+            values[image * classes + row] = T::of(1.0);
+        }
+        Some((at.0, LayerValues { values, sides: [images, 1, 1, classes] }))
+    }
+}
+
+impl Observation {
+    fn record<T: Precision>(self, gradients: &mut Gradients) -> LayerRecord<T> {
+        let Self { at, input, probe, layer } = self;
+        // A layer whose output reaches nothing has no gradient.
+        let gradient = probe.grad_remove(gradients).unwrap_or_else(|| probe.clone().inner().zeros_like());
+        let (input, geometry) = match layer {
+            ObservedLayer::Convolution(geometry) => (input, Some(geometry)),
+            ObservedLayer::Norm(settings) => {
+                let channels = input.dims()[3];
+                let options = (&input.device(), T::dtype());
+                let [scale, shift] =
+                    [Tensor::<1>::ones([channels], options), Tensor::zeros([channels], options)];
+                (extension::group_norm(input, scale, shift, settings), None)
+            }
+        };
+        LayerRecord { at: at.0, input: taken(input), output_gradient: taken(gradient), geometry }
+    }
+}
+
+#[allow(clippy::panic, reason = "values of another type must not be lost")]
+fn taken<T: Precision>(tensor: Tensor<4>) -> LayerValues<T> {
+    let sides = tensor.dims();
+    let values =
+        tensor.into_data().try_into_vec().unwrap_or_else(|error| panic!("values of a layer: {error:?}"));
+    LayerValues { values, sides }
+}
