@@ -9,6 +9,7 @@
 //!
 //! [`likeness`] has scores that need no gradient of a network: what every method of attribution is held against.
 
+pub mod curvature;
 pub mod ensemble;
 pub mod gradient;
 pub mod likeness;

@@ -42,6 +42,12 @@ impl ArrayWriter {
         self.arrays.insert(name.into(), (Dtype::F32, shape.to_vec(), bytes));
     }
 
+    /// Adds an array of `f64`, or replaces the one of this name.
+    pub fn put_f64(&mut self, name: &str, shape: &[usize], values: &[f64]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.arrays.insert(name.into(), (Dtype::F64, shape.to_vec(), bytes));
+    }
+
     /// Adds an array of `u32`, or replaces the one of this name.
     pub fn put_u32(&mut self, name: &str, shape: &[usize], values: &[u32]) {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -133,6 +139,15 @@ impl<'bytes> ArrayReader<'bytes> {
         Ok(self.words(name, Dtype::F32)?.map(f32::from_le_bytes).collect())
     }
 
+    /// The values of an array of `f64`, finite or not.
+    ///
+    /// # Errors
+    ///
+    /// [`ArrayError::Tensor`] if there is none of this name, or of another type.
+    pub fn f64(&self, name: &str) -> Result<Vec<f64>, ArrayError> {
+        Ok(self.words(name, Dtype::F64)?.map(f64::from_le_bytes).collect())
+    }
+
     /// The values of an array of `u32`.
     ///
     /// # Errors
@@ -180,12 +195,17 @@ impl<'bytes> ArrayReader<'bytes> {
         self.tensors.tensor(name).map_err(|_| self.broken(name, "is missing".into()))
     }
 
-    fn words(&self, name: &str, dtype: Dtype) -> Result<impl Iterator<Item = [u8; 4]>, ArrayError> {
+    /// The bytes of each value; their number is that of the type.
+    fn words<const BYTES: usize>(
+        &self,
+        name: &str,
+        dtype: Dtype,
+    ) -> Result<impl Iterator<Item = [u8; BYTES]>, ArrayError> {
         let view = self.view(name)?;
         if view.dtype() != dtype {
             return Err(self.broken(name, format!("has type {:?}, supported is {dtype:?}", view.dtype())));
         }
-        Ok(view.data().as_chunks::<4>().0.iter().copied())
+        Ok(view.data().as_chunks::<BYTES>().0.iter().copied())
     }
 }
 

@@ -32,4 +32,10 @@ pub enum Purpose {
     AttributionProjection = 13,
     /// Scores that know nothing, to hold methods of attribution against.
     RandomScore = 14,
+    /// The timesteps at which the curvature of a network is measured.
+    CurvatureTimestep = 15,
+    /// The noise with which images are looked at for it.
+    CurvatureNoise = 16,
+    /// The random directions of the output in which it is measured.
+    PseudoGradient = 17,
 }

@@ -1,0 +1,209 @@
+//! Eigenvectors of the factors: the directions in which the curvature of a block is taken to be independent.
+
+use super::CurvatureError;
+use super::blocks::Block;
+use super::factors::FactorSums;
+use super::matrices::{product, transposed, transposed_product};
+use super::pass::ImageRecords;
+use faer::{Mat, Par, Side, get_global_parallelism, set_global_parallelism};
+use pentimento_diffusion::arrays::{ArrayError, ArrayReader, ArrayWriter};
+use pentimento_diffusion::unet::{Architecture, LayerRecord};
+use rayon::prelude::*;
+
+/// A symmetric matrix in its eigenvectors.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Axes {
+    /// Rising, none negative.
+    pub(super) values: Vec<f64>,
+    /// `[coordinate, direction]`.
+    pub(super) vectors: Vec<f32>,
+    /// `[direction, coordinate]`.
+    transposed: Vec<f32>,
+}
+
+impl Axes {
+    fn new(values: Vec<f64>, vectors: Vec<f32>) -> Self {
+        let side = values.len();
+        Self { transposed: transposed(&vectors, side, side), values, vectors }
+    }
+
+    fn side(&self) -> usize {
+        self.values.len()
+    }
+}
+
+/// A block in the eigenvectors of its factors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockBasis {
+    /// The block.
+    pub(super) block: Block,
+    /// Of what goes in; none for blocks of one row.
+    pub(super) inputs: Option<Axes>,
+    /// Of the gradients of what comes out.
+    pub(super) outputs: Axes,
+}
+
+/// Decomposes the factors of all blocks, several at a time.
+///
+/// # Errors
+///
+/// [`CurvatureError`] for sums without a look, or that are not finite, with the block.
+pub fn bases(factors: &FactorSums) -> Result<Vec<BlockBasis>, CurvatureError> {
+    let before = get_global_parallelism();
+    // Each decomposition on one thread, so that its sums have one order.
+    set_global_parallelism(Par::Seq);
+    let of = |(index, block): (usize, &Block)| {
+        let (inputs, outputs) = factors.factors(index)?;
+        Ok(BlockBasis {
+            block: block.clone(),
+            inputs: inputs.map(|inputs| axes(inputs, block)).transpose()?,
+            outputs: axes(outputs, block)?,
+        })
+    };
+    let bases = factors.blocks().par_iter().enumerate().map(of).collect();
+    set_global_parallelism(before);
+    bases
+}
+
+fn axes(matrix: Mat<f64>, block: &Block) -> Result<Axes, CurvatureError> {
+    let decomposed = matrix
+        .self_adjoint_eigen(Side::Lower)
+        .map_err(|_| CurvatureError::Decomposition { block: block.name.clone() })?;
+    // Sums of squares: what is below zero is rounding.
+    let values: Vec<f64> = decomposed.S().column_vector().iter().map(|value| value.max(0.0)).collect();
+    let vectors = decomposed.U();
+    let side = values.len();
+    let rows = (0..side).flat_map(|row| (0..side).map(move |column| vectors[(row, column)] as f32));
+    Ok(Axes::new(values, rows.collect()))
+}
+
+impl BlockBasis {
+    /// The block.
+    pub fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// The eigenvalues that K-FAC takes for the directions `[inputs, outputs]`: products of the factors' own.
+    pub fn kronecker_eigenvalues(&self) -> Vec<f64> {
+        let one = [1.0];
+        let inputs = self.inputs.as_ref().map_or(&one[..], |axes| &axes.values);
+        inputs.iter().flat_map(|input| self.outputs.values.iter().map(move |output| input * output)).collect()
+    }
+
+    /// `Q_A' V Q_B` of a matrix `V` `[inputs, outputs]`.
+    pub(super) fn coordinates(&self, matrix: &[f32]) -> Result<Vec<f32>, CurvatureError> {
+        let (inputs, outputs) = (self.block.inputs, self.block.outputs);
+        let right = product(matrix, &self.outputs.vectors, inputs, outputs, outputs)?;
+        match &self.inputs {
+            Some(axes) => product(&axes.transposed, &right, inputs, inputs, outputs),
+            None => Ok(right),
+        }
+    }
+
+    /// `Q_A V Q_B'`: from coordinates back.
+    pub(super) fn restored(&self, matrix: &[f32]) -> Result<Vec<f32>, CurvatureError> {
+        let (inputs, outputs) = (self.block.inputs, self.block.outputs);
+        let right = product(matrix, &self.outputs.transposed, inputs, outputs, outputs)?;
+        match &self.inputs {
+            Some(axes) => product(&axes.vectors, &right, inputs, inputs, outputs),
+            None => Ok(right),
+        }
+    }
+
+    /// Adds to `sums`, `[inputs, outputs]`, the squares of the coordinates of the pseudo-gradient of each look.
+    pub(super) fn add_squares(&self, image: &ImageRecords, sums: &mut [f64]) -> Result<(), CurvatureError> {
+        let Some(axes) = &self.inputs else {
+            let gradients = image.vector_gradients(&self.block)?;
+            let side = self.outputs.side();
+            let coordinates = product(&gradients, &self.outputs.vectors, image.looks, side, side)?;
+            coordinates.chunks_exact(side).for_each(|look| add_squares(look, sums));
+            return Ok(());
+        };
+        let LayerRecord { input, output_gradient: gradient, geometry, .. } = image.of(&self.block)?;
+        let geometry = geometry.unwrap_or(pentimento_kernels::ConvGeometry::POINTWISE);
+        let [looks, height, width, outputs] = gradient.sides;
+        let (inputs, positions) = (self.block.inputs, height * width);
+        // The gradient of a look is a product of what goes in at its positions and what comes out. Few positions are
+        // turned before that product, many after it.
+        if positions < outputs && geometry.kernel == 1 {
+            let turned = product(&input.values, &axes.vectors, looks * positions, inputs, inputs)?;
+            let gradient =
+                product(&gradient.values, &self.outputs.vectors, looks * positions, outputs, outputs)?;
+            for (a, g) in
+                turned.chunks_exact(positions * inputs).zip(gradient.chunks_exact(positions * outputs))
+            {
+                add_squares(&transposed_product(a, g, positions, inputs, outputs)?, sums);
+            }
+            return Ok(());
+        }
+        let input_length = input.values.len() / looks.max(1);
+        let of_look = [1, input.sides[1], input.sides[2], input.sides[3]];
+        // Side by side, `[inputs, looks * outputs]`, so that one product turns the inputs of all looks.
+        let mut right = vec![0.0f32; inputs * looks * outputs];
+        for look in 0..looks {
+            let shape = super::matrices::shape(of_look, outputs, geometry)?;
+            let mut own = vec![0.0f32; inputs * outputs];
+            let (input, gradient) = (
+                &input.values[look * input_length..][..input_length],
+                &gradient.values[look * positions * outputs..][..positions * outputs],
+            );
+            pentimento_kernels::conv2d_backward_weight(&shape, input, gradient, &mut own);
+            let own = product(&own, &self.outputs.vectors, inputs, outputs, outputs)?;
+            for (to, from) in right.chunks_exact_mut(looks * outputs).zip(own.chunks_exact(outputs)) {
+                to[look * outputs..][..outputs].copy_from_slice(from);
+            }
+        }
+        let turned = product(&axes.transposed, &right, inputs, inputs, looks * outputs)?;
+        for (sums, row) in sums.chunks_exact_mut(outputs).zip(turned.chunks_exact(looks * outputs)) {
+            row.chunks_exact(outputs).for_each(|look| add_squares(look, sums));
+        }
+        Ok(())
+    }
+}
+
+fn add_squares(values: &[f32], sums: &mut [f64]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += f64::from(*value) * f64::from(*value);
+    }
+}
+
+/// Writes bases as arrays.
+pub fn write_bases(bases: &[BlockBasis], to: &mut ArrayWriter) {
+    let mut put = |name: String, axes: &Axes| {
+        to.put_f64(&format!("{name}.eigenvalues"), &[axes.side()], &axes.values);
+        to.put_f32(&format!("{name}.eigenvectors"), &[axes.side(), axes.side()], &axes.vectors);
+    };
+    for basis in bases {
+        if let Some(inputs) = &basis.inputs {
+            put(format!("inputs.{}", basis.block.name), inputs);
+        }
+        put(format!("outputs.{}", basis.block.name), &basis.outputs);
+    }
+}
+
+/// Reads what [`write_bases`] wrote.
+///
+/// # Errors
+///
+/// If an array is missing or has another shape.
+pub fn read_bases(
+    architecture: &Architecture,
+    from: &ArrayReader<'_>,
+) -> Result<Vec<BlockBasis>, ArrayError> {
+    let read = |name: String, side: usize| -> Result<Axes, ArrayError> {
+        let (values, vectors) = (format!("{name}.eigenvalues"), format!("{name}.eigenvectors"));
+        from.expect_shape(&values, &[side])?;
+        from.expect_shape(&vectors, &[side, side])?;
+        Ok(Axes::new(from.f64(&values)?, from.finite_f32(&vectors)?))
+    };
+    super::blocks(architecture)
+        .into_iter()
+        .map(|block| {
+            let has_inputs = block.kind == super::BlockKind::Weight;
+            let inputs =
+                has_inputs.then(|| read(format!("inputs.{}", block.name), block.inputs)).transpose()?;
+            let outputs = read(format!("outputs.{}", block.name), block.outputs)?;
+            Ok(BlockBasis { block, inputs, outputs })
+        })
+        .collect()
+}

@@ -1,0 +1,209 @@
+//! The factors of K-FAC: for each layer the moments of what goes in, and of the gradients of what comes out.
+
+use super::CurvatureError;
+use super::blocks::{Block, BlockKind, blocks};
+use super::input_moments::{mean_patches, sum_over_patches};
+use super::matrices::{Triangle, transposed_product};
+use super::pass::ImageRecords;
+use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
+use pentimento_diffusion::unet::{Architecture, LayerRecord};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// How a layer that acts at many positions shares its weight among them (Eschenhagen et al. 2023, arXiv 2311.00636).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightSharing {
+    /// Every position is a look of its own: `A = mean a a'` over positions, `B = sum g g'`.
+    #[default]
+    Expand,
+    /// Positions are put together first: `A` of the mean input, `B` of the summed gradient.
+    Reduce,
+}
+
+/// Sums over images. They are added up image by image, or shard by shard, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FactorSums {
+    blocks: Vec<Block>,
+    sharing: WeightSharing,
+    sums: Vec<BlockSums>,
+    looks: u64,
+    loss: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct BlockSums {
+    /// Of what goes in; none for blocks of one row.
+    inputs: Option<Triangle>,
+    /// Of the gradients of what comes out; for blocks of one row, of their own gradients.
+    outputs: Triangle,
+}
+
+impl FactorSums {
+    /// Sums over no image.
+    pub fn new(architecture: &Architecture, sharing: WeightSharing) -> Self {
+        let blocks = blocks(architecture);
+        let sums = blocks
+            .iter()
+            .map(|block| BlockSums {
+                inputs: (block.kind == BlockKind::Weight).then(|| Triangle::zero(block.inputs)),
+                outputs: Triangle::zero(block.outputs),
+            })
+            .collect();
+        Self { blocks, sharing, sums, looks: 0, loss: 0.0 }
+    }
+
+    /// Looks that were added.
+    pub fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    /// The mean loss over the looks.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.looks.max(1) as f64
+    }
+
+    /// The blocks of the network.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Adds what layers saw of some images, one after another; several layers at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`CurvatureError`] for a layer that cannot be done; the sums are then of no use.
+    pub fn add(&mut self, images: &[ImageRecords]) -> Result<(), CurvatureError> {
+        let sharing = self.sharing;
+        self.sums.par_iter_mut().zip(&self.blocks).try_for_each(|(sums, block)| {
+            images.iter().try_for_each(|image| sums.add(block, image, sharing))
+        })?;
+        for image in images {
+            self.looks += image.looks as u64;
+            self.loss += image.loss;
+        }
+        Ok(())
+    }
+
+    /// Adds the sums of further images.
+    ///
+    /// # Errors
+    ///
+    /// [`CurvatureError::Mismatch`] if they are of another network or another sharing.
+    pub fn merge(&mut self, other: &Self) -> Result<(), CurvatureError> {
+        if (&self.blocks, self.sharing) != (&other.blocks, other.sharing) {
+            return Err(CurvatureError::Mismatch {
+                what: "the network of the factors".into(),
+                found: format!("{} blocks, {:?}", other.blocks.len(), other.sharing),
+                expected: format!("{} blocks, {:?}", self.blocks.len(), self.sharing),
+            });
+        }
+        for (sums, other) in self.sums.iter_mut().zip(&other.sums) {
+            if let (Some(sums), Some(other)) = (&mut sums.inputs, &other.inputs) {
+                sums.merge(other);
+            }
+            sums.outputs.merge(&other.outputs);
+        }
+        self.looks += other.looks;
+        self.loss += other.loss;
+        Ok(())
+    }
+
+    /// The factors of a block: `A` (none for blocks of one row) and `B`, means over the looks.
+    ///
+    /// # Errors
+    ///
+    /// [`CurvatureError::Empty`] without a look; [`CurvatureError::Sums`] if they are not finite.
+    pub fn factors(&self, block: usize) -> Result<(Option<faer::Mat<f64>>, faer::Mat<f64>), CurvatureError> {
+        if self.looks == 0 {
+            return Err(CurvatureError::Empty);
+        }
+        let (of, sums) = (&self.blocks[block], &self.sums[block]);
+        let inputs = sums.inputs.as_ref().map_or(&[][..], |sums| &sums.values);
+        if !inputs.iter().chain(&sums.outputs.values).all(|value| value.is_finite()) {
+            return Err(CurvatureError::Sums { block: of.name.clone() });
+        }
+        let share = 1.0 / self.looks as f64;
+        Ok((sums.inputs.as_ref().map(|sums| sums.matrix(share)), sums.outputs.matrix(share)))
+    }
+
+    /// Writes the sums as arrays.
+    pub fn write(&self, to: &mut ArrayWriter) {
+        for (block, sums) in self.blocks.iter().zip(&self.sums) {
+            if let Some(inputs) = &sums.inputs {
+                to.put_f64(&format!("inputs.{}", block.name), &[inputs.values.len()], &inputs.values);
+            }
+            to.put_f64(
+                &format!("outputs.{}", block.name),
+                &[sums.outputs.values.len()],
+                &sums.outputs.values,
+            );
+        }
+        to.put_f64("looks", &[1], &[self.looks as f64]);
+        to.put_f64("loss", &[1], &[self.loss]);
+    }
+
+    /// Reads what [`write`](Self::write) wrote.
+    ///
+    /// # Errors
+    ///
+    /// If an array is missing or has another length.
+    pub fn read(
+        architecture: &Architecture,
+        sharing: WeightSharing,
+        from: &ArrayReader<'_>,
+    ) -> Result<Self, pentimento_diffusion::arrays::ArrayError> {
+        let mut result = Self::new(architecture, sharing);
+        let read = |name: String, length: usize| {
+            from.expect_shape(&name, &[length])?;
+            from.f64(&name)
+        };
+        for (block, sums) in result.blocks.iter().zip(&mut result.sums) {
+            if let Some(inputs) = &mut sums.inputs {
+                inputs.values = read(format!("inputs.{}", block.name), inputs.values.len())?;
+            }
+            sums.outputs.values = read(format!("outputs.{}", block.name), sums.outputs.values.len())?;
+        }
+        result.looks = read("looks".into(), 1)?.first().copied().unwrap_or_default() as u64;
+        result.loss = read("loss".into(), 1)?.first().copied().unwrap_or_default();
+        Ok(result)
+    }
+}
+
+impl BlockSums {
+    fn add(
+        &mut self,
+        block: &Block,
+        image: &ImageRecords,
+        sharing: WeightSharing,
+    ) -> Result<(), CurvatureError> {
+        let record = image.of(block)?;
+        let Some(inputs) = &mut self.inputs else {
+            let gradients = image.vector_gradients(block)?;
+            let moments =
+                transposed_product(&gradients, &gradients, image.looks, block.outputs, block.outputs)?;
+            self.outputs.add(&moments, 1.0);
+            return Ok(());
+        };
+        let LayerRecord { input, output_gradient: gradient, geometry, .. } = record;
+        let geometry = geometry.unwrap_or(pentimento_kernels::ConvGeometry::POINTWISE);
+        let [looks, height, width, channels] = gradient.sides;
+        match sharing {
+            WeightSharing::Expand => {
+                inputs.add(&sum_over_patches(input, geometry)?, 1.0 / (height * width) as f64);
+                let rows = looks * height * width;
+                self.outputs.add(
+                    &transposed_product(&gradient.values, &gradient.values, rows, channels, channels)?,
+                    1.0,
+                );
+            }
+            WeightSharing::Reduce => {
+                let means = mean_patches(input, geometry);
+                inputs.add(&transposed_product(&means, &means, looks, block.inputs, block.inputs)?, 1.0);
+                let sums = image.vector_gradients(&Block { kind: BlockKind::Bias, ..block.clone() })?;
+                self.outputs.add(&transposed_product(&sums, &sums, looks, channels, channels)?, 1.0);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! The inverse of the curvature, block by block.
+
+use super::CurvatureError;
+use super::basis::BlockBasis;
+use super::pass::ImageRecords;
+use pentimento_diffusion::arrays::{ArrayError, ArrayReader, ArrayWriter};
+use rayon::prelude::*;
+
+/// Sums of squares of pseudo-gradients in the directions of the bases, for the eigenvalues of EK-FAC (George et al. 2018,
+/// arXiv 1806.03884).
+#[derive(Clone, Debug, PartialEq)]
+pub struct EigenvalueSums {
+    sums: Vec<Vec<f64>>,
+    looks: u64,
+}
+
+impl EigenvalueSums {
+    /// Sums over no image.
+    pub fn new(bases: &[BlockBasis]) -> Self {
+        Self { sums: bases.iter().map(|basis| vec![0.0; basis.block.count()]).collect(), looks: 0 }
+    }
+
+    /// Looks that were added.
+    pub fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    /// Adds what layers saw of some images, one after another; several layers at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`CurvatureError`] for a layer that cannot be done; the sums are then of no use.
+    pub fn add(&mut self, bases: &[BlockBasis], images: &[ImageRecords]) -> Result<(), CurvatureError> {
+        self.sums.par_iter_mut().zip(bases).try_for_each(|(sums, basis)| {
+            images.iter().try_for_each(|image| basis.add_squares(image, sums))
+        })?;
+        self.looks += images.iter().map(|image| image.looks as u64).sum::<u64>();
+        Ok(())
+    }
+
+    /// Adds the sums of further images in the same bases.
+    pub fn merge(&mut self, other: &Self) {
+        for (sums, other) in self.sums.iter_mut().zip(&other.sums) {
+            sums.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
+        }
+        self.looks += other.looks;
+    }
+
+    /// Writes the sums as arrays.
+    pub fn write(&self, bases: &[BlockBasis], to: &mut ArrayWriter) {
+        for (basis, sums) in bases.iter().zip(&self.sums) {
+            let block = &basis.block;
+            to.put_f64(&format!("squares.{}", block.name), &[block.inputs, block.outputs], sums);
+        }
+        to.put_f64("looks", &[1], &[self.looks as f64]);
+    }
+
+    /// Reads what [`write`](Self::write) wrote.
+    ///
+    /// # Errors
+    ///
+    /// If an array is missing or has another shape.
+    pub fn read(bases: &[BlockBasis], from: &ArrayReader<'_>) -> Result<Self, ArrayError> {
+        let read = |name: &str, shape: &[usize]| {
+            from.expect_shape(name, shape)?;
+            from.f64(name)
+        };
+        let sums = bases
+            .iter()
+            .map(|BlockBasis { block, .. }| {
+                read(&format!("squares.{}", block.name), &[block.inputs, block.outputs])
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { sums, looks: read("looks", &[1])?.first().copied().unwrap_or_default() as u64 })
+    }
+}
+
+/// The curvature of a network: its Gauss-Newton matrix, in blocks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curvature {
+    bases: Vec<BlockBasis>,
+    eigenvalues: Vec<Vec<f64>>,
+}
+
+impl Curvature {
+    /// K-FAC: eigenvalues are products of those of the factors. Blocks of one row are exact.
+    pub fn kronecker(bases: Vec<BlockBasis>) -> Self {
+        Self { eigenvalues: bases.iter().map(BlockBasis::kronecker_eigenvalues).collect(), bases }
+    }
+
+    /// EK-FAC: eigenvalues are the mean squares of pseudo-gradients in the directions of the factors, which is the best
+    /// diagonal there in the Frobenius norm.
+    ///
+    /// # Errors
+    ///
+    /// [`CurvatureError::Empty`] without a look; [`CurvatureError::Sums`] if they are not finite.
+    pub fn corrected(bases: Vec<BlockBasis>, sums: &EigenvalueSums) -> Result<Self, CurvatureError> {
+        if sums.looks == 0 {
+            return Err(CurvatureError::Empty);
+        }
+        let share = 1.0 / sums.looks as f64;
+        let eigenvalues = bases
+            .iter()
+            .zip(&sums.sums)
+            .map(|(basis, sums)| match sums.iter().all(|sum| sum.is_finite()) {
+                true => Ok(sums.iter().map(|sum| share * sum).collect()),
+                false => Err(CurvatureError::Sums { block: basis.block.name.clone() }),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { bases, eigenvalues })
+    }
+
+    /// The blocks in their bases.
+    pub fn bases(&self) -> &[BlockBasis] {
+        &self.bases
+    }
+
+    /// Eigenvalues of each block, `[inputs, outputs]`.
+    pub fn eigenvalues(&self) -> &[Vec<f64>] {
+        &self.eigenvalues
+    }
+
+    /// The mean eigenvalue of each block.
+    pub fn mean_eigenvalues(&self) -> Vec<f64> {
+        let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        self.eigenvalues.iter().map(mean).collect()
+    }
+
+    /// Refuses dampings, one for each block, with which the inverse does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`CurvatureError::Damping`], [`CurvatureError::Singular`] with the block.
+    pub fn check(&self, dampings: &[f64]) -> Result<(), CurvatureError> {
+        for ((basis, values), &damping) in self.bases.iter().zip(&self.eigenvalues).zip(dampings) {
+            if !(damping >= 0.0 && damping.is_finite()) {
+                return Err(CurvatureError::Damping { found: damping });
+            }
+            let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
+            // What f32 eigenvectors and sums leave of a direction without curvature.
+            let largest = values.iter().copied().fold(0.0, f64::max);
+            if damping == 0.0 && smallest <= f64::from(f32::EPSILON) * largest {
+                return Err(CurvatureError::Singular { block: basis.block.name.clone(), smallest });
+            }
+        }
+        Ok(())
+    }
+
+    /// `(G + damping I)^-1 v` of a gradient in all parameters, with a damping for each block; several blocks at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check); [`CurvatureError::Mismatch`] for a vector of another length.
+    pub fn solve(&self, gradient: &[f32], dampings: &[f64]) -> Result<Vec<f32>, CurvatureError> {
+        self.check(dampings)?;
+        let count: usize = self.bases.iter().map(|basis| basis.block.count()).sum();
+        for (what, found, expected) in [
+            ("the length of a gradient", gradient.len(), count),
+            ("the number of dampings", dampings.len(), self.bases.len()),
+        ] {
+            if found != expected {
+                let (found, expected) = (found.to_string(), expected.to_string());
+                return Err(CurvatureError::Mismatch { what: what.into(), found, expected });
+            }
+        }
+        let blocks: Vec<Vec<f32>> = (self.bases.par_iter().zip(&self.eigenvalues).zip(dampings))
+            .map(|((basis, eigenvalues), damping)| {
+                let block = &basis.block;
+                let mut coordinates = basis.coordinates(&gradient[block.first..][..block.count()])?;
+                for (value, eigenvalue) in coordinates.iter_mut().zip(eigenvalues) {
+                    *value = (f64::from(*value) / (eigenvalue + damping)) as f32;
+                }
+                basis.restored(&coordinates)
+            })
+            .collect::<Result<_, CurvatureError>>()?;
+        Ok(blocks.concat())
+    }
+}

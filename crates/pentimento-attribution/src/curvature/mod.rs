@@ -1,0 +1,30 @@
+//! The curvature of a network: by how much its loss bends in each direction of its parameters.
+//!
+//! It is the Gauss-Newton matrix of the mean squared error with respect to the network's output (Mlodozeniec et al. 2025,
+//! arXiv 2410.13850), approximated block by block: K-FAC (Martens and Grosse 2015) takes the matrix of a layer's weight for
+//! the Kronecker product of two small ones, EK-FAC (George et al. 2018) keeps their eigenvectors and measures the
+//! eigenvalues. Biases and norms have blocks of their own, which are exact, so no parameter is left out.
+//!
+//! * `blocks`: the parts of a network whose curvature is held by itself.
+//! * `pass`: looks at an image, and pseudo-gradients.
+//! * `input_moments`: sums of outer products of what goes into a layer.
+//! * `factors`: the factors of K-FAC, summed over images.
+//! * `basis`: their eigenvectors.
+//! * `inverse`: eigenvalues, and the damped inverse.
+//! * `matrices`: products, by the kernels of the network.
+
+mod basis;
+mod blocks;
+mod error;
+mod factors;
+mod input_moments;
+mod inverse;
+mod matrices;
+mod pass;
+
+pub use basis::{BlockBasis, bases, read_bases, write_bases};
+pub use blocks::{Block, BlockKind, blocks};
+pub use error::CurvatureError;
+pub use factors::{FactorSums, WeightSharing};
+pub use inverse::{Curvature, EigenvalueSums};
+pub use pass::{CurvatureLook, CurvaturePart, CurvaturePass, ImageRecords, curvature_looks};

@@ -1,0 +1,215 @@
+//! What layers see of an image, and pseudo-gradients of the output.
+
+use super::CurvatureError;
+use super::blocks::{Block, BlockKind};
+use burn::tensor::{Tensor, TensorData};
+use pentimento_diffusion::schedule::ScheduleConfig;
+use pentimento_diffusion::unet::{Architecture, Condition, LayerRecord, Parameters};
+use pentimento_kernels::extension::device_for;
+use pentimento_noise::{Purpose, Stream};
+
+/// One look at an image, with a random direction of the output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CurvatureLook {
+    /// The timestep to which the image is noised.
+    pub timestep: usize,
+    /// The noise, as many values as the image has.
+    pub noise: Vec<f32>,
+    /// The direction eta, normal, as many values as the output has.
+    pub direction: Vec<f32>,
+}
+
+/// For what an image is looked at; each has its own looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CurvaturePart {
+    /// The factors of K-FAC.
+    Factors,
+    /// The eigenvalues of EK-FAC.
+    Eigenvalues,
+}
+
+/// The looks at an image: `count` timesteps drawn from as many equal parts of the schedule, each with its own noise and
+/// direction. `image` tells images apart.
+pub fn curvature_looks(
+    schedule: &ScheduleConfig,
+    seed: u64,
+    part: CurvaturePart,
+    count: usize,
+    image: u32,
+    length: usize,
+) -> Vec<CurvatureLook> {
+    let total = schedule.num_train_timesteps;
+    let look = |index: usize| {
+        let step = (index as u32) << 1 | u32::from(part == CurvaturePart::Eigenvalues);
+        let stream = |purpose| Stream::new(seed, purpose, image, step);
+        let mut within = [0.0f32];
+        stream(Purpose::CurvatureTimestep).fill_uniform(&mut within);
+        let timestep = (index as f64 + f64::from(within[0])) / count as f64 * total as f64;
+        let normals = |purpose| {
+            let mut values = vec![0.0f32; length];
+            stream(purpose).fill_normal(&mut values);
+            values
+        };
+        CurvatureLook {
+            timestep: (timestep as usize).min(total - 1),
+            noise: normals(Purpose::CurvatureNoise),
+            direction: normals(Purpose::PseudoGradient),
+        }
+    };
+    (0..count).map(look).collect()
+}
+
+/// What all layers saw of one image in all of its looks.
+pub struct ImageRecords {
+    pub(super) records: Vec<LayerRecord<f32>>,
+    pub(super) looks: usize,
+    /// The sum over the looks of the mean square that the network was wrong.
+    pub(super) loss: f64,
+}
+
+/// Most looks that pass through the network at once: what layers see of them is held in memory.
+const LOOKS_OF_A_PASS: usize = 16;
+
+/// A network whose curvature is measured.
+pub struct CurvaturePass<'a> {
+    architecture: &'a Architecture,
+    parameters: Parameters,
+    schedule: ScheduleConfig,
+    alphas_cumprod: Vec<f64>,
+}
+
+impl<'a> CurvaturePass<'a> {
+    /// Prepares a network.
+    pub fn new(architecture: &'a Architecture, parameters: Parameters, schedule: &ScheduleConfig) -> Self {
+        Self {
+            architecture,
+            parameters,
+            alphas_cumprod: schedule.alphas_cumprod(),
+            schedule: schedule.clone(),
+        }
+    }
+
+    /// Passes some looks at an image `[height, width, channels]` in [-1, 1] through the network and, for each, the gradient
+    /// `sqrt(2 / D) eta` back from its output of D values. The mean outer product of such gradients in the parameters is
+    /// the Gauss-Newton matrix of the mean squared error (Mlodozeniec et al. 2025, section 3).
+    ///
+    /// Gives several records, if there are more looks than pass at once. Errors call the image `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`CurvatureError::NotFinite`].
+    ///
+    /// # Panics
+    ///
+    /// If the image does not fit the network, the looks the image, or a timestep the schedule.
+    pub fn records(
+        &self,
+        image: &[f32],
+        size: [usize; 2],
+        class: Option<u32>,
+        looks: &[CurvatureLook],
+        name: &str,
+    ) -> Result<Vec<ImageRecords>, CurvatureError> {
+        looks.chunks(LOOKS_OF_A_PASS).map(|looks| self.one_pass(image, size, class, looks, name)).collect()
+    }
+
+    fn one_pass(
+        &self,
+        image: &[f32],
+        [height, width]: [usize; 2],
+        class: Option<u32>,
+        looks: &[CurvatureLook],
+        name: &str,
+    ) -> Result<ImageRecords, CurvatureError> {
+        let shape = [looks.len(), height, width, self.architecture.config().in_channels];
+        let timesteps: Vec<usize> = looks.iter().map(|look| look.timestep).collect();
+        let classes: Vec<u32> = class.iter().flat_map(|&class| vec![class; looks.len()]).collect();
+        let condition = Condition::new::<f32>(self.architecture, &timesteps, &classes);
+        let mut noisy = Vec::with_capacity(looks.len() * image.len());
+        for look in looks {
+            let bar = self.alphas_cumprod[look.timestep];
+            let (keep, add) = (bar.sqrt(), (1.0 - bar).sqrt());
+            assert_eq!(look.noise.len(), image.len(), "lengths of an image and its noise");
+            noisy.extend(
+                image
+                    .iter()
+                    .zip(&look.noise)
+                    .map(|(x, eps)| (keep * f64::from(*x) + add * f64::from(*eps)) as f32),
+            );
+        }
+        let mut loss = 0.0;
+        let input = Tensor::from_data(TensorData::new(noisy, shape), &device_for(burn::tensor::DType::F32));
+        let records = self.architecture.observe::<f32>(&self.parameters, input, &condition, |output| {
+            let length = output.len() / looks.len();
+            let scale = (2.0 / length as f64).sqrt();
+            for (look, output) in looks.iter().zip(output.chunks_exact(length)) {
+                let target = self.schedule.prediction_type.target(self.alphas_cumprod[look.timestep]);
+                let wrong = output.iter().zip(image.iter().zip(&look.noise)).map(|(output, (x, eps))| {
+                    let wrong = f64::from(*output) - target[0] * f64::from(*x) - target[1] * f64::from(*eps);
+                    wrong * wrong
+                });
+                loss += wrong.sum::<f64>() / length as f64;
+            }
+            let direction = looks.iter().flat_map(|look| &look.direction);
+            direction.map(|eta| (scale * f64::from(*eta)) as f32).collect()
+        });
+        self.check(&records, loss, name)?;
+        Ok(ImageRecords { records, looks: looks.len(), loss })
+    }
+
+    /// Names the first layer, in the order of the pass, whose input or gradient is not finite.
+    fn check(&self, records: &[LayerRecord<f32>], loss: f64, image: &str) -> Result<(), CurvatureError> {
+        let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        let bad = records
+            .iter()
+            .find(|record| !finite(&record.input.values) || !finite(&record.output_gradient.values));
+        let name = |at: usize| {
+            self.architecture.parameters().get(at).map(|spec| spec.name.clone()).unwrap_or_default()
+        };
+        match bad {
+            Some(record) => Err(CurvatureError::NotFinite { image: image.into(), block: name(record.at) }),
+            None if !loss.is_finite() => {
+                Err(CurvatureError::NotFinite { image: image.into(), block: "the output".into() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl ImageRecords {
+    /// What the layer of a block saw.
+    pub(super) fn of(&self, block: &Block) -> Result<&LayerRecord<f32>, CurvatureError> {
+        self.records.iter().find(|record| record.at == block.layer).ok_or_else(|| CurvatureError::Mismatch {
+            what: "the layer of a block".into(),
+            found: "not in the network".into(),
+            expected: block.name.clone(),
+        })
+    }
+
+    /// The pseudo-gradient of each look in a block of one row, `[looks, outputs]`.
+    pub(super) fn vector_gradients(&self, block: &Block) -> Result<Vec<f32>, CurvatureError> {
+        let record = self.of(block)?;
+        let gradient = &record.output_gradient;
+        let [looks, height, width, channels] = gradient.sides;
+        let mut sums = vec![0.0f64; looks * block.outputs];
+        let pixels = height * width * channels;
+        for (look, sum) in sums.chunks_exact_mut(block.outputs).enumerate() {
+            let range = look * pixels..(look + 1) * pixels;
+            let (of_scale, of_shift) = sum.split_at_mut(block.outputs - channels);
+            let positions = gradient.values[range.clone()].chunks_exact(channels);
+            if block.kind == BlockKind::Norm {
+                for (gradient, input) in positions.zip(record.input.values[range].chunks_exact(channels)) {
+                    for channel in 0..channels {
+                        of_scale[channel] += f64::from(gradient[channel]) * f64::from(input[channel]);
+                        of_shift[channel] += f64::from(gradient[channel]);
+                    }
+                }
+            } else {
+                for gradient in positions {
+                    of_shift.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += f64::from(*value));
+                }
+            }
+        }
+        Ok(sums.into_iter().map(|sum| sum as f32).collect())
+    }
+}
