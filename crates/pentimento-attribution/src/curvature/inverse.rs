@@ -75,6 +75,13 @@ impl EigenvalueSums {
     }
 }
 
+/// Eigenvalues of a block below this share of its largest are what f32 eigenvectors leave of none.
+const ROUNDING_IN_BLOCK: f64 = f32::EPSILON as f64;
+
+/// Eigenvalues below this share of the largest of all blocks are squares of gradients that are rounding: those of the bias of
+/// keys, which are zero, come to 1e-19 of it in a trained network.
+const ROUNDING: f64 = 1e-16;
+
 /// The curvature of a network: its Gauss-Newton matrix, in blocks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curvature {
@@ -132,14 +139,15 @@ impl Curvature {
     ///
     /// [`CurvatureError::Damping`], [`CurvatureError::Singular`] with the block.
     pub fn check(&self, dampings: &[f64]) -> Result<(), CurvatureError> {
+        let largest_of = |values: &Vec<f64>| values.iter().copied().fold(0.0, f64::max);
+        let largest = self.eigenvalues.iter().map(largest_of).fold(0.0, f64::max);
         for ((basis, values), &damping) in self.bases.iter().zip(&self.eigenvalues).zip(dampings) {
             if !(damping >= 0.0 && damping.is_finite()) {
                 return Err(CurvatureError::Damping { found: damping });
             }
             let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
-            // What f32 eigenvectors and sums leave of a direction without curvature.
-            let largest = values.iter().copied().fold(0.0, f64::max);
-            if damping == 0.0 && smallest <= f64::from(f32::EPSILON) * largest {
+            let rounding = (ROUNDING_IN_BLOCK * largest_of(values)).max(ROUNDING * largest);
+            if damping == 0.0 && smallest <= rounding {
                 return Err(CurvatureError::Singular { block: basis.block.name.clone(), smallest });
             }
         }
