@@ -123,7 +123,7 @@ fn corrected_eigenvalues_are_the_best_and_inverses_come_near() {
 
     // The approximations, of the same looks.
     let parameters = Parameters::from_memory::<f32>(architecture, values.clone());
-    let pass = CurvaturePass::new(architecture, parameters, schedule);
+    let pass = CurvaturePass::new(architecture, parameters, schedule, [SIDE, SIDE]);
     let mut records: Vec<ImageRecords> = Vec::new();
     for (image, noise) in images.iter().zip(noises) {
         for timestep in TIMESTEPS {
@@ -133,7 +133,7 @@ fn corrected_eigenvalues_are_the_best_and_inverses_come_near() {
                 direction: direction.iter().map(|&value| value as f32).collect(),
             };
             let looks: Vec<CurvatureLook> = directions.iter().map(look).collect();
-            records.extend(pass.records(image, [SIDE, SIDE], None, &looks, "an image").unwrap());
+            records.extend(pass.records(image, None, &looks, "an image").unwrap());
         }
     }
     let mut factors = FactorSums::new(architecture, WeightSharing::Expand);

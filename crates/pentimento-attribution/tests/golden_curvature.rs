@@ -41,7 +41,7 @@ fn check(case: &str) {
     let architecture = &checkpoint.architecture;
     let side = architecture.config().sample_size.unwrap();
     let parameters = Parameters::from_memory::<f32>(architecture, checkpoint.values.clone());
-    let pass = CurvaturePass::new(architecture, parameters, &checkpoint.scheduler.schedule);
+    let pass = CurvaturePass::new(architecture, parameters, &checkpoint.scheduler.schedule, [side, side]);
     let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();
     let (timesteps, noises) = (golden.whole_numbers("features.t"), golden.image_rows("features.eps"));
     let (images, directions) = (golden.image_rows("features.images"), golden.image_rows("kfac.eta"));
@@ -56,7 +56,7 @@ fn check(case: &str) {
                 noise: narrow(&noises[at]),
                 direction: narrow(direction),
             };
-            pass.records(&narrow(image), [side, side], None, &[look], "an image").unwrap()
+            pass.records(&narrow(image), None, &[look], "an image").unwrap()
         })
         .collect();
     let damping = golden.values("kfac.damping")[0];

@@ -260,6 +260,33 @@ impl Sampler {
         self.steps[self.len() - 1 - step].sigma != 0.0
     }
 
+    /// The gradient, in the networks' output, of the logarithm of the probability (density) with which a step from `x` goes
+    /// where it went with the recorded noise; none for a step without noise, which has no density.
+    ///
+    /// With the mean of the step `mu` and its noise `sigma z` it is `z / sigma` times the derivative of `mu`, which is zero
+    /// where the predicted image is clipped.
+    ///
+    /// # Panics
+    ///
+    /// If the slices differ in length.
+    pub fn log_probability_gradient<T: Precision>(
+        &self,
+        step: usize,
+        x: &[T],
+        predicted: &[T],
+        noise: &[T],
+    ) -> Option<Vec<T>> {
+        let c = self.steps[self.len() - 1 - step];
+        assert!(x.len() == predicted.len() && x.len() == noise.len(), "lengths of a denoising step");
+        let of = |((&x, &output), &z): ((&T, &T), &T)| {
+            let x0 = c.image * x.wide() + c.output_to_image * output.wide();
+            let clipped = c.clip_range.is_some_and(|range| x0 < -range || x0 > range);
+            let of_image = if clipped { 0.0 } else { c.from_image * c.output_to_image };
+            T::of(z.wide() / c.sigma * (of_image + c.from_output))
+        };
+        (c.sigma > 0.0).then(|| x.iter().zip(predicted).zip(noise).map(of).collect())
+    }
+
     /// Moves `tangent`, the derivative of `x` along some direction, one step on. `x` and `predicted` are those before
     /// the step; `predicted_tangent` is the derivative of the network's output. The noise has none. Where the predicted
     /// image is clipped its derivative is zero.
@@ -307,5 +334,62 @@ fn clamp_to<T: Precision>(value: T, range: T) -> T {
         -range
     } else {
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pentimento_noise::Stream;
+
+    /// The gradient of a step's log-probability is that of its definition, by differences, for every variance and target.
+    #[test]
+    fn log_probabilities_have_the_gradient_of_their_definition() {
+        let normals = |number: u32| {
+            let mut values = vec![0.0f64; 6];
+            let mut narrow = vec![0.0f32; 6];
+            Stream::new(1, Purpose::Test, number, 0).fill_normal(&mut narrow);
+            values.iter_mut().zip(narrow).for_each(|(to, from)| *to = f64::from(from));
+            values
+        };
+        let predictions = [PredictionType::Epsilon, PredictionType::Sample, PredictionType::VPrediction];
+        let variances = [Variance::FixedSmall, Variance::FixedLarge, Variance::EncodedEnsemble];
+        for (prediction_type, variance) in
+            predictions.into_iter().flat_map(|prediction| variances.map(|variance| (prediction, variance)))
+        {
+            let schedule = ScheduleConfig { prediction_type, ..ScheduleConfig::default() };
+            let config = SamplingConfig { steps: 10, variance, clip: true, ..SamplingConfig::default() };
+            let sampler = Sampler::new(&schedule, config).unwrap();
+            for step in [0, 5, 8] {
+                let [x, output, noise] = [0, 1, 2].map(normals);
+                let advanced = |output: &[f64], noise: &[f64]| {
+                    let mut x = x.clone();
+                    sampler.advance(step, &mut x, output, noise);
+                    x
+                };
+                let went_to = advanced(&output, &noise);
+                let sigma = (went_to[0] - advanced(&output, &[0.0; 6])[0]) / noise[0];
+                let log_probability = |output: &[f64]| -> f64 {
+                    let mean = advanced(output, &[0.0; 6]);
+                    mean.iter().zip(&went_to).map(|(mean, x)| -((x - mean) / sigma).powi(2) / 2.0).sum()
+                };
+                let gradient = sampler.log_probability_gradient(step, &x, &output, &noise).unwrap();
+                for place in 0..6 {
+                    let moved = |by: f64| {
+                        let mut output = output.clone();
+                        output[place] += by;
+                        log_probability(&output)
+                    };
+                    let truth = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+                    let scale = truth.abs().max(1e-3);
+                    assert!(
+                        (gradient[place] - truth).abs() < 1e-4 * scale,
+                        "{prediction_type:?} {variance:?} step {step}"
+                    );
+                }
+            }
+            let none = sampler.log_probability_gradient(9, &[0.0; 6], &[0.0; 6], &[0.0; 6]);
+            assert_eq!(none, None, "the last step is not random");
+        }
     }
 }

@@ -11,20 +11,32 @@
 //! * `factors`: the factors of K-FAC, summed over images.
 //! * `basis`: their eigenvectors.
 //! * `inverse`: eigenvalues, and the damped inverse.
+//! * `damping`: what is added before it is inverted.
+//! * `quantised`: query gradients that went through the inverse, kept in 8 bits.
+//! * `loss`: losses of images, and networks a step away.
+//! * `method`: the methods, by name.
 //! * `matrices`: products, by the kernels of the network.
 
 mod basis;
 mod blocks;
+mod damping;
 mod error;
 mod factors;
 mod input_moments;
 mod inverse;
+mod loss;
 mod matrices;
+mod method;
 mod pass;
+mod quantised;
 
 pub use basis::{BlockBasis, bases, read_bases, write_bases};
 pub use blocks::{Block, BlockKind, blocks};
+pub use damping::{DampingRule, TrainingLength};
 pub use error::CurvatureError;
 pub use factors::{FactorSums, WeightSharing};
 pub use inverse::{Curvature, EigenvalueSums};
+pub use loss::{losses, moved, output_gradient};
+pub use method::{InfluenceKind, InfluenceMethod, QueryMeasurement};
 pub use pass::{CurvatureLook, CurvaturePart, CurvaturePass, ImageRecords, curvature_looks};
+pub use quantised::{QuantisedRow, QuantisedRows};

@@ -2,7 +2,7 @@
 
 use super::CurvatureError;
 use super::blocks::{Block, BlockKind};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::unet::{Architecture, Condition, LayerRecord, Parameters};
 use pentimento_kernels::extension::device_for;
@@ -67,8 +67,10 @@ pub struct ImageRecords {
     pub(super) loss: f64,
 }
 
-/// Most looks that pass through the network at once: what layers see of them is held in memory.
-const LOOKS_OF_A_PASS: usize = 16;
+/// Most looks that pass through the network at once.
+const MOST_LOOKS_OF_A_PASS: usize = 16;
+/// Most values of all layers' inputs and gradients that are held at once, unless one look has more: 128 MiB.
+const MOST_VALUES_OF_A_PASS: usize = 1 << 25;
 
 /// A network whose curvature is measured.
 pub struct CurvaturePass<'a> {
@@ -76,17 +78,36 @@ pub struct CurvaturePass<'a> {
     parameters: Parameters,
     schedule: ScheduleConfig,
     alphas_cumprod: Vec<f64>,
+    size: [usize; 2],
+    looks_of_a_pass: usize,
 }
 
 impl<'a> CurvaturePass<'a> {
-    /// Prepares a network.
-    pub fn new(architecture: &'a Architecture, parameters: Parameters, schedule: &ScheduleConfig) -> Self {
-        Self {
+    /// Prepares a network for images of a height and width. How many looks pass at once follows from these alone, as sums over
+    /// the looks of a pass have one order.
+    pub fn new(
+        architecture: &'a Architecture,
+        parameters: Parameters,
+        schedule: &ScheduleConfig,
+        size: [usize; 2],
+    ) -> Self {
+        let alphas_cumprod = schedule.alphas_cumprod();
+        let mut pass = Self {
             architecture,
             parameters,
-            alphas_cumprod: schedule.alphas_cumprod(),
+            alphas_cumprod,
             schedule: schedule.clone(),
-        }
+            size,
+            looks_of_a_pass: 1,
+        };
+        let zeros = vec![0.0f32; size[0] * size[1] * architecture.config().in_channels];
+        let look = CurvatureLook { timestep: 0, noise: zeros.clone(), direction: zeros.clone() };
+        let class = architecture.config().classes().map(|_| 0);
+        let of_layer =
+            |record: &LayerRecord<f32>| record.input.values.len() + record.output_gradient.values.len();
+        let values: usize = pass.pass(&zeros, class, &[look]).0.iter().map(of_layer).sum();
+        pass.looks_of_a_pass = (MOST_VALUES_OF_A_PASS / values.max(1)).clamp(1, MOST_LOOKS_OF_A_PASS);
+        pass
     }
 
     /// Passes some looks at an image `[height, width, channels]` in [-1, 1] through the network and, for each, the gradient
@@ -105,22 +126,26 @@ impl<'a> CurvaturePass<'a> {
     pub fn records(
         &self,
         image: &[f32],
-        size: [usize; 2],
         class: Option<u32>,
         looks: &[CurvatureLook],
         name: &str,
     ) -> Result<Vec<ImageRecords>, CurvatureError> {
-        looks.chunks(LOOKS_OF_A_PASS).map(|looks| self.one_pass(image, size, class, looks, name)).collect()
+        let of = |looks: &[CurvatureLook]| {
+            let (records, loss) = self.pass(image, class, looks);
+            self.check(&records, loss, name)?;
+            Ok(ImageRecords { records, looks: looks.len(), loss })
+        };
+        looks.chunks(self.looks_of_a_pass).map(of).collect()
     }
 
-    fn one_pass(
+    /// What layers see of some looks, and the sum of their losses.
+    fn pass(
         &self,
         image: &[f32],
-        [height, width]: [usize; 2],
         class: Option<u32>,
         looks: &[CurvatureLook],
-        name: &str,
-    ) -> Result<ImageRecords, CurvatureError> {
+    ) -> (Vec<LayerRecord<f32>>, f64) {
+        let [height, width] = self.size;
         let shape = [looks.len(), height, width, self.architecture.config().in_channels];
         let timesteps: Vec<usize> = looks.iter().map(|look| look.timestep).collect();
         let classes: Vec<u32> = class.iter().flat_map(|&class| vec![class; looks.len()]).collect();
@@ -130,15 +155,11 @@ impl<'a> CurvaturePass<'a> {
             let bar = self.alphas_cumprod[look.timestep];
             let (keep, add) = (bar.sqrt(), (1.0 - bar).sqrt());
             assert_eq!(look.noise.len(), image.len(), "lengths of an image and its noise");
-            noisy.extend(
-                image
-                    .iter()
-                    .zip(&look.noise)
-                    .map(|(x, eps)| (keep * f64::from(*x) + add * f64::from(*eps)) as f32),
-            );
+            let values = image.iter().zip(&look.noise);
+            noisy.extend(values.map(|(x, eps)| (keep * f64::from(*x) + add * f64::from(*eps)) as f32));
         }
         let mut loss = 0.0;
-        let input = Tensor::from_data(TensorData::new(noisy, shape), &device_for(burn::tensor::DType::F32));
+        let input = Tensor::from_data(TensorData::new(noisy, shape), &device_for(DType::F32));
         let records = self.architecture.observe::<f32>(&self.parameters, input, &condition, |output| {
             let length = output.len() / looks.len();
             let scale = (2.0 / length as f64).sqrt();
@@ -153,8 +174,7 @@ impl<'a> CurvaturePass<'a> {
             let direction = looks.iter().flat_map(|look| &look.direction);
             direction.map(|eta| (scale * f64::from(*eta)) as f32).collect()
         });
-        self.check(&records, loss, name)?;
-        Ok(ImageRecords { records, looks: looks.len(), loss })
+        (records, loss)
     }
 
     /// Names the first layer, in the order of the pass, whose input or gradient is not finite.
