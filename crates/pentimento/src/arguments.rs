@@ -4,6 +4,7 @@ use crate::plan::size::parse_bytes;
 use crate::stages::gradients::{Baseline, QuerySet};
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand};
+use pentimento_attribution::curvature::InfluenceMethod;
 use pentimento_attribution::gradient::Method;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -314,6 +315,8 @@ pub enum AttributeMethod {
     Codes(ScoreMethod),
     /// By gradients, of any network.
     Gradients(Method),
+    /// Through the curvature, of any network.
+    Influence(InfluenceMethod),
     /// Likeness without the network.
     Likeness(Baseline),
 }
@@ -322,7 +325,8 @@ impl AttributeMethod {
     /// Names of the methods whose scores `pentimento scores` shows.
     pub fn writes_tables() -> Vec<&'static str> {
         let gradients = Method::ALL.iter().map(|method| method.name);
-        gradients.chain(Baseline::ALL.iter().map(Baseline::name)).collect()
+        let influence = InfluenceMethod::ALL.iter().map(|method| method.name);
+        gradients.chain(influence).chain(Baseline::ALL.iter().map(Baseline::name)).collect()
     }
 }
 
@@ -331,7 +335,9 @@ impl clap::ValueEnum for AttributeMethod {
         static ALL: LazyLock<Vec<AttributeMethod>> = LazyLock::new(|| {
             let codes = ScoreMethod::value_variants().iter().map(|&method| AttributeMethod::Codes(method));
             let gradients = Method::ALL.map(AttributeMethod::Gradients);
-            codes.chain(gradients).chain(Baseline::ALL.map(AttributeMethod::Likeness)).collect()
+            let influence = InfluenceMethod::ALL.map(AttributeMethod::Influence);
+            let likeness = Baseline::ALL.map(AttributeMethod::Likeness);
+            codes.chain(gradients).chain(influence).chain(likeness).collect()
         });
         &ALL
     }
@@ -340,6 +346,7 @@ impl clap::ValueEnum for AttributeMethod {
         match self {
             Self::Codes(method) => method.to_possible_value(),
             Self::Gradients(method) => Some(PossibleValue::new(method.name).help(method.title)),
+            Self::Influence(method) => Some(PossibleValue::new(method.name).help(method.title)),
             Self::Likeness(baseline) => Some(PossibleValue::new(baseline.name()).help(baseline.title())),
         }
     }

@@ -1,6 +1,10 @@
 //! A recipe says everything that decides a run's results. Every key has a default; a key that does not exist is an
 //! error; the resolved recipe, with every default written out, is kept in the run.
 
+mod influence;
+
+pub use influence::{Eigenvalues, InfluenceDamping, InfluenceDampingRule, InfluenceRecipe};
+
 use crate::error::ProgramError;
 use pentimento_attribution::gradient::{MOST_GROUPS, NoiseSharing, RowPrecision};
 use pentimento_data::{Channels, Preprocessing, PublicSet};
@@ -56,6 +60,9 @@ pub struct Recipe {
     /// How gradients are taken.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gradients: GradientRecipe,
+    /// How influence functions are taken.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub influence: InfluenceRecipe,
     /// The classifier that names what a sample shows; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classifier: Option<ClassifierRecipe>,
@@ -138,6 +145,12 @@ struct Imported<'a> {
     sampling: &'a SamplingConfig,
     samples: &'a SamplesRecipe,
     gradients: &'a GradientRecipe,
+    #[serde(skip_serializing_if = "is_default_influence")]
+    influence: &'a InfluenceRecipe,
+}
+
+fn is_default_influence(influence: &&InfluenceRecipe) -> bool {
+    is_default(*influence)
 }
 
 /// Where an imported network comes from. What it computes follows from the weights in the run, not from here.
@@ -396,11 +409,31 @@ impl Recipe {
             return toml::to_string(self).map_err(bad);
         }
         let Self {
-            name, description, seed, data, checkpoint, schedule, sampling, samples, gradients, ..
+            name,
+            description,
+            seed,
+            data,
+            checkpoint,
+            schedule,
+            sampling,
+            samples,
+            gradients,
+            influence,
+            ..
         } = self;
-        let imported =
-            Imported { name, description, seed, data, checkpoint, schedule, sampling, samples, gradients };
-        toml::to_string(&imported).map_err(bad)
+        toml::to_string(&Imported {
+            name,
+            description,
+            seed,
+            data,
+            checkpoint,
+            schedule,
+            sampling,
+            samples,
+            gradients,
+            influence,
+        })
+        .map_err(bad)
     }
 
     fn validate(&self) -> Result<(), BrokenBound> {
@@ -498,6 +531,10 @@ impl Recipe {
         }
         if let Some(damping) = damping.filter(|damping| !(*damping > 0.0 && damping.is_finite())) {
             return broken("gradients.damping", &damping, "a positive number".into());
+        }
+        let (timesteps, is_trained) = (self.schedule.num_train_timesteps, self.checkpoint.is_none());
+        if let Some((field, value, bound)) = self.influence.broken(timesteps, is_trained) {
+            return broken(field, &value, bound);
         }
         if self.checkpoint.is_some() {
             return Ok(());

@@ -39,4 +39,4 @@ pub use inverse::{Curvature, EigenvalueSums};
 pub use loss::{losses, moved, output_gradient};
 pub use method::{InfluenceKind, InfluenceMethod, QueryMeasurement};
 pub use pass::{CurvatureLook, CurvaturePart, CurvaturePass, ImageRecords, curvature_looks};
-pub use quantised::{QuantisedRow, QuantisedRows};
+pub use quantised::QuantisedRows;

@@ -11,65 +11,61 @@ const BLOCK: usize = 256;
 /// The largest value of 8 bits, on both sides of zero.
 const LARGEST: f32 = 127.0;
 
-/// Vectors `[rows, parameters]`, each value in 8 bits with a scale for 256 of them: an error of at most 1/254 of the largest of
+/// Vectors of a value for each parameter, in 8 bits with a scale for 256 of them: an error of at most 1/254 of the largest of
 /// these.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantisedRows {
     parameters: usize,
-    rows: Vec<QuantisedRow>,
-}
-
-/// One vector.
-#[derive(Clone, Debug, PartialEq)]
-pub struct QuantisedRow {
-    scales: Vec<f32>,
+    rows: usize,
+    /// `[parameters, rows]`: what is multiplied at once lies together.
     values: Vec<i8>,
-}
-
-impl QuantisedRow {
-    /// Rounds a vector.
-    pub fn new(vector: &[f32]) -> Self {
-        let (mut scales, mut values) =
-            (Vec::with_capacity(vector.len().div_ceil(BLOCK)), Vec::with_capacity(vector.len()));
-        for block in vector.chunks(BLOCK) {
-            let scale = block.iter().fold(0.0f32, |largest, value| largest.max(value.abs())) / LARGEST;
-            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-            scales.push(scale);
-            values.extend(
-                block.iter().map(|value| (value * inverse).round_ties_even().clamp(-LARGEST, LARGEST) as i8),
-            );
-        }
-        Self { scales, values }
-    }
-
-    /// The vector as it was kept.
-    pub fn values(&self) -> Vec<f32> {
-        self.range(0, self.values.len()).collect()
-    }
-
-    /// Values from `first` on, which is a multiple of [`BLOCK`].
-    fn range(&self, first: usize, count: usize) -> impl Iterator<Item = f32> + '_ {
-        let scales = &self.scales[first / BLOCK..];
-        let blocks = self.values[first..first + count].chunks(BLOCK).zip(scales);
-        blocks.flat_map(|(block, scale)| block.iter().map(move |&value| f32::from(value) * scale))
-    }
+    /// `[blocks of parameters, rows]`.
+    scales: Vec<f32>,
 }
 
 impl QuantisedRows {
-    /// Puts vectors of equal length together.
+    /// Some vectors of zeros.
+    pub fn zeros(parameters: usize, rows: usize) -> Self {
+        let scales = vec![0.0; parameters.div_ceil(BLOCK) * rows];
+        Self { parameters, rows, values: vec![0; parameters * rows], scales }
+    }
+
+    /// Rounds a vector into its row.
     ///
     /// # Errors
     ///
-    /// [`CurvatureError::Mismatch`] if they are not.
-    pub fn new(parameters: usize, rows: Vec<QuantisedRow>) -> Result<Self, CurvatureError> {
-        match rows.iter().find(|row| row.values.len() != parameters) {
-            Some(row) => Err(CurvatureError::Mismatch {
-                what: "the length of a gradient".into(),
-                found: row.values.len().to_string(),
-                expected: parameters.to_string(),
-            }),
-            None => Ok(Self { parameters, rows }),
+    /// [`CurvatureError::Mismatch`] if it has another length, or there is no such row.
+    pub fn set(&mut self, row: usize, vector: &[f32]) -> Result<(), CurvatureError> {
+        let mismatch = |what: &str, found: usize, expected: String| {
+            Err(CurvatureError::Mismatch { what: what.into(), found: found.to_string(), expected })
+        };
+        if vector.len() != self.parameters {
+            return mismatch("the length of a gradient", vector.len(), self.parameters.to_string());
         }
+        if row >= self.rows {
+            return mismatch("the number of a row", row, format!("below {}", self.rows));
+        }
+        for (block, values) in vector.chunks(BLOCK).enumerate() {
+            let scale = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs())) / LARGEST;
+            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+            self.scales[block * self.rows + row] = scale;
+            for (place, value) in values.iter().enumerate() {
+                let rounded = (value * inverse).round_ties_even().clamp(-LARGEST, LARGEST);
+                self.values[(block * BLOCK + place) * self.rows + row] = rounded as i8;
+            }
+        }
+        Ok(())
+    }
+
+    /// Some parameters of all vectors, `[parameters, rows]`.
+    fn widened(&self, first: usize, count: usize) -> Vec<f32> {
+        let mut widened = Vec::with_capacity(count * self.rows);
+        for place in first..first + count {
+            let scales = &self.scales[place / BLOCK * self.rows..][..self.rows];
+            let values = &self.values[place * self.rows..][..self.rows];
+            widened.extend(values.iter().zip(scales).map(|(&value, scale)| f32::from(value) * scale));
+        }
+        widened
     }
 
     /// Inner products `[gradients][rows]` with gradients `[gradients, parameters]`; several parts of the parameters at a time.
@@ -86,7 +82,7 @@ impl QuantisedRows {
                 expected: format!("a multiple of {}", self.parameters),
             });
         }
-        let columns = self.rows.len();
+        let columns = self.rows;
         let mut sums = vec![vec![0.0f64; columns]; count];
         if columns == 0 || count == 0 {
             return Ok(sums);
@@ -100,12 +96,7 @@ impl QuantisedRows {
                     .chunks_exact(self.parameters)
                     .flat_map(|gradient| gradient[first..first + length].iter().copied())
                     .collect();
-                let mut widened = vec![0.0f32; length * columns];
-                for (column, row) in self.rows.iter().enumerate() {
-                    for (place, value) in row.range(first, length).enumerate() {
-                        widened[place * columns + column] = value;
-                    }
-                }
+                let widened = self.widened(first, length);
                 product(&gradients, &widened, count, length, columns)
             })
             .collect::<Result<_, CurvatureError>>()?;
@@ -136,10 +127,14 @@ mod tests {
         for parameters in [1, 255, 4096, 4097, 10_000] {
             let vectors: Vec<Vec<f32>> = (0..3).map(|row| normals(row, parameters)).collect();
             let gradients: Vec<Vec<f32>> = (10..12).map(|row| normals(row, parameters)).collect();
-            let rows: Vec<QuantisedRow> = vectors.iter().map(|vector| QuantisedRow::new(vector)).collect();
-            let kept: Vec<Vec<f32>> = rows.iter().map(QuantisedRow::values).collect();
-            let products =
-                QuantisedRows::new(parameters, rows).unwrap().products(&gradients.concat()).unwrap();
+            let mut rows = QuantisedRows::zeros(parameters, vectors.len());
+            for (row, vector) in vectors.iter().enumerate() {
+                rows.set(row, vector).unwrap();
+            }
+            let widened = rows.widened(0, parameters);
+            let kept: Vec<Vec<f32>> =
+                (0..3).map(|row| widened.iter().skip(row).step_by(3).copied().collect()).collect();
+            let products = rows.products(&gradients.concat()).unwrap();
             let dot = |a: &[f32], b: &[f32]| {
                 a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
             };
@@ -161,8 +156,10 @@ mod tests {
                 }
             }
         }
-        let zero = QuantisedRow::new(&[0.0; 300]);
-        assert_eq!(zero.values(), [0.0; 300]);
-        assert!(QuantisedRows::new(299, vec![zero]).is_err());
+        let mut rows = QuantisedRows::zeros(300, 1);
+        rows.set(0, &[0.0; 300]).unwrap();
+        assert_eq!(rows.products(&[1.0; 300]).unwrap(), [[0.0]]);
+        assert!(rows.set(0, &[0.0; 299]).is_err() && rows.set(1, &[0.0; 300]).is_err());
+        assert!(rows.products(&[1.0; 301]).is_err());
     }
 }

@@ -9,6 +9,7 @@ use crate::stages::data::CodedData;
 use crate::stages::gradients::{
     Baseline, QuerySet, ScoreTable, Subject, TrainingImages, open_classifier, score, score_baseline, top,
 };
+use crate::stages::influence::score_influence;
 use crate::stages::{Workspace, imported_report};
 use anyhow::{Context, Result};
 use pentimento_attribution::gradient::Method;
@@ -35,7 +36,7 @@ pub(super) fn attribute_members(
     set: &QuerySet,
     count: usize,
 ) -> Result<()> {
-    if asked.gradients.is_empty() && asked.likeness.is_empty() {
+    if asked.names_no_table() {
         return Ok(());
     }
     let training = TrainingImages::of(data);
@@ -81,12 +82,13 @@ fn tables<'a>(
     asked: &'a Asked,
     set: &'a QuerySet,
 ) -> impl Iterator<Item = Result<ScoreTable>> + 'a {
-    let none = asked.gradients.is_empty() && asked.likeness.is_empty();
-    let default = Method::named(DEFAULT).filter(|_| none);
+    let default = Method::named(DEFAULT).filter(|_| asked.names_no_table());
     let gradients = asked.gradients.iter().copied().chain(default);
     let likeness = asked.likeness.iter().copied();
+    let influence = asked.influence.iter().copied();
     gradients
         .map(|method| score(subject, set, method))
+        .chain(influence.map(|method| score_influence(subject, set, method)))
         .chain(likeness.map(|one| score_baseline(subject, set, one, asked.classifier.as_deref())))
 }
 
@@ -140,6 +142,13 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
              intervals; ~: the order with the next, by itself, is not established)",
             table.draws,
             100.0 * reliability
+        ))?;
+    }
+    if let Some(influence) = &table.influence {
+        let [least, middle, most] = influence.dampings;
+        print(&format!(
+            "{}; curvature from {} images with {} looks each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}",
+            table.meaning, influence.curvature_images, influence.curvature_draws, influence.damping_rule
         ))?;
     }
     if let Some(projection) = table.projection {

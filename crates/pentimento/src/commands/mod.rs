@@ -26,6 +26,7 @@ use crate::stages::{self, RunOptions, Workspace};
 use crate::stop::Stop;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use pentimento_attribution::curvature::InfluenceMethod;
 use pentimento_attribution::gradient::Method;
 use pentimento_diffusion::device::{DeviceKind, choose_device};
 use std::io::Write as _;
@@ -178,18 +179,28 @@ fn run_command(arguments: Arguments) -> Result<()> {
 struct Asked {
     codes: Vec<ScoreMethod>,
     gradients: Vec<Method>,
+    influence: Vec<InfluenceMethod>,
     likeness: Vec<Baseline>,
     classifier: Option<PathBuf>,
 }
 
 impl Asked {
     fn of(methods: &[AttributeMethod], classifier: Option<PathBuf>) -> Result<Self, ProgramError> {
-        let mut asked = Self { codes: Vec::new(), gradients: Vec::new(), likeness: Vec::new(), classifier };
+        let mut asked = Self {
+            codes: Vec::new(),
+            gradients: Vec::new(),
+            influence: Vec::new(),
+            likeness: Vec::new(),
+            classifier,
+        };
         for &method in methods {
             match method {
                 AttributeMethod::Codes(method) if !asked.codes.contains(&method) => asked.codes.push(method),
                 AttributeMethod::Gradients(method) if !asked.gradients.contains(&method) => {
                     asked.gradients.push(method);
+                }
+                AttributeMethod::Influence(method) if !asked.influence.contains(&method) => {
+                    asked.influence.push(method);
                 }
                 AttributeMethod::Likeness(one) if !asked.likeness.contains(&one) => asked.likeness.push(one),
                 _ => {}
@@ -203,6 +214,11 @@ impl Asked {
             }),
             _ => Ok(asked),
         }
+    }
+
+    /// Whether no method was named that writes a table of scores.
+    fn names_no_table(&self) -> bool {
+        self.gradients.is_empty() && self.influence.is_empty() && self.likeness.is_empty()
     }
 
     /// Refuses methods that rank codes, if they do not apply.

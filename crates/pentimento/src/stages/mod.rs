@@ -9,6 +9,7 @@ pub mod figures;
 pub mod gradients;
 pub mod imported;
 pub mod imported_report;
+pub mod influence;
 pub mod report;
 pub mod train;
 pub mod workspace;

@@ -57,8 +57,16 @@ fn computed_by(numerics_version: u32, device: DeviceKind, label: &str) -> Finger
 }
 
 /// Where the stages write; leftovers of a killed process are looked for here and nowhere else.
-const OBJECT_FOLDERS: [&str; 7] =
-    ["members/", "samples/", "attribution/", "classifier/", "scores/", "ablations/", "features/"];
+const OBJECT_FOLDERS: [&str; 8] = [
+    "members/",
+    "samples/",
+    "attribution/",
+    "classifier/",
+    "scores/",
+    "ablations/",
+    "features/",
+    "curvature/",
+];
 
 /// Name of the recipe inside a run.
 const RECIPE: &str = "recipe.toml";

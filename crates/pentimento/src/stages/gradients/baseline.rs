@@ -216,6 +216,7 @@ fn table(
         self_influence: Vec::new(),
         strips: Strips { timesteps: Vec::new(), of_queries: Vec::new() },
         damping: None,
+        influence: None,
         projection: None,
         draws: 0,
         most_draws: 0,

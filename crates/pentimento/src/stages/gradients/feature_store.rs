@@ -214,7 +214,7 @@ impl Table<'_> {
 
 /// None for a file that is damaged or gone. Any other trouble, such as too many open files, is no reason to make features
 /// again.
-fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+pub fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match read {
         Ok(value) => Ok(Some(value)),
         Err(StoreError::Corrupt { .. } | StoreError::Missing { .. } | StoreError::NotListed { .. }) => {

@@ -25,6 +25,7 @@ mod training_images;
 
 pub use alike::nearly_the_same;
 pub use baseline::{Baseline, compared_patches, open_classifier, score_baseline};
+pub(super) use feature_store::{noise_id, row_key, unless_damaged};
 pub use projection_quality::ProjectionQuality;
 pub use queries::{Query, QuerySet};
 pub use score::score;

@@ -103,6 +103,7 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
         self_influence,
         strips,
         damping,
+        influence: None,
         projection: networks.first().and_then(|network| network.projection),
         draws: subject.draws().count(),
         most_draws: subject.workspace.recipe.schedule.num_train_timesteps * subject.draws().per_timestep(),

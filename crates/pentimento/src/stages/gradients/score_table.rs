@@ -1,6 +1,7 @@
 //! Scores of a method, and what is known of them.
 
 use super::projection_quality::ProjectionQuality;
+use crate::stages::influence::InfluenceNote;
 use crate::stages::train::npy;
 use crate::stages::workspace::Workspace;
 use anyhow::Result;
@@ -45,6 +46,8 @@ pub struct ScoreTable {
     pub strips: Strips,
     /// The damping, for methods that have one; of several networks, that of the first.
     pub damping: Option<DampingView>,
+    /// How the curvature was measured and damped, for influence functions.
+    pub influence: Option<InfluenceNote>,
     /// How well the projection keeps the order of scores, if that was measured.
     pub projection: Option<ProjectionQuality>,
     /// Looks at each image.
@@ -179,6 +182,7 @@ impl ScoreTable {
             "feature_length": self.dimension,
             "gradients": (self.networks > 0).then_some(workspace.recipe.gradients),
             "damping": damping,
+            "influence": self.influence,
             "projection": self.projection,
             "reliability": self.spread.reliability(&self.scores),
         })

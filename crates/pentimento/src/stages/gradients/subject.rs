@@ -1,5 +1,6 @@
 //! Which networks are asked, and what of their gradients is kept.
 
+use super::feature_store::row_key;
 use super::training_images::TrainingImages;
 use crate::stages::analyse::{Ensemble, Members};
 use crate::stages::data::CodedData;
@@ -7,7 +8,7 @@ use crate::stages::imported;
 use crate::stages::train;
 use crate::stages::workspace::Workspace;
 use anyhow::Result;
-use pentimento_attribution::gradient::{DrawPlan, Method};
+use pentimento_attribution::gradient::{DrawPlan, Method, RowKey};
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::device::chosen_device_kind;
 use pentimento_diffusion::unet::Architecture;
@@ -66,6 +67,27 @@ impl<'a> Subject<'a> {
     /// Whether the networks are told the class of an image.
     pub fn knows_classes(&self) -> bool {
         self.architecture.config().classes().is_some()
+    }
+
+    /// Whether a network was trained on a training image.
+    pub fn saw(&self, network: usize, image: usize) -> bool {
+        match self.members {
+            Members::Imported => true,
+            Members::Trained(data) => {
+                let group = data.groups.group_of()[image];
+                data.codes.code(group).is_some_and(|code| code.trains(network as u32))
+            }
+        }
+    }
+
+    /// What a network is told of a training image's class.
+    pub fn class_of(&self, image: usize) -> Option<u32> {
+        self.knows_classes().then(|| self.training.images.labels()[image])
+    }
+
+    /// The digest of what networks are shown of a training image.
+    pub fn image_key(&self, image: usize) -> RowKey {
+        row_key(&self.training.images.scaled(image), self.class_of(image))
     }
 
     /// Timesteps and noise. A schedule with few timesteps is looked at in all of them.

@@ -1,0 +1,114 @@
+//! How influence functions are taken.
+
+use pentimento_attribution::curvature::WeightSharing;
+use serde::{Deserialize, Serialize};
+
+/// How the curvature of a network is measured and inverted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InfluenceRecipe {
+    /// Training images, evenly chosen, on which the curvature is measured; all, if there are fewer.
+    pub images: usize,
+    /// Looks at each of them: half for the factors, half for the eigenvalues. Even.
+    pub draws: usize,
+    /// How a layer that acts at many positions shares its weight among them.
+    pub sharing: WeightSharing,
+    /// Which eigenvalues the curvature has.
+    pub eigenvalues: Eigenvalues,
+    /// What is added before it is inverted; from the training if absent, or a share of each block's mean eigenvalue if
+    /// nothing is known of the training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damping: Option<InfluenceDamping>,
+    /// The only timestep at which queries are looked at, with as many noises as there would be timesteps; the same timesteps
+    /// as for training images if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_timestep: Option<usize>,
+    /// Length of the step that unlearns a query, in Newton steps for one image of the training set.
+    pub unlearning_step: f64,
+}
+
+/// Which eigenvalues a curvature has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Eigenvalues {
+    /// EK-FAC: measured in the directions of the factors.
+    #[default]
+    Corrected,
+    /// K-FAC: products of those of the factors.
+    Kronecker,
+}
+
+/// Where a damping comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum InfluenceDamping {
+    /// The same number for all blocks.
+    Number(f64),
+    /// A rule.
+    Rule(InfluenceDampingRule),
+}
+
+/// A rule by which a damping is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InfluenceDampingRule {
+    /// `1 / (eta K)` of the training, in each block's own scale.
+    Training,
+    /// A hundredth of each block's mean eigenvalue.
+    Block,
+}
+
+impl Default for InfluenceRecipe {
+    fn default() -> Self {
+        Self {
+            images: 2000,
+            draws: 24,
+            sharing: WeightSharing::default(),
+            eigenvalues: Eigenvalues::default(),
+            damping: None,
+            query_timestep: None,
+            unlearning_step: 1.0,
+        }
+    }
+}
+
+impl InfluenceRecipe {
+    /// The first value that is out of bounds: field, value, bound.
+    pub(super) fn broken(
+        &self,
+        timesteps: usize,
+        is_trained: bool,
+    ) -> Option<(&'static str, String, String)> {
+        let broken =
+            |field, value: &dyn std::fmt::Debug, bound: String| Some((field, format!("{value:?}"), bound));
+        if self.images == 0 {
+            return broken("influence.images", &self.images, "1 or more".into());
+        }
+        if self.draws < 2 || !self.draws.is_multiple_of(2) || self.draws > 100_000 {
+            return broken("influence.draws", &self.draws, "an even number from 2 to 100,000".into());
+        }
+        if let Some(timestep) = self.query_timestep.filter(|&timestep| timestep >= timesteps) {
+            return broken(
+                "influence.query_timestep",
+                &timestep,
+                format!("below {timesteps}, as the schedule has so many"),
+            );
+        }
+        if !(self.unlearning_step > 0.0 && self.unlearning_step.is_finite()) {
+            return broken("influence.unlearning_step", &self.unlearning_step, "a positive number".into());
+        }
+        match self.damping {
+            Some(InfluenceDamping::Number(damping)) if !(damping >= 0.0 && damping.is_finite()) => {
+                broken("influence.damping", &damping, "zero or a positive number, \"training\" or \"block\"".into())
+            }
+            Some(InfluenceDamping::Rule(InfluenceDampingRule::Training)) if !is_trained => broken(
+                "influence.damping",
+                &"training",
+                "only for networks that are trained here; of an imported one the number of steps and the learning rate are not \
+                 known: a number, or \"block\""
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Influence functions: the curvature of each network in the run, and scores through its inverse.
+//!
+//! * `curvature_store`: the curvature of a network, measured shard by shard and kept in the run.
+//! * `damping`: what is added to it.
+//! * `query_gradients`: gradients of the queries, through the inverse, in 8 bits.
+//! * `influence_products`: gradients of the training images against all of them, kept in the run.
+//! * `score`: scores with intervals.
+//! * `unlearning`: what unlearning a query does to the loss of each training image.
+
+mod curvature_store;
+mod damping;
+mod influence_products;
+mod query_gradients;
+mod score;
+mod unlearning;
+
+pub use damping::InfluenceNote;
+pub use score::score_influence;
