@@ -89,7 +89,7 @@ fn check<T: Precision>(config: &UnetConfig, classes: &[u32], bound: f64) {
 fn parameter_gradients<T: Precision>(record: &LayerRecord<T>) -> (Vec<f64>, Vec<f64>) {
     let channels = record.output_gradient.sides[3];
     let wide = |values: &[T]| values.iter().map(|value| value.wide()).collect::<Vec<f64>>();
-    let (input, gradient) = (wide(&record.input.values), wide(&record.output_gradient.values));
+    let (input, gradient) = (wide(record.input.values()), wide(record.output_gradient.values()));
     let mut second = vec![0.0; channels];
     gradient.iter().enumerate().for_each(|(place, value)| second[place % channels] += value);
     let first = match record.geometry {

@@ -126,9 +126,9 @@ impl BlockBasis {
         // The gradient of a look is a product of what goes in at its positions and what comes out. Few positions are
         // turned before that product, many after it.
         if positions < outputs && geometry.kernel == 1 {
-            let turned = product(&input.values, &axes.vectors, looks * positions, inputs, inputs)?;
+            let turned = product(input.values(), &axes.vectors, looks * positions, inputs, inputs)?;
             let gradient =
-                product(&gradient.values, &self.outputs.vectors, looks * positions, outputs, outputs)?;
+                product(gradient.values(), &self.outputs.vectors, looks * positions, outputs, outputs)?;
             for (a, g) in
                 turned.chunks_exact(positions * inputs).zip(gradient.chunks_exact(positions * outputs))
             {
@@ -136,7 +136,7 @@ impl BlockBasis {
             }
             return Ok(());
         }
-        let input_length = input.values.len() / looks.max(1);
+        let input_length = input.values().len() / looks.max(1);
         let of_look = [1, input.sides[1], input.sides[2], input.sides[3]];
         // Side by side, `[inputs, looks * outputs]`, so that one product turns the inputs of all looks.
         let mut right = vec![0.0f32; inputs * looks * outputs];
@@ -144,8 +144,8 @@ impl BlockBasis {
             let shape = super::matrices::shape(of_look, outputs, geometry)?;
             let mut own = vec![0.0f32; inputs * outputs];
             let (input, gradient) = (
-                &input.values[look * input_length..][..input_length],
-                &gradient.values[look * positions * outputs..][..positions * outputs],
+                &input.values()[look * input_length..][..input_length],
+                &gradient.values()[look * positions * outputs..][..positions * outputs],
             );
             pentimento_kernels::conv2d_backward_weight(&shape, input, gradient, &mut own);
             let own = product(&own, &self.outputs.vectors, inputs, outputs, outputs)?;

@@ -193,7 +193,7 @@ impl BlockSums {
                 inputs.add(&sum_over_patches(input, geometry)?, 1.0 / (height * width) as f64);
                 let rows = looks * height * width;
                 self.outputs.add(
-                    &transposed_product(&gradient.values, &gradient.values, rows, channels, channels)?,
+                    &transposed_product(gradient.values(), gradient.values(), rows, channels, channels)?,
                     1.0,
                 );
             }

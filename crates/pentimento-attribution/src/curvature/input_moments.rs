@@ -20,8 +20,8 @@ pub(super) fn sum_over_patches(
 ) -> Result<Vec<f32>, CurvatureError> {
     let channels = input.sides[3];
     if geometry == ConvGeometry::POINTWISE {
-        let rows = input.values.len() / channels.max(1);
-        return transposed_product(&input.values, &input.values, rows, channels, channels);
+        let rows = input.values().len() / channels.max(1);
+        return transposed_product(input.values(), input.values(), rows, channels, channels);
     }
     if geometry == ConvGeometry::SAME_3X3 {
         return sum_by_neighbours(input);
@@ -56,7 +56,7 @@ fn patches(input: &LayerValues<f32>, geometry: ConvGeometry) -> (Vec<f32>, usize
     let sides = [height, width].map(|side| geometry.output_side(side).unwrap_or_default());
     let mut patches =
         Vec::with_capacity(images * sides[0] * sides[1] * geometry.kernel * geometry.kernel * channels);
-    for image in input.values.chunks_exact((height * width * channels).max(1)) {
+    for image in input.values().chunks_exact((height * width * channels).max(1)) {
         for row in 0..sides[0] {
             for column in 0..sides[1] {
                 let corner = [row, column]
@@ -99,7 +99,7 @@ fn sum_by_neighbours(input: &LayerValues<f32>) -> Result<Vec<f32>, CurvatureErro
     // `[5, 5, channels, channels]`: at [dy + 2, dx + 2] the sum over pixels of x[pixel + (dy, dx)] x[pixel]'.
     let mut moved = vec![0.0f32; 25 * channels * channels];
     let with_itself = shape(input.sides, channels, NEIGHBOURS)?;
-    conv2d_backward_weight(&with_itself, &input.values, &input.values, &mut moved);
+    conv2d_backward_weight(&with_itself, input.values(), input.values(), &mut moved);
     // The sum over patches that are centred anywhere, also outside: it depends on how far two pixels of the kernel are
     // apart and not on where they are.
     let patch = 9 * channels;
@@ -113,7 +113,7 @@ fn sum_by_neighbours(input: &LayerValues<f32>) -> Result<Vec<f32>, CurvatureErro
     // Less those that are centred just outside: of these only one row or column of the kernel lies in the image, except
     // at the corners, which belong to the rows.
     let image_at = |image: usize, row: isize, column: isize, to: &mut Vec<f32>| {
-        let values = &input.values[image * height * width * channels..][..height * width * channels];
+        let values = &input.values()[image * height * width * channels..][..height * width * channels];
         push_pixel(to, values, [height, width, channels], [row, column]);
     };
     for (row, kernel_row) in [(0, 2), (height as isize - 1, 0)] {
@@ -192,7 +192,7 @@ mod tests {
             let mut values = vec![0.0; sides.iter().product()];
             Stream::new(5, Purpose::Test, sides[1] as u32, 0).fill_normal(&mut values);
             values.iter_mut().for_each(|value| *value += 1.0);
-            let input = LayerValues { values, sides };
+            let input = LayerValues::new(values, sides);
             let [images, height, width, channels] = sides;
             let length = geometry.kernel * geometry.kernel * channels;
             let rows: Vec<usize> = [height, width].map(|side| geometry.output_side(side).unwrap()).to_vec();
@@ -209,7 +209,7 @@ mod tests {
                         let (y, x) = (at(row, tap / geometry.kernel), at(column, tap % geometry.kernel));
                         let inside = y < height && x < width;
                         if inside {
-                            f64::from(input.values[((image * height + y) * width + x) * channels + channel])
+                            f64::from(input.values()[((image * height + y) * width + x) * channels + channel])
                         } else {
                             0.0
                         }

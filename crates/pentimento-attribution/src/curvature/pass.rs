@@ -104,7 +104,7 @@ impl<'a> CurvaturePass<'a> {
         let look = CurvatureLook { timestep: 0, noise: zeros.clone(), direction: zeros.clone() };
         let class = architecture.config().classes().map(|_| 0);
         let of_layer =
-            |record: &LayerRecord<f32>| record.input.values.len() + record.output_gradient.values.len();
+            |record: &LayerRecord<f32>| record.input.values().len() + record.output_gradient.values().len();
         let values: usize = pass.pass(&zeros, class, &[look]).0.iter().map(of_layer).sum();
         pass.looks_of_a_pass = (MOST_VALUES_OF_A_PASS / values.max(1)).clamp(1, MOST_LOOKS_OF_A_PASS);
         pass
@@ -179,10 +179,13 @@ impl<'a> CurvaturePass<'a> {
 
     /// Names the first layer, in the order of the pass, whose input or gradient is not finite.
     fn check(&self, records: &[LayerRecord<f32>], loss: f64, image: &str) -> Result<(), CurvatureError> {
-        let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        // Whole chunks, which are looked through many values at a time.
+        let finite = |values: &[f32]| {
+            values.chunks(1024).all(|chunk| chunk.iter().fold(true, |all, value| all & value.is_finite()))
+        };
         let bad = records
             .iter()
-            .find(|record| !finite(&record.input.values) || !finite(&record.output_gradient.values));
+            .find(|record| !finite(record.input.values()) || !finite(record.output_gradient.values()));
         let name = |at: usize| {
             self.architecture.parameters().get(at).map(|spec| spec.name.clone()).unwrap_or_default()
         };
@@ -216,9 +219,9 @@ impl ImageRecords {
         for (look, sum) in sums.chunks_exact_mut(block.outputs).enumerate() {
             let range = look * pixels..(look + 1) * pixels;
             let (of_scale, of_shift) = sum.split_at_mut(block.outputs - channels);
-            let positions = gradient.values[range.clone()].chunks_exact(channels);
+            let positions = gradient.values()[range.clone()].chunks_exact(channels);
             if block.kind == BlockKind::Norm {
-                for (gradient, input) in positions.zip(record.input.values[range].chunks_exact(channels)) {
+                for (gradient, input) in positions.zip(record.input.values()[range].chunks_exact(channels)) {
                     for channel in 0..channels {
                         of_scale[channel] += f64::from(gradient[channel]) * f64::from(input[channel]);
                         of_shift[channel] += f64::from(gradient[channel]);

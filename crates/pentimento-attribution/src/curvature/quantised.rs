@@ -10,6 +10,8 @@ const PART: usize = 4096;
 const BLOCK: usize = 256;
 /// The largest value of 8 bits, on both sides of zero.
 const LARGEST: f32 = 127.0;
+/// 1.5 * 2^23.
+const ROUNDER: f32 = 12_582_912.0;
 
 /// Vectors of a value for each parameter, in 8 bits with a scale for 256 of them: an error of at most 1/254 of the largest of
 /// these.
@@ -50,7 +52,8 @@ impl QuantisedRows {
             let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
             self.scales[block * self.rows + row] = scale;
             for (place, value) in values.iter().enumerate() {
-                let rounded = (value * inverse).round_ties_even().clamp(-LARGEST, LARGEST);
+                // Adding it rounds to a whole number, as f32 then has no places after the point.
+                let rounded = (value * inverse + ROUNDER) - ROUNDER;
                 self.values[(block * BLOCK + place) * self.rows + row] = rounded as i8;
             }
         }

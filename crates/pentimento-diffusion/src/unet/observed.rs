@@ -1,7 +1,7 @@
 //! A pass that remembers what goes into each layer, and whose backward pass tells the gradient of what comes out of it.
 //!
-//! Those two are what the curvature of a layer is made of. The gradient of an output is that of a *probe*: zeros that are
-//! added to it. Parameters are not tracked, so the backward pass spends nothing on their gradients.
+//! Those two are what the curvature of a layer is made of. The gradient of an output is that of a *probe*. Parameters are not
+//! tracked, so the backward pass spends nothing on their gradients.
 
 use super::architecture::{Architecture, ParameterIndex};
 use super::flow::{ConvLayer, Flow, NormLayer};
@@ -10,6 +10,7 @@ use super::parameters::{Parameters, Precision};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use pentimento_kernels::ConvGeometry;
 use pentimento_kernels::extension::{self, GroupNormSettings};
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +33,8 @@ struct Observation {
     at: ParameterIndex,
     input: Tensor<4>,
     probe: Tensor<4>,
+    /// Sizes of what comes out.
+    output: [usize; 4],
     layer: ObservedLayer,
 }
 
@@ -41,17 +44,30 @@ enum ObservedLayer {
     Norm(GroupNormSettings),
 }
 
-/// Values of a layer for some images, `[images, height, width, channels]`.
-#[derive(Clone, Debug, PartialEq)]
+/// Values of a layer for some images, `[images, height, width, channels]`, where the pass left them.
+#[derive(Clone, Debug)]
 pub struct LayerValues<T> {
-    /// The values.
-    pub values: Vec<T>,
+    data: TensorData,
+    element: PhantomData<T>,
     /// Their sizes.
     pub sides: [usize; 4],
 }
 
+impl<T: Precision> LayerValues<T> {
+    /// Takes values `[images, height, width, channels]`.
+    pub fn new(values: Vec<T>, sides: [usize; 4]) -> Self {
+        Self { data: TensorData::new(values, sides), element: PhantomData, sides }
+    }
+
+    /// The values.
+    pub fn values(&self) -> &[T] {
+        // The float type was checked where they were taken.
+        self.data.as_slice().unwrap_or_default()
+    }
+}
+
 /// What one layer saw in a pass and its backward pass.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct LayerRecord<T> {
     /// Place of the layer's first parameter (weight or scale) among [`Architecture::parameters`]; the second, bias or
     /// shift, follows it.
@@ -83,10 +99,10 @@ impl Observed {
         output: Tensor<4>,
     ) -> Self {
         let Some(observer) = observer else { return Self(output) };
-        let plain = output.clone().inner();
-        let probe = plain.zeros_like().autodiff().require_grad();
-        observer.push(Observation { at, input: input.0.inner(), probe: probe.clone(), layer });
-        Self(output + probe)
+        let sides = output.dims();
+        let (output, probe) = extension::probed(output);
+        observer.push(Observation { at, input: input.0.inner(), probe, output: sides, layer });
+        Self(output)
     }
 
     fn convolved(
@@ -173,7 +189,7 @@ impl Architecture {
         let output =
             self.forward(&parameters.observed_by(&observer), Observed(input.autodiff()), condition).0;
         let values = taken::<T>(output.clone().inner());
-        let cotangent = TensorData::new(cotangent(&values.values), values.sides);
+        let cotangent = TensorData::new(cotangent(values.values()), values.sides);
         let cotangent = Tensor::<4>::from_data(cotangent, (&output.clone().inner().device(), T::dtype()));
         let mut gradients = (output * cotangent.autodiff()).sum().backward();
         let observations = observer.take();
@@ -206,15 +222,17 @@ impl Architecture {
         for (image, row) in rows.into_iter().enumerate() {
             values[image * classes + row] = T::of(1.0);
         }
-        Some((at.0, LayerValues { values, sides: [images, 1, 1, classes] }))
+        Some((at.0, LayerValues::new(values, [images, 1, 1, classes])))
     }
 }
 
 impl Observation {
     fn record<T: Precision>(self, gradients: &mut Gradients) -> LayerRecord<T> {
-        let Self { at, input, probe, layer } = self;
+        let Self { at, input, probe, output, layer } = self;
         // A layer whose output reaches nothing has no gradient.
-        let gradient = probe.grad_remove(gradients).unwrap_or_else(|| probe.clone().inner().zeros_like());
+        let gradient = probe
+            .grad_remove(gradients)
+            .unwrap_or_else(|| Tensor::zeros(output, (&input.device(), T::dtype())));
         let (input, geometry) = match layer {
             ObservedLayer::Convolution(geometry) => (input, Some(geometry)),
             ObservedLayer::Norm(settings) => {
@@ -229,10 +247,9 @@ impl Observation {
     }
 }
 
-#[allow(clippy::panic, reason = "values of another type must not be lost")]
 fn taken<T: Precision>(tensor: Tensor<4>) -> LayerValues<T> {
     let sides = tensor.dims();
-    let values =
-        tensor.into_data().try_into_vec().unwrap_or_else(|error| panic!("values of a layer: {error:?}"));
-    LayerValues { values, sides }
+    let data = tensor.into_data();
+    assert!(data.as_slice::<T>().is_ok(), "values of a layer have another float type");
+    LayerValues { data, element: PhantomData, sides }
 }

@@ -149,6 +149,19 @@ impl<B: LayerGradients> Backward<B, 1> for SiluStep {
 }
 
 #[derive(Debug)]
+struct ProbedStep;
+
+impl<B: LayerGradients> Backward<B, 2> for ProbedStep {
+    type State = ();
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let upstream = gradients.consume::<B>(&ops.node);
+        let parents = ops.parents.map(|node| node.map(|node| node.id));
+        register_each::<B, 2>(parents, gradients, [upstream.clone(), upstream]);
+    }
+}
+
+#[derive(Debug)]
 struct UpsampleStep;
 
 impl<B: LayerGradients> Backward<B, 1> for UpsampleStep {
@@ -243,6 +256,12 @@ impl<B: LayerGradients, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
         let [queries, keys, values] = [queries, keys, values].map(|tensor| tensor.into_primitive());
         let output = B::attention_layer(queries.clone(), keys.clone(), values.clone(), heads);
         step!(AttentionStep, nodes, ([queries, keys, values], heads), output)
+    }
+
+    fn probed_layer(input: FloatTensor<Self>, probe: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [input.node(), probe.node()];
+        let output = B::probed_layer(input.into_primitive(), probe.into_primitive());
+        step!(ProbedStep, nodes, (), output)
     }
 
     fn silu_layer(input: FloatTensor<Self>) -> FloatTensor<Self> {

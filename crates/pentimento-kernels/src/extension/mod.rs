@@ -75,6 +75,8 @@ pub trait LayerOps: Backend {
     fn silu_layer(input: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`upsample_nearest`].
     fn upsample_layer(input: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`probed`].
+    fn probed_layer(input: FloatTensor<Self>, probe: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`concatenate_channels`].
     fn concatenate_layer(first: FloatTensor<Self>, second: FloatTensor<Self>) -> FloatTensor<Self>;
 }
@@ -285,6 +287,21 @@ pub fn upsample_nearest(input: Tensor<4>) -> Tensor<4> {
         return portable::upsample_nearest(input);
     }
     Tensor::from_dispatch(Dispatch::upsample_layer(input.into_dispatch()))
+}
+
+/// `input` as it is, and a probe: a leaf whose gradient, after a backward pass, is the gradient in `input`, which automatic
+/// differentiation otherwise keeps only of leaves. `input` is under automatic differentiation.
+pub fn probed(input: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+    let plain = input.clone().inner();
+    if portable::wanted(&input) {
+        let probe = plain.zeros_like().autodiff().require_grad();
+        return (input + probe.clone(), probe);
+    }
+    // Its values are never looked at; that its gradient is larger than itself matters to nobody.
+    let options = (&plain.device(), plain.dtype());
+    let probe = Tensor::<4>::zeros([1, 1, 1, 1], options).autodiff().require_grad();
+    let output = Dispatch::probed_layer(input.into_dispatch(), probe.clone().into_dispatch());
+    (Tensor::from_dispatch(output), probe)
 }
 
 /// The channels of `first`, then those of `second`.
