@@ -71,23 +71,18 @@ fn measure(architecture: &Architecture, rounds: usize) -> Result<Value> {
     let mut image = vec![0.0f32; length];
     Stream::new(1, Purpose::Test, 7, 0).fill_uniform(&mut image);
     let at_once = rayon::current_num_threads();
+    let looks_at_once = LOOKS.min(pass.looks_at_once());
     let records = |round: usize| -> std::result::Result<Vec<ImageRecords>, CurvatureError> {
-        let records = side_by_side(at_once, |index| {
-            let looks = curvature_looks(
-                &schedule,
-                1,
-                CurvaturePart::Factors,
-                LOOKS,
-                (round * at_once + index) as u32,
-                length,
-            );
+        side_by_side(at_once, |index| {
+            let image_number = (round * at_once + index) as u32;
+            let looks =
+                curvature_looks(&schedule, 1, CurvaturePart::Factors, looks_at_once, image_number, length);
             pass.records(&image, None, &looks, "bench")
-        })?;
-        Ok(records.into_iter().flatten().collect())
+        })
     };
     let mut factors = FactorSums::new(architecture, WeightSharing::Expand);
     let (mut passes, mut added) = (Vec::new(), Vec::new());
-    let per_look = |begin: Instant| 1e3 * begin.elapsed().as_secs_f64() / (at_once * LOOKS) as f64;
+    let per_look = |begin: Instant| 1e3 * begin.elapsed().as_secs_f64() / (at_once * looks_at_once) as f64;
     for round in 0..=rounds {
         let begin = Instant::now();
         let records = records(round)?;
@@ -97,9 +92,8 @@ fn measure(architecture: &Architecture, rounds: usize) -> Result<Value> {
         added.push(per_look(begin));
     }
     let begin = Instant::now();
-    let bases = bases(&factors)?;
+    let bases = bases(factors)?;
     let decomposition = begin.elapsed().as_secs_f64();
-    drop(factors);
     let mut sums = EigenvalueSums::new(&bases);
     let mut squares = Vec::new();
     for round in 0..=rounds {
@@ -128,6 +122,7 @@ fn measure(architecture: &Architecture, rounds: usize) -> Result<Value> {
     let products = begin.elapsed().as_secs_f64() / images.clamp(1, 64) as f64;
     Ok(json!({
         "parameters": count,
+        "looks_at_once": looks_at_once,
         "layers_see_ms_per_look": median(passes),
         "factors_ms_per_look": median(added),
         "eigenvalues_ms_per_look": median(squares),

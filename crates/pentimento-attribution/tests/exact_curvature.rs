@@ -133,12 +133,14 @@ fn corrected_eigenvalues_are_the_best_and_inverses_come_near() {
                 direction: direction.iter().map(|&value| value as f32).collect(),
             };
             let looks: Vec<CurvatureLook> = directions.iter().map(look).collect();
-            records.extend(pass.records(image, None, &looks, "an image").unwrap());
+            for looks in looks.chunks(pass.looks_at_once()) {
+                records.push(pass.records(image, None, looks, "an image").unwrap());
+            }
         }
     }
     let mut factors = FactorSums::new(architecture, WeightSharing::Expand);
     factors.add(&records).unwrap();
-    let bases = bases(&factors).unwrap();
+    let bases = bases(factors).unwrap();
     let mut squares = EigenvalueSums::new(&bases);
     squares.add(&bases, &records).unwrap();
     let kronecker = Curvature::kronecker(bases.clone());

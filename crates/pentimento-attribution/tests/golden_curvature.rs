@@ -49,7 +49,7 @@ fn check(case: &str) {
         .iter()
         .zip(&directions)
         .enumerate()
-        .flat_map(|(index, (image, direction))| {
+        .map(|(index, (image, direction))| {
             let at = index % timesteps.len();
             let look = CurvatureLook {
                 timestep: timesteps[at],
@@ -67,7 +67,7 @@ fn check(case: &str) {
         sums.add(&records).unwrap();
         of_sharing.push((sums, label));
     }
-    let bases = bases(&of_sharing[0].0).unwrap();
+    let bases = bases(of_sharing[0].0.clone()).unwrap();
     let mut eigenvalues = EigenvalueSums::new(&bases);
     eigenvalues.add(&bases, &records).unwrap();
     let kronecker = Curvature::kronecker(bases.clone());

@@ -2,7 +2,7 @@
 
 use super::CurvatureError;
 use super::blocks::Block;
-use super::factors::FactorSums;
+use super::factors::{BlockSums, FactorSums};
 use super::matrices::{product, transposed, transposed_product};
 use super::pass::ImageRecords;
 use faer::{Mat, Par, Side, get_global_parallelism, set_global_parallelism};
@@ -17,16 +17,9 @@ pub(super) struct Axes {
     pub(super) values: Vec<f64>,
     /// `[coordinate, direction]`.
     pub(super) vectors: Vec<f32>,
-    /// `[direction, coordinate]`.
-    transposed: Vec<f32>,
 }
 
 impl Axes {
-    fn new(values: Vec<f64>, vectors: Vec<f32>) -> Self {
-        let side = values.len();
-        Self { transposed: transposed(&vectors, side, side), values, vectors }
-    }
-
     fn side(&self) -> usize {
         self.values.len()
     }
@@ -43,24 +36,23 @@ pub struct BlockBasis {
     pub(super) outputs: Axes,
 }
 
-/// Decomposes the factors of all blocks, several at a time.
+/// Decomposes the factors of all blocks, several at a time, each of which is dropped then.
 ///
 /// # Errors
 ///
 /// [`CurvatureError`] for sums without a look, or that are not finite, with the block.
-pub fn bases(factors: &FactorSums) -> Result<Vec<BlockBasis>, CurvatureError> {
+pub fn bases(factors: FactorSums) -> Result<Vec<BlockBasis>, CurvatureError> {
     let before = get_global_parallelism();
     // Each decomposition on one thread, so that its sums have one order.
     set_global_parallelism(Par::Seq);
-    let of = |(index, block): (usize, &Block)| {
-        let (inputs, outputs) = factors.factors(index)?;
-        Ok(BlockBasis {
-            block: block.clone(),
-            inputs: inputs.map(|inputs| axes(inputs, block)).transpose()?,
-            outputs: axes(outputs, block)?,
-        })
+    let looks = factors.looks();
+    let of = |(block, sums): (Block, BlockSums)| {
+        let (inputs, outputs) = sums.factors(&block, looks)?;
+        drop(sums);
+        let inputs = inputs.map(|inputs| axes(inputs, &block)).transpose()?;
+        Ok(BlockBasis { inputs, outputs: axes(outputs, &block)?, block })
     };
-    let bases = factors.blocks().par_iter().enumerate().map(of).collect();
+    let bases = factors.into_blocks().into_par_iter().map(of).collect();
     set_global_parallelism(before);
     bases
 }
@@ -74,7 +66,8 @@ fn axes(matrix: Mat<f64>, block: &Block) -> Result<Axes, CurvatureError> {
     let vectors = decomposed.U();
     let side = values.len();
     let rows = (0..side).flat_map(|row| (0..side).map(move |column| vectors[(row, column)] as f32));
-    Ok(Axes::new(values, rows.collect()))
+    let vectors = rows.collect();
+    Ok(Axes { values, vectors })
 }
 
 impl BlockBasis {
@@ -95,7 +88,7 @@ impl BlockBasis {
         let (inputs, outputs) = (self.block.inputs, self.block.outputs);
         let right = product(matrix, &self.outputs.vectors, inputs, outputs, outputs)?;
         match &self.inputs {
-            Some(axes) => product(&axes.transposed, &right, inputs, inputs, outputs),
+            Some(axes) => transposed_product(&axes.vectors, &right, inputs, inputs, outputs),
             None => Ok(right),
         }
     }
@@ -103,7 +96,8 @@ impl BlockBasis {
     /// `Q_A V Q_B'`: from coordinates back.
     pub(super) fn restored(&self, matrix: &[f32]) -> Result<Vec<f32>, CurvatureError> {
         let (inputs, outputs) = (self.block.inputs, self.block.outputs);
-        let right = product(matrix, &self.outputs.transposed, inputs, outputs, outputs)?;
+        let back = transposed(&self.outputs.vectors, outputs, outputs);
+        let right = product(matrix, &back, inputs, outputs, outputs)?;
         match &self.inputs {
             Some(axes) => product(&axes.vectors, &right, inputs, inputs, outputs),
             None => Ok(right),
@@ -153,7 +147,7 @@ impl BlockBasis {
                 to[look * outputs..][..outputs].copy_from_slice(from);
             }
         }
-        let turned = product(&axes.transposed, &right, inputs, inputs, looks * outputs)?;
+        let turned = transposed_product(&axes.vectors, &right, inputs, inputs, looks * outputs)?;
         for (sums, row) in sums.chunks_exact_mut(outputs).zip(turned.chunks_exact(looks * outputs)) {
             row.chunks_exact(outputs).for_each(|look| add_squares(look, sums));
         }
@@ -194,7 +188,7 @@ pub fn read_bases(
         let (values, vectors) = (format!("{name}.eigenvalues"), format!("{name}.eigenvectors"));
         from.expect_shape(&values, &[side])?;
         from.expect_shape(&vectors, &[side, side])?;
-        Ok(Axes::new(from.f64(&values)?, from.finite_f32(&vectors)?))
+        Ok(Axes { values: from.f64(&values)?, vectors: from.finite_f32(&vectors)? })
     };
     super::blocks(architecture)
         .into_iter()

@@ -21,6 +21,9 @@ pub enum WeightSharing {
     Reduce,
 }
 
+/// The factors of a block: of what goes in, if it has several rows, and of what comes out.
+pub type Factors = (Option<faer::Mat<f64>>, faer::Mat<f64>);
+
 /// Sums over images. They are added up image by image, or shard by shard, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FactorSums {
@@ -32,7 +35,7 @@ pub struct FactorSums {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct BlockSums {
+pub(super) struct BlockSums {
     /// Of what goes in; none for blocks of one row.
     inputs: Option<Triangle>,
     /// Of the gradients of what comes out; for blocks of one row, of their own gradients.
@@ -114,17 +117,13 @@ impl FactorSums {
     /// # Errors
     ///
     /// [`CurvatureError::Empty`] without a look; [`CurvatureError::Sums`] if they are not finite.
-    pub fn factors(&self, block: usize) -> Result<(Option<faer::Mat<f64>>, faer::Mat<f64>), CurvatureError> {
-        if self.looks == 0 {
-            return Err(CurvatureError::Empty);
-        }
-        let (of, sums) = (&self.blocks[block], &self.sums[block]);
-        let inputs = sums.inputs.as_ref().map_or(&[][..], |sums| &sums.values);
-        if !inputs.iter().chain(&sums.outputs.values).all(|value| value.is_finite()) {
-            return Err(CurvatureError::Sums { block: of.name.clone() });
-        }
-        let share = 1.0 / self.looks as f64;
-        Ok((sums.inputs.as_ref().map(|sums| sums.matrix(share)), sums.outputs.matrix(share)))
+    pub fn factors(&self, block: usize) -> Result<Factors, CurvatureError> {
+        self.sums[block].factors(&self.blocks[block], self.looks)
+    }
+
+    /// Every block with its sums.
+    pub(super) fn into_blocks(self) -> Vec<(Block, BlockSums)> {
+        self.blocks.into_iter().zip(self.sums).collect()
     }
 
     /// Writes the sums as arrays.
@@ -171,6 +170,19 @@ impl FactorSums {
 }
 
 impl BlockSums {
+    /// Means over so many looks.
+    pub(super) fn factors(&self, block: &Block, looks: u64) -> Result<Factors, CurvatureError> {
+        if looks == 0 {
+            return Err(CurvatureError::Empty);
+        }
+        let inputs = self.inputs.as_ref().map_or(&[][..], |sums| &sums.values);
+        if !inputs.iter().chain(&self.outputs.values).all(|value| value.is_finite()) {
+            return Err(CurvatureError::Sums { block: block.name.clone() });
+        }
+        let share = 1.0 / looks as f64;
+        Ok((self.inputs.as_ref().map(|sums| sums.matrix(share)), self.outputs.matrix(share)))
+    }
+
     fn add(
         &mut self,
         block: &Block,

@@ -34,7 +34,7 @@ pub use basis::{BlockBasis, bases, read_bases, write_bases};
 pub use blocks::{Block, BlockKind, blocks};
 pub use damping::{DampingRule, TrainingLength};
 pub use error::CurvatureError;
-pub use factors::{FactorSums, WeightSharing};
+pub use factors::{FactorSums, Factors, WeightSharing};
 pub use inverse::{Curvature, EigenvalueSums};
 pub use loss::{losses, moved, output_gradient};
 pub use method::{InfluenceKind, InfluenceMethod, QueryMeasurement};

@@ -79,7 +79,7 @@ pub struct CurvaturePass<'a> {
     schedule: ScheduleConfig,
     alphas_cumprod: Vec<f64>,
     size: [usize; 2],
-    looks_of_a_pass: usize,
+    looks_at_once: usize,
 }
 
 impl<'a> CurvaturePass<'a> {
@@ -98,7 +98,7 @@ impl<'a> CurvaturePass<'a> {
             alphas_cumprod,
             schedule: schedule.clone(),
             size,
-            looks_of_a_pass: 1,
+            looks_at_once: 1,
         };
         let zeros = vec![0.0f32; size[0] * size[1] * architecture.config().in_channels];
         let look = CurvatureLook { timestep: 0, noise: zeros.clone(), direction: zeros.clone() };
@@ -106,7 +106,7 @@ impl<'a> CurvaturePass<'a> {
         let of_layer =
             |record: &LayerRecord<f32>| record.input.values().len() + record.output_gradient.values().len();
         let values: usize = pass.pass(&zeros, class, &[look]).0.iter().map(of_layer).sum();
-        pass.looks_of_a_pass = (MOST_VALUES_OF_A_PASS / values.max(1)).clamp(1, MOST_LOOKS_OF_A_PASS);
+        pass.looks_at_once = (MOST_VALUES_OF_A_PASS / values.max(1)).clamp(1, MOST_LOOKS_OF_A_PASS);
         pass
     }
 
@@ -114,7 +114,8 @@ impl<'a> CurvaturePass<'a> {
     /// `sqrt(2 / D) eta` back from its output of D values. The mean outer product of such gradients in the parameters is
     /// the Gauss-Newton matrix of the mean squared error (Mlodozeniec et al. 2025, section 3).
     ///
-    /// Gives several records, if there are more looks than pass at once. Errors call the image `name`.
+    /// At most [`looks_at_once`](Self::looks_at_once); more are cut into parts of so many, so that sums do not depend on
+    /// how it is done. Errors call the image `name`.
     ///
     /// # Errors
     ///
@@ -122,20 +123,23 @@ impl<'a> CurvaturePass<'a> {
     ///
     /// # Panics
     ///
-    /// If the image does not fit the network, the looks the image, or a timestep the schedule.
+    /// If there are more looks or none, the image does not fit the network, the looks the image, or a timestep the schedule.
     pub fn records(
         &self,
         image: &[f32],
         class: Option<u32>,
         looks: &[CurvatureLook],
         name: &str,
-    ) -> Result<Vec<ImageRecords>, CurvatureError> {
-        let of = |looks: &[CurvatureLook]| {
-            let (records, loss) = self.pass(image, class, looks);
-            self.check(&records, loss, name)?;
-            Ok(ImageRecords { records, looks: looks.len(), loss })
-        };
-        looks.chunks(self.looks_of_a_pass).map(of).collect()
+    ) -> Result<ImageRecords, CurvatureError> {
+        assert!((1..=self.looks_at_once).contains(&looks.len()), "looks of a pass");
+        let (records, loss) = self.pass(image, class, looks);
+        self.check(&records, loss, name)?;
+        Ok(ImageRecords { records, looks: looks.len(), loss })
+    }
+
+    /// How many looks pass through the network at once.
+    pub fn looks_at_once(&self) -> usize {
+        self.looks_at_once
     }
 
     /// What layers see of some looks, and the sum of their losses.

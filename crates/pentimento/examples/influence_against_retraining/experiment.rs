@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use pentimento_attribution::curvature::{
-    BlockBasis, Curvature, CurvaturePart, CurvaturePass, EigenvalueSums, FactorSums, WeightSharing, bases,
-    curvature_looks, losses,
+    BlockBasis, Curvature, CurvatureError, CurvatureLook, CurvaturePart, CurvaturePass, EigenvalueSums,
+    FactorSums, ImageRecords, WeightSharing, bases, curvature_looks, losses,
 };
 use pentimento_attribution::gradient::{
     Draw, DrawPlan, FeatureExtractor, Measurement, NoiseSharing, side_by_side,
@@ -238,21 +238,24 @@ impl Experiment {
     pub fn curvature(&self, base: &Base) -> Result<(Vec<BlockBasis>, EigenvalueSums, f64)> {
         let pass =
             CurvaturePass::new(&self.architecture, self.network(&base.values), &self.schedule, [SIDE, SIDE]);
-        let records = |part, image: usize| {
+        let records = |part, image: usize| -> Result<Vec<ImageRecords>, CurvatureError> {
             let length = SIDE * SIDE;
             let looks = curvature_looks(&self.schedule, SEED, part, CURVATURE_LOOKS, image as u32, length);
-            pass.records(&self.images[image], None, &looks, "a training image")
+            let of =
+                |looks: &[CurvatureLook]| pass.records(&self.images[image], None, looks, "a training image");
+            looks.chunks(pass.looks_at_once()).map(of).collect()
         };
         let mut factors = FactorSums::new(&self.architecture, WeightSharing::Expand);
         for image in 0..self.images.len() {
             factors.add(&records(CurvaturePart::Factors, image)?)?;
         }
-        let bases = bases(&factors)?;
+        let mean_loss = factors.mean_loss();
+        let bases = bases(factors)?;
         let mut squares = EigenvalueSums::new(&bases);
         for image in 0..self.images.len() {
             squares.add(&bases, &records(CurvaturePart::Eigenvalues, image)?)?;
         }
-        Ok((bases, squares, factors.mean_loss()))
+        Ok((bases, squares, mean_loss))
     }
 
     pub fn gradients(&self, base: &Base) -> Result<Gradients> {

@@ -150,8 +150,8 @@ impl<'a> Measurement<'a> {
         )?;
         let Sums::Factors(sums) = sums else { anyhow::bail!("sums of another kind") };
         say("decomposing the factors");
-        let (bases, loss) = (bases(&sums)?, sums.mean_loss());
-        drop(sums);
+        let loss = sums.mean_loss();
+        let bases = bases(sums)?;
         let mut arrays = ArrayWriter::default();
         write_bases(&bases, &mut arrays);
         arrays.put_f64("mean_loss", &[1], &[loss]);
@@ -272,7 +272,7 @@ impl<'a> Measurement<'a> {
         pass: &CurvaturePass<'_>,
         part: CurvaturePart,
         shard: usize,
-        mut done: usize,
+        done: usize,
         mut sums: Sums<'_>,
         progress: &Progress,
     ) -> Result<()> {
@@ -285,37 +285,52 @@ impl<'a> Measurement<'a> {
             Ok(workspace.run.put(&name, self.identity, &bytes)?)
         };
         let (mut written, mut writing) = (Instant::now(), Duration::ZERO);
-        // As many images at a time as there are threads; their sums are added one after another.
-        let at_once = rayon::current_num_threads().max(1);
-        while done < range.len() {
-            if let Err(stopped) = workspace.stop.check() {
-                save(&sums, done)?;
-                return Err(stopped.into());
+        let due = |writing: Duration| workspace.options.checkpoint_every.max(writing * WRITING_SHARE);
+        // Units are images, in parts if all looks at one do not pass at once. As many as there are threads are worked on at
+        // a time; they are added one after another.
+        let recipe = &workspace.recipe;
+        let looks_of_image = recipe.influence.draws / 2;
+        let parts = looks_of_image.div_ceil(pass.looks_at_once());
+        let (at_once, units) = (rayon::current_num_threads().max(1), range.len() * parts);
+        let mut unit = done * parts;
+        while unit < units {
+            // Half an image is not kept, so nothing stops within one.
+            if unit.is_multiple_of(parts) {
+                let stopped = workspace.stop.check();
+                if stopped.is_err() || written.elapsed() >= due(writing) {
+                    let began = Instant::now();
+                    save(&sums, unit / parts)?;
+                    stopped?;
+                    (writing, written) = (began.elapsed(), Instant::now());
+                }
             }
-            let count = at_once.min(range.len() - done);
-            let images = &self.images[range.start + done..][..count];
+            let count = match parts < at_once {
+                true => at_once / parts * parts,
+                false => at_once.min(parts - unit % parts),
+            };
+            let count = count.min(units - unit);
             let records = side_by_side(count, |index| {
-                let image = images[index];
+                let (place, part_of_image) = ((unit + index) / parts, (unit + index) % parts);
+                let image = self.images[range.start + place];
                 let (key, class) = (subject.image_key(image), subject.class_of(image));
                 let values = subject.training.images.scaled(image);
-                let recipe = &workspace.recipe;
-                let (count, length) = (recipe.influence.draws / 2, values.len());
-                let looks =
-                    curvature_looks(&recipe.schedule, recipe.seed, part, count, noise_id(&key), length);
+                let looks = curvature_looks(
+                    &recipe.schedule,
+                    recipe.seed,
+                    part,
+                    looks_of_image,
+                    noise_id(&key),
+                    values.len(),
+                );
+                let first = part_of_image * pass.looks_at_once();
+                let looks = &looks[first..looks.len().min(first + pass.looks_at_once())];
                 let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-                pass.records(&values, class, &looks, &name)
+                pass.records(&values, class, looks, &name)
             })?;
-            let records: Vec<ImageRecords> = records.into_iter().flatten().collect();
             sums.add(&records)?;
-            done += count;
-            progress.set((range.start + done) as u64, "images");
-            let due = workspace.options.checkpoint_every.max(writing * WRITING_SHARE);
-            if written.elapsed() >= due && done < range.len() {
-                let began = Instant::now();
-                save(&sums, done)?;
-                (writing, written) = (began.elapsed(), Instant::now());
-            }
+            unit += count;
+            progress.set((range.start + unit / parts) as u64, "images");
         }
-        save(&sums, done)
+        save(&sums, range.len())
     }
 }
