@@ -15,11 +15,16 @@ use rayon::prelude::*;
 pub(super) struct Axes {
     /// Rising, none negative.
     pub(super) values: Vec<f64>,
-    /// `[coordinate, direction]`.
-    pub(super) vectors: Vec<f32>,
+    /// `[direction, coordinate]`.
+    vectors: Vec<f32>,
 }
 
 impl Axes {
+    /// `[coordinate, direction]`.
+    fn columns(&self) -> Vec<f32> {
+        transposed(&self.vectors, self.side(), self.side())
+    }
+
     fn side(&self) -> usize {
         self.values.len()
     }
@@ -65,8 +70,9 @@ fn axes(matrix: Mat<f64>, block: &Block) -> Result<Axes, CurvatureError> {
     let values: Vec<f64> = decomposed.S().column_vector().iter().map(|value| value.max(0.0)).collect();
     let vectors = decomposed.U();
     let side = values.len();
-    let rows = (0..side).flat_map(|row| (0..side).map(move |column| vectors[(row, column)] as f32));
-    let vectors = rows.collect();
+    let vectors = (0..side)
+        .flat_map(|direction| (0..side).map(move |place| vectors[(place, direction)] as f32))
+        .collect();
     Ok(Axes { values, vectors })
 }
 
@@ -86,9 +92,9 @@ impl BlockBasis {
     /// `Q_A' V Q_B` of a matrix `V` `[inputs, outputs]`.
     pub(super) fn coordinates(&self, matrix: &[f32]) -> Result<Vec<f32>, CurvatureError> {
         let (inputs, outputs) = (self.block.inputs, self.block.outputs);
-        let right = product(matrix, &self.outputs.vectors, inputs, outputs, outputs)?;
+        let right = product(matrix, &self.outputs.columns(), inputs, outputs, outputs)?;
         match &self.inputs {
-            Some(axes) => transposed_product(&axes.vectors, &right, inputs, inputs, outputs),
+            Some(axes) => product(&axes.vectors, &right, inputs, inputs, outputs),
             None => Ok(right),
         }
     }
@@ -96,10 +102,9 @@ impl BlockBasis {
     /// `Q_A V Q_B'`: from coordinates back.
     pub(super) fn restored(&self, matrix: &[f32]) -> Result<Vec<f32>, CurvatureError> {
         let (inputs, outputs) = (self.block.inputs, self.block.outputs);
-        let back = transposed(&self.outputs.vectors, outputs, outputs);
-        let right = product(matrix, &back, inputs, outputs, outputs)?;
+        let right = product(matrix, &self.outputs.vectors, inputs, outputs, outputs)?;
         match &self.inputs {
-            Some(axes) => product(&axes.vectors, &right, inputs, inputs, outputs),
+            Some(axes) => product(&axes.columns(), &right, inputs, inputs, outputs),
             None => Ok(right),
         }
     }
@@ -109,7 +114,7 @@ impl BlockBasis {
         let Some(axes) = &self.inputs else {
             let gradients = image.vector_gradients(&self.block)?;
             let side = self.outputs.side();
-            let coordinates = product(&gradients, &self.outputs.vectors, image.looks, side, side)?;
+            let coordinates = product(&gradients, &self.outputs.columns(), image.looks, side, side)?;
             coordinates.chunks_exact(side).for_each(|look| add_squares(look, sums));
             return Ok(());
         };
@@ -117,12 +122,13 @@ impl BlockBasis {
         let geometry = geometry.unwrap_or(pentimento_kernels::ConvGeometry::POINTWISE);
         let [looks, height, width, outputs] = gradient.sides;
         let (inputs, positions) = (self.block.inputs, height * width);
+        let output_directions = self.outputs.columns();
         // The gradient of a look is a product of what goes in at its positions and what comes out. Few positions are
         // turned before that product, many after it.
         if positions < outputs && geometry.kernel == 1 {
-            let turned = product(input.values(), &axes.vectors, looks * positions, inputs, inputs)?;
+            let turned = product(input.values(), &axes.columns(), looks * positions, inputs, inputs)?;
             let gradient =
-                product(gradient.values(), &self.outputs.vectors, looks * positions, outputs, outputs)?;
+                product(gradient.values(), &output_directions, looks * positions, outputs, outputs)?;
             for (a, g) in
                 turned.chunks_exact(positions * inputs).zip(gradient.chunks_exact(positions * outputs))
             {
@@ -142,12 +148,12 @@ impl BlockBasis {
                 &gradient.values()[look * positions * outputs..][..positions * outputs],
             );
             pentimento_kernels::conv2d_backward_weight(&shape, input, gradient, &mut own);
-            let own = product(&own, &self.outputs.vectors, inputs, outputs, outputs)?;
+            let own = product(&own, &output_directions, inputs, outputs, outputs)?;
             for (to, from) in right.chunks_exact_mut(looks * outputs).zip(own.chunks_exact(outputs)) {
                 to[look * outputs..][..outputs].copy_from_slice(from);
             }
         }
-        let turned = transposed_product(&axes.vectors, &right, inputs, inputs, looks * outputs)?;
+        let turned = product(&axes.vectors, &right, inputs, inputs, looks * outputs)?;
         for (sums, row) in sums.chunks_exact_mut(outputs).zip(turned.chunks_exact(looks * outputs)) {
             row.chunks_exact(outputs).for_each(|look| add_squares(look, sums));
         }

@@ -44,10 +44,17 @@ pub(super) fn shape(
 
 /// `[rows, columns]` with rows and columns exchanged.
 pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    /// Side of the squares that are exchanged one after another, so that both sides stay in the cache.
+    const SQUARE: usize = 32;
     let mut result = vec![0.0; values.len()];
-    for (row, line) in values.chunks_exact(columns.max(1)).enumerate() {
-        for (column, value) in line.iter().enumerate() {
-            result[column * rows + row] = *value;
+    for (first_row, first_column) in (0..rows)
+        .step_by(SQUARE)
+        .flat_map(|row| (0..columns).step_by(SQUARE).map(move |column| (row, column)))
+    {
+        for column in first_column..columns.min(first_column + SQUARE) {
+            for row in first_row..rows.min(first_row + SQUARE) {
+                result[column * rows + row] = values[row * columns + column];
+            }
         }
     }
     result

@@ -28,8 +28,8 @@ const CLASSES: usize = 10;
 const SEED: u64 = 9;
 /// Queries: this many training images, and as many that were not trained on.
 const QUERIES_OF_A_KIND: usize = 10;
-const SINGLE_IMAGES: usize = 24;
-const RANDOM_GROUPS: usize = 24;
+const SINGLE_IMAGES: usize = 20;
+const RANDOM_GROUPS: usize = 20;
 const IMAGES_OF_A_GROUP: usize = 20;
 /// Looks at each image for the factors, and as many for the eigenvalues.
 const CURVATURE_LOOKS: usize = 48;
@@ -71,8 +71,8 @@ impl Experiment {
     pub fn new(folder: &Path, steps: usize) -> Result<Self> {
         let config = serde_json::json!({
             "sample_size": SIDE, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "norm_num_groups": 4,
-            "block_out_channels": [8, 8], "attention_head_dim": 8,
-            "down_block_types": ["DownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "UpBlock2D"],
+            "block_out_channels": [8], "add_attention": false,
+            "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"],
         });
         let architecture = Architecture::new(&UnetConfig::from_json(&config.to_string(), "the network")?.0)?;
         let training = TrainingConfig {
