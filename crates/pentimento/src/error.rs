@@ -1,5 +1,6 @@
 //! What the program itself can fail with, and the exit code for every failure.
 
+use pentimento_attribution::curvature::CurvatureError;
 use pentimento_attribution::ensemble::CodeFileError;
 use pentimento_attribution::gradient::{FeatureError, KernelError};
 use pentimento_data::{DataError, FetchError};
@@ -290,6 +291,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         if cause.downcast_ref::<pentimento_attribution::ensemble::EnsembleError>().is_some()
             || cause.downcast_ref::<FeatureError>().is_some()
             || cause.downcast_ref::<KernelError>().is_some()
+            || cause.downcast_ref::<CurvatureError>().is_some()
             || matches!(cause.downcast_ref(), Some(ClassifierError::Config { .. }))
         {
             return ExitCode::from(42);

@@ -4,6 +4,7 @@ use super::gradients::{
     Baseline, DampingView, Query, QuerySet, ScoreTable, Subject, compared_patches, nearly_the_same,
     score_baseline, top,
 };
+use super::influence::InfluenceNote;
 use super::report::{machine, today};
 use crate::progress::say;
 use anyhow::Result;
@@ -276,7 +277,9 @@ impl<'a> Page<'a> {
         if let Some(baseline) = is_likeness(table) {
             return baseline.explanation().into();
         }
-        let length = if self.subject.workspace.recipe.gradients.is_projected() {
+        let length = if table.influence.is_some() {
+            "through the inverse of its curvature".into()
+        } else if self.subject.workspace.recipe.gradients.is_projected() {
             format!("projected to {} numbers", table.dimension)
         } else {
             "not projected".into()
@@ -285,6 +288,15 @@ impl<'a> Page<'a> {
             "{}: gradients of the network in all its parameters, {} looks at each image, {length}.",
             table.title, table.draws
         );
+        if let Some(InfluenceNote { curvature_images, curvature_draws, dampings, damping_rule, .. }) =
+            &table.influence
+        {
+            let [least, middle, most] = dampings;
+            text.push_str(&format!(
+                " A score is {}. The curvature was measured on {curvature_images} images with {curvature_draws} looks each; its                  damping is {middle:.1e} in the middle block ({least:.1e} to {most:.1e}), {damping_rule}.",
+                table.meaning
+            ));
+        }
         if let Some(reliability) = table.spread.reliability(&table.scores) {
             text.push_str(&format!(
                 " Of what tells training images apart, at least {:.0} % is no noise of the looks.",

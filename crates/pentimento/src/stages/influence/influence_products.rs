@@ -57,7 +57,6 @@ impl ProductsOf<'_> {
     /// with the image and the layer.
     pub fn complete(&self, gradients: &QueryGradients, queries: &[Query]) -> Result<Products> {
         let subject = self.subject;
-        self.measured.curvature.check(self.dampings)?;
         let network = &subject.networks[self.network];
         let parameters = open_member(subject.workspace, &subject.architecture, &network.0)?;
         let groups = subject.draws().groups;

@@ -37,6 +37,12 @@ pub fn score_influence(subject: &Subject<'_>, set: &QuerySet, method: InfluenceM
     for network in 0..subject.networks.len() {
         let measured = curvature(subject, network)?;
         let (dampings, of_network) = dampings(subject, &measured);
+        measured.curvature.check(&dampings).map_err(|error| ProgramError::RecipeValue {
+            file: "recipe".into(),
+            field: "influence.damping".into(),
+            value: of_network.dampings[0].to_string(),
+            bound: error.to_string(),
+        })?;
         let network = Network { subject, network, measured, dampings };
         let found = network.score(set, &queries, method)?;
         add(&mut scores, &found.scores, share);

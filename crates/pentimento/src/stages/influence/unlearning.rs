@@ -35,7 +35,6 @@ impl UnlearningOf<'_> {
     pub fn complete(&self, gradients: &QueryGradients, queries: &[Query]) -> Result<Vec<Vec<Vec<f64>>>> {
         let Self { subject, measured, dampings, .. } = *self;
         let workspace = subject.workspace;
-        measured.curvature.check(dampings)?;
         let network = &subject.networks[self.network];
         let parameters = open_member(workspace, &subject.architecture, &network.0)?;
         let (images, groups) = (subject.training.images.len(), subject.draws().groups);

@@ -1,0 +1,241 @@
+//! Influence functions of whole runs: what they agree with, what survives a kill, and what is refused.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use common::*;
+use pentimento::evaluation::statistics::spearman;
+use pentimento::noise::{Purpose, Stream};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Instant;
+
+/// Imports the small golden network beside images, with few looks at each.
+fn import(run: &Path, images: &Path, more: &[&str]) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/plain");
+    let mut command = program([Path::new("import"), &golden, Path::new("--run"), run]);
+    command.args(["--set", &format!("data.path={images:?}"), "--set", "samples.count=2"]);
+    command.args([
+        "--set",
+        "gradients.timesteps=5",
+        "--set",
+        "gradients.groups=2",
+        "--set",
+        "influence.draws=4",
+    ]);
+    succeed(command.args(["--set", "sampling.steps=10"]).args(more));
+}
+
+fn attribute(run: &Path, more: &[&str]) -> Command {
+    let mut command = program([Path::new("attribute"), run]);
+    command.args(more);
+    command
+}
+
+/// The test's 60 images, and two copies of number 3.
+fn write_images(path: &Path) {
+    let mut images: Vec<Vec<u8>> = pixels().chunks(64).map(<[u8]>::to_vec).collect();
+    images.extend([images[3].clone(), images[3].clone()]);
+    let shape = format!("({}, 8, 8)", images.len());
+    let mut header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
+    while !(10 + header.len() + 1).is_multiple_of(64) {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(images.concat());
+    fs::write(path, bytes).unwrap();
+}
+
+/// Scores `[queries][images]` from the array file of a run.
+fn scores(run: &Path, method: &str) -> Vec<Vec<f64>> {
+    let folder = fs::read_dir(run.join("scores")).unwrap().map(|entry| entry.unwrap().path());
+    let file = folder.map(|set| set.join(format!("{method}.npy"))).find(|file| file.exists()).unwrap();
+    let bytes = fs::read(file).unwrap();
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let values: Vec<f64> = bytes[header..]
+        .chunks_exact(4)
+        .map(|word| f64::from(f32::from_le_bytes(word.try_into().unwrap())))
+        .collect();
+    values.chunks_exact(62).map(<[f64]>::to_vec).collect()
+}
+
+fn curvature_and_scores(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut objects = objects(run);
+    objects.retain(|name, _| name.starts_with("curvature/") || name.starts_with("scores/"));
+    assert!(objects.len() >= 6, "{:?}", objects.keys());
+    objects
+}
+
+/// A short step of unlearning does what the derivative says, image by image, and copies of an image share its scores.
+#[test]
+fn unlearning_by_a_short_step_agrees_with_influence() {
+    let laboratory = Laboratory::new();
+    write_images(&laboratory.path("set.npy"));
+    let run = laboratory.path("run");
+    import(&run, &laboratory.path("set.npy"), &["--set", "influence.unlearning_step=0.01"]);
+    let said = succeed(&mut attribute(&run, &["--method", "influence,unlearning", "--query", "3,17"]));
+    assert_names(
+        &said.stdout,
+        &[
+            "Mlodozeniec",
+            "(100 %)",
+            "predicted increase of the query's loss",
+            "62 images with 4 looks each",
+            "Wang",
+        ],
+    );
+    let (linear, unlearned) = (scores(&run, "influence"), scores(&run, "unlearning"));
+    for (linear, unlearned) in linear.iter().zip(&unlearned) {
+        let agreement = spearman(linear, unlearned).unwrap().unwrap();
+        assert!(agreement > 0.99, "{agreement}");
+        // The step is alpha / N of F^-1 grad L(q), a score the derivative over N: their ratio is alpha.
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let ratio = dot(linear, unlearned) / dot(linear, linear);
+        assert!((ratio / 0.01 - 1.0).abs() < 0.05, "{ratio}");
+        assert_eq!([linear[60], linear[61]], [linear[3]; 2], "copies");
+    }
+    let own = &linear[0];
+    assert!(own.iter().all(|score| *score <= own[3]), "an image helped nobody more than itself");
+    // What else is measured of a query.
+    let methods = "influence-elbo,influence-square,influence-trajectory";
+    succeed(&mut attribute(&run, &["--method", methods]));
+    for method in methods.split(',') {
+        let scores = scores(&run, method);
+        assert_eq!(scores.len(), 2);
+        assert!(scores.iter().flatten().all(|score| score.is_finite()) && scores[0] != scores[1], "{method}");
+    }
+    // Any of them is on the page.
+    let said =
+        succeed(program([Path::new("report"), &run]).args(["--compare", "influence,unlearning,d-trak"]));
+    let page = fs::read_to_string(said.stdout.trim()).unwrap();
+    assert_names(&page, &["Mlodozeniec", "Wang", "D-TRAK", "predicted increase"]);
+}
+
+/// Killed again and again, a run ends with the bytes of one that was left alone, by other threads too; and what is damaged
+/// is made again.
+#[test]
+fn killed_at_random_moments_it_ends_with_the_same_bytes() {
+    let laboratory = Laboratory::new();
+    let set = laboratory.path("set.npy");
+    write_images(&set);
+    let methods = ["--method", "influence,unlearning"];
+    let alone = laboratory.path("alone");
+    import(&alone, &set, &[]);
+    let begin = Instant::now();
+    succeed(attribute(&alone, &methods).args(["--threads", "1"]));
+    let usual = begin.elapsed();
+    let expected = curvature_and_scores(&alone);
+
+    let run = laboratory.path("run");
+    import(&run, &set, &[]);
+    let mut draws = Stream::new(12, Purpose::Test, 0, 0).draws();
+    let (mut killed, mut between) = (0, 0);
+    for _ in 0..12 {
+        // Sums are written after every image, so that kills come between them.
+        let mut child = attribute(&run, &methods);
+        child.args(["--threads", "2", "--checkpoint-seconds", "0"]);
+        let mut child = child.spawn().unwrap();
+        sleep(usual.mul_f64(0.7 * draws.uniform()));
+        killed += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let unfinished = |name: &String| name.contains("/factors-") || name.contains("/eigenvalues-");
+        between += usize::from(listed(&run).iter().any(unfinished));
+        if fs::exists(run.join("scores/samples/unlearning.npy")).unwrap() {
+            fs::remove_dir_all(&run).unwrap();
+            import(&run, &set, &[]);
+        }
+    }
+    assert!(
+        killed >= 4 && between > 0,
+        "{killed} of 12 kills hit a running program, {between} within the sums"
+    );
+    succeed(attribute(&run, &methods).args(["--batch", "3"]));
+    assert_verified(&run);
+    let same = |run: &Path| {
+        let found = curvature_and_scores(run);
+        assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for (name, bytes) in &expected {
+            assert!(found[name] == *bytes, "{name} differs after {killed} kills");
+        }
+    };
+    same(&run);
+
+    // A damaged object is seen by its digest, said and made again.
+    let bases = expected.keys().find(|name| name.ends_with("bases.safetensors")).unwrap();
+    let eigenvalues = expected.keys().find(|name| name.ends_with("eigenvalues.safetensors")).unwrap();
+    for name in [bases, eigenvalues] {
+        let mut bytes = fs::read(run.join(name)).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(run.join(name), bytes).unwrap();
+        let said = succeed(&mut attribute(&run, &methods)).stderr;
+        assert_names(&said, &[name, "damaged", "made again"]);
+        same(&run);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    let laboratory = Laboratory::new();
+    let set = laboratory.path("set.npy");
+    write_images(&set);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/plain");
+    for (setting, words) in [
+        ("influence.draws=5", ["influence.draws", "even number"]),
+        ("influence.images=0", ["influence.images", "1 or more"]),
+        ("influence.damping=-1.0", ["influence.damping", "zero or a positive number"]),
+        ("influence.damping=\"training\"", ["influence.damping", "trained here"]),
+        ("influence.damping=\"whatever\"", ["influence", "damping"]),
+        ("influence.query_timestep=1000", ["influence.query_timestep", "below 20"]),
+        ("influence.unlearning_step=0.0", ["influence.unlearning_step", "positive"]),
+    ] {
+        let run = laboratory.path("refused");
+        let mut command = program([Path::new("import"), &golden, Path::new("--run"), &run]);
+        assert_names(&fail(command.args(["--set", setting]), 42), &words);
+    }
+    let run = laboratory.path("run");
+    let refused = |more: &[&str], words: &[&str]| assert_names(&fail(&mut attribute(&run, more), 42), words);
+    // Without a damping there is no inverse: some directions do not bend.
+    import(&run, &set, &["--set", "influence.damping=0.0"]);
+    refused(&["--method", "influence"], &["without curvature", "damping above zero"]);
+    import(&run, &set, &["--set", "sampling.sampler=\"ddim\""]);
+    refused(&["--method", "influence-trajectory"], &["not random", "ddpm"]);
+    refused(&["--method", "influence-trajectory", "--query", "3"], &["samples of the run"]);
+
+    // K-FAC, another sharing, another damping or timestep: each has scores of its own.
+    let mut seen = Vec::new();
+    for more in [
+        vec![],
+        vec!["--set", "influence.eigenvalues=\"kronecker\""],
+        vec!["--set", "influence.sharing=\"reduce\""],
+        vec!["--set", "influence.damping=1e-3"],
+        vec!["--set", "influence.damping=\"block\"", "--set", "influence.images=20"],
+        vec!["--set", "influence.query_timestep=300"],
+    ] {
+        import(&run, &set, &more);
+        succeed(&mut attribute(&run, &["--method", "influence"]));
+        let scores = scores(&run, "influence");
+        assert!(scores.iter().flatten().all(|score| score.is_finite()), "{more:?}");
+        assert!(!seen.contains(&scores), "{more:?}");
+        seen.push(scores);
+    }
+}
+
+/// Of an ensemble, members that never saw an image have nothing to say of it, and the damping follows from the training.
+#[test]
+fn an_ensemble_asks_the_members_that_saw_an_image() {
+    let laboratory = Laboratory::new();
+    let run = laboratory.path("run");
+    let few = ["--set", "gradients.timesteps=2", "--set", "gradients.groups=2", "--set", "influence.draws=2"];
+    succeed(run_command(&laboratory.class_recipe(), &run, &few).args(["--set", "samples.count=2"]));
+    let said = succeed(&mut attribute(&run, &["--method", "influence"]));
+    assert_names(&said.stdout, &["networks", "from the training: learning rates that sum to"]);
+}
