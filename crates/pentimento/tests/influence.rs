@@ -218,7 +218,7 @@ fn what_does_not_fit_is_said() {
         vec!["--set", "influence.sharing=\"reduce\""],
         vec!["--set", "influence.damping=1e-3"],
         vec!["--set", "influence.damping=\"block\"", "--set", "influence.images=20"],
-        vec!["--set", "influence.query_timestep=300"],
+        vec!["--set", "influence.query_timestep=12"],
     ] {
         import(&run, &set, &more);
         succeed(&mut attribute(&run, &["--method", "influence"]));
