@@ -11,6 +11,7 @@ use crate::product::{
 use crate::{ShapeError, fixed_sum, winograd};
 use rayon::prelude::*;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Kernel size, stride and zero padding of a convolution.
@@ -396,10 +397,39 @@ pub fn conv2d_backward_weight(
     if winograd::fits_weight_gradient(shape) {
         return winograd::backward_weight(instructions, shape, input, output_gradient, weight_gradient);
     }
+    gradient_of_taps(shape, 0..shape.taps(), input, output_gradient, weight_gradient);
+}
+
+/// [`conv2d_backward_weight`] for some consecutive taps of the kernel only, `[taps, input_channels, output_channels]`.
+///
+/// # Panics
+///
+/// If a slice has not the length that `shape` and `taps` say.
+pub fn conv2d_backward_weight_of_taps(
+    shape: &ConvShape,
+    taps: Range<usize>,
+    input: &[f32],
+    output_gradient: &[f32],
+    weight_gradient: &mut [f32],
+) {
+    shape.check(input.len(), shape.weight_length(), output_gradient.len());
+    assert!(taps.end <= shape.taps(), "taps of a kernel");
+    let length = taps.len() * shape.input_channels * shape.output_channels;
+    assert_eq!(weight_gradient.len(), length, "length of a part of a weight gradient");
+    gradient_of_taps(shape, taps, input, output_gradient, weight_gradient);
+}
+
+fn gradient_of_taps(
+    shape: &ConvShape,
+    taps: Range<usize>,
+    input: &[f32],
+    output_gradient: &[f32],
+    weight_gradient: &mut [f32],
+) {
+    let instructions = Instructions::detect();
     let table = table(shape, Direction::Forward);
-    let taps = shape.taps();
     let rows = table.len();
-    let offsets: Vec<Vec<u32>> = (0..taps).map(|tap| table.offsets_of_tap(tap)).collect();
+    let offsets: Vec<Vec<u32>> = taps.map(|tap| table.offsets_of_tap(tap)).collect();
     let columns = shape.output_channels;
     let padded = columns.next_multiple_of(LANES);
     let sum_image = |image: usize, sum: &mut [f32]| {

@@ -29,7 +29,7 @@ pub use attention::{AttentionShape, MOST_TOKENS, attention, attention_backward, 
 pub use concatenate::{concatenate, split};
 pub use conv2d::{
     ConvAddends, ConvGeometry, ConvShape, bias_backward, conv2d, conv2d_backward_input,
-    conv2d_backward_weight, conv2d_on, conv2d_with,
+    conv2d_backward_weight, conv2d_backward_weight_of_taps, conv2d_on, conv2d_with,
 };
 pub use group_norm::{
     GroupNormShape, group_norm, group_norm_backward, group_norm_statistics, group_norm_tangent,
