@@ -79,7 +79,7 @@ fn unlearning_by_a_short_step_agrees_with_influence() {
     let laboratory = Laboratory::new();
     write_images(&laboratory.path("set.npy"));
     let run = laboratory.path("run");
-    import(&run, &laboratory.path("set.npy"), &["--set", "influence.unlearning_step=0.01"]);
+    import(&run, &laboratory.path("set.npy"), &[]);
     let said = succeed(&mut attribute(&run, &["--method", "influence,unlearning", "--query", "3,17"]));
     assert_names(
         &said.stdout,
