@@ -49,6 +49,9 @@ pub struct Method {
     pub query: QueryLook,
     /// How features are compared.
     pub comparison: Comparison,
+    /// Whether it follows the training, where that is known: scores of several checkpoints are added up, and training images
+    /// are looked at as they were in training.
+    pub follows_training: bool,
 }
 
 /// TRAK; the others say in what they differ.
@@ -59,22 +62,25 @@ const TRAK: Method = Method {
     unit_length: false,
     query: QueryLook::Image,
     comparison: Comparison::InverseKernel(Divisor::One),
+    follows_training: false,
 };
 
 impl Method {
-    /// Every method, as its paper defines it with one checkpoint. DAS is its kernel: residual and leverage change next to nothing.
+    /// Every method, as its paper defines it; all but those that follow the training look at its end only. DAS is its kernel: residual and leverage change next to nothing.
     pub const ALL: [Self; 10] = [
         Self {
             name: "tracin",
-            title: "TracIn at one checkpoint (Xie et al. 2024)",
+            title: "TracIn (Xie et al. 2024)",
             comparison: Comparison::Dot,
+            follows_training: true,
             ..TRAK
         },
         Self {
             name: "retrac",
-            title: "ReTrac at one checkpoint (Xie et al. 2024)",
+            title: "ReTrac (Xie et al. 2024)",
             unit_length: true,
             comparison: Comparison::Dot,
+            follows_training: true,
             ..TRAK
         },
         Self {
