@@ -23,6 +23,8 @@ pub enum Divisor {
     Length,
     /// The length of its feature solved with the kernel.
     SolvedLength,
+    /// What its leverage leaves of one: what leaving it out changes, and not a step away from it (Sherman and Morrison).
+    OneLessLeverage,
 }
 
 /// What of a query is looked at.
@@ -66,8 +68,9 @@ const TRAK: Method = Method {
 };
 
 impl Method {
-    /// Every method, as its paper defines it; all but those that follow the training look at its end only. DAS is its kernel: residual and leverage change next to nothing.
-    pub const ALL: [Self; 10] = [
+    /// Every method, as its paper defines it; all but those that follow the training look at its end only. DAS is its kernel,
+    /// alone and with the leverage; the residual changes next to nothing.
+    pub const ALL: [Self; 14] = [
         Self {
             name: "tracin",
             title: "TracIn (Xie et al. 2024)",
@@ -121,6 +124,32 @@ impl Method {
             ..TRAK
         },
         Self {
+            name: "d-trak-l1",
+            title: "D-TRAK of the sum of magnitudes (Zheng et al. 2024)",
+            measurement: Measurement::SumOfMagnitudes,
+            ..TRAK
+        },
+        Self {
+            name: "d-trak-l2",
+            title: "D-TRAK of the length (Zheng et al. 2024)",
+            measurement: Measurement::Length,
+            ..TRAK
+        },
+        Self {
+            name: "d-trak-max",
+            title: "D-TRAK of the largest magnitude (Zheng et al. 2024)",
+            measurement: Measurement::LargestMagnitude,
+            ..TRAK
+        },
+        Self {
+            name: "das-leverage",
+            title: "the kernel of DAS with its leverage (Lin et al. 2025)",
+            measurement: Measurement::Mean,
+            unit_length: true,
+            comparison: Comparison::InverseKernel(Divisor::OneLessLeverage),
+            ..TRAK
+        },
+        Self {
             name: "das",
             title: "the kernel of DAS (Lin et al. 2025)",
             measurement: Measurement::Mean,
@@ -129,9 +158,13 @@ impl Method {
         },
     ];
 
-    /// Whether scores of several training images may be added up: not if each is divided by something of its own image.
+    /// Whether scores of several training images may be added up: not if each is divided by something of its own image that
+    /// has another unit.
     pub fn adds_up(&self) -> bool {
-        matches!(self.comparison, Comparison::Dot | Comparison::InverseKernel(Divisor::One))
+        matches!(
+            self.comparison,
+            Comparison::Dot | Comparison::InverseKernel(Divisor::One | Divisor::OneLessLeverage)
+        )
     }
 
     /// The method of a name.

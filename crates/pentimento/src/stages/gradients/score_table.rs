@@ -129,7 +129,11 @@ pub fn meaning(method: Method) -> &'static str {
             "larger = training on the image helped more to make the query"
         }
         // Of other functions than the loss, a step of training has no direction by itself.
-        Measurement::Square | Measurement::Mean => {
+        Measurement::Square
+        | Measurement::Mean
+        | Measurement::SumOfMagnitudes
+        | Measurement::Length
+        | Measurement::LargestMagnitude => {
             "larger = training on the image is held to have helped more to make the query; the sign is the convention of the \
              method's authors, not derived from a step of training"
         }
