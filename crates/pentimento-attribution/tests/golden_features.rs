@@ -234,20 +234,21 @@ fn scores_are_those_of_the_formula_with_either_matrix() {
         let truth = solver.solve(of(&queries, 5)).transpose() * &phi;
         let own = solver.solve(&phi);
         let scale = truth.norm_max();
-        for divisor in [Divisor::One, Divisor::Length, Divisor::SolvedLength] {
+        for divisor in [Divisor::One, Divisor::Length, Divisor::SolvedLength, Divisor::OneLessLeverage] {
             let (scores, self_influence) =
                 compare(Comparison::InverseKernel(divisor), &images, &queries, Some(damping)).unwrap();
             for image in 0..count {
+                let leverage: f64 = (0..dimension).map(|i| phi[(i, image)] * own[(i, image)]).sum();
                 let divided_by = match divisor {
                     Divisor::One => 1.0,
                     Divisor::Length => phi.col(image).norm_l2(),
                     Divisor::SolvedLength => own.col(image).norm_l2(),
+                    Divisor::OneLessLeverage => 1.0 - leverage,
                 };
                 for query in 0..5 {
                     let error = (scores[query][image] * divided_by - truth[(query, image)]).abs() / scale;
                     assert!(error < 1e-5, "{count} x {dimension}, {divisor:?}: {error:e}");
                 }
-                let leverage: f64 = (0..dimension).map(|i| phi[(i, image)] * own[(i, image)]).sum();
                 assert!((self_influence[image] * divided_by - leverage).abs() < 1e-9);
             }
         }

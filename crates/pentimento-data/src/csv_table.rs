@@ -34,16 +34,21 @@ pub(crate) fn line_at(text: &[u8], position: Option<&csv::Position>) -> u64 {
     Lines::of(text).at(position)
 }
 
+/// What is wrong on a line of a table.
+pub(crate) fn line_error(
+    table: &Path,
+    line: u64,
+    field: &'static str,
+    value: String,
+    bound: impl Into<String>,
+) -> DataError {
+    DataError::Line { path: table.into(), line, field, value, bound: bound.into() }
+}
+
 /// Puts the line number where the other errors have it.
 pub(crate) fn table_error(table: &Path, text: &[u8], error: csv::Error) -> DataError {
     let line = line_at(text, error.position());
-    let broken = |field, value: String, bound: &str| DataError::Line {
-        path: table.into(),
-        line,
-        field,
-        value,
-        bound: bound.into(),
-    };
+    let broken = |field, value: String, bound: &str| line_error(table, line, field, value, bound);
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             broken("the number of columns", len.to_string(), &format!("{expected_len}, as in the header"))

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::csv_table::{line_at, table_error};
+use crate::csv_table::{line_at, line_error, table_error};
 use crate::error::DataError;
 use crate::image::ImageId;
 use crate::preprocessing::PreparedSet;
@@ -84,12 +84,8 @@ impl Groups {
         let text =
             fs::read(table).map_err(|source| DataError::Io { action: "read", path: table.into(), source })?;
         let table_error = |error| table_error(table, &text, error);
-        let broken = |line, field, value: &str, bound: String| DataError::Line {
-            path: table.into(),
-            line,
-            field,
-            value: format!("{value:?}"),
-            bound,
+        let broken = |line, field, value: &str, bound: String| {
+            line_error(table, line, field, format!("{value:?}"), bound)
         };
         let position_of_index: BTreeMap<usize, usize> =
             set.source_indices().iter().enumerate().map(|(position, &index)| (index, position)).collect();

@@ -7,6 +7,7 @@
 //! * [`mixture`]: sampling from a weighted mixture of members, many trajectories at once.
 //! * [`training`]: Algorithm 1 of Ho et al. (2020), resumable to the byte.
 //! * [`checkpoint`]: folders in diffusers layout; [`checkup`]: whether an opened network is what it should be.
+//! * [`lanes`]: whole pieces of work side by side.
 //! * [`arrays`]: named arrays in one file, for all of this project.
 
 pub mod arrays;
@@ -17,6 +18,7 @@ pub mod device {
     pub use pentimento_kernels::extension::{DeviceError, DeviceKind, choose_device, chosen_device_kind};
 }
 pub mod error;
+pub mod lanes;
 pub mod mixture;
 pub mod optimiser;
 pub mod sampler;

@@ -3,6 +3,8 @@
 //! What happens at step s of stream m (which images, timesteps, noises, flips) follows from the seed alone, so a run
 //! that was stopped and resumed ends with the same bytes as one that was not.
 
+mod events;
+
 use crate::arrays::{ArrayReader, ArrayWriter};
 use crate::optimiser::{Adam, AdamConfig};
 use crate::schedule::{PredictionType, ScheduleConfig};
@@ -10,9 +12,10 @@ use crate::unet::{Architecture, Condition, Parameters};
 use crate::{DiffusionError, NUMERICS_VERSION};
 use burn::tensor::{DType, Tensor, TensorData};
 use pentimento_kernels::extension::device_for;
-use pentimento_noise::{Purpose, Stream};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+pub use events::{TrainingEvent, TrainingEvents, mirror};
 
 /// How a loss over pixels becomes a number. The batch is always averaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +65,13 @@ pub struct TrainingConfig {
     pub horizontal_flip: bool,
     /// Mean or sum over the values of an image.
     pub loss: LossReduction,
+    /// At how many moments of training, evenly over the steps, the weights are kept; the last is the end. Absent: only that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_checkpoints: Option<usize>,
 }
+
+/// Most moments at which weights are kept: each takes the disk that a member takes.
+const MOST_CHECKPOINTS: usize = 1000;
 
 impl Default for TrainingConfig {
     fn default() -> Self {
@@ -77,6 +86,7 @@ impl Default for TrainingConfig {
             replacement: false,
             horizontal_flip: false,
             loss: LossReduction::default(),
+            keep_checkpoints: None,
         }
     }
 }
@@ -113,12 +123,23 @@ impl TrainingConfig {
         if !(weight_decay >= 0.0 && weight_decay.is_finite()) {
             return bad("optimiser.weight_decay", weight_decay.to_string(), "zero or a positive number");
         }
+        let most = self.steps.min(MOST_CHECKPOINTS);
+        if let Some(count) = self.keep_checkpoints.filter(|count| !(1..=most).contains(count)) {
+            let bound = format!("1 to {most}: at most one after each step, and {MOST_CHECKPOINTS}");
+            return bad("keep_checkpoints", count.to_string(), &bound);
+        }
         match self.ema_decay {
             Some(decay) if !(0.0..1.0).contains(&decay) => {
                 bad("ema_decay", decay.to_string(), "at least 0 and below 1")
             }
             _ => Ok(()),
         }
+    }
+
+    /// The numbers of steps after which weights are kept, rising; the last is that of all steps.
+    pub fn checkpoint_steps(&self) -> Vec<usize> {
+        let count = self.keep_checkpoints.unwrap_or(1);
+        (1..=count).map(|number| (number as u128 * self.steps as u128 / count as u128) as usize).collect()
     }
 
     /// Learning rate of a step, counted from 0.
@@ -187,6 +208,8 @@ pub struct Trainer {
     average: Option<Vec<Vec<f32>>>,
     adam: Adam,
     losses: Vec<f32>,
+    /// What happens at each step, once the images are known.
+    events: Option<TrainingEvents>,
 }
 
 impl Trainer {
@@ -227,6 +250,7 @@ impl Trainer {
             values,
             adam,
             losses: Vec::new(),
+            events: None,
         })
     }
 
@@ -250,23 +274,6 @@ impl Trainer {
         self.average.as_deref().unwrap_or(&self.values)
     }
 
-    /// Indices of the images of a step.
-    fn batch_indices(&self, step: usize, count: usize) -> Vec<usize> {
-        let batch = self.config.batch;
-        if self.config.replacement {
-            let stream = Stream::new(self.seed, Purpose::BatchOrder, self.stream, step as u32);
-            return (0..batch).map(|place| stream.below(place as u64, count as u64) as usize).collect();
-        }
-        // Whole epochs without replacement; what does not fill a batch is left out of its epoch. A set smaller than a
-        // batch gives all its images in each step.
-        let batch = batch.min(count);
-        let per_epoch = count / batch;
-        let (epoch, place) = (step / per_epoch, step % per_epoch);
-        let order =
-            Stream::new(self.seed, Purpose::BatchOrder, self.stream, epoch as u32).permutation(count as u32);
-        order[place * batch..(place + 1) * batch].iter().map(|&index| index as usize).collect()
-    }
-
     /// One optimiser step; returns its loss.
     ///
     /// # Errors
@@ -282,24 +289,27 @@ impl Trainer {
         self.architecture.config().check_image(height, width, channels)?;
         let length = height * width * channels;
         let step = self.step;
-        let indices = self.batch_indices(step, images.count);
-        let stream = |purpose| Stream::new(self.seed, purpose, self.stream, step as u32);
-        let (timestep_stream, noise_stream) =
-            (stream(Purpose::TrainingTimestep), stream(Purpose::TrainingNoise));
-        let flip_stream = stream(Purpose::HorizontalFlip);
-        let timesteps: Vec<usize> = (0..indices.len())
-            .map(|place| timestep_stream.below(place as u64, self.alphas_cumprod.len() as u64) as usize)
-            .collect();
+        // The same object as long as the images are the same, which they are but for a caller that changes them.
+        let mut events = match self.events.take() {
+            Some(events) if events.images() == images.count => events,
+            _ => {
+                let timesteps = self.alphas_cumprod.len();
+                TrainingEvents::new(&self.config, timesteps, images.count, self.seed, self.stream)
+            }
+        };
+        let batch = events.of_step(step);
+        let timesteps: Vec<usize> = batch.iter().map(|event| event.timestep as usize).collect();
         // What the network is to give: the noise, or what follows from it and the image.
-        let mut targets = vec![0.0f32; indices.len() * length];
-        let mut noisy = vec![0.0f32; indices.len() * length];
+        let mut targets = vec![0.0f32; batch.len() * length];
+        let mut noisy = vec![0.0f32; batch.len() * length];
         targets.par_chunks_exact_mut(length).zip(noisy.par_chunks_exact_mut(length)).enumerate().for_each(
             |(place, (noise, noisy))| {
-                (images.read)(indices[place], noisy);
-                if self.config.horizontal_flip && flip_stream.below(place as u64, 2) == 1 {
+                let event = &batch[place];
+                (images.read)(event.image as usize, noisy);
+                if event.mirrored {
                     mirror(noisy, width, channels);
                 }
-                noise_stream.fill_normal_at((place * length) as u64, noise);
+                events.fill_noise(event, noise);
                 let bar = self.alphas_cumprod[timesteps[place]];
                 let (keep, add) = (bar.sqrt() as f32, (1.0 - bar).sqrt() as f32);
                 let [of_image, of_noise] = self.prediction_type.target(bar).map(|factor| factor as f32);
@@ -312,7 +322,8 @@ impl Trainer {
                 }
             },
         );
-        let shape = [indices.len(), height, width, channels];
+        self.events = Some(events);
+        let shape = [batch.len(), height, width, channels];
         let parameters = Parameters::from_memory(&self.architecture, std::mem::take(&mut self.values));
         let tracked = parameters.tracked();
         let input = Tensor::from_data(TensorData::new(noisy, shape), &device_for(DType::F32));
@@ -327,7 +338,7 @@ impl Trainer {
             LossReduction::Mean => length as f64,
             LossReduction::Sum => 1.0,
         };
-        let scale = (2.0 / (per_image * indices.len() as f64)) as f32;
+        let scale = (2.0 / (per_image * batch.len() as f64)) as f32;
         let mut squares = 0.0f64;
         let cotangent: Vec<f32> = predicted
             .iter()
@@ -338,7 +349,7 @@ impl Trainer {
                 scale * difference
             })
             .collect();
-        let loss = squares / (per_image * indices.len() as f64);
+        let loss = squares / (per_image * batch.len() as f64);
         if !(loss as f32).is_finite() {
             drop((tracked, output));
             self.values = parameters.into_memory();
@@ -425,32 +436,5 @@ impl Trainer {
         self.step = losses.len();
         self.losses = losses;
         Ok(())
-    }
-}
-
-/// Mirrors an image `[height, width, channels]` left to right.
-fn mirror(image: &mut [f32], width: usize, channels: usize) {
-    for row in image.chunks_exact_mut(width * channels) {
-        for x in 0..width / 2 {
-            for c in 0..channels {
-                row.swap(x * channels + c, (width - 1 - x) * channels + c);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mirroring_reverses_pixels_and_keeps_channels() {
-        // Two rows of three pixels with two channels.
-        let image: Vec<f32> = (0..12u8).map(f32::from).collect();
-        let mut mirrored = image.clone();
-        mirror(&mut mirrored, 3, 2);
-        assert_eq!(mirrored, [4.0, 5.0, 2.0, 3.0, 0.0, 1.0, 10.0, 11.0, 8.0, 9.0, 6.0, 7.0]);
-        mirror(&mut mirrored, 3, 2);
-        assert_eq!(mirrored, image);
     }
 }

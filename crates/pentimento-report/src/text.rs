@@ -55,6 +55,14 @@ fn is_invisible(character: char) -> bool {
 
 const NOT_DEFINED: &str = "not defined";
 
+/// "1 image", "2 images".
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
 /// A number with fixed decimals and a true minus sign.
 pub(crate) fn number(value: f64, decimals: u8) -> String {
     if !value.is_finite() {

@@ -219,7 +219,7 @@ pub struct TrainingImageList {
 pub struct TopImageView {
     /// Position in the training set.
     pub index: u64,
-    /// Its label, contributor or path.
+    /// Its label, contributor or path; empty if nothing is known of it.
     pub label: String,
     /// The training image; any size.
     pub picture: Option<Picture>,

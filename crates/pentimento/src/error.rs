@@ -208,12 +208,15 @@ pub fn advice(error: &anyhow::Error) -> Option<String> {
 pub fn how_to_make_again(file: &Path) -> Option<String> {
     let run = file.ancestors().skip(1).find(|folder| folder.join("manifest.json").is_file())?;
     let inside = |folder: &str| file.starts_with(run.join(folder));
-    if inside("ablations") || inside("scores") {
-        let command = if inside("scores") { "attribute --method" } else { "ablate" };
-        return Some(format!(
-            "it was made by `pentimento {command}`, which makes it again; no stage reads it, and what you do not want any \
-             more you can leave as it is"
-        ));
+    if inside("ablations") {
+        return Some(
+            "it was made by `pentimento ablate`, which makes it again; no stage reads it, and what you do not want any more \
+             you can leave as it is"
+                .into(),
+        );
+    }
+    if inside("scores") {
+        return Some(how_to_score_again(run, file));
     }
     let recipe = std::fs::read_to_string(run.join("recipe.toml")).unwrap_or_default();
     let imported_from = recipe
@@ -229,6 +232,27 @@ pub fn how_to_make_again(file: &Path) -> Option<String> {
     };
     let first = if file.exists() { format!("delete `{}`, then ", file.display()) } else { String::new() };
     Some(format!("{first}`{again} makes it again, and nothing else that is whole"))
+}
+
+/// How to make a file of scores again: by the command that wrote it, which writes it anew whatever is there.
+fn how_to_score_again(run: &Path, file: &Path) -> String {
+    let method = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let set = file.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    // Beside the scores lies who was asked about; of a damaged one, what it said before is still a help.
+    let description = std::fs::read(file.with_extension("json")).unwrap_or_default();
+    let asked = serde_json::from_slice::<serde_json::Value>(&description)
+        .ok()
+        .and_then(|description| Some(description["asked_about"].as_str()?.to_owned()));
+    let (query, note) = match (set.as_deref(), asked) {
+        (Some("projection"), _) => {
+            return format!("`pentimento attribute {} --method NAME` measures it again", run.display());
+        }
+        // Samples, or the ranking of codes, which lies in `scores` itself.
+        (Some("samples" | "scores"), _) => (String::new(), ""),
+        (_, Some(asked)) => (format!(" --query {asked}"), ""),
+        (_, None) => (" --query QUERY".into(), ", with the query of then,"),
+    };
+    format!("`pentimento attribute {} --method {method}{query}`{note} makes it again", run.display())
 }
 
 /// The exit code of a failure: 1 failed, 42 wrong input, 75 try again (clap itself ends with 2 on wrong usage).

@@ -9,6 +9,14 @@ use std::time::{Duration, Instant};
 /// Without a terminal, a stage says at most this often where it is.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
+/// "1 image", "2 images".
+pub fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
 /// The progress of one stage; threads may share it.
 pub struct Progress {
     bar: ProgressBar,

@@ -84,6 +84,9 @@ pub struct GradientRecipe {
     pub noise: NoiseSharing,
     /// Whether each noise is used with both signs.
     pub antithetic: bool,
+    /// What methods that follow the training take of training images; if absent, its own events where they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draws: Option<TrainingDraws>,
     /// How gradients are made short.
     pub projection: Projection,
     /// Length Z of a projected gradient.
@@ -93,6 +96,16 @@ pub struct GradientRecipe {
     /// The damping of methods with a kernel; chosen from the data if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damping: Option<f64>,
+}
+
+/// With which timesteps and noise methods that follow the training, such as TracIn, look at training images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainingDraws {
+    /// With those that the images met in training, and mirrored as they were: only of networks that were trained here.
+    Replay,
+    /// With the same ones as queries and all other methods.
+    Fresh,
 }
 
 /// How gradients are made short.
@@ -113,6 +126,7 @@ impl Default for GradientRecipe {
             groups: 4,
             noise: NoiseSharing::default(),
             antithetic: false,
+            draws: None,
             projection: Projection::default(),
             dimension: 2048,
             precision: RowPrecision::default(),
@@ -537,6 +551,11 @@ impl Recipe {
             return broken(field, &value, bound);
         }
         if self.checkpoint.is_some() {
+            if self.gradients.draws == Some(TrainingDraws::Replay) {
+                let bound =
+                    "\"fresh\" with `checkpoint`: what an imported network met in its training is not known";
+                return broken("gradients.draws", &"\"replay\"", bound.into());
+            }
             return Ok(());
         }
         let codes = &self.codes;
@@ -674,6 +693,8 @@ mod tests {
             ("name=../x", "name", "\"../x\""),
             ("training.steps=0", "training.steps", "0"),
             ("training.optimiser.beta1=1.5", "training.optimiser.beta1", "1.5"),
+            ("training.keep_checkpoints=0", "training.keep_checkpoints", "0"),
+            ("training.keep_checkpoints=1001", "training.keep_checkpoints", "1001"),
             ("schedule.beta_end=2.0", "schedule.beta_end", "2"),
             ("sampling.steps=1001", "sampling.steps", "1001"),
             ("samples.count=0", "samples.count", "0"),

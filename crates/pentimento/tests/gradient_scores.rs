@@ -436,3 +436,67 @@ fn a_foreign_image_is_found_by_its_kind() {
         assert!(first >= 5, "{method}: first for {first} of {}\n{}", ranked.len(), said.stdout);
     }
 }
+
+/// `scores` says what else was asked about, and that images or files are no longer what they were.
+#[test]
+fn scores_tell_of_other_queries_and_of_images_that_changed() {
+    let laboratory = Laboratory::new();
+    let (set, run) = (laboratory.path("set.npy"), laboratory.path("run"));
+    write_images(&set, &bars()[..20]);
+    import(&run, &format!("data.path={set:?}"), &[]);
+    succeed(&mut attribute(&run, &["--method", "d-trak"]));
+    succeed(&mut attribute(&run, &["--method", "das,trak", "--query", "3"]));
+    let scores = |more: &[&str]| {
+        let mut command = program([Path::new("scores"), &run]);
+        command.args(more);
+        command
+    };
+    let said = succeed(&mut scores(&[])).stderr;
+    assert_names(&said, &["`--query 3` by das, trak"]);
+    assert!(!said.contains("changed"), "{said}");
+    let refused = fail(&mut scores(&["--query", "7"]), 42);
+    assert_names(&refused, &["`--query samples` by d-trak", "`--query 3` by das, trak", "attribute"]);
+    assert_names(&fail(&mut scores(&["--of", "9"]), 42), &["are of 0, 1", "`--query 3`"]);
+    // A set goes by its folder too, which is all that is left to say of a path that has moved.
+    let folder = fs::read_dir(run.join("scores"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .find(|name| name.starts_with("images-"))
+        .unwrap();
+    let shown = succeed(&mut scores(&["--query", &folder, "--method", "das"])).stdout;
+    assert_names(&shown, &["das, asked about 3", "query 3"]);
+
+    // One pixel of one image.
+    let mut images = bars()[..20].to_vec();
+    images[4][9] ^= 1;
+    write_images(&set, &images);
+    let said = succeed(&mut scores(&["--query", "3", "--method", "das"]));
+    assert_names(&said.stderr, &["have changed", "pentimento attribute", "--method das --query 3`"]);
+    assert_names(&said.stdout, &["query 3"]);
+    fs::remove_file(&set).unwrap();
+    assert_names(&succeed(&mut scores(&[])).stderr, &["cannot be opened", "set.npy"]);
+
+    // A damaged file is made again by what is said.
+    write_images(&set, &bars()[..20]);
+    let table = run.join("scores").join(&folder).join("das.parquet");
+    let mut bytes = fs::read(&table).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&table, &bytes).unwrap();
+    let said = fail(&mut scores(&["--query", "3", "--method", "das"]), 1);
+    assert_names(&said, &["das.parquet", "--method das --query 3` makes it again"]);
+    succeed(&mut attribute(&run, &["--method", "das", "--query", "3"]));
+    succeed(&mut scores(&["--query", "3", "--method", "das"]));
+    assert_verified(&run);
+}
+
+/// Images of which nothing is known but their place are called by their place alone.
+#[test]
+fn images_without_labels_are_called_by_their_place() {
+    let laboratory = Laboratory::new();
+    write_images(&laboratory.path("set.npy"), &bars()[..20]);
+    let run = laboratory.path("run");
+    import(&run, &format!("data.path={:?}", laboratory.path("set.npy")), &[]);
+    let said = succeed(&mut attribute(&run, &["--query", "3", "--top", "1"])).stdout;
+    let line = said.lines().find(|line| line.starts_with("training image 3: ")).unwrap();
+    assert!(line.starts_with("training image 3: 3 (+"), "{line}");
+}

@@ -155,6 +155,9 @@ fn divisors<E: From<KernelError> + Send>(
         Divisor::One => None,
         Divisor::Length => Some(kernel.measures(damping)?.length),
         Divisor::SolvedLength => Some(kernel.measures(damping)?.solved_length),
+        Divisor::OneLessLeverage => {
+            Some(kernel.measures(damping)?.leverage.into_iter().map(|leverage| 1.0 - leverage).collect())
+        }
     })
 }
 

@@ -13,6 +13,12 @@ pub enum Measurement {
     Square,
     /// The mean of the output (DAS).
     Mean,
+    /// The sum of the output's magnitudes.
+    SumOfMagnitudes,
+    /// The length of the output.
+    Length,
+    /// The largest magnitude in the output.
+    LargestMagnitude,
 }
 
 impl Measurement {
@@ -23,6 +29,9 @@ impl Measurement {
             Self::WeightedLoss => "weighted-loss",
             Self::Square => "square",
             Self::Mean => "mean",
+            Self::SumOfMagnitudes => "sum-of-magnitudes",
+            Self::Length => "length",
+            Self::LargestMagnitude => "largest-magnitude",
         }
     }
 
@@ -45,7 +54,7 @@ impl Measurement {
         };
         match self {
             Self::WeightedLoss => bars.iter().enumerate().map(weight).collect(),
-            Self::Loss | Self::Square | Self::Mean => vec![1.0; bars.len()],
+            _ => vec![1.0; bars.len()],
         }
     }
 
@@ -64,16 +73,29 @@ impl Measurement {
     ) {
         assert_eq!(output.len(), target.len(), "lengths of an output and its target");
         let of_mean = factor / output.len() as f64;
+        let length = match self {
+            Self::Length => output.iter().map(|value| value * value).sum::<f64>().sqrt(),
+            _ => 1.0,
+        };
+        // The first of the largest; all others have no part in it.
+        let largest = match self {
+            Self::LargestMagnitude => {
+                (0..output.len()).reduce(|a, b| if output[b].abs() > output[a].abs() { b } else { a })
+            }
+            _ => None,
+        };
         for (place, (output, target)) in output.iter().zip(target).enumerate() {
-            add(
-                place,
-                of_mean
-                    * match self {
-                        Self::Loss | Self::WeightedLoss => 2.0 * (output - target),
-                        Self::Square => 2.0 * output,
-                        Self::Mean => 1.0,
-                    },
-            );
+            let sign = if *output == 0.0 { 0.0 } else { output.signum() };
+            let derivative = match self {
+                Self::Loss | Self::WeightedLoss => of_mean * (2.0 * (output - target)),
+                Self::Square => of_mean * (2.0 * output),
+                Self::Mean => of_mean * 1.0,
+                Self::SumOfMagnitudes => factor * sign,
+                Self::Length if length > 0.0 => factor * output / length,
+                Self::LargestMagnitude if largest == Some(place) => factor * sign,
+                Self::Length | Self::LargestMagnitude => 0.0,
+            };
+            add(place, derivative);
         }
     }
 }
@@ -81,6 +103,54 @@ impl Measurement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Derivatives against differences of what they are the derivatives of.
+    #[test]
+    fn derivatives_are_those_of_the_measurements() {
+        let output = [0.3, -1.2, 0.7, 0.1, -0.4];
+        let target = [0.1, 0.2, -0.3, 0.4, 0.9];
+        let mean = |of: &dyn Fn(usize) -> f64| (0..5).map(of).sum::<f64>() / 5.0;
+        let value = |measurement: Measurement, output: &[f64; 5]| match measurement {
+            Measurement::Loss | Measurement::WeightedLoss => mean(&|k| (output[k] - target[k]).powi(2)),
+            Measurement::Square => mean(&|k| output[k].powi(2)),
+            Measurement::Mean => mean(&|k| output[k]),
+            Measurement::SumOfMagnitudes => output.iter().map(|value| value.abs()).sum(),
+            Measurement::Length => output.iter().map(|value| value * value).sum::<f64>().sqrt(),
+            Measurement::LargestMagnitude => {
+                output.iter().fold(0.0, |most: f64, value| most.max(value.abs()))
+            }
+        };
+        for measurement in [
+            Measurement::Loss,
+            Measurement::WeightedLoss,
+            Measurement::Square,
+            Measurement::Mean,
+            Measurement::SumOfMagnitudes,
+            Measurement::Length,
+            Measurement::LargestMagnitude,
+        ] {
+            let mut derivative = [f64::NAN; 5];
+            measurement.add_derivative(&output, &target, 3.0, |place, value| derivative[place] = value);
+            for (place, found) in derivative.into_iter().enumerate() {
+                let moved = |step: f64| {
+                    let mut moved = output;
+                    moved[place] += step;
+                    value(measurement, &moved)
+                };
+                // Central differences: exact but for rounding and a third derivative of order one.
+                let difference = 3.0 * (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                assert!(
+                    (found - difference).abs() < 1e-8,
+                    "{measurement:?}, {place}: {found} and {difference}"
+                );
+            }
+        }
+        // No direction where there is none.
+        for measurement in [Measurement::SumOfMagnitudes, Measurement::Length, Measurement::LargestMagnitude]
+        {
+            measurement.add_derivative(&[0.0; 3], &[1.0; 3], 1.0, |_, value| assert_eq!(value, 0.0));
+        }
+    }
 
     /// The weighted loss is a property of the predicted image, whatever the network predicts: an error of the image gives
     /// the same weighted loss through each of the three.

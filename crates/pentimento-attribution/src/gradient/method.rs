@@ -23,6 +23,8 @@ pub enum Divisor {
     Length,
     /// The length of its feature solved with the kernel.
     SolvedLength,
+    /// What its leverage leaves of one: what leaving it out changes, and not a step away from it (Sherman and Morrison).
+    OneLessLeverage,
 }
 
 /// What of a query is looked at.
@@ -49,6 +51,9 @@ pub struct Method {
     pub query: QueryLook,
     /// How features are compared.
     pub comparison: Comparison,
+    /// Whether it follows the training, where that is known: scores of several checkpoints are added up, and training images
+    /// are looked at as they were in training.
+    pub follows_training: bool,
 }
 
 /// TRAK; the others say in what they differ.
@@ -59,22 +64,26 @@ const TRAK: Method = Method {
     unit_length: false,
     query: QueryLook::Image,
     comparison: Comparison::InverseKernel(Divisor::One),
+    follows_training: false,
 };
 
 impl Method {
-    /// Every method, as its paper defines it with one checkpoint. DAS is its kernel: residual and leverage change next to nothing.
-    pub const ALL: [Self; 10] = [
+    /// Every method, as its paper defines it; all but those that follow the training look at its end only. DAS is its kernel,
+    /// alone and with the leverage; the residual changes next to nothing.
+    pub const ALL: [Self; 14] = [
         Self {
             name: "tracin",
-            title: "TracIn at one checkpoint (Xie et al. 2024)",
+            title: "TracIn (Xie et al. 2024)",
             comparison: Comparison::Dot,
+            follows_training: true,
             ..TRAK
         },
         Self {
             name: "retrac",
-            title: "ReTrac at one checkpoint (Xie et al. 2024)",
+            title: "ReTrac (Xie et al. 2024)",
             unit_length: true,
             comparison: Comparison::Dot,
+            follows_training: true,
             ..TRAK
         },
         Self {
@@ -115,6 +124,32 @@ impl Method {
             ..TRAK
         },
         Self {
+            name: "d-trak-l1",
+            title: "D-TRAK of the sum of magnitudes (Zheng et al. 2024)",
+            measurement: Measurement::SumOfMagnitudes,
+            ..TRAK
+        },
+        Self {
+            name: "d-trak-l2",
+            title: "D-TRAK of the length (Zheng et al. 2024)",
+            measurement: Measurement::Length,
+            ..TRAK
+        },
+        Self {
+            name: "d-trak-max",
+            title: "D-TRAK of the largest magnitude (Zheng et al. 2024)",
+            measurement: Measurement::LargestMagnitude,
+            ..TRAK
+        },
+        Self {
+            name: "das-leverage",
+            title: "the kernel of DAS with its leverage (Lin et al. 2025)",
+            measurement: Measurement::Mean,
+            unit_length: true,
+            comparison: Comparison::InverseKernel(Divisor::OneLessLeverage),
+            ..TRAK
+        },
+        Self {
             name: "das",
             title: "the kernel of DAS (Lin et al. 2025)",
             measurement: Measurement::Mean,
@@ -123,9 +158,13 @@ impl Method {
         },
     ];
 
-    /// Whether scores of several training images may be added up: not if each is divided by something of its own image.
+    /// Whether scores of several training images may be added up: not if each is divided by something of its own image that
+    /// has another unit.
     pub fn adds_up(&self) -> bool {
-        matches!(self.comparison, Comparison::Dot | Comparison::InverseKernel(Divisor::One))
+        matches!(
+            self.comparison,
+            Comparison::Dot | Comparison::InverseKernel(Divisor::One | Divisor::OneLessLeverage)
+        )
     }
 
     /// The method of a name.

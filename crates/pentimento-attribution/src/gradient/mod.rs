@@ -7,8 +7,8 @@
 //!
 //! * `measurement`: functions of the network's output, and their derivative in it.
 //! * `draws`: timesteps and noise, in groups.
+//! * `replay`: the timesteps and noise of training itself, instead of draws.
 //! * `feature`: the gradient of one image in all parameters, averaged over draws.
-//! * `lanes`: gradients of several images side by side.
 //! * `projection`: a long gradient to a short feature that keeps inner products.
 //! * `rows`: features as Arrow files.
 //! * `products`, `kernel`: inner products of features, and through the inverse of their kernel; the damping.
@@ -20,11 +20,11 @@ mod comparison;
 mod draws;
 mod feature;
 mod kernel;
-mod lanes;
 mod measurement;
 mod method;
 mod products;
 mod projection;
+mod replay;
 mod rows;
 mod spread;
 
@@ -32,10 +32,13 @@ pub use comparison::{Compared, Queries};
 pub use draws::{Draw, DrawPlan, NoiseSharing};
 pub use feature::{FeatureError, FeatureExtractor};
 pub use kernel::{ImageMeasures, ImageRows, Kernel, KernelError, QueryCoordinates};
-pub use lanes::side_by_side;
 pub use measurement::Measurement;
 pub use method::{Comparison, Divisor, Method, QueryLook};
 pub use products::products;
 pub use projection::SparseProjection;
+pub use replay::{events_of_images, replayed};
 pub use rows::{FeatureRows, RowError, RowKey, RowPrecision};
 pub use spread::{MOST_GROUPS, Spread};
+
+/// Gradients of several images are taken side by side.
+pub use pentimento_diffusion::lanes::side_by_side;

@@ -71,8 +71,12 @@ impl fmt::Display for OpenEvent<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Found { path, layout, images, files } => {
-                let files = if *files == 1 { "1 file".into() } else { format!("{files} files") };
-                write!(formatter, "{}: {layout}, {images} images in {files}", path.display())
+                let counted = |count: usize, noun: &str| match count {
+                    1 => format!("1 {noun}"),
+                    count => format!("{count} {noun}s"),
+                };
+                let (images, files) = (counted(*images, "image"), counted(*files, "file"));
+                write!(formatter, "{}: {layout}, {images} in {files}", path.display())
             }
             Self::Indexing { reason } => write!(formatter, "indexing the set: {reason}"),
             Self::NotKept { path, reason } => {

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use super::folder::{check_inside, images_under, structure};
 use super::place::Place;
 use super::{Layout, Listing, Structure, labels};
-use crate::csv_table::{Lines, table_error};
+use crate::csv_table::{Lines, line_error, table_error};
 use crate::error::DataError;
 
 /// The tables.
@@ -35,13 +35,7 @@ pub(super) fn read(root: &Path, table: &Path) -> Result<Structure, DataError> {
     let (mut keys, mut paths) = (Vec::new(), Vec::new());
     let mut line_of = BTreeMap::<PathBuf, u64>::new();
     for (line, row) in &rows {
-        let broken = |field, value: String, bound: String| DataError::Line {
-            path: table.into(),
-            line: *line,
-            field,
-            value,
-            bound,
-        };
+        let broken = |field, value: String, bound: String| line_error(table, *line, field, value, bound);
         let name = row.get("file_name").ok_or_else(|| {
             broken("file_name", "missing".into(), "the path of an image in the folder".into())
         })?;
@@ -118,13 +112,7 @@ pub(super) fn inside(name: &str) -> Option<PathBuf> {
 
 /// The lines of a CSV file with a header, each with its number.
 fn csv_rows(bytes: &[u8], table: &Path) -> Result<Vec<(u64, Row)>, DataError> {
-    let broken = |line: u64, value: String, bound: &str| DataError::Line {
-        path: table.into(),
-        line,
-        field: "the text",
-        value,
-        bound: bound.into(),
-    };
+    let broken = |line, value: String, bound: &str| line_error(table, line, "the text", value, bound);
     // Some programs begin UTF-8 files with a mark.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let unreadable = |error| table_error(table, bytes, error);
@@ -160,13 +148,7 @@ fn json_rows(bytes: &[u8], table: &Path) -> Result<Vec<(u64, Row)>, DataError> {
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let broken = |field, value: String, bound: &str| DataError::Line {
-            path: table.into(),
-            line,
-            field,
-            value,
-            bound: bound.into(),
-        };
+        let broken = |field, value: String, bound: &str| line_error(table, line, field, value, bound);
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(text)
             .map_err(|error| broken("the text", format!("unreadable ({error})"), "a JSON object"))?;
         let mut row = Row::new();

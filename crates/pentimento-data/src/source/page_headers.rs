@@ -228,3 +228,86 @@ impl<Bytes: Read> Header<Bytes> {
 fn damaged(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("a page header with {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> io::Result<(BTreeMap<i64, Field>, u64)> {
+        let mut header = Header { reader: bytes.take(MAX_HEADER_BYTES), read: 0 };
+        header.structure(0).map(|fields| (fields, header.read))
+    }
+
+    fn integer(fields: &BTreeMap<i64, Field>, key: i64) -> Option<i64> {
+        fields.get(&key).and_then(Field::integer)
+    }
+
+    /// A field of each kind that Thrift has, written by hand after the protocol's description, and an integer behind it that
+    /// is only found if all before it was passed over to the byte.
+    #[test]
+    fn every_kind_of_field_is_passed_over_to_the_byte() {
+        let kinds: [(&str, &[u8]); 12] = [
+            ("true", &[0x11]),
+            ("false", &[0x12]),
+            ("a byte", &[0x13, 0xff]),
+            ("a double", &[0x17, 1, 2, 3, 4, 5, 6, 7, 8]),
+            ("a text of three bytes", &[0x18, 3, b'a', b'b', b'c']),
+            // The upper half of the byte is the number of elements, the lower their kind.
+            ("a list of two integers, one of two bytes", &[0x19, 0x25, 0x80, 0x01, 0x04]),
+            (
+                "a list of 15 booleans, their number behind",
+                &[0x19, 0xf1, 15, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1],
+            ),
+            ("a set of structures", &[0x1a, 0x2c, 0x15, 0x02, 0x00, 0x00]),
+            // A map says how many pairs it has, then both kinds in one byte.
+            ("a map from texts to integers", &[0x1b, 2, 0x85, 1, b'a', 0x02, 1, b'b', 0x04]),
+            ("an empty map, which has no kinds", &[0x1b, 0]),
+            ("a list of lists", &[0x19, 0x19, 0x25, 0x02, 0x04]),
+            ("16 bytes of an identity", &[0x1d, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
+        ];
+        for (kind, bytes) in kinds {
+            // Field 2, an integer of value -7; then the end, and what is not of the header.
+            let all = [bytes, &[0x15, 13, 0x00, 0xaa]].concat();
+            let (fields, length) = read(&all).unwrap_or_else(|error| panic!("{kind}: {error}"));
+            assert_eq!(integer(&fields, 2), Some(-7), "{kind}");
+            assert_eq!(length, all.len() as u64 - 1, "{kind}");
+            assert_eq!(fields.len(), 2, "{kind}");
+        }
+    }
+
+    #[test]
+    fn fields_are_numbered_by_distances_or_by_themselves() {
+        // Field 3, then field 10 by a distance of 7, then field 40 by its own number, each with its number as value.
+        let (fields, _) = read(&[0x35, 6, 0x75, 20, 0x05, 80, 80, 0x00]).unwrap();
+        assert_eq!([3, 10, 40].map(|key| integer(&fields, key)), [Some(3), Some(10), Some(40)]);
+        // A structure within has numbers of its own.
+        let (fields, _) = read(&[0x7c, 0x15, 8, 0x00, 0x15, 2, 0x00]).unwrap();
+        let Some(Field::Structure(inner)) = fields.get(&7) else { panic!("no structure") };
+        assert_eq!((integer(inner, 1), integer(&fields, 8)), (Some(4), Some(1)));
+    }
+
+    #[test]
+    fn what_lies_too_deep_or_never_ends_is_refused() {
+        let refused = |bytes: &[u8], words: &str| match read(bytes) {
+            Err(error) => assert!(error.to_string().contains(words), "{error}"),
+            Ok(_) => panic!("{bytes:?} was read"),
+        };
+        // Structures in structures: as many as may be are read, one more is not.
+        let nested = |depth: usize| [vec![0x1c; depth], vec![0x00; depth + 1]].concat();
+        assert!(read(&nested(MAX_DEPTH)).is_ok());
+        refused(&nested(MAX_DEPTH + 1), "too deep");
+        // Lists of one list each, and maps of maps.
+        refused(&[vec![0x19], vec![0x19; 100]].concat(), "too deep");
+        refused(&[vec![0x1b], [1, 0xbb].repeat(100)].concat(), "too deep");
+        refused(&[0x1e], "unknown kind");
+        refused(&[0x15, 2, 0x05, 2, 2, 0x00], "a field twice");
+        refused(&[&[0x15][..], &[0xff; 11]].concat(), "more than 64 bits");
+        // Ends within a number, a text, a list of a billion elements, and before the end of the structure.
+        for bytes in
+            [&[0x15, 0x80][..], &[0x18, 9, b'a'], &[0x19, 0xf1, 0x80, 0x94, 0xeb, 0xdc, 0x03], &[0x15, 2]]
+        {
+            let error = read(bytes).map(drop).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{bytes:?}");
+        }
+    }
+}

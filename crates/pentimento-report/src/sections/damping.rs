@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::scrolling;
+use super::{Cell, plain_table};
 use crate::text::{name, number};
 use crate::{DampingCurve, ReportView};
 
@@ -36,7 +36,7 @@ fn of(curve: &DampingCurve) -> Markup {
         (chart(curve))
         details {
             summary { "The numbers" }
-            (scrolling(&format!("Damping of {}", curve.method), table(curve)))
+            (table(curve))
         }
     }
 }
@@ -80,26 +80,14 @@ fn chart(curve: &DampingCurve) -> Markup {
 }
 
 fn table(curve: &DampingCurve) -> Markup {
-    html! {
-        table.plain {
-            thead {
-                tr {
-                    th scope="col" { "damping" }
-                    th scope="col" { "directions left" }
-                    th scope="col" { "rank agreement" }
-                }
-            }
-            tbody {
-                @for point in &curve.points {
-                    tr {
-                        th scope="row" { (scientific(point.damping)) }
-                        td { (number(point.degrees_of_freedom, 1)) }
-                        td { @match point.agreement { Some(value) => (number(value, 3)), None => "\u{2013}" } }
-                    }
-                }
-            }
-        }
-    }
+    let headings = ["damping", "directions left", "rank agreement"].map(|heading| html! { (heading) });
+    let rows = curve.points.iter().map(|point| {
+        let agreement = point.agreement.map_or_else(|| "\u{2013}".into(), |value| number(value, 3));
+        let cells = [number(point.degrees_of_freedom, 1), agreement];
+        let cells = cells.into_iter().map(|text| Cell::Number(html! { (text) })).collect();
+        (html! { (scientific(point.damping)) }, cells)
+    });
+    plain_table(&format!("Damping of {}", curve.method), &headings, rows)
 }
 
 fn scientific(value: f64) -> String {

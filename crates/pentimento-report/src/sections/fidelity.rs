@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{estimate, scrolling};
+use super::{Cell, estimate, plain_table};
 use crate::text::{name, number, p_value};
 use crate::{ReportView, Unit};
 
@@ -26,33 +26,24 @@ pub(crate) fn section(view: &ReportView) -> Option<Markup> {
 }
 
 fn fidelity_table(view: &ReportView) -> Markup {
-    let table = html! {
-        table.plain {
-            caption { "Approximate against exact" }
-            thead {
-                tr {
-                    th scope="col" { "method" }
-                    th scope="col" { "same change" span.small { "Pearson, pixels" } }
-                    th scope="col" { "same order" span.small { "Spearman, distances" } }
-                    th scope="col" { "same strongest" span.small { "share of samples" } }
-                    th scope="col" { "cost" }
-                }
-            }
-            tbody {
-                @for row in &view.fidelity {
-                    tr {
-                        th scope="row" { (name(&row.method)) }
-                        td { (estimate(row.pearson, CORRELATION)) }
-                        td { (estimate(row.spearman, CORRELATION)) }
-                        td { (estimate(row.top1, Unit::Share)) }
-                        td.words { (name(&row.cost)) }
-                    }
-                }
-            }
-        }
-    };
+    let headings = [
+        html! { "method" },
+        html! { "same change" span.small { "Pearson, pixels" } },
+        html! { "same order" span.small { "Spearman, distances" } },
+        html! { "same strongest" span.small { "share of samples" } },
+        html! { "cost" },
+    ];
+    let rows = view.fidelity.iter().map(|row| {
+        let cells = vec![
+            Cell::Number(estimate(row.pearson, CORRELATION)),
+            Cell::Number(estimate(row.spearman, CORRELATION)),
+            Cell::Number(estimate(row.top1, Unit::Share)),
+            Cell::Words(name(&row.cost)),
+        ];
+        (name(&row.method), cells)
+    });
     html! {
-        (scrolling("Approximate against exact", table))
+        (plain_table("Approximate against exact", &headings, rows))
         p.small {
             "Same change: does each pixel change as in the exact picture? Same order: are the removals ranked alike by "
             "distance? For both, 1 is perfect and 0 is chance."
@@ -61,35 +52,19 @@ fn fidelity_table(view: &ReportView) -> Markup {
 }
 
 fn comparison_table(view: &ReportView) -> Markup {
-    let table = html! {
-        table.plain {
-            caption { "Is one method better than another?" }
-            thead {
-                tr {
-                    th scope="col" { "measure" }
-                    th scope="col" { "first" }
-                    th scope="col" { "second" }
-                    th scope="col" { "first is larger" }
-                    th scope="col" { "p" }
-                    th scope="col" { "values" }
-                }
-            }
-            tbody {
-                @for row in &view.method_comparisons {
-                    tr {
-                        th scope="row" { (name(&row.measure)) }
-                        td.words { (name(&row.first)) }
-                        td.words { (name(&row.second)) }
-                        td { (number(row.probability_first_larger, 3)) }
-                        td { (p_value(row.log10_p)) }
-                        td { (row.first_count) " and " (row.second_count) }
-                    }
-                }
-            }
-        }
-    };
+    let headings = ["measure", "first", "second", "first is larger", "p", "values"];
+    let rows = view.method_comparisons.iter().map(|row| {
+        let cells = vec![
+            Cell::Words(name(&row.first)),
+            Cell::Words(name(&row.second)),
+            Cell::Number(html! { (number(row.probability_first_larger, 3)) }),
+            Cell::Number(html! { (p_value(row.log10_p)) }),
+            Cell::Number(html! { (row.first_count) " and " (row.second_count) }),
+        ];
+        (name(&row.measure), cells)
+    });
     html! {
-        (scrolling("Is one method better than another", table))
+        (plain_table("Is one method better than another?", &headings.map(|heading| html! { (heading) }), rows))
         p.small {
             "Mann-Whitney test, two-sided. \u{201c}First is larger\u{201d} is the probability that a value of the first method "
             "exceeds one of the second; 0.5 would mean no difference. p is the probability of a result at least this "
@@ -99,16 +74,10 @@ fn comparison_table(view: &ReportView) -> Markup {
 }
 
 fn agreement_table(view: &ReportView) -> Markup {
-    let table = html! {
-        table.plain {
-            caption { "How often the stages of the search agree" }
-            thead { tr { th scope="col" { "question" } th scope="col" { "share" } } }
-            tbody {
-                @for row in &view.stage_agreement {
-                    tr { th scope="row" { (name(&row.question)) } td { (estimate(Some(row.share), Unit::Share)) } }
-                }
-            }
-        }
-    };
-    scrolling("How often the stages of the search agree", table)
+    let headings = ["question", "share"].map(|heading| html! { (heading) });
+    let rows = view
+        .stage_agreement
+        .iter()
+        .map(|row| (name(&row.question), vec![Cell::Number(estimate(Some(row.share), Unit::Share))]));
+    plain_table("How often the stages of the search agree", &headings, rows)
 }

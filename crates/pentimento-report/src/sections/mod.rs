@@ -16,7 +16,7 @@ pub(crate) mod words;
 use maud::{Markup, html};
 
 use crate::picture::DisplaySize;
-use crate::text::{Line, interval, value};
+use crate::text::{Line, interval, name, value};
 use crate::{Estimate, Unit};
 
 /// An image element. `class` is one of the style sheet's own names.
@@ -28,6 +28,43 @@ fn image(source: &str, size: DisplaySize, class: &str, alt: &str) -> Markup {
 /// A table that may scroll sideways on a narrow screen, also by keyboard.
 fn scrolling(label: &str, table: Markup) -> Markup {
     html! { div.scroll tabindex="0" role="region" aria-label=(Line(label)) { (table) } }
+}
+
+/// What stands in a table beside the heading of its row.
+enum Cell {
+    /// A number, which stays on one line.
+    Number(Markup),
+    /// Words, which may take several.
+    Words(Markup),
+}
+
+/// A table that [`scrolling`] shows, with a heading for each column and each row. The first column is that of the rows'
+/// headings.
+fn plain_table(
+    label: &str,
+    headings: &[Markup],
+    rows: impl IntoIterator<Item = (Markup, Vec<Cell>)>,
+) -> Markup {
+    let table = html! {
+        table.plain {
+            caption { (name(label)) }
+            thead { tr { @for heading in headings { th scope="col" { (heading) } } } }
+            tbody {
+                @for (heading, cells) in rows {
+                    tr {
+                        th scope="row" { (heading) }
+                        @for cell in cells {
+                            @match cell {
+                                Cell::Number(number) => { td { (number) } }
+                                Cell::Words(words) => { td.words { (words) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    scrolling(label, table)
 }
 
 /// "0.871 ± 0.012", or a dash for what was not measured.

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::scrolling;
+use super::{Cell, plain_table};
 use crate::text::{name, number};
 use crate::{LossCurve, LossPoint, ReportView};
 
@@ -181,30 +181,16 @@ fn chart(curves: &[Drawn<'_>], axes: &Axes) -> Markup {
 }
 
 fn table(curves: &[Drawn<'_>]) -> Markup {
-    let table = html! {
-        table.plain {
-            caption { "Loss of each member" }
-            thead {
-                tr {
-                    th scope="col" { "member" }
-                    th scope="col" { "first" }
-                    th scope="col" { "last, as drawn" }
-                    th scope="col" { "last step" }
-                }
-            }
-            tbody {
-                @for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
-                    tr {
-                        th scope="row" { span.key style={ "background:" (colour) } {} (name(curve.name)) }
-                        td { @if let Some(first) = curve.first { (number(first.loss, 4)) } }
-                        td { @if let Some(last) = curve.final_loss() { (number(last, 4)) } }
-                        td { @if let Some(last) = curve.last { (last.step) } }
-                    }
-                }
-            }
-        }
-    };
-    scrolling("Loss of each member", table)
+    let headings = ["member", "first", "last, as drawn", "last step"].map(|heading| html! { (heading) });
+    let rows = curves.iter().zip(COLOURS.iter().cycle()).map(|(curve, colour)| {
+        let cells = vec![
+            Cell::Number(html! { @if let Some(first) = curve.first { (number(first.loss, 4)) } }),
+            Cell::Number(html! { @if let Some(last) = curve.final_loss() { (number(last, 4)) } }),
+            Cell::Number(html! { @if let Some(last) = curve.last { (last.step) } }),
+        ];
+        (html! { span.key style={ "background:" (colour) } {} (name(curve.name)) }, cells)
+    });
+    plain_table("Loss of each member", &headings, rows)
 }
 
 #[cfg(test)]

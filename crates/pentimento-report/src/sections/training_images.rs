@@ -40,7 +40,8 @@ fn item(one: &TopImageView, sample: u64, farthest: f64) -> Result<Markup, Report
     let picture = match picture {
         None => html! {},
         Some(picture) => {
-            let alt = format!("Training image {index}, {label}: rank {rank} for sample {sample}");
+            let label = if label.is_empty() { String::new() } else { format!(", {label}") };
+            let alt = format!("Training image {index}{label}: rank {rank} for sample {sample}");
             image(&data_uri::picture(picture)?, picture.display_size(TRAINING_IMAGE), "training", &alt)
         }
     };
@@ -48,7 +49,7 @@ fn item(one: &TopImageView, sample: u64, farthest: f64) -> Result<Markup, Report
         li {
             span.rank { (rank) @if *near_tie { " " span title="near tie" { "\u{2248}" } } }
             (picture)
-            span.label { (name(label)) }
+            @if !label.is_empty() { span.label { (name(label)) } }
             span.small { "image " (index) }
             @match basis {
                 Basis::Exact | Basis::Approximate { .. } => span { "distance " (text::distance(*distance, farthest)) },
@@ -126,7 +127,7 @@ fn groups(list: &TrainingImageList, sample: u64) -> Markup {
                 tbody {
                     @for group in &list.groups {
                         tr {
-                            th scope="row" { (name(&group.label)) span.small { (group.images) " images" } }
+                            th scope="row" { (name(&group.label)) span.small { (text::counted(group.images, "image")) } }
                             td {
                                 div.track {
                                     span.length.less[group.score < 0.0]

@@ -267,13 +267,15 @@ impl Experiment {
             false,
         );
         let draws = self.draws();
-        let of = |images: &[Vec<f32>]| {
-            side_by_side(images.len(), |index| {
-                let image: Vec<f64> = images[index].iter().map(|&value| f64::from(value)).collect();
-                extractor.gradient::<f32>(&image, [SIDE, SIDE], None, &draws, "an image")
-            })
+        let gradient = |image: &[f32], draws: &[Draw]| {
+            let image: Vec<f64> = image.iter().map(|&value| f64::from(value)).collect();
+            extractor.gradient::<f32>(&image, [SIDE, SIDE], None, draws, "an image")
         };
-        Ok(Gradients { queries: of(&self.queries)?, images: of(&self.images)? })
+        let queries = side_by_side(self.queries.len(), |index| gradient(&self.queries[index], &draws))?;
+        let images = side_by_side(self.images.len(), |index| {
+            gradient(&self.images[index], &self.draws_of(SEED + 1, index as u32, 250))
+        })?;
+        Ok(Gradients { queries, images })
     }
 
     /// The predicted change of each query's loss, `[removals][queries]`.

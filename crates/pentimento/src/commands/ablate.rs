@@ -4,6 +4,7 @@ use super::print;
 use crate::arguments::AblationMethod;
 use crate::error::ProgramError;
 use crate::pictures::png;
+use crate::progress::counted;
 use crate::stages::Workspace;
 use crate::stages::analyse::{Ensemble, clamped_distance};
 use crate::stages::data::{CodedData, coded_data};
@@ -111,8 +112,8 @@ fn removed_groups(data: &CodedData, names: &[String], images: &[usize]) -> Resul
         let place =
             data.images.source_indices().iter().position(|&index| index == image).ok_or_else(|| {
                 let bound = format!(
-                    "the run trains on {} images of the source set; `data.json` lists their positions",
-                    data.images.len()
+                    "the run trains on {} of the source set; `data.json` lists their positions",
+                    counted(data.images.len(), "image")
                 );
                 ProgramError::NoSuch { what: "training image".into(), value: image.to_string(), bound }
             })?;

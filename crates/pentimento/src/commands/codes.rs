@@ -1,6 +1,7 @@
 //! `pentimento codes`: what a recipe's codes come to, before anything is trained.
 
 use super::print;
+use crate::progress::counted;
 use crate::recipe::Recipe;
 use crate::stages::RunOptions;
 use crate::stages::data::CodedData;
@@ -38,7 +39,11 @@ pub(super) fn print_codes(recipe: &Recipe, options: &RunOptions) -> Result<()> {
     }
     let duplicates = exact_duplicates(data.images.ids());
     let extra: usize = duplicates.iter().map(|group| group.len() - 1).sum();
-    print(&format!("exact duplicates: {extra} images have the same pixels as an earlier one"))?;
+    let verb = if extra == 1 { "has" } else { "have" };
+    print(&format!(
+        "exact duplicates: {} {verb} the same pixels as an earlier one",
+        counted(extra, "image")
+    ))?;
     let trained = sizes.iter().sum::<usize>() as f64 / images as f64;
     print(&format!(
         "cost: {members} members; together they see each image as often as {trained:.1} models of all images would"

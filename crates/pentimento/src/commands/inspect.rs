@@ -2,6 +2,7 @@
 
 use super::print;
 use crate::error::ProgramError;
+use crate::progress::counted;
 use crate::stages::data::open_path;
 use anyhow::{Context, Result};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
@@ -68,14 +69,16 @@ fn lines(source: &IndexedSource, inspection: &Inspection) -> Vec<String> {
         lines.push(format!("groups: {}", different.len()));
     }
     let too_many: usize = exact_duplicates.iter().map(|same| same.len() - 1).sum();
-    lines.push(format!("exact duplicates: {too_many} images are the same as an earlier one"));
+    let verb = if too_many == 1 { "is" } else { "are" };
+    lines.push(format!("exact duplicates: {} {verb} the same as an earlier one", counted(too_many, "image")));
     let all = exact_duplicates.iter().map(|same| {
         let keys: Vec<String> = same.iter().take(LINES).map(|&index| source.key(index)).collect();
         format!("{} times: {}", same.len(), keys.join(", "))
     });
     lines.extend(shortened(all.collect(), LINES));
     lines.push(format!(
-        "near-duplicates: {near_pairs} pairs whose perceptual hashes differ in at most {NEAR_DUPLICATE_BITS} bits"
+        "near-duplicates: {} whose perceptual hashes differ in at most {NEAR_DUPLICATE_BITS} bits",
+        if *near_pairs == 1 { "1 pair".into() } else { format!("{near_pairs} pairs") }
     ));
     let all = first_near_pairs.iter().map(|pair| {
         format!("{} and {} ({} bits)", source.key(pair.first), source.key(pair.second), pair.bits)

@@ -7,7 +7,7 @@ mod checkpoint;
 mod codes;
 mod doctor;
 mod export;
-mod imported;
+mod gradients;
 mod inspect;
 mod plan;
 mod scores;
@@ -119,7 +119,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
             let workspace = open(&run.run)?;
             let asked = Asked::of(&method, classifier)?;
             if workspace.recipe.checkpoint.is_some() {
-                return imported::attribute(&workspace, &asked, &query, top as usize);
+                return gradients::attribute(&workspace, &asked, query, top as usize);
             }
             let data = stages::data::coded_data(&workspace)?;
             asked.refuse_codes_unless(query == QuerySet::Samples, "it is for samples of the run")?;
@@ -137,11 +137,12 @@ fn run_command(arguments: Arguments) -> Result<()> {
             for &method in &asked.codes {
                 attribute::scores(&workspace, &data, method, top as usize)?;
             }
-            imported::attribute_members(&workspace, &data, &asked, &query, top as usize)
+            gradients::attribute_members(&workspace, &data, &asked, query, top as usize)
         }
         Command::Scores { run, method, query, of, top, bottom, export } => {
             let shown = scores::Shown { of, top: top as usize, bottom };
-            scores::scores(&run.run, method.as_deref(), &query, &shown, export.as_deref())
+            let workspace = Workspace::open_read_only(&run.run, stop, options)?;
+            scores::scores(&workspace, method.as_deref(), &query, &shown, export.as_deref())
         }
         Command::Search { run, samples, codes, top, method } => {
             let workspace = open(&run.run)?;
@@ -155,7 +156,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
             let workspace = open(&run.run)?;
             let asked = Asked::of(&compare, classifier)?;
             if workspace.recipe.checkpoint.is_some() {
-                return imported::report(&workspace, &asked, &query);
+                return gradients::report(&workspace, &asked, query);
             }
             if !compare.is_empty() || query != QuerySet::Samples {
                 return Err(ProgramError::NoSuch {
@@ -273,7 +274,7 @@ fn default_folder(recipe: &Recipe) -> PathBuf {
 /// All stages; what is there already is not made again.
 fn everything(workspace: &Workspace) -> Result<()> {
     if workspace.recipe.checkpoint.is_some() {
-        return imported::everything(workspace);
+        return gradients::everything(workspace);
     }
     let data = stages::data::coded_data(workspace)?;
     stages::train::train(workspace, &data, None)?;

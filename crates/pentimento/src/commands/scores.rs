@@ -1,15 +1,18 @@
 //! `pentimento scores`: what `attribute` wrote, to look at and to take elsewhere.
 
-use super::imported::DEFAULT;
+use super::gradients::DEFAULT;
 use super::print;
 use crate::arguments::AttributeMethod;
 use crate::error::ProgramError;
-use crate::stages::gradients::QuerySet;
+use crate::progress::say;
+use crate::stages::Workspace;
+use crate::stages::data::CodedData;
+use crate::stages::gradients::{QuerySet, TrainingImages, images_digest};
 use anyhow::{Context, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 use pentimento_store::Run;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -34,32 +37,40 @@ struct Row {
 
 /// Prints or exports the scores of one method.
 pub(super) fn scores(
-    folder: &Path,
+    workspace: &Workspace,
     method: Option<&str>,
     set: &QuerySet,
     shown: &Shown,
     export: Option<&Path>,
 ) -> Result<()> {
-    crate::stages::workspace::refuse_what_is_no_run(folder)?;
-    let run = Run::open_read_only(folder)?;
-    let method = method_of(&run, folder, method, set)?;
-    let object = |ending: &str| format!("scores/{}/{method}.{ending}", set.name());
+    let (run, folder) = (&workspace.run, workspace.run.root());
+    let there = QuerySets::of(run);
+    let set = there.kept_as(set);
+    let method = method_of(&there, folder, method, &set)?;
+    let object = |ending: &str| format!("scores/{}/{method}.{ending}", set.name);
+    say_if_images_changed(workspace, &object("json"), &set, &method)?;
     if let Some(file) = export {
         if file.exists() {
             return Err(ProgramError::Occupied { folder: file.display().to_string() }.into());
         }
-        return write(&run, file, object);
+        return write(run, file, object);
     }
-    let rows = read(&run, &object("parquet"), shown.of.as_deref())?;
+    let rows = read(run, &object("parquet"), shown.of.as_deref())?;
     if rows.is_empty() {
+        let names = Description::read(run, &object("json"))?.query;
         return Err(ProgramError::NoSuch {
             what: "query".into(),
             value: shown.of.clone().unwrap_or_default(),
-            bound: format!("the scores by `{method}` are of others; leave out `--of` to see them all"),
+            bound: format!(
+                "the scores by `{method}` asked about {} are of {}; leave out `--of` to see them all{}",
+                set.asked,
+                first_of(&names),
+                there.others(&set).map_or(String::new(), |others| format!("; {others}"))
+            ),
         }
         .into());
     }
-    print(&format!("{method}, asked about {set}"))?;
+    print(&format!("{method}, asked about {}", set.asked))?;
     for mut rows in rows {
         rows.sort_by_key(|row| if shown.bottom { -row.rank } else { row.rank });
         let list = rows.iter().take(shown.top).map(|row| {
@@ -72,15 +83,135 @@ pub(super) fn scores(
             print(&line)?;
         }
     }
+    if let Some(others) = there.others(&set).filter(|_| shown.of.is_none()) {
+        say(&format!("note: {others}"));
+    }
     Ok(())
 }
 
+/// What a table of scores says of itself.
+#[derive(serde::Deserialize)]
+struct Description {
+    /// Who was asked about, as the person said it.
+    asked_about: String,
+    /// Names of the queries.
+    query: Vec<String>,
+    /// The training images: [`images_digest`]. Tables of earlier programs do not say.
+    #[serde(default)]
+    training_images_digest: Option<String>,
+}
+
+impl Description {
+    fn read(run: &Run, name: &str) -> Result<Self> {
+        serde_json::from_slice(&run.get(name)?).with_context(|| format!("{name} is damaged"))
+    }
+}
+
+/// A set of queries that scores are kept of.
+struct KeptSet {
+    /// Its folder in `scores/`.
+    name: String,
+    /// How it was asked about.
+    asked: String,
+}
+
+/// All sets that a run keeps scores of: by folder, how they were asked about, and by which methods.
+struct QuerySets(BTreeMap<String, (String, BTreeSet<String>)>);
+
+impl QuerySets {
+    fn of(run: &Run) -> Self {
+        let mut sets = BTreeMap::new();
+        for name in run.names() {
+            let Some((set, method)) = name
+                .strip_prefix("scores/")
+                .and_then(|name| name.strip_suffix(".parquet"))
+                .and_then(|name| name.split_once('/'))
+            else {
+                continue;
+            };
+            // One that is damaged goes by its folder.
+            let asked = || {
+                Description::read(run, &format!("scores/{set}/{method}.json"))
+                    .map_or_else(|_| set.to_owned(), |description| description.asked_about)
+            };
+            let (_, methods) = sets.entry(set.to_owned()).or_insert_with(|| (asked(), BTreeSet::new()));
+            methods.insert(method.to_owned());
+        }
+        Self(sets)
+    }
+
+    /// The set that a person asks for: as in `attribute`, as it was asked about then, or by the folder of its scores.
+    fn kept_as(&self, set: &QuerySet) -> KeptSet {
+        let (name, asked) = (set.name(), set.to_string());
+        if !self.0.contains_key(&name) {
+            let same = |(kept, (as_then, _)): &(&String, &(String, _))| **kept == asked || *as_then == asked;
+            if let Some((kept, (as_then, _))) = self.0.iter().find(same) {
+                return KeptSet { name: kept.clone(), asked: as_then.clone() };
+            }
+        }
+        KeptSet { name, asked }
+    }
+
+    /// A sentence on the other sets, if there are any.
+    fn others(&self, set: &KeptSet) -> Option<String> {
+        let others = self.0.iter().filter(|(name, _)| **name != set.name);
+        let others: Vec<String> = others
+            .map(|(_, (asked, methods))| {
+                let methods: Vec<&str> = methods.iter().map(String::as_str).collect();
+                format!("`--query {asked}` by {}", methods.join(", "))
+            })
+            .collect();
+        (!others.is_empty()).then(|| format!("there are scores of {}", others.join("; ")))
+    }
+}
+
+/// The first of some names.
+fn first_of(names: &[String]) -> String {
+    let first: Vec<&str> = names.iter().take(12).map(String::as_str).collect();
+    let more = if names.len() > first.len() { ", …" } else { "" };
+    format!("{}{more}", first.join(", "))
+}
+
+/// Says so if the training images are others than those that were scored, or cannot be looked at.
+fn say_if_images_changed(
+    workspace: &Workspace,
+    description: &str,
+    set: &KeptSet,
+    method: &str,
+) -> Result<()> {
+    let Some(then) = Description::read(&workspace.run, description)?.training_images_digest else {
+        return Ok(());
+    };
+    let images = match &workspace.recipe.checkpoint {
+        Some(_) => TrainingImages::open(workspace).map(|training| training.images),
+        None => {
+            CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref()).map(|data| data.images)
+        }
+    };
+    let now = images.and_then(|images| images_digest(workspace, &images));
+    match now {
+        Ok(now) if now == then => {}
+        Ok(_) => say(&format!(
+            "warning: the training images have changed since these scores were made: `{}` scores those of today",
+            attribute_again(workspace.run.root(), method, set)
+        )),
+        Err(error) => say(&format!(
+            "note: the training images cannot be opened, so it is not known whether they are still those of these scores: {}",
+            crate::error::message(&error)
+        )),
+    }
+    Ok(())
+}
+
+fn attribute_again(folder: &Path, method: &str, set: &KeptSet) -> String {
+    let query = if set.name == "samples" { String::new() } else { format!(" --query {}", set.asked) };
+    format!("pentimento attribute {} --method {method}{query}", folder.display())
+}
+
 /// The method that was named, or the only one, or of several the usual one.
-fn method_of(run: &Run, folder: &Path, method: Option<&str>, set: &QuerySet) -> Result<String> {
-    let prefix = format!("scores/{}/", set.name());
-    let names = run.names();
-    let there: BTreeSet<&str> =
-        names.iter().filter_map(|name| name.strip_prefix(&prefix)?.strip_suffix(".parquet")).collect();
+fn method_of(sets: &QuerySets, folder: &Path, method: Option<&str>, set: &KeptSet) -> Result<String> {
+    let there = sets.0.get(&set.name).map(|(_, methods)| methods);
+    let there: BTreeSet<&str> = there.into_iter().flatten().map(String::as_str).collect();
     let list = there.iter().copied().collect::<Vec<_>>().join(", ");
     match (method, there.len()) {
         (Some(method), _) if there.contains(method) => Ok(method.to_owned()),
@@ -103,10 +234,14 @@ fn method_of(run: &Run, folder: &Path, method: Option<&str>, set: &QuerySet) -> 
         .into()),
         (method, _) => {
             let mut method = method.map_or(String::new(), |method| format!(" --method {method}"));
-            if *set != QuerySet::Samples {
-                method.push_str(&format!(" --query {set}"));
+            if set.name != "samples" {
+                method.push_str(&format!(" --query {}", set.asked));
             }
-            let of = if there.is_empty() { String::new() } else { format!(" (there are those of {list})") };
+            let of = match (there.is_empty(), sets.others(set)) {
+                (false, _) => format!(" (there are those of {list})"),
+                (true, Some(others)) => format!(" ({others})"),
+                (true, None) => String::new(),
+            };
             Err(ProgramError::NotYet {
                 what: format!("the table of scores{of}"),
                 command: format!("pentimento attribute {}{method}", folder.display()),

@@ -2,7 +2,7 @@
 
 use super::page::{Cost, StandIns};
 use super::work::Work;
-use crate::stages::train::npy;
+use crate::stages::train::{checkpoint_name, npy};
 use anyhow::Result;
 use pentimento_diffusion::checkpoint::{network_files, scheduler_files};
 use pentimento_diffusion::unet::Parameters;
@@ -49,6 +49,13 @@ impl Disk {
         let mut training = 0;
         let members = work.sizes.members as u64;
         let network = network_files(architecture, &values)?;
+        let mut checkpoints = recipe.training.checkpoint_steps();
+        // The last one is the member.
+        checkpoints.pop();
+        for steps in checkpoints {
+            let name = checkpoint_name(0, steps);
+            training += listed.objects(members, name.len(), network[1].1.len() as u64);
+        }
         for (name, bytes) in network.into_iter().chain(scheduler_files(&recipe.schedule, &recipe.sampling)) {
             training += listed.objects(members, "members/000/".len() + name.len(), bytes.len() as u64);
         }

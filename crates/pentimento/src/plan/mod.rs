@@ -18,6 +18,7 @@ pub mod size;
 pub mod work;
 
 use crate::error::ProgramError;
+use crate::progress::counted;
 use crate::recipe::Recipe;
 use crate::stages::RunOptions;
 use crate::stop::Stop;
@@ -203,7 +204,7 @@ fn stages(
         stages.push(StageForecast { name, work, time, memory: memory_of(name), disk });
     };
     let images = &situation.data.images;
-    stage("data", format!("{} images", images.len()), opening, disk.data);
+    stage("data", counted(images.len(), "image"), opening, disk.data);
     let steps: u64 = remaining.training_steps.iter().sum();
     let left = remaining.training_steps.len();
     let training =

@@ -1,12 +1,12 @@
 //! The page of an imported network: its queries, and the training images that methods and plain likeness put first.
 
 use super::gradients::{
-    Baseline, DampingView, Query, QuerySet, ScoreTable, Subject, compared_patches, nearly_the_same,
+    Baseline, DampingView, Queries, QuerySet, ScoreTable, Subject, compared_patches, nearly_the_same,
     score_baseline, top,
 };
 use super::influence::InfluenceNote;
 use super::report::{machine, today};
-use crate::progress::say;
+use crate::progress::{counted, say};
 use anyhow::Result;
 use pentimento_report::{
     Basis, DampingCurve, DampingCurvePoint, GroupScore, MadeWith, MethodView, Picture, ReportView,
@@ -27,34 +27,33 @@ const MOST_PATCHES: f64 = 2e10;
 /// # Errors
 ///
 /// If a query cannot be opened, or the page cannot be drawn or written.
-pub fn report(subject: &Subject<'_>, set: &QuerySet, tables: &[ScoreTable]) -> Result<PathBuf> {
+pub fn report(subject: &Subject<'_>, queries: &Queries, tables: &[ScoreTable]) -> Result<PathBuf> {
     let run = &subject.workspace.run;
-    let name = match set {
+    let name = match &queries.set {
         QuerySet::Samples => "report.html".to_owned(),
         other => format!("report-{}.html", other.name()),
     };
-    let baselines = baselines(subject, set, tables)?;
+    let baselines = baselines(subject, queries, tables)?;
     let tables: Vec<&ScoreTable> = tables.iter().chain(&baselines).collect();
-    let html = render(&Page::new(subject, set, &tables)?.view()?)?;
+    let html = render(&Page::new(subject, queries, &tables)?.view()?)?;
     run.put(&name, Fingerprint::of("report of an imported network").text(&html).finish(), html.as_bytes())?;
     Ok(run.root().join(name))
 }
 
 /// The likeness that every page holds methods against, but for what is among the tables already.
-fn baselines(subject: &Subject<'_>, set: &QuerySet, tables: &[ScoreTable]) -> Result<Vec<ScoreTable>> {
+fn baselines(subject: &Subject<'_>, queries: &Queries, tables: &[ScoreTable]) -> Result<Vec<ScoreTable>> {
     let mut baselines = Vec::new();
     for one in [Baseline::PixelCosine, Baseline::Patches] {
-        if tables.iter().any(|table| table.name == one.name()) {
+        if tables.iter().any(|table| table.likeness == Some(one)) {
             continue;
         }
-        let queries = tables.first().map_or(0, |table| table.queries.len());
-        if one == Baseline::Patches && compared_patches(subject, queries) > MOST_PATCHES {
+        if one == Baseline::Patches && compared_patches(subject, queries.images.len()) > MOST_PATCHES {
             say(
                 "note: the page has no nearest patches, which would take minutes; `--compare` with `patches` makes them",
             );
             continue;
         }
-        baselines.push(score_baseline(subject, set, one, None)?);
+        baselines.push(score_baseline(subject, queries, one, None)?);
     }
     Ok(baselines)
 }
@@ -62,29 +61,27 @@ fn baselines(subject: &Subject<'_>, set: &QuerySet, tables: &[ScoreTable]) -> Re
 /// What the page is drawn from.
 struct Page<'a> {
     subject: &'a Subject<'a>,
-    set: QuerySet,
     tables: &'a [&'a ScoreTable],
-    queries: Vec<Query>,
+    queries: &'a Queries,
     groups: Vec<(String, Vec<usize>)>,
     /// The images that share credit, by the first of them.
     alike: HashMap<usize, Vec<usize>>,
 }
 
 impl<'a> Page<'a> {
-    fn new(subject: &'a Subject<'a>, set: &QuerySet, tables: &'a [&'a ScoreTable]) -> Result<Self> {
-        let queries = set.open(subject)?;
+    fn new(subject: &'a Subject<'a>, queries: &'a Queries, tables: &'a [&'a ScoreTable]) -> Result<Self> {
         let images = &subject.training.images;
         let mut alike: HashMap<usize, Vec<usize>> = HashMap::new();
         for (image, first) in nearly_the_same(images)?.into_iter().enumerate() {
             alike.entry(first).or_default().push(image);
         }
         let groups = subject.training.named_groups();
-        Ok(Self { subject, set: set.clone(), tables, queries, groups, alike })
+        Ok(Self { subject, tables, queries, groups, alike })
     }
 
     fn view(&self) -> Result<ReportView> {
         let recipe = &self.subject.workspace.recipe;
-        let samples = (0..self.queries.len()).map(|query| self.sample(query)).collect();
+        let samples = (0..self.queries.images.len()).map(|query| self.sample(query)).collect();
         let method = |table: &&ScoreTable| MethodView {
             name: table.name.into(),
             explanation: self.explanation(table),
@@ -92,9 +89,12 @@ impl<'a> Page<'a> {
         let methods = self.tables.iter().map(method).collect();
         let intervals = self.tables.iter().any(|table| table.spread.is_known());
         Ok(ReportView {
-            title: format!("What {} pictures rest on", self.queries.len()),
+            title: match self.queries.images.len() {
+                1 => "What a picture rests on".into(),
+                count => format!("What {count} pictures rest on"),
+            },
             what_this_is: if recipe.description.is_empty() {
-                match self.set {
+                match self.queries.set {
                     QuerySet::Samples => {
                         "Pictures made by an imported network, and the training images to which its gradients point."
                     }
@@ -116,7 +116,7 @@ impl<'a> Page<'a> {
                 String::new()
             },
             samples,
-            damping_curves: self.tables.iter().filter_map(|table| self.damping(table)).collect(),
+            damping_curves: self.tables.iter().flat_map(|table| self.dampings(table)).collect(),
             methods,
             recipe: recipe.to_text()?,
             ..ReportView::default()
@@ -124,14 +124,14 @@ impl<'a> Page<'a> {
     }
 
     fn sample(&self, query: usize) -> SampleView {
-        let lists = self.tables.iter().map(|table| match is_likeness(table) {
+        let lists = self.tables.iter().map(|table| match table.likeness {
             None => self.scored(table, query),
             Some(baseline) => self.alike_to(table, baseline, query),
         });
         SampleView {
             id: query as u64,
-            name: (self.set != QuerySet::Samples).then(|| self.queries[query].title.clone()),
-            image: self.picture(&self.queries[query].image),
+            name: (self.queries.set != QuerySet::Samples).then(|| self.queries.images[query].title.clone()),
+            image: self.picture(&self.queries.images[query].image),
             seen_as: None,
             counterfactuals: Vec::new(),
             training_image_lists: lists.collect(),
@@ -152,7 +152,7 @@ impl<'a> Page<'a> {
         let training = self.subject.training;
         TopImageView {
             index: training.images.source_indices()[image] as u64,
-            label: training.class_of(image),
+            label: training.label_of(image),
             picture: Some(self.picture(&training.images.scaled(image))),
             distance: value,
             basis,
@@ -210,14 +210,14 @@ impl<'a> Page<'a> {
             .collect();
         let groups = if table.adds_up { self.group_scores(table, query) } else { Vec::new() };
         TrainingImageList {
-            title: match self.set {
+            title: match self.queries.set {
                 QuerySet::Samples => format!("Helped most to make it, by {}", table.name),
                 _ => format!("Taught most of it, by {}", table.name),
             },
             explanation: format!(
-                "Of {} training images, those with the largest scores. Training on an image with a larger score is held to have \
+                "Of {}, those with the largest scores. Training on an image with a larger score is held to have \
                  helped more; nothing was trained again to prove it.{}",
-                scores.len(),
+                counted(scores.len(), "training image"),
                 if table.spread.is_known() {
                     " After each score stands how far its 95 % interval reaches, over the choice of timesteps and noise."
                 } else {
@@ -274,7 +274,7 @@ impl<'a> Page<'a> {
     }
 
     fn explanation(&self, table: &ScoreTable) -> String {
-        if let Some(baseline) = is_likeness(table) {
+        if let Some(baseline) = table.likeness {
             return baseline.explanation().into();
         }
         let length = if table.influence.is_some() {
@@ -305,15 +305,23 @@ impl<'a> Page<'a> {
         }
         if let Some(projection) = table.projection {
             text.push_str(&format!(
-                " The projection keeps the order of scores with a rank correlation of {:.2}, measured on {} images.",
-                projection.rank_agreement, projection.images
+                " The projection keeps the order of scores with a rank correlation of {:.2}, measured on {}.",
+                projection.rank_agreement,
+                counted(projection.images, "image")
             ));
         }
         text
     }
 
-    fn damping(&self, table: &ScoreTable) -> Option<DampingCurve> {
-        let view = table.damping.as_ref()?;
+    fn dampings(&self, table: &ScoreTable) -> Vec<DampingCurve> {
+        let name = |number: usize| match table.dampings.len() {
+            1 => table.name.into(),
+            _ => format!("{}, member {number}", table.name),
+        };
+        table.dampings.iter().enumerate().map(|(number, view)| self.damping(name(number), view)).collect()
+    }
+
+    fn damping(&self, method: String, view: &DampingView) -> DampingCurve {
         let DampingView { taken, by_centred_eigenvalue, by_median_eigenvalue, degrees_of_freedom, curve } =
             view;
         let by_hand = self.subject.workspace.recipe.gradients.damping.is_some();
@@ -331,8 +339,8 @@ impl<'a> Page<'a> {
                  (rank correlation {agreement:.2}). Compare methods, or other dampings, before you rely on it."
             )
         });
-        Some(DampingCurve {
-            method: table.name.into(),
+        DampingCurve {
+            method,
             taken: *taken,
             chosen: format!(
                 "The damping is {taken:.2e}, {}; it leaves {degrees_of_freedom:.0} directions of the training images' features.",
@@ -352,10 +360,6 @@ impl<'a> Page<'a> {
                 })
                 .collect(),
             warning,
-        })
+        }
     }
-}
-
-fn is_likeness(table: &ScoreTable) -> Option<Baseline> {
-    Baseline::ALL.into_iter().find(|baseline| baseline.name() == table.name)
 }

@@ -468,7 +468,7 @@ impl Page<'_> {
         TrainingImageList {
             title: format!("Training images of {}", removed.label),
             explanation: format!(
-                "It moves most without {}. All {} images of it share one code and leave together, so they have one distance. \
+                "It moves most without {}. All images of it ({}) share one code and leave together, so they have one distance. \
                  Shown are those whose pixels are most like the picture: likeness, not influence.",
                 removed.label,
                 self.data.groups.members(top.group).len()
@@ -492,7 +492,11 @@ impl Page<'_> {
         let single = self.workspace.recipe.codes.groups == GroupBy::Image;
         TopImageView {
             index: self.data.images.source_indices()[image] as u64,
-            label: self.label_of_class(self.data.images.labels()[image]),
+            // Of a set without labels all images are of one class, which says nothing.
+            label: match self.data.class_names.len() {
+                0 | 1 => String::new(),
+                _ => self.label_of_class(self.data.images.labels()[image]),
+            },
             picture: Some(self.training_picture(image)),
             distance: f64::from(distance),
             basis,

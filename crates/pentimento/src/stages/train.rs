@@ -10,15 +10,17 @@ use npyz::WriterBuilder;
 use pentimento_diffusion::checkpoint::{
     NETWORK_FILES, SCHEDULER_FILES, TensorFile, network_files, read_weights, scheduler_files,
 };
+use pentimento_diffusion::lanes::side_by_side;
 use pentimento_diffusion::training::{StateSummary, Trainer, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, Parameters};
 use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
 use pentimento_store::{Digest, Fingerprint};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::BufReader;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Steps that each way of using the cores is tried for before one is chosen.
@@ -129,7 +131,7 @@ pub fn train(workspace: &Workspace, data: &CodedData, member: Option<u32>) -> Re
     let trained = if lanes == 1 {
         todo.iter().try_for_each(|&(index, fingerprint)| train_member(&job, index, fingerprint))
     } else {
-        train_side_by_side(&job, &todo, lanes)
+        train_side_by_side(&job, &todo)
     };
     let done = todo.iter().filter(|(index, key)| is_trained(workspace, *index, *key)).count();
     Costs::record(workspace, &[("training", job.started.elapsed().as_secs_f64(), done)])?;
@@ -138,23 +140,15 @@ pub fn train(workspace: &Workspace, data: &CodedData, member: Option<u32>) -> Re
     Ok(())
 }
 
-/// Several members at once, one thread each.
-fn train_side_by_side(job: &Job<'_>, todo: &[(u32, Fingerprint)], lanes: usize) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let lane = || -> Result<()> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().context("cannot start a thread")?;
-        while let Some(&(index, fingerprint)) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-            pool.install(|| train_member(job, index, fingerprint))?;
-        }
-        Ok(())
-    };
-    let results: Vec<Result<()>> = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
-        handles
-            .into_iter()
-            .map(|handle| handle.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a training thread failed"))))
-            .collect()
-    });
+/// Several members at once, one thread each. One that fails does not keep the others from being finished.
+fn train_side_by_side(job: &Job<'_>, todo: &[(u32, Fingerprint)]) -> Result<()> {
+    let results: Vec<Result<()>> = side_by_side(todo.len(), |place| {
+        let (index, fingerprint) = todo[place];
+        // After a stop none begins.
+        let begin = job.workspace.stop.check().map_err(anyhow::Error::from);
+        Ok::<_, Infallible>(begin.and_then(|()| train_member(job, index, fingerprint)))
+    })
+    .unwrap_or_else(|never| match never {});
     // A real failure says more than that the others stopped.
     let (stopped, failed): (Vec<_>, Vec<_>) = results
         .into_iter()
@@ -165,6 +159,19 @@ fn train_side_by_side(job: &Job<'_>, todo: &[(u32, Fingerprint)], lanes: usize) 
 
 pub(crate) fn weights_name(member: u32) -> String {
     format!("{}/unet/diffusion_pytorch_model.safetensors", member_folder(member))
+}
+
+/// Name of the weights of a member after some steps, which are kept beside it if the recipe says so.
+pub(crate) fn checkpoint_name(member: u32, steps: usize) -> String {
+    format!("{}/checkpoints/{steps:06}.safetensors", member_folder(member))
+}
+
+/// The weights that are kept beside a member: the steps after which they are taken, and their names. The end of the training
+/// is the member itself.
+fn checkpoints_of(workspace: &Workspace, member: u32) -> Vec<(usize, String)> {
+    let mut steps = workspace.recipe.training.checkpoint_steps();
+    steps.pop();
+    steps.into_iter().map(|steps| (steps, checkpoint_name(member, steps))).collect()
 }
 
 fn losses_name(member: u32) -> String {
@@ -212,6 +219,20 @@ fn state_name(member: u32) -> String {
     format!("{}/training_state.safetensors", member_folder(member))
 }
 
+/// The state of an unfinished training, if there is one to go on from: not without the weights that it should have left on
+/// its way, which only a new training comes past again.
+fn state_kept(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> Result<Option<Vec<u8>>> {
+    let name = state_name(member);
+    if !workspace.run.is_current(&name, fingerprint) {
+        return Ok(None);
+    }
+    let bytes = workspace.run.get(&name)?;
+    let done = StateSummary::read(&bytes, &name)?.steps;
+    let is_there =
+        |(steps, name): (usize, String)| steps > done || workspace.run.is_current(&name, fingerprint);
+    Ok(checkpoints_of(workspace, member).into_iter().all(is_there).then_some(bytes))
+}
+
 /// Whether a member is finished. How it samples is not part of it: the files that say so are written again when the recipe
 /// says something else.
 fn is_trained(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> bool {
@@ -220,6 +241,7 @@ fn is_trained(workspace: &Workspace, member: u32, fingerprint: Fingerprint) -> b
         .iter()
         .map(|file| format!("{folder}/{file}"))
         .chain([losses_name(member)])
+        .chain(checkpoints_of(workspace, member).into_iter().map(|(_, name)| name))
         .all(|name| workspace.run.is_current(&name, fingerprint))
 }
 
@@ -252,10 +274,8 @@ fn steps_kept(workspace: &Workspace, todo: &[(u32, Fingerprint)]) -> Result<u64>
     let (mut steps, mut others) = (0, Vec::new());
     for &(member, fingerprint) in todo {
         let name = state_name(member);
-        if !workspace.run.is_current(&name, fingerprint) {
-            continue;
-        }
-        let state = StateSummary::read(&workspace.run.get(&name)?, &name)?;
+        let Some(bytes) = state_kept(workspace, member, fingerprint)? else { continue };
+        let state = StateSummary::read(&bytes, &name)?;
         steps += state.steps as u64;
         if state.numerics_version != NUMERICS_VERSION {
             others.push((workspace.run.root().join(name), state.numerics_version));
@@ -313,22 +333,7 @@ fn choose_lanes(
         })
     };
     let together = trial()?;
-    let side_by_side: Vec<Result<f64>> = std::thread::scope(|scope| {
-        let lane = || -> Result<f64> {
-            let pool =
-                rayon::ThreadPoolBuilder::new().num_threads(1).build().context("cannot start a thread")?;
-            pool.install(trial)
-        };
-        let handles: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
-        handles
-            .into_iter()
-            .map(|handle| handle.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a training thread failed"))))
-            .collect()
-    });
-    let mut slowest = 0.0f64;
-    for seconds in side_by_side {
-        slowest = slowest.max(seconds?);
-    }
+    let slowest = side_by_side(lanes, |_| trial())?.into_iter().fold(0.0, f64::max);
     // Members that do not fill a last round leave threads idle in it.
     let rounds = todo.len().div_ceil(lanes) as f64;
     let faster_apart = rounds * slowest <= todo.len() as f64 * together;
@@ -346,9 +351,10 @@ fn train_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint) -> Result<
     let workspace = job.workspace;
     let mut trainer = trainer(workspace, job.architecture, member)?;
     let state = state_name(member);
-    if workspace.run.is_current(&state, fingerprint) {
-        trainer.restore(&workspace.run.get(&state)?, &state)?;
+    if let Some(bytes) = state_kept(workspace, member, fingerprint)? {
+        trainer.restore(&bytes, &state)?;
     }
+    let checkpoints: BTreeMap<usize, String> = checkpoints_of(workspace, member).into_iter().collect();
     with_images(job.data, member, |images| {
         let mut written = Instant::now();
         while !trainer.is_finished() {
@@ -361,6 +367,10 @@ fn train_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint) -> Result<
                 }
             }
             let loss = trainer.train_step(images)?;
+            // Before any state that has this step behind it.
+            if let Some(name) = checkpoints.get(&trainer.steps_done()) {
+                save_checkpoint(job, name, fingerprint, &trainer)?;
+            }
             show_progress(job, member, loss);
         }
         Ok(())
@@ -395,6 +405,16 @@ fn save_scheduler(workspace: &Workspace, member: u32) -> Result<()> {
     Ok(())
 }
 
+/// Keeps the weights of a moment of training, which would be the member if it ended there.
+fn save_checkpoint(job: &Job<'_>, name: &str, fingerprint: Fingerprint, trainer: &Trainer) -> Result<()> {
+    if job.workspace.run.is_current(name, fingerprint) {
+        return Ok(());
+    }
+    let [_, (_, bytes)] = network_files(job.architecture, trainer.member())?;
+    job.workspace.run.put(name, fingerprint, &bytes)?;
+    Ok(())
+}
+
 fn save_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint, trainer: &Trainer) -> Result<()> {
     let folder = member_folder(member);
     // The loss of a step is that of the weights before it, so the last step's weights were not looked at yet.
@@ -413,6 +433,13 @@ fn save_member(job: &Job<'_>, member: u32, fingerprint: Fingerprint, trainer: &T
     files.push((record_name(member), serde_json::to_vec_pretty(&record)?));
     job.workspace.run.put_many(files, fingerprint)?;
     job.workspace.run.remove(&state_name(member))?;
+    // Those of an earlier recipe that kept more.
+    let kept: Vec<String> = checkpoints_of(job.workspace, member).into_iter().map(|(_, name)| name).collect();
+    for name in job.workspace.run.names() {
+        if name.starts_with(&format!("{folder}/checkpoints/")) && !kept.contains(&name) {
+            job.workspace.run.remove(&name)?;
+        }
+    }
     Ok(())
 }
 
@@ -455,15 +482,40 @@ pub fn trained_members(
         let name = weights_name(member);
         let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
         let Some(entry) = entry else {
-            return Err(ProgramError::NotYet {
-                what: format!("member {member}"),
-                command: format!("pentimento train {}", workspace.run.root().display()),
-            }
-            .into());
+            return Err(not_trained(workspace, &format!("member {member}")).into());
         };
         members.push((name, entry.blake3));
     }
     Ok(members)
+}
+
+/// The weights of a trained member at every moment that was kept, the last of which is the member: the number of steps
+/// behind each, the object's name, and the digest of its bytes.
+///
+/// # Errors
+///
+/// As [`trained_members`].
+pub fn kept_weights(
+    workspace: &Workspace,
+    data: &CodedData,
+    architecture: &Architecture,
+    member: u32,
+) -> Result<Vec<(usize, String, Digest)>> {
+    let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
+    let end = (workspace.recipe.training.steps, weights_name(member));
+    let of = |(steps, name): (usize, String)| {
+        let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
+        match entry {
+            Some(entry) => Ok((steps, name, entry.blake3)),
+            None => Err(not_trained(workspace, &format!("{name} of member {member}")).into()),
+        }
+    };
+    checkpoints_of(workspace, member).into_iter().chain([end]).map(of).collect()
+}
+
+fn not_trained(workspace: &Workspace, what: &str) -> ProgramError {
+    let command = format!("pentimento train {}", workspace.run.root().display());
+    ProgramError::NotYet { what: what.into(), command }
 }
 
 /// Opens the weights of a member.

@@ -128,6 +128,18 @@ impl Workspace {
         Ok(Self { run, recipe, stop, options })
     }
 
+    /// Opens an existing run to look at it.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_read_only(folder: &Path, stop: Stop, options: RunOptions) -> Result<Self> {
+        refuse_what_is_no_run(folder)?;
+        let run = Run::open_read_only(folder)?;
+        let recipe = Self::read_recipe(&run)?;
+        Ok(Self { run, recipe, stop, options })
+    }
+
     fn read_recipe(run: &Run) -> Result<Recipe> {
         let text = String::from_utf8(run.get(RECIPE)?).context("recipe.toml is not UTF-8")?;
         Ok(Recipe::parse(&text, RECIPE, &[])?)

@@ -2,8 +2,8 @@
 //! these is what it is worth.
 
 use super::feature_store::{noise_id, row_key};
-use super::queries::{Query, QuerySet};
-use super::score_table::{ScoreTable, Strips};
+use super::queries::{Queries, Query};
+use super::score_table::{ScoreTable, Strips, images_digest};
 use super::subject::Subject;
 use crate::error::ProgramError;
 use crate::stages::classify::CLASSIFIER;
@@ -88,18 +88,17 @@ impl Baseline {
 /// If a query cannot be opened, or the classifier is missing, cannot be read or is for other images.
 pub fn score_baseline(
     subject: &Subject<'_>,
-    set: &QuerySet,
+    queries: &Queries,
     baseline: Baseline,
     classifier: Option<&Path>,
 ) -> Result<ScoreTable> {
-    let queries = set.open(subject)?;
     let training = &subject.training.images;
     let images: Vec<Vec<f32>> = (0..training.len()).map(|index| training.scaled(index)).collect();
-    let asked: Vec<Vec<f32>> = queries.iter().map(|query| query.image.clone()).collect();
+    let asked: Vec<Vec<f32>> = queries.images.iter().map(|query| query.image.clone()).collect();
     let scores = match baseline {
         Baseline::PixelDot => dot(&asked, &images)?,
         Baseline::PixelCosine => cosines(&asked, &images)?,
-        Baseline::Patches => patches(subject, &numbers_of(&queries), &asked, &images)?,
+        Baseline::Patches => patches(subject, &numbers_of(&queries.images), &asked, &images)?,
         Baseline::Classifier => {
             let classifier = open_classifier(subject, classifier)?;
             let of = |images: &[Vec<f32>]| -> Result<Vec<Vec<f32>>> {
@@ -111,10 +110,10 @@ pub fn score_baseline(
         }
         Baseline::Random => {
             let numbers: Vec<u32> = training.source_indices().iter().map(|&index| index as u32).collect();
-            random_scores(subject.workspace.recipe.seed, &numbers_of(&queries), &numbers)
+            random_scores(subject.workspace.recipe.seed, &numbers_of(&queries.images), &numbers)
         }
     };
-    Ok(table(subject, set, baseline, &queries, scores))
+    table(subject, queries, baseline, scores)
 }
 
 /// The classifier of a file, or the one that the run trained.
@@ -194,12 +193,12 @@ fn patches(
 
 fn table(
     subject: &Subject<'_>,
-    set: &QuerySet,
+    queries: &Queries,
     baseline: Baseline,
-    queries: &[Query],
     scores: Vec<Vec<f64>>,
-) -> ScoreTable {
-    ScoreTable {
+) -> Result<ScoreTable> {
+    Ok(ScoreTable {
+        likeness: Some(baseline),
         name: baseline.name(),
         title: baseline.title(),
         meaning: match baseline {
@@ -207,20 +206,22 @@ fn table(
             _ => "larger = more alike; likeness, not influence",
         },
         adds_up: false,
-        set: set.to_string(),
-        queries: queries.iter().map(|query| query.name.clone()).collect(),
-        titles: queries.iter().map(|query| query.title.clone()).collect(),
+        set: queries.set.to_string(),
+        queries: queries.images.iter().map(|query| query.name.clone()).collect(),
+        titles: queries.images.iter().map(|query| query.title.clone()).collect(),
         images: subject.training.images.source_indices().to_vec(),
+        images_digest: images_digest(subject.workspace, &subject.training.images)?,
         scores,
         spread: Spread::default(),
         self_influence: Vec::new(),
         strips: Strips { timesteps: Vec::new(), of_queries: Vec::new() },
-        damping: None,
+        dampings: Vec::new(),
         influence: None,
         projection: None,
         draws: 0,
         most_draws: 0,
         dimension: 0,
         networks: 0,
-    }
+        followed: None,
+    })
 }

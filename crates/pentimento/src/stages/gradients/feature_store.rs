@@ -8,11 +8,8 @@
 use super::subject::Subject;
 use crate::error::ProgramError;
 use crate::progress::say;
-use crate::stages::train::open_member;
 use anyhow::{Context, Result};
-use pentimento_attribution::gradient::{
-    Draw, FeatureExtractor, FeatureRows, Method, RowKey, SparseProjection, side_by_side,
-};
+use pentimento_attribution::gradient::{Draw, FeatureRows, Method, RowKey, side_by_side};
 use pentimento_store::{Digest, Fingerprint, StoreError};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -27,15 +24,15 @@ const MOST_NUMBERS_PER_FILE: usize = 1 << 26;
 
 /// An image, in the parts in which its gradient is kept.
 pub struct Item {
-    /// What the network is shown and how, for each part.
-    pub parts: Vec<Look>,
+    /// What the network is shown and how, for each part, whose gradient is the mean over its draws.
+    pub parts: Vec<Vec<Look>>,
     /// Its class, for networks that are told.
     pub class: Option<u32>,
     /// What messages call it.
     pub name: String,
 }
 
-/// An image and the draws over which its gradient is averaged.
+/// An image and the draws at which the network sees it at once.
 pub struct Look {
     /// `[height, width, channels]` in [-1, 1].
     pub image: Vec<f64>,
@@ -47,8 +44,10 @@ pub struct Look {
 pub struct Table<'a> {
     /// The networks, images and settings.
     pub subject: &'a Subject<'a>,
-    /// The network: the object of its weights, and their digest.
-    pub network: &'a (String, Digest),
+    /// The object of the network's weights.
+    pub weights: &'a str,
+    /// What all features of the table follow from, but for the image.
+    pub features_of: String,
     /// The method, of which the measurement and the unit length count.
     pub method: Method,
     /// What the parts of an image are, a word; with their number it names the folder.
@@ -60,8 +59,8 @@ pub struct Table<'a> {
 /// Features of a list of images, read from the run when they are needed.
 pub struct Features {
     files: Vec<PathBuf>,
-    /// The file of each image, and its place in it.
-    places: Vec<(usize, usize)>,
+    /// The file of each image, and its place in it; none for images without a gradient, whose feature is zero.
+    places: Vec<Option<(usize, usize)>>,
     features_of: String,
     parts: usize,
     dimension: usize,
@@ -81,17 +80,34 @@ pub fn noise_id(key: &RowKey) -> u32 {
     u32::from_le_bytes([key[0], key[1], key[2], key[3]])
 }
 
+/// The gradient of a part, of which `of` gives that of a look: the mean over looks, each with the weight of its draws.
+pub fn mean_of_looks(looks: &[Look], mut of: impl FnMut(&Look) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+    if let [look] = looks {
+        return of(look);
+    }
+    let draws: usize = looks.iter().map(|look| look.draws.len()).sum();
+    let mut sum: Vec<f64> = Vec::new();
+    for look in looks {
+        let share = look.draws.len() as f64 / draws as f64;
+        let values = of(look)?;
+        sum.resize(values.len(), 0.0);
+        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += share * f64::from(value));
+    }
+    Ok(sum.into_iter().map(|value| value as f32).collect())
+}
+
 impl Table<'_> {
     /// The folder of the table. Features of other settings lie beside it.
-    fn folder(&self, features_of: &str) -> String {
-        let of = Digest::of(features_of.as_bytes()).to_string();
+    fn folder(&self) -> String {
+        let of = Digest::of(self.features_of.as_bytes()).to_string();
         let measured = self.method.measurement.name();
         let unit_length = if self.method.unit_length { "-unit-length" } else { "" };
         format!("features/{measured}{unit_length}-{}/{}-{}", &of[..8], self.parts_are, self.parts)
     }
 
-    /// Makes the features that are missing, in files of some images each, and gives access to those of all `keys`.
-    /// `item` gives the image at a position of `keys`; `show` is told how many of them are there.
+    /// Makes the features that are missing, in files of some images each, and gives access to those of all `keys`. An image
+    /// without a key has no gradient, and its feature is zero. `item` gives the image at a position of `keys`; `show` is told
+    /// how many of them are there.
     ///
     /// # Errors
     ///
@@ -99,19 +115,22 @@ impl Table<'_> {
     /// layer.
     pub fn complete(
         &self,
-        keys: &[RowKey],
+        keys: &[Option<RowKey>],
         item: impl Fn(usize) -> Result<Item> + Sync,
         show: impl Fn(usize) + Sync,
     ) -> Result<Features> {
-        let Subject { workspace, architecture, size, .. } = self.subject;
+        let Subject { workspace, size, .. } = self.subject;
         let run = &workspace.run;
         let dimension = self.subject.dimension();
-        let features_of = self.subject.features_of(self.network.1, self.method)?;
-        let folder = self.folder(&features_of);
-        let mut known = self.known(&folder, &features_of, &keys.iter().copied().collect())?;
+        let features_of = &self.features_of;
+        let folder = self.folder();
+        let mut known = self.known(&folder, &keys.iter().flatten().copied().collect())?;
         let mut seen = BTreeSet::new();
-        let missing: Vec<usize> = (0..keys.len())
-            .filter(|&at| !known.rows.contains_key(&keys[at]) && seen.insert(keys[at]))
+        let missing: Vec<(usize, RowKey)> = keys
+            .iter()
+            .enumerate()
+            .filter_map(|(at, key)| key.map(|key| (at, key)))
+            .filter(|(_, key)| !known.rows.contains_key(key) && seen.insert(*key))
             .collect();
         let mut done = keys.len() - missing.len();
         show(done);
@@ -121,64 +140,51 @@ impl Table<'_> {
         for part in missing.chunks(images_per_file) {
             let (extractor, projection) = match &prepared {
                 Some(prepared) => prepared,
-                None => {
-                    let settings = workspace.recipe.gradients;
-                    let extractor = FeatureExtractor::new(
-                        architecture,
-                        open_member(workspace, architecture, &self.network.0)?,
-                        &workspace.recipe.schedule,
-                        self.method.measurement,
-                        self.method.unit_length,
-                    );
-                    let projection = settings.is_projected().then(|| {
-                        SparseProjection::new(
-                            architecture.parameter_count(),
-                            dimension,
-                            workspace.recipe.seed,
-                        )
-                    });
-                    prepared.insert((extractor, projection))
-                }
+                None => prepared.insert(self.subject.extractor(self.weights, self.method)?),
             };
             let finished = AtomicUsize::new(done);
             let features = side_by_side(part.len(), |place| -> Result<Vec<f32>> {
-                let item = item(part[place])?;
+                let item = item(part[place].0)?;
                 let mut values = Vec::with_capacity(self.parts * dimension);
-                for look in &item.parts {
-                    workspace.stop.check()?;
-                    let Look { image, draws } = look;
-                    values.extend(match projection {
-                        Some(projection) => {
-                            extractor.feature(image, *size, item.class, draws, projection, &item.name)?
-                        }
-                        None => extractor.gradient::<f32>(image, *size, item.class, draws, &item.name)?,
-                    });
+                for looks in &item.parts {
+                    values.extend(mean_of_looks(looks, |Look { image, draws }| {
+                        workspace.stop.check()?;
+                        Ok(match projection {
+                            Some(projection) => {
+                                extractor.feature(image, *size, item.class, draws, projection, &item.name)?
+                            }
+                            None => extractor.gradient::<f32>(image, *size, item.class, draws, &item.name)?,
+                        })
+                    })?);
                 }
                 show(finished.fetch_add(1, Ordering::Relaxed) + 1);
                 Ok(values)
             })?;
             done += part.len();
             let values = features.concat();
-            let images: Vec<RowKey> = part.iter().map(|&at| keys[at]).collect();
+            let images: Vec<RowKey> = part.iter().map(|&(_, key)| key).collect();
             let rows = FeatureRows { images, parts: self.parts, dimension, values };
-            let bytes = rows.to_arrow(workspace.recipe.gradients.precision, &features_of)?;
+            let bytes = rows.to_arrow(workspace.recipe.gradients.precision, features_of)?;
             let number = (0..).find(|number| !known.numbers.contains(number)).unwrap_or_default();
             let name = |ending: &str| format!("{folder}/{number:05}.{ending}");
-            let key = file_key(&features_of, &rows.images);
+            let key = file_key(features_of, &rows.images);
             run.put_many([(name("arrow"), bytes), (name("images"), ledger(&rows.images).into_bytes())], key)?;
             known.insert(number, run.path_of(&name("arrow"))?, &rows.images);
         }
-        let places = keys
-            .iter()
-            .map(|key| known.rows.get(key).copied().context("features that were just made are gone"))
-            .collect::<Result<_>>()?;
-        Ok(Features { files: known.files, places, features_of, parts: self.parts, dimension })
+        let place_of = |key: &Option<RowKey>| match key {
+            None => Ok(None),
+            Some(key) => {
+                known.rows.get(key).copied().map(Some).context("features that were just made are gone")
+            }
+        };
+        let places = keys.iter().map(place_of).collect::<Result<_>>()?;
+        let (parts, features_of) = (self.parts, features_of.clone());
+        Ok(Features { files: known.files, places, features_of, parts, dimension })
     }
 
     /// What is there already of the images that are asked for.
-    fn known(&self, folder: &str, features_of: &str, asked: &BTreeSet<RowKey>) -> Result<Known> {
-        let workspace = self.subject.workspace;
-        let run = &workspace.run;
+    fn known(&self, folder: &str, asked: &BTreeSet<RowKey>) -> Result<Known> {
+        let (run, features_of) = (&self.subject.workspace.run, &self.features_of);
         let mut known = Known::default();
         for ledger_name in run.names() {
             let number = ledger_name
@@ -316,7 +322,12 @@ impl Features {
 
     fn each(&self, images: Range<usize>, mut of: impl FnMut(&[f32])) -> Result<()> {
         let mut open: Option<(usize, FeatureRows)> = None;
-        for &(file, place) in &self.places[images] {
+        let zero = vec![0.0f32; self.parts * self.dimension];
+        for place in &self.places[images] {
+            let Some((file, place)) = *place else {
+                of(&zero);
+                continue;
+            };
             let rows = match open.take().filter(|(number, _)| *number == file) {
                 Some((_, rows)) => rows,
                 None => {

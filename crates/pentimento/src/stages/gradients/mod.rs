@@ -7,6 +7,7 @@
 //! * `subject`: the networks that are asked, and what their features follow from.
 //! * `queries`: the images that are asked about, and in which parts their gradients are taken.
 //! * `feature_store`: features in the run, as Arrow files.
+//! * `replay`: training images as they were met in training.
 //! * `alike`: training images that share credit.
 //! * `projection_quality`: what the projection does to their order.
 //! * `score`: scores, with intervals, by timestep, and what the damping does to them.
@@ -18,6 +19,7 @@ mod baseline;
 mod feature_store;
 mod projection_quality;
 mod queries;
+mod replay;
 mod score;
 mod score_table;
 mod subject;
@@ -27,9 +29,9 @@ pub use alike::nearly_the_same;
 pub use baseline::{Baseline, compared_patches, open_classifier, score_baseline};
 pub(super) use feature_store::{noise_id, row_key, unless_damaged};
 pub use projection_quality::ProjectionQuality;
-pub use queries::{Query, QuerySet};
+pub use queries::{Queries, Query, QuerySet};
 pub use score::score;
-pub use score_table::{DampingPoint, DampingView, ScoreTable, Strips};
+pub use score_table::{DampingPoint, DampingView, FollowedTraining, ScoreTable, Strips, images_digest};
 pub use subject::Subject;
 pub use training_images::TrainingImages;
 

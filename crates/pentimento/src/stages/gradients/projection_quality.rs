@@ -2,14 +2,12 @@
 //!
 //! A projection has a noise of its own, which more draws do not lessen and intervals over draws do not show.
 
-use super::feature_store::Item;
+use super::feature_store::{Item, mean_of_looks};
 use super::rank_agreement;
 use super::subject::Subject;
 use anyhow::Result;
-use pentimento_attribution::gradient::{
-    Compared, FeatureExtractor, ImageRows, Method, SparseProjection, side_by_side,
-};
-use pentimento_store::{Digest, Fingerprint};
+use pentimento_attribution::gradient::{Compared, ImageRows, Method, side_by_side};
+use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -35,14 +33,15 @@ pub struct ProjectionQuality {
 }
 
 /// Measures it for one network and method, or reads what was measured before; none if the whole gradients of a few images
-/// take more than two gigabytes, or if no query has an order to compare.
+/// take more than two gigabytes, or if no query has an order to compare. `features_of` is what the training images' features
+/// follow from.
 ///
 /// # Errors
 ///
 /// As taking gradients and scoring.
 pub fn projection_quality(
     subject: &Subject<'_>,
-    network: &(String, Digest),
+    (weights, features_of): (&str, &str),
     method: Method,
     (images, image): (usize, &(dyn Fn(usize) -> Result<Item> + Sync)),
     (queries, query): (usize, &(dyn Fn(usize) -> Item + Sync)),
@@ -63,10 +62,12 @@ pub fn projection_quality(
     })?;
     let shown: Vec<f32> = items
         .iter()
-        .flat_map(|item| item.parts.iter().flat_map(|look| look.image.iter().map(|&value| value as f32)))
+        .flat_map(|item| {
+            item.parts.iter().flatten().flat_map(|look| look.image.iter().map(|&value| value as f32))
+        })
         .collect();
     let key = Fingerprint::of("projection quality")
-        .text(&subject.features_of(network.1, method)?)
+        .text(features_of)
         .text(method.name)
         .json(&(count, queries, workspace.recipe.gradients.damping))?
         .bytes(&shown.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
@@ -77,28 +78,22 @@ pub fn projection_quality(
     if let Some(found) = before.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
         return Ok(Some(found));
     }
-    let extractor = FeatureExtractor::new(
-        architecture,
-        crate::stages::train::open_member(workspace, architecture, &network.0)?,
-        &workspace.recipe.schedule,
-        method.measurement,
-        method.unit_length,
-    );
+    let (extractor, projection) = subject.extractor(weights, method)?;
+    let Some(projection) = projection else { return Ok(None) };
     let gradients = side_by_side(items.len(), |place| {
         let item = &items[place];
         let mut sum = vec![0.0f32; parameters];
-        for look in &item.parts {
-            workspace.stop.check()?;
-            let gradient =
-                extractor.gradient::<f32>(&look.image, *size, item.class, &look.draws, &item.name)?;
+        for looks in &item.parts {
+            let gradient = mean_of_looks(looks, |look| {
+                workspace.stop.check()?;
+                Ok(extractor.gradient::<f32>(&look.image, *size, item.class, &look.draws, &item.name)?)
+            })?;
             for (sum, value) in sum.iter_mut().zip(gradient) {
                 *sum += value / item.parts.len() as f32;
             }
         }
         anyhow::Ok(sum)
     })?;
-    let dimension = subject.dimension();
-    let projection = SparseProjection::new(parameters, dimension, workspace.recipe.seed);
     let projected: Vec<Vec<f32>> = gradients.iter().map(|gradient| projection.project(gradient)).collect();
     let damping = workspace.recipe.gradients.damping;
     let exact = scores(&gradients, count, method, damping)?;

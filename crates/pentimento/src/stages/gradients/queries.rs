@@ -69,6 +69,15 @@ pub struct Query {
     pub class: Option<u32>,
 }
 
+/// The images of a set, opened once for all methods.
+#[derive(Clone, Debug)]
+pub struct Queries {
+    /// Whom the person asked about.
+    pub set: QuerySet,
+    /// Its images.
+    pub images: Vec<Query>,
+}
+
 impl std::fmt::Display for QuerySet {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -101,12 +110,13 @@ impl QuerySet {
     /// # Errors
     ///
     /// If there is no such image, or it does not fit the network.
-    pub fn open(&self, subject: &Subject<'_>) -> Result<Vec<Query>> {
-        match self {
+    pub fn open(self, subject: &Subject<'_>) -> Result<Queries> {
+        let images = match &self {
             Self::Samples => samples(subject),
             Self::TrainingImages(positions) => training_images(subject, positions),
             Self::Path(path) => images_of(subject, path),
-        }
+        }?;
+        Ok(Queries { set: self, images })
     }
 }
 
@@ -250,11 +260,11 @@ impl QueryParts {
     /// # Errors
     ///
     /// [`ProgramError::NoSuch`] for the journey of an image that was not generated; as sampling.
-    pub fn new(subject: &Subject<'_>, set: &QuerySet, queries: &[Query], method: Method) -> Result<Self> {
-        set.check(method)?;
+    pub fn new(subject: &Subject<'_>, queries: &Queries, method: Method) -> Result<Self> {
+        queries.set.check(method)?;
         match method.query {
-            QueryLook::Image => Ok(Self::of_images(subject, queries)),
-            QueryLook::Journey => Self::of_journeys(subject, queries),
+            QueryLook::Image => Ok(Self::of_images(subject, &queries.images)),
+            QueryLook::Journey => Self::of_journeys(subject, &queries.images),
         }
     }
 
@@ -286,6 +296,8 @@ impl QueryParts {
         let trajectories: Vec<Trajectory> =
             samples.iter().map(|&sample| Trajectory { sample, weights: weights.clone() }).collect();
         let length = mixture.image_length();
+        let sampling = subject.workspace.recipe.sampling;
+        let range = sampling.clip.then_some(sampling.clip_range as f32);
         let mut images: Vec<Vec<Vec<f32>>> = vec![Vec::new(); queries.len()];
         mixture.follow::<f32, anyhow::Error>(
             sampler,
@@ -293,9 +305,13 @@ impl QueryParts {
             &trajectories,
             |step, x, predicted| {
                 subject.workspace.stop.check()?;
-                let predicted = sampler.predicted_image(step, x, predicted);
+                let mut predicted = sampler.predicted_image(step, x, predicted);
+                // The sampler leaves it to others in its last step.
+                if let Some(range) = range {
+                    predicted.iter_mut().for_each(|value| *value = value.clamp(-range, range));
+                }
                 for (images, image) in images.iter_mut().zip(predicted.chunks_exact(length)) {
-                    images.push(image.iter().map(|value| value.clamp(-1.0, 1.0)).collect());
+                    images.push(image.to_vec());
                 }
                 Ok(())
             },
@@ -331,15 +347,16 @@ impl QueryParts {
                 let image = wide(image);
                 let of_group = |group| {
                     let draws = plan.draws(schedule, group, image.len(), noise_id(key));
-                    let of_timestep = |draws: &[Draw]| Look { image: image.clone(), draws: draws.to_vec() };
+                    let of_timestep =
+                        |draws: &[Draw]| vec![Look { image: image.clone(), draws: draws.to_vec() }];
                     draws.chunk_by(|a, b| a.timestep == b.timestep).map(of_timestep).collect::<Vec<_>>()
                 };
                 (0..plan.groups).flat_map(of_group).collect()
             }
             LookedAt::Journey(images) => {
-                let look = |(image, &timestep): (&Vec<f32>, &usize)| Look {
-                    draws: plan.draws_at(timestep, image.len(), noise_id(key)),
-                    image: wide(image),
+                let look = |(image, &timestep): (&Vec<f32>, &usize)| {
+                    let draws = plan.draws_at(timestep, image.len(), noise_id(key));
+                    vec![Look { draws, image: wide(image) }]
                 };
                 images.iter().zip(&self.timesteps).map(look).collect()
             }

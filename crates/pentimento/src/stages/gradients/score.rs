@@ -2,10 +2,13 @@
 
 use super::feature_store::{Features, Item, Look, Table, noise_id, row_key};
 use super::projection_quality::{ProjectionQuality, projection_quality};
-use super::queries::{QueryParts, QuerySet};
+use super::queries::{Queries as QueriedImages, QueryParts};
 use super::rank_agreement;
-use super::score_table::{DampingPoint, DampingView, ScoreTable, Strips, meaning};
-use super::subject::Subject;
+use super::replay::Replay;
+use super::score_table::{
+    DampingPoint, DampingView, FollowedTraining, ScoreTable, Strips, images_digest, meaning,
+};
+use super::subject::{Network, Subject};
 use crate::error::ProgramError;
 use crate::progress::Progress;
 use anyhow::{Error, Result};
@@ -23,10 +26,22 @@ const CURVE_DECADES: i32 = 4;
 const IN_CURVE: usize = 16;
 
 /// Features of one network.
-struct Network {
+struct NetworkFeatures {
     images: Features,
     queries: Features,
+    /// What the network's scores are multiplied with.
+    factor: f64,
+    /// Events of training that were looked at, if those were taken.
+    events: Option<usize>,
     projection: Option<ProjectionQuality>,
+}
+
+impl NetworkFeatures {
+    /// Whether a group of draws of a training image takes part. What an image met in training is what it was: only the
+    /// draws of queries can be left out.
+    fn keeps(&self, group: usize, left_out: usize) -> bool {
+        self.events.is_some() || group != left_out
+    }
 }
 
 /// Scores every training image for every query. Features that are missing are made.
@@ -35,14 +50,14 @@ struct Network {
 ///
 /// [`Stopped`](crate::error::ProgramError::Stopped) on Ctrl-C, finished features are kept; what the features, the damping
 /// or the queries do not allow.
-pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<ScoreTable> {
-    let queries = set.open(subject)?;
-    let parts = QueryParts::new(subject, set, &queries, method)?;
+pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> Result<ScoreTable> {
+    let parts = QueryParts::new(subject, queries, method)?;
     let groups = subject.draws().groups;
-    let networks: Vec<Network> = subject
-        .networks
+    let asked = subject.networks_of(method)?;
+    let networks: Vec<NetworkFeatures> = asked
         .iter()
-        .map(|network| features(subject, network, method, &parts))
+        .enumerate()
+        .map(|(number, network)| features(subject, (number, network), method, &parts))
         .collect::<Result<_>>()?;
     let given = subject.workspace.recipe.gradients.damping;
 
@@ -56,11 +71,16 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
         subject.workspace.stop.check()?;
         compared.push(Compared::new(method.comparison, rows(network, read), given)?);
     }
-    let scores = mean(compared.iter().zip(&networks).map(|(compared, network)| {
+    let scores = together(compared.iter().zip(&networks).map(|(compared, network)| {
         let (prepared, factors) = prepare(compared, network, |_| true)?;
-        Ok(scaled(compared.scores(&prepared, 0..network.images.len())?, &factors))
+        let scores = compared.scores(&prepared, 0..network.images.len())?;
+        Ok((network.factor, scaled(scores, &factors)))
     }))?;
-    let self_influence = mean(compared.iter().map(|compared| Ok(vec![compared.self_influence()?])))?.concat();
+    let of_itself = compared.iter().zip(&networks);
+    let self_influence = together(
+        of_itself.map(|(compared, network)| Ok((network.factor, vec![compared.self_influence()?]))),
+    )?
+    .concat();
 
     // Without each group of draws in turn, at the same damping.
     let mut replicates = Vec::new();
@@ -68,12 +88,14 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
     let all_take_part = (0..groups).all(|group| parts.groups.contains(&group));
     for left_out in (0..groups).filter(|_| groups > 1 && all_take_part) {
         subject.workspace.stop.check()?;
-        replicates.push(mean(networks.iter().zip(&compared).map(|(network, all)| {
-            let read = |images: Range<usize>| network.images.read(images, |group| group != left_out);
+        replicates.push(together(networks.iter().zip(&compared).map(|(network, all)| {
+            let read =
+                |images: Range<usize>| network.images.read(images, |group| network.keeps(group, left_out));
             let damping = all.kernel().map(|(_, damping)| damping);
             let compared = Compared::new(method.comparison, rows(network, &read), damping)?;
             let (prepared, factors) = prepare(&compared, network, |part| parts.groups[part] != left_out)?;
-            Ok(scaled(compared.scores(&prepared, 0..network.images.len())?, &factors))
+            let scores = compared.scores(&prepared, 0..network.images.len())?;
+            Ok((network.factor, scaled(scores, &factors)))
         }))?);
     }
 
@@ -81,39 +103,53 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
         return Err(ProgramError::RecipeValue {
             file: method.name.into(),
             field: format!("the score of training image {}", subject.training.images.source_indices()[image]),
-            value: format!("not finite for {}", queries[query].title),
+            value: format!("not finite for {}", queries.images[query].title),
             bound: "a number; the network's output is so large that products of its gradients overflow"
                 .into(),
         }
         .into());
     }
     let strips = strips(&compared, &networks, &parts, &scores)?;
-    let damping = damping_view(&compared, &networks)?;
+    let views = compared.iter().zip(&networks).map(|(compared, network)| damping_view(compared, network));
+    let dampings = views.filter_map(Result::transpose).collect::<Result<_>>()?;
     Ok(ScoreTable {
         name: method.name,
         title: method.title,
         meaning: meaning(method),
         adds_up: method.adds_up(),
-        set: set.to_string(),
-        queries: queries.iter().map(|query| query.name.clone()).collect(),
-        titles: queries.iter().map(|query| query.title.clone()).collect(),
+        likeness: None,
+        set: queries.set.to_string(),
+        queries: queries.images.iter().map(|query| query.name.clone()).collect(),
+        titles: queries.images.iter().map(|query| query.title.clone()).collect(),
         images: subject.training.images.source_indices().to_vec(),
+        images_digest: images_digest(subject.workspace, &subject.training.images)?,
         scores,
         spread: Spread::new(replicates),
         self_influence,
         strips,
-        damping,
+        dampings,
         influence: None,
         projection: networks.first().and_then(|network| network.projection),
         draws: subject.draws().count(),
         most_draws: subject.workspace.recipe.schedule.num_train_timesteps * subject.draws().per_timestep(),
         dimension: networks.first().map_or(0, |network| network.images.dimension()),
-        networks: networks.len(),
+        networks: subject.networks.len(),
+        followed: followed(&asked, &networks),
     })
 }
 
+/// What was followed of the training.
+fn followed(asked: &[Network<'_>], networks: &[NetworkFeatures]) -> Option<FollowedTraining> {
+    let mut checkpoints: Vec<usize> =
+        asked.iter().filter_map(|network| Some(network.training.as_ref()?.steps.end)).collect();
+    checkpoints.sort_unstable();
+    checkpoints.dedup();
+    let events = networks.iter().map(|network| network.events).sum();
+    (!checkpoints.is_empty()).then_some(FollowedTraining { checkpoints, events })
+}
+
 fn rows<'a>(
-    network: &Network,
+    network: &NetworkFeatures,
     read: &'a (dyn Fn(Range<usize>) -> Result<Vec<f32>> + Sync),
 ) -> ImageRows<'a, Error> {
     ImageRows { images: network.images.len(), dimension: network.images.dimension(), read }
@@ -122,50 +158,80 @@ fn rows<'a>(
 /// Features of the training images and the queries, made where they are missing.
 fn features(
     subject: &Subject<'_>,
-    network: &(String, pentimento_store::Digest),
+    (number, network): (usize, &Network<'_>),
     method: Method,
     parts: &QueryParts,
-) -> Result<Network> {
+) -> Result<NetworkFeatures> {
     let Subject { workspace, training, .. } = subject;
     let (images, plan, schedule) = (&training.images, subject.draws(), &workspace.recipe.schedule);
     let knows_classes = subject.knows_classes();
     let class = |index: usize| knows_classes.then(|| images.labels()[index]);
-    let keys: Vec<RowKey> =
-        (0..images.len()).map(|index| row_key(&images.scaled(index), class(index))).collect();
-    let query_keys = parts.keys();
+    let (weights, digest) = &network.weights;
+    let replay = match &network.training {
+        Some(part) if subject.replays() => Some(Replay::new(subject, part)?),
+        _ => None,
+    };
+    let key = |index: usize| match &replay {
+        Some(replay) => replay.key(index, &images.scaled(index)),
+        None => Some(row_key(&images.scaled(index), class(index))),
+    };
+    let keys: Vec<Option<RowKey>> = (0..images.len()).map(key).collect();
+    let query_keys: Vec<Option<RowKey>> = parts.keys().into_iter().map(Some).collect();
     let total = (keys.len() + query_keys.len()) as u64;
     let progress = Progress::new(method.name, total, 0);
-    let table = Table { subject, network, method, parts_are: "groups", parts: plan.groups };
+    let of_queries = subject.features_of(*digest, method)?;
+    let of_images = match (&replay, &network.training) {
+        (Some(_), Some(part)) => subject.replayed_features_of(*digest, method, part.member)?,
+        _ => of_queries.clone(),
+    };
+    let (parts_are, count) = if replay.is_some() { ("events", 1) } else { ("groups", plan.groups) };
+    let table = Table { subject, weights, features_of: of_images.clone(), method, parts_are, parts: count };
     let item = |index: usize| {
-        let image: Vec<f64> = images.scaled(index).into_iter().map(f64::from).collect();
-        let look = |group| Look {
-            draws: plan.draws(schedule, group, image.len(), noise_id(&keys[index])),
-            image: image.clone(),
-        };
         let name = format!("{} of the training set", images.source_indices()[index]);
+        let image = images.scaled(index);
+        if let Some(replay) = &replay {
+            return Ok(replay.item(index, &image, method.unit_length, name));
+        }
+        let image: Vec<f64> = image.into_iter().map(f64::from).collect();
+        let look = |group| {
+            let draws = plan.draws(schedule, group, image.len(), keys[index].as_ref().map_or(0, noise_id));
+            vec![Look { draws, image: image.clone() }]
+        };
         Ok(Item { parts: (0..plan.groups).map(look).collect(), class: class(index), name })
     };
-    let of_images = table.complete(&keys, item, |done| progress.set(done as u64, "training images"))?;
-    let table = Table { parts_are: parts.are, parts: parts.timesteps.len(), ..table };
+    let of_images_made = table.complete(&keys, item, |done| progress.set(done as u64, "training images"))?;
+    let table =
+        Table { features_of: of_queries, parts_are: parts.are, parts: parts.timesteps.len(), ..table };
     let show = |done: usize| progress.set((keys.len() + done) as u64, "queries");
-    let of_queries = table.complete(&query_keys, |query| Ok(parts.item(subject, query)), show)?;
+    let of_queries_made = table.complete(&query_keys, |query| Ok(parts.item(subject, query)), show)?;
     progress.finish(&format!("{} training images and {} queries", keys.len(), query_keys.len()));
-    // One network tells how good the projection is.
-    let first = subject.networks.first().is_some_and(|first| std::ptr::eq(first, network));
+    // One network tells how good the projection is; an image without a gradient tells nothing.
+    let seen: Vec<usize> = (0..keys.len()).filter(|&index| keys[index].is_some()).collect();
+    let image = |place: usize| item(seen[place]);
     let query = |query: usize| parts.item(subject, query);
-    let projection = match first {
-        true => {
-            projection_quality(subject, network, method, (keys.len(), &item), (query_keys.len(), &query))?
-        }
-        false => None,
+    let projection = match number {
+        0 => projection_quality(
+            subject,
+            (weights, &of_images),
+            method,
+            (seen.len(), &image),
+            (query_keys.len(), &query),
+        )?,
+        _ => None,
     };
-    Ok(Network { images: of_images, queries: of_queries, projection })
+    Ok(NetworkFeatures {
+        images: of_images_made,
+        queries: of_queries_made,
+        factor: network.factor,
+        events: replay.as_ref().map(Replay::count),
+        projection,
+    })
 }
 
 /// Queries ready to be scored, and the factor of each.
 fn prepare(
     compared: &Compared<'_, Error>,
-    network: &Network,
+    network: &NetworkFeatures,
     keep: impl Fn(usize) -> bool,
 ) -> Result<(Queries, Vec<f64>)> {
     let features = network.queries.read(0..network.queries.len(), keep)?;
@@ -188,18 +254,17 @@ fn first_infinite(scores: &[Vec<f64>]) -> Option<(usize, usize)> {
     scores.iter().enumerate().find_map(in_query)
 }
 
-/// The mean of tables of one shape, in order.
-fn mean(tables: impl ExactSizeIterator<Item = Result<Vec<Vec<f64>>>>) -> Result<Vec<Vec<f64>>> {
-    let share = 1.0 / tables.len().max(1) as f64;
+/// The sum of tables of one shape, each times its factor, in order.
+fn together(tables: impl Iterator<Item = Result<(f64, Vec<Vec<f64>>)>>) -> Result<Vec<Vec<f64>>> {
     let mut sum: Vec<Vec<f64>> = Vec::new();
     for table in tables {
-        let table = table?;
+        let (factor, table) = table?;
         if sum.is_empty() {
             sum = table.iter().map(|row| vec![0.0; row.len()]).collect();
         }
         for (sum, row) in sum.iter_mut().zip(table) {
             for (sum, value) in sum.iter_mut().zip(row) {
-                *sum += share * value;
+                *sum += factor * value;
             }
         }
     }
@@ -209,7 +274,7 @@ fn mean(tables: impl ExactSizeIterator<Item = Result<Vec<Vec<f64>>>>) -> Result<
 /// The scores of each query's first images by the timestep at which the query was looked at. Their mean is the score.
 fn strips(
     compared: &[Compared<'_, Error>],
-    networks: &[Network],
+    networks: &[NetworkFeatures],
     parts: &QueryParts,
     scores: &[Vec<f64>],
 ) -> Result<Strips> {
@@ -219,7 +284,7 @@ fn strips(
     let mut of_queries = Vec::new();
     for (query, scores) in scores.iter().enumerate() {
         let first = super::top(scores, IN_STRIPS);
-        let table = mean(compared.iter().zip(networks).map(|(compared, network)| {
+        let table = together(compared.iter().zip(networks).map(|(compared, network)| {
             let dimension = network.queries.dimension();
             let by_part = network.queries.read_parts(query..query + 1)?;
             let whole = network.queries.read(query..query + 1, |_| true)?;
@@ -233,16 +298,15 @@ fn strips(
                 let column = compared.scores(&prepared, image..image + 1)?;
                 Ok(column.into_iter().flatten().map(|score| factor * score).collect())
             };
-            first.iter().map(of_image).collect()
+            Ok((network.factor, first.iter().map(of_image).collect::<Result<_>>()?))
         }))?;
         of_queries.push(first.into_iter().zip(table).collect());
     }
     Ok(Strips { timesteps, of_queries })
 }
 
-/// What the damping does, for the first network.
-fn damping_view(compared: &[Compared<'_, Error>], networks: &[Network]) -> Result<Option<DampingView>> {
-    let Some((network, all)) = networks.first().zip(compared.first()) else { return Ok(None) };
+/// What the damping does to the scores of one network.
+fn damping_view(all: &Compared<'_, Error>, network: &NetworkFeatures) -> Result<Option<DampingView>> {
     let Some((kernel, damping)) = all.kernel() else { return Ok(None) };
     let count = network.queries.len().min(IN_CURVE);
     let queries = all.queries(network.queries.read(0..count, |_| true)?)?;

@@ -1,5 +1,6 @@
 //! Scores of a method, and what is known of them.
 
+use super::baseline::Baseline;
 use super::projection_quality::ProjectionQuality;
 use crate::stages::influence::InfluenceNote;
 use crate::stages::train::npy;
@@ -11,6 +12,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use pentimento_attribution::gradient::{Measurement, Method, Spread};
+use pentimento_data::PreparedSet;
 use pentimento_store::Fingerprint;
 use serde_json::json;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ const CLIFF: f64 = 0.9;
 pub struct ScoreTable {
     /// The method's name, as files have it.
     pub name: &'static str,
+    /// The likeness, if it is one and no method by gradients.
+    pub likeness: Option<Baseline>,
     /// Its name for people.
     pub title: &'static str,
     /// What a larger score means.
@@ -36,6 +40,8 @@ pub struct ScoreTable {
     pub titles: Vec<String>,
     /// Positions of the training images in their source.
     pub images: Vec<usize>,
+    /// What tells that they are the same images: [`images_digest`].
+    pub images_digest: String,
     /// `[queries][images]`; larger = training on the image helped more to make the query.
     pub scores: Vec<Vec<f64>>,
     /// How sure they are.
@@ -44,8 +50,8 @@ pub struct ScoreTable {
     pub self_influence: Vec<f64>,
     /// Scores by timestep.
     pub strips: Strips,
-    /// The damping, for methods that have one; of several networks, that of the first.
-    pub damping: Option<DampingView>,
+    /// The damping of each network, for methods that have one.
+    pub dampings: Vec<DampingView>,
     /// How the curvature was measured and damped, for influence functions.
     pub influence: Option<InfluenceNote>,
     /// How well the projection keeps the order of scores, if that was measured.
@@ -58,6 +64,17 @@ pub struct ScoreTable {
     pub dimension: usize,
     /// Networks whose scores were averaged.
     pub networks: usize,
+    /// What was followed of their training, by methods that do so.
+    pub followed: Option<FollowedTraining>,
+}
+
+/// What was followed of a training.
+pub struct FollowedTraining {
+    /// Steps behind each checkpoint whose scores were added up, rising.
+    pub checkpoints: Vec<usize>,
+    /// Events of training that were looked at, over all networks and checkpoints; none if training images were looked at with
+    /// draws of their own.
+    pub events: Option<usize>,
 }
 
 /// Scores of the first images by the timestep at which the query was looked at.
@@ -94,6 +111,20 @@ pub struct DampingPoint {
     pub agreement_with_before: Option<f64>,
 }
 
+/// Identifies the training images that scores are for: their pixels, in their order, and what was done to them.
+///
+/// # Errors
+///
+/// If the preprocessing has no JSON form.
+pub fn images_digest(workspace: &Workspace, images: &PreparedSet) -> Result<String> {
+    let digest = Fingerprint::of("images of scores")
+        .json(&workspace.recipe.data.preprocessing)?
+        .json(&images.ids())?
+        .json(&images.source_indices())?
+        .finish();
+    Ok(digest.to_string())
+}
+
 /// What a larger score by a method means.
 pub fn meaning(method: Method) -> &'static str {
     match method.measurement {
@@ -101,7 +132,11 @@ pub fn meaning(method: Method) -> &'static str {
             "larger = training on the image helped more to make the query"
         }
         // Of other functions than the loss, a step of training has no direction by itself.
-        Measurement::Square | Measurement::Mean => {
+        Measurement::Square
+        | Measurement::Mean
+        | Measurement::SumOfMagnitudes
+        | Measurement::Length
+        | Measurement::LargestMagnitude => {
             "larger = training on the image is held to have helped more to make the query; the sign is the convention of the \
              method's authors, not derived from a step of training"
         }
@@ -150,8 +185,7 @@ impl ScoreTable {
     }
 
     fn description(&self, workspace: &Workspace) -> serde_json::Value {
-        // Of several networks each has its own; the first stands for them.
-        let damping = self.damping.as_ref().map(|view| {
+        let damping = |view: &DampingView| {
             let point = |point: &DampingPoint| {
                 json!({
                     "damping": point.damping,
@@ -167,7 +201,7 @@ impl ScoreTable {
                 "degrees_of_freedom": view.degrees_of_freedom,
                 "curve": view.curve.iter().map(point).collect::<Vec<_>>(),
             })
-        });
+        };
         json!({
             "method": self.name,
             "title": self.title,
@@ -176,12 +210,15 @@ impl ScoreTable {
             "axes": ["query", "training_image"],
             "query": self.queries,
             "training_image": self.images,
+            "training_images_digest": self.images_digest,
             "self_influence": self.self_influence,
             "draws": self.draws,
             "networks": self.networks,
+            "checkpoints": self.followed.as_ref().map(|followed| &followed.checkpoints),
+            "replayed_events": self.followed.as_ref().and_then(|followed| followed.events),
             "feature_length": self.dimension,
             "gradients": (self.networks > 0).then_some(workspace.recipe.gradients),
-            "damping": damping,
+            "dampings": self.dampings.iter().map(damping).collect::<Vec<_>>(),
             "influence": self.influence,
             "projection": self.projection,
             "reliability": self.spread.reliability(&self.scores),

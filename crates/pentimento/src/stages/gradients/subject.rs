@@ -1,18 +1,40 @@
-//! Which networks are asked, and what of their gradients is kept.
+//! Which networks are asked, at which moments of their training, and what of their gradients is kept.
 
 use super::feature_store::row_key;
 use super::training_images::TrainingImages;
+use crate::recipe::TrainingDraws;
 use crate::stages::analyse::{Ensemble, Members};
 use crate::stages::data::CodedData;
 use crate::stages::imported;
 use crate::stages::train;
 use crate::stages::workspace::Workspace;
 use anyhow::Result;
-use pentimento_attribution::gradient::{DrawPlan, Method, RowKey};
+use pentimento_attribution::gradient::{DrawPlan, FeatureExtractor, Method, RowKey, SparseProjection};
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::device::chosen_device_kind;
 use pentimento_diffusion::unet::Architecture;
 use pentimento_store::{Digest, Fingerprint};
+use std::ops::Range;
+
+/// A network that a method asks.
+pub struct Network<'a> {
+    /// Its weights: the object's name, and the digest of its bytes.
+    pub weights: (String, Digest),
+    /// What its scores are multiplied with before those of all networks are added up.
+    pub factor: f64,
+    /// The part of its training that it stands for, if that is known and the method follows it.
+    pub training: Option<PartOfTraining<'a>>,
+}
+
+/// The steps of a member's training from one of its checkpoints to the next.
+pub struct PartOfTraining<'a> {
+    /// The training images.
+    pub data: &'a CodedData,
+    /// The member.
+    pub member: u32,
+    /// The steps; the checkpoint is what the last of them made.
+    pub steps: Range<usize>,
+}
 
 /// What a run's scores by gradients are about.
 pub struct Subject<'a> {
@@ -57,6 +79,79 @@ impl<'a> Subject<'a> {
         let networks = train::trained_members(workspace, data, &architecture)?;
         let size = [data.images.height(), data.images.width()];
         Ok(Self { workspace, training, members: Members::Trained(data), architecture, networks, size })
+    }
+
+    /// The networks that a method asks: every member at the end of its training, all with the same factor, or for a method
+    /// that follows the training, at each of the checkpoints that were kept.
+    ///
+    /// The factor of a checkpoint is then the learning rate, summed over the steps since the one before, times the share of
+    /// the member's images that are in a batch (Xie et al. 2024, whose rate is constant): what plain gradient descent would
+    /// have changed the loss by. The rate of the checkpoint's own step would say little of the steps before it, as a rate that
+    /// falls to zero ends there.
+    ///
+    /// # Errors
+    ///
+    /// [`NotYet`](crate::error::ProgramError::NotYet) if one is missing.
+    pub fn networks_of(&self, method: Method) -> Result<Vec<Network<'a>>> {
+        let share = 1.0 / self.networks.len().max(1) as f64;
+        let Members::Trained(data) = self.members else { return Ok(self.ends(share)) };
+        if !method.follows_training {
+            return Ok(self.ends(share));
+        }
+        let training = self.workspace.recipe.training;
+        let mut networks = Vec::new();
+        for member in 0..data.codes.members() {
+            let images = data.member_images(member)?.len().max(1);
+            let batch = if training.replacement { training.batch } else { training.batch.min(images) };
+            let mut begin = 0;
+            for (end, object, digest) in
+                train::kept_weights(self.workspace, data, &self.architecture, member)?
+            {
+                let rates: f64 = (begin..end).map(|step| training.learning_rate_at(step)).sum();
+                networks.push(Network {
+                    weights: (object, digest),
+                    factor: share * rates * batch as f64 / images as f64,
+                    training: Some(PartOfTraining { data, member, steps: begin..end }),
+                });
+                begin = end;
+            }
+        }
+        Ok(networks)
+    }
+
+    fn ends(&self, factor: f64) -> Vec<Network<'a>> {
+        let network =
+            |weights: &(String, Digest)| Network { weights: weights.clone(), factor, training: None };
+        self.networks.iter().map(network).collect()
+    }
+
+    /// Whether training images are looked at as they were in training, by methods that follow it.
+    pub fn replays(&self) -> bool {
+        matches!(self.members, Members::Trained(_))
+            && self.workspace.recipe.gradients.draws != Some(TrainingDraws::Fresh)
+    }
+
+    /// What takes gradients of a network by a method, and what makes them short, unless the recipe keeps them whole.
+    ///
+    /// # Errors
+    ///
+    /// As opening the network.
+    pub fn extractor(
+        &self,
+        weights: &str,
+        method: Method,
+    ) -> Result<(FeatureExtractor<'_>, Option<SparseProjection>)> {
+        let Self { workspace, architecture, .. } = self;
+        let extractor = FeatureExtractor::new(
+            architecture,
+            train::open_member(workspace, architecture, weights)?,
+            &workspace.recipe.schedule,
+            method.measurement,
+            method.unit_length,
+        );
+        let (parameters, seed) = (architecture.parameter_count(), workspace.recipe.seed);
+        let is_projected = workspace.recipe.gradients.is_projected();
+        Ok((extractor, is_projected.then(|| SparseProjection::new(parameters, self.dimension(), seed))))
     }
 
     /// Height, width and channels of the images.
@@ -116,6 +211,21 @@ impl<'a> Subject<'a> {
     ///
     /// If the schedule cannot be written, which does not happen.
     pub fn features_of(&self, network: Digest, method: Method) -> Result<String> {
+        Ok(self.features(network, method)?.to_string())
+    }
+
+    /// The same of training images as a member met them in its training.
+    ///
+    /// # Errors
+    ///
+    /// As [`features_of`](Self::features_of).
+    pub fn replayed_features_of(&self, network: Digest, method: Method, member: u32) -> Result<String> {
+        let mut features = self.features(network, method)?;
+        features["replayed_of_member"] = member.into();
+        Ok(features.to_string())
+    }
+
+    fn features(&self, network: Digest, method: Method) -> Result<serde_json::Value> {
         let (recipe, settings) = (&self.workspace.recipe, self.workspace.recipe.gradients);
         Ok(serde_json::json!({
             "network": Fingerprint::of("network")
@@ -136,8 +246,7 @@ impl<'a> Subject<'a> {
             "seed": recipe.seed,
             "numerics": NUMERICS_VERSION,
             "device": format!("{:?}", chosen_device_kind()),
-        })
-        .to_string())
+        }))
     }
 
     /// The networks, ready to sample.

@@ -84,8 +84,14 @@ impl TrainingImages {
         Self { images: data.images.clone(), class_names: data.class_names.clone(), groups }
     }
 
-    /// The name of an image's class.
-    pub fn class_of(&self, image: usize) -> String {
+    /// What is said of an image beside its position: its class or, of a set without classes, its group; empty if there is
+    /// neither.
+    pub fn label_of(&self, image: usize) -> String {
+        // Of a set without labels all images are of one class, which says nothing.
+        if self.class_names.len() < 2 {
+            let name = |groups: &Groups| groups.names().get(groups.group_of()[image] as usize).cloned();
+            return self.groups.as_ref().and_then(name).unwrap_or_default();
+        }
         let label = self.images.labels()[image] as usize;
         self.class_names.get(label).cloned().unwrap_or_else(|| label.to_string())
     }

@@ -6,7 +6,7 @@ use super::influence_products::{Products, ProductsOf};
 use super::query_gradients::QueryGradients;
 use super::unlearning::UnlearningOf;
 use crate::error::ProgramError;
-use crate::stages::gradients::{Query, QuerySet, ScoreTable, Strips, Subject};
+use crate::stages::gradients::{Queries, Query, QuerySet, ScoreTable, Strips, Subject, images_digest};
 use anyhow::Result;
 use pentimento_attribution::curvature::{InfluenceKind, InfluenceMethod, QueryMeasurement};
 use pentimento_attribution::gradient::{Measurement, Spread};
@@ -28,8 +28,11 @@ struct OfNetwork {
 ///
 /// [`Stopped`](crate::error::ProgramError::Stopped) on Ctrl-C, what is finished is kept; what the curvature, the damping or the
 /// queries do not allow.
-pub fn score_influence(subject: &Subject<'_>, set: &QuerySet, method: InfluenceMethod) -> Result<ScoreTable> {
-    let queries = set.open(subject)?;
+pub fn score_influence(
+    subject: &Subject<'_>,
+    queries: &Queries,
+    method: InfluenceMethod,
+) -> Result<ScoreTable> {
     let (mut scores, mut replicates): (Scores, Vec<Scores>) = (Vec::new(), Vec::new());
     let mut self_influence = vec![0.0; subject.training.images.len()];
     let mut note: Option<InfluenceNote> = None;
@@ -44,7 +47,7 @@ pub fn score_influence(subject: &Subject<'_>, set: &QuerySet, method: InfluenceM
             bound: error.to_string(),
         })?;
         let network = Network { subject, network, measured, dampings };
-        let found = network.score(set, &queries, method)?;
+        let found = network.score(&queries.set, &queries.images, method)?;
         add(&mut scores, &found.scores, share);
         replicates.resize_with(found.replicates.len(), Vec::new);
         for (sum, found) in replicates.iter_mut().zip(&found.replicates) {
@@ -63,7 +66,7 @@ pub fn score_influence(subject: &Subject<'_>, set: &QuerySet, method: InfluenceM
                     "the score of training image {}",
                     subject.training.images.source_indices()[image]
                 ),
-                value: format!("not finite for {}", queries[query].title),
+                value: format!("not finite for {}", queries.images[query].title),
                 bound: "a number; the network's output is so large that products of its gradients overflow"
                     .into(),
             }
@@ -75,21 +78,24 @@ pub fn score_influence(subject: &Subject<'_>, set: &QuerySet, method: InfluenceM
         title: method.title,
         meaning: method.meaning,
         adds_up: true,
-        set: set.to_string(),
-        queries: queries.iter().map(|query| query.name.clone()).collect(),
-        titles: queries.iter().map(|query| query.title.clone()).collect(),
+        likeness: None,
+        set: queries.set.to_string(),
+        queries: queries.images.iter().map(|query| query.name.clone()).collect(),
+        titles: queries.images.iter().map(|query| query.title.clone()).collect(),
         images: subject.training.images.source_indices().to_vec(),
-        strips: Strips { timesteps: Vec::new(), of_queries: vec![Vec::new(); queries.len()] },
+        images_digest: images_digest(subject.workspace, &subject.training.images)?,
+        strips: Strips { timesteps: Vec::new(), of_queries: vec![Vec::new(); queries.images.len()] },
         scores,
         spread: Spread::new(replicates),
         self_influence,
-        damping: None,
+        dampings: Vec::new(),
         influence: note,
         projection: None,
         draws: subject.draws().count(),
         most_draws: subject.workspace.recipe.schedule.num_train_timesteps * subject.draws().per_timestep(),
         dimension: subject.architecture.parameter_count(),
         networks: subject.networks.len(),
+        followed: None,
     })
 }
 

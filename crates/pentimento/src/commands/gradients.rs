@@ -3,11 +3,12 @@
 use super::{Asked, print};
 use crate::arguments::AttributeMethod;
 use crate::error::ProgramError;
-use crate::progress::say;
+use crate::progress::{counted, say};
 use crate::stages::analyse::{Members, sample};
 use crate::stages::data::CodedData;
 use crate::stages::gradients::{
-    Baseline, QuerySet, ScoreTable, Subject, TrainingImages, open_classifier, score, score_baseline, top,
+    Baseline, Queries, QuerySet, ScoreTable, Subject, TrainingImages, open_classifier, score, score_baseline,
+    top,
 };
 use crate::stages::influence::score_influence;
 use crate::stages::{Workspace, imported_report};
@@ -22,7 +23,7 @@ pub(super) const DEFAULT: &str = "d-trak";
 const PRINTED: usize = 5;
 
 /// Scores every training image of an imported network for every query, writes the scores and prints the first ones.
-pub(super) fn attribute(workspace: &Workspace, asked: &Asked, set: &QuerySet, count: usize) -> Result<()> {
+pub(super) fn attribute(workspace: &Workspace, asked: &Asked, set: QuerySet, count: usize) -> Result<()> {
     refuse_codes(asked)?;
     let training = TrainingImages::open(workspace)?;
     attribute_subject(&Subject::imported(workspace, &training)?, asked, set, count)
@@ -33,7 +34,7 @@ pub(super) fn attribute_members(
     workspace: &Workspace,
     data: &CodedData,
     asked: &Asked,
-    set: &QuerySet,
+    set: QuerySet,
     count: usize,
 ) -> Result<()> {
     if asked.names_no_table() {
@@ -43,12 +44,13 @@ pub(super) fn attribute_members(
     attribute_subject(&Subject::trained(workspace, data, &training)?, asked, set, count)
 }
 
-fn attribute_subject(subject: &Subject<'_>, asked: &Asked, set: &QuerySet, count: usize) -> Result<()> {
-    check(subject, asked, set)?;
-    for table in tables(subject, asked, set) {
+fn attribute_subject(subject: &Subject<'_>, asked: &Asked, set: QuerySet, count: usize) -> Result<()> {
+    check(subject, asked, &set)?;
+    let queries = set.open(subject)?;
+    for table in tables(subject, asked, &queries) {
         let table = table?;
         print_scores(subject, &table, count)?;
-        let file = table.write(subject.workspace, &set.name())?;
+        let file = table.write(subject.workspace, &queries.set.name())?;
         print(&format!("{}", subject.workspace.run.root().join(file).display()))?;
     }
     Ok(())
@@ -80,16 +82,16 @@ fn check(subject: &Subject<'_>, asked: &Asked, set: &QuerySet) -> Result<()> {
 fn tables<'a>(
     subject: &'a Subject<'_>,
     asked: &'a Asked,
-    set: &'a QuerySet,
+    queries: &'a Queries,
 ) -> impl Iterator<Item = Result<ScoreTable>> + 'a {
     let default = Method::named(DEFAULT).filter(|_| asked.names_no_table());
     let gradients = asked.gradients.iter().copied().chain(default);
     let likeness = asked.likeness.iter().copied();
     let influence = asked.influence.iter().copied();
     gradients
-        .map(|method| score(subject, set, method))
-        .chain(influence.map(|method| score_influence(subject, set, method)))
-        .chain(likeness.map(|one| score_baseline(subject, set, one, asked.classifier.as_deref())))
+        .map(|method| score(subject, queries, method))
+        .chain(influence.map(|method| score_influence(subject, queries, method)))
+        .chain(likeness.map(|one| score_baseline(subject, queries, one, asked.classifier.as_deref())))
 }
 
 fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Result<()> {
@@ -98,9 +100,25 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
     if table.networks > 0 {
         let networks =
             if table.networks > 1 { format!(" of {} networks", table.networks) } else { String::new() };
+        let (checkpoints, looks) = match &table.followed {
+            None => (String::new(), format!("{} draws of each image", table.draws)),
+            Some(followed) => (
+                match followed.checkpoints.len() {
+                    1 => String::new(),
+                    count => format!(" at {count} checkpoints"),
+                },
+                match followed.events {
+                    None => format!("{} draws of each image", table.draws),
+                    Some(events) => format!(
+                        "{} draws of each query and {events} events of training, at most {} of an image and checkpoint",
+                        table.draws, table.draws
+                    ),
+                },
+            ),
+        };
         print(&format!(
-            "{}: gradients in {parameters} of {parameters} parameters (100 %){networks}, {} draws of each image",
-            table.title, table.draws
+            "{}: gradients in {parameters} of {parameters} parameters (100 %){networks}{checkpoints}, {looks}",
+            table.title
         ))?;
     } else {
         print(&format!("{}: {}", table.title, table.meaning))?;
@@ -113,7 +131,8 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
             .enumerate()
             .map(|(rank, &image)| {
                 let index = training.images.source_indices()[image];
-                let class = training.class_of(image);
+                let label = training.label_of(image);
+                let label = if label.is_empty() { label } else { format!("{label} ") };
                 let reach =
                     table.reach(query, image).map_or(String::new(), |reach| format!(" \u{b1} {reach:.1e}"));
                 let ties = |other: Option<&usize>| {
@@ -124,7 +143,7 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
                         .unwrap_or(false)
                 };
                 let mark = if ties(first.get(rank + 1)) { " ~" } else { "" };
-                format!("{index} {class} ({:+.3e}{reach}){mark}", values[image])
+                format!("{index} {label}({:+.3e}{reach}){mark}", values[image])
             })
             .collect();
         print(&format!("{}: {}", table.titles[query], list.join(", ")))?;
@@ -153,32 +172,40 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
     }
     if let Some(projection) = table.projection {
         print(&format!(
-            "the projection to {} numbers keeps the order of scores with a rank correlation of {:.2} (measured on {} images \
-             and {} queries)",
-            table.dimension, projection.rank_agreement, projection.images, projection.queries
+            "the projection to {} numbers keeps the order of scores with a rank correlation of {:.2} (measured on {} \
+             and {})",
+            table.dimension,
+            projection.rank_agreement,
+            counted(projection.images, "image"),
+            match projection.queries {
+                1 => "1 query".into(),
+                count => format!("{count} queries"),
+            }
         ))?;
     }
-    if let Some(damping) = &table.damping
-        && damping.is_near_cliff()
-        && let Some((from, to, agreement)) = damping.cliff()
+    for (number, damping) in table.dampings.iter().enumerate().filter(|(_, damping)| damping.is_near_cliff())
     {
-        say(&format!(
-            "warning: the damping {:.2e} is near a cliff: between {from:.2e} and {to:.2e} the order of the images changes \
-             (rank correlation {agreement:.2})",
-            damping.taken
-        ));
+        let of = if table.networks > 1 { format!(" of network {number}") } else { String::new() };
+        if let Some((from, to, agreement)) = damping.cliff() {
+            say(&format!(
+                "warning: the damping {:.2e}{of} is near a cliff: between {from:.2e} and {to:.2e} the order of the images \
+                 changes (rank correlation {agreement:.2})",
+                damping.taken
+            ));
+        }
     }
     Ok(())
 }
 
 /// Writes the page and prints where it is.
-pub(super) fn report(workspace: &Workspace, asked: &Asked, set: &QuerySet) -> Result<()> {
+pub(super) fn report(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Result<()> {
     refuse_codes(asked)?;
     let training = TrainingImages::open(workspace)?;
     let subject = Subject::imported(workspace, &training)?;
-    check(&subject, asked, set)?;
-    let tables: Vec<ScoreTable> = tables(&subject, asked, set).collect::<Result<_>>()?;
-    let path = imported_report::report(&subject, set, &tables)?;
+    check(&subject, asked, &set)?;
+    let queries = set.open(&subject)?;
+    let tables: Vec<ScoreTable> = tables(&subject, asked, &queries).collect::<Result<_>>()?;
+    let path = imported_report::report(&subject, &queries, &tables)?;
     print(&format!("{}", path.display()))?;
     Ok(())
 }
@@ -192,11 +219,12 @@ pub(super) fn everything(workspace: &Workspace) -> Result<()> {
     }
     let method = Method::named(DEFAULT).context("the default method is in the table")?;
     let training = TrainingImages::open(workspace)?;
-    let (subject, set) = (Subject::imported(workspace, &training)?, QuerySet::Samples);
-    let table = score(&subject, &set, method)?;
+    let subject = Subject::imported(workspace, &training)?;
+    let queries = QuerySet::Samples.open(&subject)?;
+    let table = score(&subject, &queries, method)?;
     print_scores(&subject, &table, PRINTED)?;
-    table.write(workspace, &set.name())?;
-    let path = imported_report::report(&subject, &set, &[table])?;
+    table.write(workspace, &queries.set.name())?;
+    let path = imported_report::report(&subject, &queries, &[table])?;
     print(&format!("{}", path.display()))?;
     Ok(())
 }

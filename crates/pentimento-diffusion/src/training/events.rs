@@ -1,0 +1,134 @@
+//! What happens at a step of training: which image meets which timestep and noise, and whether it is mirrored.
+//!
+//! All of it follows from the seed, the member and the step, so it is stored nowhere: training asks for the events of a step
+//! to make it, and whoever attributes by what happened in training asks again.
+
+use super::TrainingConfig;
+use pentimento_noise::{Purpose, Stream};
+
+/// An image of a step's batch, and what it meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrainingEvent {
+    /// The step, counted from 0.
+    pub step: u32,
+    /// Its place in the step's batch, from which its noise follows.
+    pub place: u32,
+    /// The image, among those of the member.
+    pub image: u32,
+    /// The timestep to which it is noised.
+    pub timestep: u32,
+    /// Whether it is mirrored left to right before.
+    pub mirrored: bool,
+}
+
+/// The events of one member's training.
+#[derive(Clone, Debug)]
+pub struct TrainingEvents {
+    batch: usize,
+    replacement: bool,
+    horizontal_flip: bool,
+    timesteps: usize,
+    images: usize,
+    seed: u64,
+    stream: u32,
+    /// The order of the images in the epoch that was asked for last: it is made once, not at every step.
+    epoch: Option<(usize, Vec<u32>)>,
+}
+
+impl TrainingEvents {
+    /// The events of a member that trains on so many images, under a schedule of so many timesteps; `stream` is its number.
+    pub fn new(config: &TrainingConfig, timesteps: usize, images: usize, seed: u64, stream: u32) -> Self {
+        let TrainingConfig { batch, replacement, horizontal_flip, .. } = *config;
+        Self { batch, replacement, horizontal_flip, timesteps, images, seed, stream, epoch: None }
+    }
+
+    /// Number of images of the member.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// The events of a step, counted from 0, in the order of its batch; none without images.
+    pub fn of_step(&mut self, step: usize) -> Vec<TrainingEvent> {
+        if self.images == 0 {
+            return Vec::new();
+        }
+        let images = self.images_of(step);
+        let stream = |purpose| Stream::new(self.seed, purpose, self.stream, step as u32);
+        let (timesteps, flips) = (stream(Purpose::TrainingTimestep), stream(Purpose::HorizontalFlip));
+        let event = |(place, image)| TrainingEvent {
+            step: step as u32,
+            place: place as u32,
+            image,
+            timestep: timesteps.below(place as u64, self.timesteps as u64) as u32,
+            mirrored: self.horizontal_flip && flips.below(place as u64, 2) == 1,
+        };
+        images.into_iter().enumerate().map(event).collect()
+    }
+
+    /// Writes the noise that an event's image meets, as many values as the image has.
+    pub fn fill_noise(&self, event: &TrainingEvent, noise: &mut [f32]) {
+        let stream = Stream::new(self.seed, Purpose::TrainingNoise, self.stream, event.step);
+        stream.fill_normal_at(u64::from(event.place) * noise.len() as u64, noise);
+    }
+
+    /// The images of a step.
+    fn images_of(&mut self, step: usize) -> Vec<u32> {
+        let count = self.images;
+        if self.replacement {
+            let stream = Stream::new(self.seed, Purpose::BatchOrder, self.stream, step as u32);
+            return (0..self.batch).map(|place| stream.below(place as u64, count as u64) as u32).collect();
+        }
+        // Whole epochs without replacement; what does not fill a batch is left out of its epoch. A set smaller than a
+        // batch gives all its images in each step.
+        let batch = self.batch.min(count);
+        let per_epoch = count / batch;
+        let (epoch, place) = (step / per_epoch, step % per_epoch);
+        let order = match self.epoch.take() {
+            Some((of, order)) if of == epoch => order,
+            _ => Stream::new(self.seed, Purpose::BatchOrder, self.stream, epoch as u32)
+                .permutation(count as u32),
+        };
+        let images = order[place * batch..(place + 1) * batch].to_vec();
+        self.epoch = Some((epoch, order));
+        images
+    }
+}
+
+/// Mirrors an image `[height, width, channels]` left to right.
+pub fn mirror<T>(image: &mut [T], width: usize, channels: usize) {
+    for row in image.chunks_exact_mut(width * channels) {
+        for x in 0..width / 2 {
+            for c in 0..channels {
+                row.swap(x * channels + c, (width - 1 - x) * channels + c);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirroring_reverses_pixels_and_keeps_channels() {
+        // Two rows of three pixels with two channels.
+        let image: Vec<f32> = (0..12u8).map(f32::from).collect();
+        let mut mirrored = image.clone();
+        mirror(&mut mirrored, 3, 2);
+        assert_eq!(mirrored, [4.0, 5.0, 2.0, 3.0, 0.0, 1.0, 10.0, 11.0, 8.0, 9.0, 6.0, 7.0]);
+        mirror(&mut mirrored, 3, 2);
+        assert_eq!(mirrored, image);
+    }
+
+    #[test]
+    fn steps_in_any_order_have_the_same_events() {
+        let config = TrainingConfig { batch: 3, horizontal_flip: true, ..TrainingConfig::default() };
+        let mut forward = TrainingEvents::new(&config, 10, 8, 5, 1);
+        let expected: Vec<_> = (0..9).map(|step| forward.of_step(step)).collect();
+        let mut other = TrainingEvents::new(&config, 10, 8, 5, 1);
+        for step in [8, 0, 5, 4, 4, 1, 7] {
+            assert_eq!(other.of_step(step), expected[step]);
+        }
+        assert!(TrainingEvents::new(&config, 10, 0, 5, 1).of_step(0).is_empty());
+    }
+}
