@@ -129,16 +129,16 @@ impl Experiment {
         SIDE * SIDE
     }
 
-    /// The looks at which losses and gradients are taken: the same for all images.
+    /// The looks at which losses of queries and their gradients are taken.
     fn draws(&self) -> Vec<Draw> {
-        let plan = DrawPlan {
-            timesteps: 100,
-            groups: 4,
-            antithetic: false,
-            sharing: NoiseSharing::Shared,
-            seed: SEED,
-        };
-        (0..plan.groups).flat_map(|group| plan.draws(&self.schedule, group, SIDE * SIDE, 0)).collect()
+        self.draws_of(SEED, 0, 100)
+    }
+
+    /// Training images have looks of their own: noise that they shared with a query would look like influence.
+    fn draws_of(&self, seed: u64, image: u32, timesteps: usize) -> Vec<Draw> {
+        let sharing = NoiseSharing::PerImage;
+        let plan = DrawPlan { timesteps, groups: 4, antithetic: false, sharing, seed };
+        (0..plan.groups).flat_map(|group| plan.draws(&self.schedule, group, SIDE * SIDE, image)).collect()
     }
 
     fn network(&self, values: &[Vec<f32>]) -> Parameters {

@@ -4,7 +4,7 @@
 //! run is these products, one file for some images.
 
 use super::curvature_store::MeasuredCurvature;
-use super::query_gradients::QueryGradients;
+use super::query_gradients::{QueryGradients, image_draws};
 use crate::progress::{Progress, say};
 use crate::stages::gradients::{Query, Subject, noise_id, unless_damaged};
 use crate::stages::train::open_member;
@@ -163,7 +163,7 @@ impl ProductsOf<'_> {
             .iter()
             .map(|query| crate::stages::gradients::row_key(&query.image, query.class).to_vec())
             .collect();
-        let plan = subject.draws();
+        let plan = image_draws(subject);
         Ok(Fingerprint::of("influence")
             .fingerprint(measured.identity)
             .json(&recipe.influence.eigenvalues)?
@@ -185,7 +185,7 @@ impl ProductsOf<'_> {
     ) -> Result<ArrayWriter> {
         let Self { subject, measured, dampings, .. } = *self;
         let schedule = &subject.workspace.recipe.schedule;
-        let (plan, count) = (subject.draws(), subject.architecture.parameter_count());
+        let (plan, count) = (image_draws(subject), subject.architecture.parameter_count());
         let extractor = FeatureExtractor::new(
             &subject.architecture,
             parameters.clone(),

@@ -5,7 +5,7 @@ use crate::stages::analyse::Ensemble;
 use crate::stages::gradients::{Query, QuerySet, Subject, noise_id, row_key};
 use anyhow::Result;
 use pentimento_attribution::curvature::{Curvature, QuantisedRows, QueryMeasurement, output_gradient};
-use pentimento_attribution::gradient::{Draw, FeatureExtractor, side_by_side};
+use pentimento_attribution::gradient::{Draw, DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_diffusion::unet::Parameters;
 use pentimento_noise::{Purpose, Stream};
@@ -141,12 +141,20 @@ impl QueryGradients {
     }
 }
 
+/// How training images are looked at: as for scores by gradients, but each with noise of its own. Noise that a training image
+/// shared with a query would be in both gradients, and its square in every score: predictions for groups of images then were
+/// half as much again too large, and less right in their order (docs/results/influence-retraining.md).
+pub fn image_draws(subject: &Subject<'_>) -> DrawPlan {
+    DrawPlan { sharing: NoiseSharing::PerImage, ..subject.draws() }
+}
+
 /// The draws at which a query is looked at in a group.
-pub fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> {
-    let (plan, recipe) = (subject.draws(), &subject.workspace.recipe);
+fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> {
+    let (plan, recipe) = (image_draws(subject), &subject.workspace.recipe);
     let key = row_key(&query.image, query.class);
     let Some(timestep) = recipe.influence.query_timestep else {
-        return plan.draws(&recipe.schedule, group, query.image.len(), noise_id(&key));
+        // Other noise than as a training image, which it may be too.
+        return plan.draws(&recipe.schedule, group, query.image.len(), !noise_id(&key));
     };
     let draw = |index: usize| {
         let mut noise = vec![0.0f32; query.image.len()];

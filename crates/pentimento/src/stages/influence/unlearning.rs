@@ -2,7 +2,7 @@
 //! EK-FAC).
 
 use super::curvature_store::MeasuredCurvature;
-use super::query_gradients::QueryGradients;
+use super::query_gradients::{QueryGradients, image_draws};
 use crate::progress::Progress;
 use crate::stages::gradients::{Query, Subject, noise_id, row_key, unless_damaged};
 use crate::stages::train::open_member;
@@ -96,7 +96,7 @@ impl UnlearningOf<'_> {
     /// The mean loss of each training image in each group of draws.
     fn losses(&self, parameters: &Parameters, show: impl Fn(usize) + Sync) -> Result<Vec<Vec<f64>>> {
         let subject = self.subject;
-        let (plan, schedule) = (subject.draws(), &subject.workspace.recipe.schedule);
+        let (plan, schedule) = (image_draws(subject), &subject.workspace.recipe.schedule);
         side_by_side(subject.training.images.len(), |image| {
             subject.workspace.stop.check()?;
             show(image);
@@ -117,7 +117,7 @@ impl UnlearningOf<'_> {
     fn identity(&self) -> Result<Fingerprint> {
         let Self { subject, measured, dampings, .. } = self;
         let recipe = &subject.workspace.recipe;
-        let plan = subject.draws();
+        let plan = image_draws(subject);
         let images: Vec<u8> =
             (0..subject.training.images.len()).flat_map(|image| subject.image_key(image)).collect();
         Ok(Fingerprint::of("unlearning")
