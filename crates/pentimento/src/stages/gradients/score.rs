@@ -9,7 +9,9 @@ use super::subject::Subject;
 use crate::error::ProgramError;
 use crate::progress::Progress;
 use anyhow::{Error, Result};
-use pentimento_attribution::gradient::{Compared, ImageRows, Kernel, Method, Queries, RowKey, Spread};
+use pentimento_attribution::gradient::{
+    Compared, FeatureBlock, ImageRows, Kernel, Method, Queries, RowKey, Spread,
+};
 use std::ops::Range;
 
 /// Training images of each query whose scores are told by timestep.
@@ -49,7 +51,7 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
     // With all draws, for each network.
     let readers: Vec<_> = networks
         .iter()
-        .map(|network| move |images: Range<usize>| network.images.read(images, |_| true))
+        .map(|network| move |images: Range<usize>| network.images.block(images, |_| true))
         .collect();
     let mut compared = Vec::new();
     for (network, read) in networks.iter().zip(&readers) {
@@ -69,7 +71,7 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
     for left_out in (0..groups).filter(|_| groups > 1 && all_take_part) {
         subject.workspace.stop.check()?;
         replicates.push(mean(networks.iter().zip(&compared).map(|(network, all)| {
-            let read = |images: Range<usize>| network.images.read(images, |group| group != left_out);
+            let read = |images: Range<usize>| network.images.block(images, |group| group != left_out);
             let damping = all.kernel().map(|(_, damping)| damping);
             let compared = Compared::new(method.comparison, rows(network, &read), damping)?;
             let (prepared, factors) = prepare(&compared, network, |part| parts.groups[part] != left_out)?;
@@ -113,7 +115,7 @@ pub fn score(subject: &Subject<'_>, set: &QuerySet, method: Method) -> Result<Sc
 
 fn rows<'a>(
     network: &Network,
-    read: &'a (dyn Fn(Range<usize>) -> Result<Vec<f32>> + Sync),
+    read: &'a (dyn Fn(Range<usize>) -> Result<FeatureBlock> + Sync),
 ) -> ImageRows<'a, Error> {
     ImageRows { images: network.images.len(), dimension: network.images.dimension(), read }
 }
