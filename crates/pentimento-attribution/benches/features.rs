@@ -9,9 +9,10 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its measurements")]
 
+use arrow_buffer::Buffer;
 use pentimento_attribution::gradient::{
-    DrawPlan, FeatureError, FeatureExtractor, FeatureRows, ImageRows, Kernel, KernelError, Measurement,
-    NoiseSharing, RowError, RowPrecision, SparseProjection, products, side_by_side,
+    DrawPlan, FeatureBlock, FeatureError, FeatureExtractor, FeatureFile, FeatureRows, ImageRows, Kernel,
+    KernelError, Measurement, NoiseSharing, RowError, RowPrecision, SparseProjection, products, side_by_side,
 };
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::training::{Trainer, TrainingConfig, TrainingImages};
@@ -164,24 +165,23 @@ enum BenchError {
 fn scores() -> Result<Value> {
     const IMAGES: usize = 50_000;
     const QUERIES: usize = 100;
-    const PER_FILE: usize = 500;
-    let files: Vec<Vec<u8>> =
-        (0..IMAGES / PER_FILE).map(|number| file(PER_FILE, number as u32)).collect::<Result<_>>()?;
-    let read = |images: Range<usize>| -> std::result::Result<Vec<f32>, BenchError> {
-        let mut values = Vec::with_capacity(images.len() * DIMENSION);
-        let mut at = images.start;
-        while at < images.end {
-            let (number, place) = (at / PER_FILE, at % PER_FILE);
-            let rows = FeatureRows::from_arrow(&files[number], "bench", "bench", 1, DIMENSION)?;
-            let end = PER_FILE.min(place + images.end - at);
-            values.extend_from_slice(&rows.values[place * DIMENSION..end * DIMENSION]);
-            at += end - place;
-        }
-        Ok(values)
+    // As the store has them.
+    const PER_FILE: usize = 64;
+    let files: Vec<Buffer> = (0..IMAGES.div_ceil(PER_FILE))
+        .map(|number| Ok(file(PER_FILE.min(IMAGES - number * PER_FILE), number as u32)?.into()))
+        .collect::<Result<_>>()?;
+    let read = |images: Range<usize>| -> std::result::Result<FeatureBlock, BenchError> {
+        let first = images.start / PER_FILE;
+        let opened = files[first..images.end.div_ceil(PER_FILE)]
+            .iter()
+            .map(|file| FeatureFile::open(file.clone(), "bench", "bench", 1, DIMENSION));
+        let opened: Vec<FeatureFile> = opened.collect::<std::result::Result<_, RowError>>()?;
+        let places = images.map(|image| (image / PER_FILE - first, image % PER_FILE)).collect();
+        Ok(FeatureBlock::kept(opened, places, vec![0]))
     };
-    let decoded: Vec<f32> = read(0..IMAGES)?;
-    let from_memory = |images: Range<usize>| -> std::result::Result<Vec<f32>, BenchError> {
-        Ok(decoded[images.start * DIMENSION..images.end * DIMENSION].to_vec())
+    let decoded: Vec<f32> = read(0..IMAGES)?.into_values();
+    let from_memory = |images: Range<usize>| -> std::result::Result<FeatureBlock, BenchError> {
+        Ok(decoded[images.start * DIMENSION..images.end * DIMENSION].to_vec().into())
     };
     let mut queries = vec![0.0f32; QUERIES * DIMENSION];
     Stream::new(3, Purpose::Test, 0, 0).fill_normal(&mut queries);
@@ -210,6 +210,8 @@ fn scores() -> Result<Value> {
         "images": IMAGES, "queries": QUERIES, "dimension": DIMENSION,
         "seconds_from_f16_files": stored,
         "seconds_from_f32_in_memory": in_memory,
+        "gflops_from_f16_files": operations / stored / 1e9,
+        "gflops_from_f32_in_memory": operations / in_memory / 1e9,
         "gflops_in_registers": peak / 1e9,
         "share_of_peak_from_f16_files": operations / stored / peak,
         "share_of_peak_from_f32_in_memory": operations / in_memory / peak,
@@ -221,8 +223,8 @@ fn kernel() -> Result<Value> {
     let dimension = 6_000;
     let mut values = vec![0.0f32; IMAGES * dimension];
     Stream::new(4, Purpose::Test, 0, 0).fill_normal(&mut values);
-    let read = |images: Range<usize>| -> std::result::Result<Vec<f32>, BenchError> {
-        Ok(values[images.start * dimension..images.end * dimension].to_vec())
+    let read = |images: Range<usize>| -> std::result::Result<FeatureBlock, BenchError> {
+        Ok(values[images.start * dimension..images.end * dimension].to_vec().into())
     };
     let begin = Instant::now();
     let kernel = Kernel::new(ImageRows { images: IMAGES, dimension, read: &read })?;

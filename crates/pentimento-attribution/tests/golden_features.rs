@@ -35,7 +35,7 @@ impl Features {
     /// Calls `with` with what reads them.
     fn read<R>(&self, with: impl FnOnce(ImageRows<'_, KernelError>) -> R) -> R {
         let of = |images: Range<usize>| {
-            Ok(self.values[images.start * self.dimension..images.end * self.dimension].to_vec())
+            Ok(self.values[images.start * self.dimension..images.end * self.dimension].to_vec().into())
         };
         with(ImageRows { images: self.images(), dimension: self.dimension, read: &of })
     }

@@ -32,6 +32,31 @@ pub(crate) trait Lanes: Copy {
     unsafe fn multiply_add(self, left: Self, right: Self) -> Self;
     /// `self + other`.
     unsafe fn add(self, other: Self) -> Self;
+    /// `self * other`.
+    unsafe fn multiply(self, other: Self) -> Self;
+    /// The lanes of both in turn: of their first halves, and of their second halves.
+    #[inline(always)]
+    unsafe fn interleave(self, other: Self) -> [Self; 2] {
+        let (mut even, mut odd) = ([0.0f32; LANES], [0.0f32; LANES]);
+        // SAFETY: sixteen writable and readable values each.
+        unsafe {
+            self.store(even.as_mut_ptr());
+            other.store(odd.as_mut_ptr());
+            let of_half = |half: usize| {
+                let lane = |lane: usize| if lane.is_multiple_of(2) { even } else { odd }[half + lane / 2];
+                let lanes: [f32; LANES] = std::array::from_fn(lane);
+                Self::load(lanes.as_ptr())
+            };
+            [of_half(0), of_half(LANES / 2)]
+        }
+    }
+    /// Sixteen half-precision numbers, given by their bits.
+    #[inline(always)]
+    unsafe fn widen_f16(source: &[u16; LANES]) -> Self {
+        let values = source.map(crate::widen::f16_to_f32);
+        // SAFETY: sixteen readable values.
+        unsafe { Self::load(values.as_ptr()) }
+    }
 }
 
 /// The portable implementation, also the one that defines what the others must compute.
@@ -68,11 +93,15 @@ impl Lanes for Array {
     unsafe fn add(self, other: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
     }
+    #[inline(always)]
+    unsafe fn multiply(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] * other.0[lane]))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Lanes;
+    use super::{LANES, Lanes};
     use std::arch::x86_64::*;
 
     /// One AVX-512 register.
@@ -111,6 +140,26 @@ mod x86 {
         unsafe fn add(self, other: Self) -> Self {
             // SAFETY: see `zero`.
             Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn multiply(self, other: Self) -> Self {
+            // SAFETY: see `zero`.
+            Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn interleave(self, other: Self) -> [Self; 2] {
+            // SAFETY: see `zero`.
+            unsafe {
+                // Lanes of `other` count from 16 on.
+                let first = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+                let second = _mm512_set_epi32(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8);
+                [first, second].map(|places| Self(_mm512_permutex2var_ps(self.0, places, other.0)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn widen_f16(source: &[u16; LANES]) -> Self {
+            // SAFETY: see `zero`; sixteen readable values.
+            Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(source.as_ptr().cast())) })
         }
     }
 
@@ -155,6 +204,21 @@ mod x86 {
         unsafe fn add(self, other: Self) -> Self {
             // SAFETY: see `zero`.
             unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
+        }
+        #[inline(always)]
+        unsafe fn multiply(self, other: Self) -> Self {
+            // SAFETY: see `zero`.
+            unsafe { Self(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
+        }
+        #[inline(always)]
+        unsafe fn interleave(self, other: Self) -> [Self; 2] {
+            // SAFETY: see `zero`.
+            unsafe {
+                [(self.0, other.0), (self.1, other.1)].map(|(even, odd)| {
+                    let (low, high) = (_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd));
+                    Self(_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))
+                })
+            }
         }
     }
 }
@@ -202,6 +266,11 @@ mod arm {
         unsafe fn add(self, other: Self) -> Self {
             // SAFETY: see `zero`.
             Self(std::array::from_fn(|part| unsafe { vaddq_f32(self.0[part], other.0[part]) }))
+        }
+        #[inline(always)]
+        unsafe fn multiply(self, other: Self) -> Self {
+            // SAFETY: see `zero`.
+            Self(std::array::from_fn(|part| unsafe { vmulq_f32(self.0[part], other.0[part]) }))
         }
     }
 }
@@ -388,6 +457,12 @@ mod tests {
         softmax_part(&mut weights, &k, 100, &mut part);
         let sums = vec![part.largest_logit, part.sum, part.sum_of_largest];
         all.extend([("softmax_part", sums), ("weights", weights)]);
+        // Every second number of 16 bits.
+        let halves: Vec<u16> = (0..=u16::MAX).step_by(2).skip(1).collect();
+        let (mut of_f16, mut of_bf16) = (vec![0.0; halves.len()], vec![0.0; halves.len()]);
+        widen_f16(&halves, 0.7, &mut of_f16);
+        widen_bf16(&halves, 0.7, &mut of_bf16);
+        all.extend([("widen_f16", of_f16), ("widen_bf16", of_bf16)]);
         let coefficients: Vec<f64> = made(16, 29 * 30).into_iter().map(f64::from).collect();
         let bound = SignFormBound::new(1.0, &coefficients[..29], &coefficients[29..], 2).unwrap();
         let patterns: Vec<u32> = (0..29).flat_map(|j| (0..j).map(move |k| 1 << j | 1 << k)).collect();

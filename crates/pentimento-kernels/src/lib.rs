@@ -7,6 +7,9 @@
 //!
 //! Results have the same bytes for any number of threads, any cut of the images into batches, and any vector width.
 
+#[macro_use]
+mod instructions;
+
 mod activation;
 mod attention;
 mod concatenate;
@@ -18,10 +21,12 @@ mod lanes;
 mod memory;
 mod peak;
 mod product;
+mod query_products;
 pub mod reference;
 mod sign_form;
 mod softmax_part;
 mod upsample;
+mod widen;
 mod winograd;
 
 pub use activation::{silu, silu_times_slope};
@@ -37,9 +42,11 @@ pub use group_norm::{
 pub use lanes::Instructions;
 pub use memory::buffers_made;
 pub use peak::multiply_adds_in_registers;
+pub use query_products::PackedQueries;
 pub use sign_form::{BitPatterns, SignForm, SignFormBound};
 pub use softmax_part::{SoftmaxPart, softmax_part};
 pub use upsample::{upsample_nearest, upsample_nearest_backward};
+pub use widen::{widen_bf16, widen_f16};
 
 use memory::Buffer;
 use rayon::prelude::*;

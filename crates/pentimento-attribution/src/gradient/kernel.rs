@@ -9,6 +9,7 @@
 //!
 //! Features are read in blocks, so that memory does not grow with the number of images beyond the smaller matrix.
 
+use super::block::FeatureBlock;
 use super::products::{length, products};
 use super::rows::all_finite;
 use faer::{Mat, MatRef, Par, Side, get_global_parallelism, linalg::matmul::matmul, set_global_parallelism};
@@ -58,8 +59,8 @@ pub struct ImageRows<'a, E> {
     pub images: usize,
     /// Length of a feature.
     pub dimension: usize,
-    /// Reads the features of a range of images, one after another. May be called from several threads.
-    pub read: &'a (dyn Fn(Range<usize>) -> Result<Vec<f32>, E> + Sync),
+    /// Reads the features of a range of images. May be called from several threads.
+    pub read: &'a (dyn Fn(Range<usize>) -> Result<FeatureBlock, E> + Sync),
 }
 
 impl<E: From<KernelError> + Send> ImageRows<'_, E> {
@@ -68,12 +69,18 @@ impl<E: From<KernelError> + Send> ImageRows<'_, E> {
         (0..blocks).map(|block| block * BLOCK_IMAGES..((block + 1) * BLOCK_IMAGES).min(self.images)).collect()
     }
 
-    /// The features of some images, checked.
-    pub(super) fn block(&self, images: Range<usize>) -> Result<Vec<f32>, E> {
-        let values = (self.read)(images.clone())?;
-        if values.len() != images.len() * self.dimension {
-            return Err(KernelError::Shape { found: values.len(), expected: self.dimension }.into());
+    /// The features of some images, where they are: as many as they should be, not yet known to be finite.
+    pub(super) fn block(&self, images: Range<usize>) -> Result<FeatureBlock, E> {
+        let block = (self.read)(images.clone())?;
+        if block.len() != images.len() * self.dimension {
+            return Err(KernelError::Shape { found: block.len(), expected: self.dimension }.into());
         }
+        Ok(block)
+    }
+
+    /// The features of some images, one after another and finite.
+    fn values(&self, images: Range<usize>) -> Result<Vec<f32>, E> {
+        let values = self.block(images.clone())?.into_values();
         if !all_finite(&values) {
             let place = values.iter().position(|value| !value.is_finite()).unwrap_or_default();
             return Err(KernelError::NotFinite { image: images.start + place / self.dimension }.into());
@@ -82,7 +89,7 @@ impl<E: From<KernelError> + Send> ImageRows<'_, E> {
     }
 
     fn matrix(&self, images: Range<usize>) -> Result<Mat<f64>, E> {
-        let values = self.block(images.clone())?;
+        let values = self.values(images.clone())?;
         Ok(Mat::from_fn(images.len(), self.dimension, |row, column| {
             f64::from(values[row * self.dimension + column])
         }))
@@ -90,7 +97,7 @@ impl<E: From<KernelError> + Send> ImageRows<'_, E> {
 
     /// Lengths of all features.
     pub(super) fn lengths(&self) -> Result<Vec<f64>, E> {
-        let of_block = |images| Ok(self.block(images)?.chunks_exact(self.dimension).map(length).collect());
+        let of_block = |images| Ok(self.values(images)?.chunks_exact(self.dimension).map(length).collect());
         let blocks: Vec<Vec<f64>> = self.each_block(of_block)?;
         Ok(blocks.concat())
     }
@@ -163,7 +170,7 @@ impl<'a, E: From<KernelError> + Send> Kernel<'a, E> {
         let (images, dimension) = (rows.images, rows.dimension);
         // Sums of squares and of features, for the mean eigenvalues.
         let sums = rows.each_block(|block| {
-            let values = rows.block(block)?;
+            let values = rows.values(block)?;
             let mut sum = vec![0.0f64; dimension];
             let mut squares = 0.0;
             for row in values.chunks_exact(dimension) {

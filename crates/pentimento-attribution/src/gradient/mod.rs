@@ -10,12 +10,13 @@
 //! * `replay`: the timesteps and noise of training itself, instead of draws.
 //! * `feature`: the gradient of one image in all parameters, averaged over draws.
 //! * `projection`: a long gradient to a short feature that keeps inner products.
-//! * `rows`: features as Arrow files.
+//! * `rows`, `block`: features as Arrow files, and those of some images where they are.
 //! * `products`, `kernel`: inner products of features, and through the inverse of their kernel; the damping.
 //! * `comparison`: scores by either.
 //! * `spread`: how sure scores are.
 //! * `method`: the table.
 
+mod block;
 mod comparison;
 mod draws;
 mod feature;
@@ -28,6 +29,7 @@ mod replay;
 mod rows;
 mod spread;
 
+pub use block::FeatureBlock;
 pub use comparison::{Compared, Queries};
 pub use draws::{Draw, DrawPlan, NoiseSharing};
 pub use feature::{FeatureError, FeatureExtractor};
@@ -37,7 +39,7 @@ pub use method::{Comparison, Divisor, Method, QueryLook};
 pub use products::products;
 pub use projection::SparseProjection;
 pub use replay::{events_of_images, replayed};
-pub use rows::{FeatureRows, RowError, RowKey, RowPrecision};
+pub use rows::{FeatureFile, FeatureRows, RowError, RowKey, RowPrecision};
 pub use spread::{MOST_GROUPS, Spread};
 
 /// Gradients of several images are taken side by side.

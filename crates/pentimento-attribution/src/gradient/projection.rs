@@ -58,8 +58,10 @@ impl SparseProjection {
     pub fn add(&self, first: usize, values: &[f32], scale: f64, feature: &mut [f64]) {
         assert_eq!(feature.len(), self.dimension, "length of a feature");
         for (&place, &value) in self.places[first..first + values.len()].iter().zip(values) {
-            let value = scale * f64::from(value);
-            feature[(place >> 1) as usize] += if place & 1 == 0 { value } else { -value };
+            // The sign is flipped as a bit: a branch would go the wrong way half of the time, and took a quarter of a look.
+            let sign = u64::from(place & 1) << 63;
+            let value = f64::from_bits((scale * f64::from(value)).to_bits() ^ sign);
+            feature[(place >> 1) as usize] += value;
         }
     }
 }
@@ -96,6 +98,21 @@ mod tests {
         let bound = (dot(&a, &a) * dot(&b, &b) + truth * truth) / dimension as f64;
         assert!(mean.abs() < 4.0 * (bound / seeds as f64).sqrt(), "{mean}");
         assert!(variance < 1.15 * bound && variance > 0.5 * bound, "{variance} of {bound}");
+    }
+
+    /// A place and a sign for each parameter, as the stream draws them.
+    #[test]
+    fn each_parameter_is_added_or_taken() {
+        let (projection, values) = (SparseProjection::new(500, 9, 2), normals(4, 500));
+        let stream = Stream::new(2, Purpose::AttributionProjection, 0, 0);
+        let mut expected = vec![0.0f64; 9];
+        for (parameter, &value) in values.iter().enumerate() {
+            let drawn = stream.below(parameter as u64, 18);
+            let sign = if drawn % 2 == 0 { 1.0 } else { -1.0 };
+            expected[drawn as usize / 2] += sign * f64::from(value);
+        }
+        let expected: Vec<f32> = expected.into_iter().map(|value| value as f32).collect();
+        assert_eq!(projection.project(&values), expected);
     }
 
     #[test]

@@ -15,15 +15,16 @@ use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, FixedSizeBinaryArray, FixedSizeListArray, Float32Array,
     PrimitiveArray, RecordBatch, UInt32Array,
 };
-use arrow_ipc::reader::FileReader;
+use arrow_buffer::{Buffer, ScalarBuffer};
+use arrow_ipc::convert::try_fb_to_schema;
+use arrow_ipc::reader::{FileDecoder, read_footer_length};
+use arrow_ipc::root_as_footer;
 use arrow_ipc::writer::FileWriter;
-use arrow_schema::{ArrowError, DataType, Field, Schema};
-use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use half::{bf16, f16};
+use pentimento_kernels::{widen_bf16, widen_f16};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::Cursor;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// How the numbers of a feature are kept.
@@ -177,39 +178,87 @@ impl FeatureRows {
     ///
     /// # Errors
     ///
-    /// [`RowError`] naming the column or property, if the file is damaged, is of something else than `subject`, or its
-    /// features have other sizes.
+    /// As [`FeatureFile::open`], or if a value is not finite.
     pub fn from_arrow(
-        bytes: &[u8],
+        bytes: Vec<u8>,
         file: &str,
         subject: &str,
         parts: usize,
         dimension: usize,
     ) -> Result<Self, RowError> {
-        let arrow = |source| RowError::Arrow { file: file.into(), source };
+        let kept = FeatureFile::open(bytes.into(), file, subject, parts, dimension)?;
+        let mut values = vec![0.0; kept.images.len() * parts * dimension];
+        for (row, target) in values.chunks_exact_mut(dimension.max(1)).enumerate() {
+            kept.read(row, 0, target);
+            if !all_finite(target) {
+                return Err(RowError::Field {
+                    file: file.into(),
+                    field: "feature",
+                    value: format!("not finite in row {row}"),
+                    bound: "numbers".into(),
+                });
+            }
+        }
+        Ok(Self { images: kept.images, parts, dimension, values })
+    }
+}
+
+/// A file of features, whose numbers are read where they are.
+pub struct FeatureFile {
+    images: Vec<RowKey>,
+    parts: usize,
+    dimension: usize,
+    scales: Vec<f32>,
+    numbers: Numbers,
+}
+
+/// The numbers of features as they are kept.
+enum Numbers {
+    F32(ScalarBuffer<f32>),
+    F16(ScalarBuffer<u16>),
+    Bf16(ScalarBuffer<u16>),
+}
+
+impl FeatureFile {
+    /// Opens what [`FeatureRows::to_arrow`] wrote, in any precision; its numbers are not copied. Errors call it `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`RowError`] naming the column or property, if the file is damaged, is of something else than `subject`, or its
+    /// features have other sizes. Whether the numbers are finite is for the reader to see.
+    pub fn open(
+        bytes: Buffer,
+        file: &str,
+        subject: &str,
+        parts: usize,
+        dimension: usize,
+    ) -> Result<Self, RowError> {
         let bad = |field, value: String, bound: &str| RowError::Field {
             file: file.into(),
             field,
             value,
             bound: bound.into(),
         };
-        let reader = FileReader::try_new(Cursor::new(bytes), None).map_err(arrow)?;
-        let schema = reader.schema();
+        let (schema, batches) =
+            batches(&bytes).map_err(|source| RowError::Arrow { file: file.into(), source })?;
         let found = |key| schema.metadata().get(key).map_or("", String::as_str).to_owned();
         if found(SUBJECT) != subject {
             return Err(bad(SUBJECT, format!("`{}`", found(SUBJECT)), &format!("`{subject}`")));
         }
-        let mut rows = Self { images: Vec::new(), parts, dimension, values: Vec::new() };
-        for batch in reader {
-            let batch = batch.map_err(arrow)?;
-            rows.append(&batch, &found(PRECISION)).map_err(|(field, value)| {
-                bad(field, value, "as this program writes it: without nulls, the parts of an image in order")
-            })?;
-        }
-        Ok(rows)
+        let [batch] = batches.as_slice() else {
+            return Err(bad("feature", format!("in {} batches", batches.len()), "in one batch"));
+        };
+        Self::of(batch, &found(PRECISION), parts, dimension).map_err(|(field, value)| {
+            bad(field, value, "as this program writes it: without nulls, the parts of an image in order")
+        })
     }
 
-    fn append(&mut self, batch: &RecordBatch, precision: &str) -> Result<(), (&'static str, String)> {
+    fn of(
+        batch: &RecordBatch,
+        precision: &str,
+        parts: usize,
+        dimension: usize,
+    ) -> Result<Self, (&'static str, String)> {
         fn column<'a, A: 'static>(
             batch: &'a RecordBatch,
             name: &'static str,
@@ -222,69 +271,140 @@ impl FeatureRows {
             column.as_any().downcast_ref::<A>().ok_or_else(kind)
         }
         let images: &FixedSizeBinaryArray = column(batch, "image")?;
-        let parts: &UInt32Array = column(batch, "part")?;
+        let numbers_of_parts: &UInt32Array = column(batch, "part")?;
         let scales: &Float32Array = column(batch, "scale")?;
         let features: &FixedSizeListArray = column(batch, "feature")?;
-        if features.value_length() as usize != self.dimension {
-            return Err((
-                "feature",
-                format!("a list of {}, not {}", features.value_length(), self.dimension),
-            ));
+        if features.value_length() as usize != dimension {
+            return Err(("feature", format!("a list of {}, not {dimension}", features.value_length())));
         }
-        if self.parts == 0 || !batch.num_rows().is_multiple_of(self.parts) {
-            return Err(("part", format!("{} rows, not {} for each image", batch.num_rows(), self.parts)));
+        if parts == 0 || !batch.num_rows().is_multiple_of(parts) {
+            return Err(("part", format!("{} rows, not {parts} for each image", batch.num_rows())));
         }
-        let stored = Stored::of(features.values().as_ref(), precision)
+        let numbers = Numbers::of(features.values().as_ref(), precision)
+            .filter(|numbers| numbers.len() == batch.num_rows() * dimension)
             .ok_or_else(|| ("feature", format!("of type {}", features.values().data_type())))?;
-        let start = self.values.len();
-        self.values.resize(start + batch.num_rows() * self.dimension, 0.0);
-        for (row, target) in self.values[start..].chunks_exact_mut(self.dimension).enumerate() {
-            let part = row % self.parts;
+        let mut keys: Vec<RowKey> = Vec::with_capacity(batch.num_rows() / parts);
+        for row in 0..batch.num_rows() {
             let image = RowKey::try_from(images.value(row))
                 .map_err(|_| ("image", format!("of {} bytes", images.value(row).len())))?;
-            if parts.value(row) as usize != part {
-                return Err(("part", format!("{} in row {row}", parts.value(row))));
+            if numbers_of_parts.value(row) as usize != row % parts {
+                return Err(("part", format!("{} in row {row}", numbers_of_parts.value(row))));
             }
-            if part == 0 {
-                self.images.push(image);
-            } else if self.images.last() != Some(&image) {
+            if row % parts == 0 {
+                keys.push(image);
+            } else if keys.last() != Some(&image) {
                 return Err(("image", format!("another within the parts of one, in row {row}")));
             }
-            let range = row * self.dimension..(row + 1) * self.dimension;
-            if !scales.value(row).is_finite() || !stored.read(range, scales.value(row), target) {
-                return Err(("feature", format!("not finite in row {row}")));
+            if !scales.value(row).is_finite() {
+                return Err(("scale", format!("not finite in row {row}")));
             }
         }
-        Ok(())
+        Ok(Self { images: keys, parts, dimension, scales: scales.values().to_vec(), numbers })
+    }
+
+    /// The images.
+    pub fn images(&self) -> &[RowKey] {
+        &self.images
+    }
+
+    /// Parts of each image.
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// Length of a feature.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// Writes the numbers of a row from `first` on, as many as there is room for.
+    fn read(&self, row: usize, first: usize, target: &mut [f32]) {
+        let start = row * self.dimension + first;
+        let range = start..start + target.len();
+        let scale = self.scales[row];
+        match &self.numbers {
+            Numbers::F32(values) => {
+                for (target, value) in target.iter_mut().zip(&values[range]) {
+                    *target = value * scale;
+                }
+            }
+            Numbers::F16(values) => widen_f16(&values[range], scale, target),
+            Numbers::Bf16(values) => widen_bf16(&values[range], scale, target),
+        }
+    }
+
+    /// Writes the mean over some parts of an image's feature, from number `first` on.
+    pub(super) fn read_mean(&self, image: usize, parts: &[usize], first: usize, target: &mut [f32]) {
+        let row = |part: &usize| image * self.parts + part;
+        if let [part] = parts {
+            return self.read(row(part), first, target);
+        }
+        let share = 1.0 / parts.len() as f32;
+        let mut values = [0.0; 256];
+        for (piece, sums) in target.chunks_mut(values.len()).enumerate() {
+            let values = &mut values[..sums.len()];
+            sums.fill(0.0);
+            for part in parts {
+                self.read(row(part), first + piece * 256, values);
+                for (sum, value) in sums.iter_mut().zip(&*values) {
+                    *sum += value;
+                }
+            }
+            sums.iter_mut().for_each(|sum| *sum *= share);
+        }
     }
 }
 
-/// The numbers of features as they are kept.
-enum Stored<'a> {
-    F32(&'a [f32]),
-    F16(&'a [f16]),
-    Bf16(&'a [bf16]),
+/// What an Arrow file has, without a copy.
+fn batches(bytes: &Buffer) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
+    let damaged = || ArrowError::ParseError("a part of the file lies outside of it".into());
+    let trailer = bytes.len().checked_sub(TRAILER).ok_or_else(damaged)?;
+    let end = bytes[trailer..].try_into().map_err(|_| damaged())?;
+    let start = trailer.checked_sub(read_footer_length(end)?).ok_or_else(damaged)?;
+    let footer = root_as_footer(&bytes[start..trailer])
+        .map_err(|error| ArrowError::ParseError(format!("unable to read the footer: {error}")))?;
+    let schema = Arc::new(try_fb_to_schema(footer.schema().ok_or_else(damaged)?)?);
+    let decoder = FileDecoder::new(Arc::clone(&schema), footer.version());
+    let mut batches = Vec::new();
+    for block in footer.recordBatches().iter().flatten() {
+        let size = |length: i64| usize::try_from(length).map_err(|_| damaged());
+        let (offset, head) = (size(block.offset())?, size(i64::from(block.metaDataLength()))?);
+        let length = head.checked_add(size(block.bodyLength())?).ok_or_else(damaged)?;
+        if offset.checked_add(length).is_none_or(|end| end > bytes.len()) {
+            return Err(damaged());
+        }
+        batches.extend(decoder.read_record_batch(block, &bytes.slice_with_length(offset, length))?);
+    }
+    Ok((schema, batches))
 }
 
-impl<'a> Stored<'a> {
-    fn of(values: &'a dyn Array, precision: &str) -> Option<Self> {
+/// Bytes behind the footer of an Arrow file: its length, and six letters.
+const TRAILER: usize = 10;
+
+impl Numbers {
+    fn of(values: &dyn Array, precision: &str) -> Option<Self> {
+        fn buffer<T: ArrowPrimitiveType>(values: &dyn Array) -> Option<&ScalarBuffer<T::Native>> {
+            if values.null_count() > 0 {
+                return None;
+            }
+            Some(values.as_any().downcast_ref::<PrimitiveArray<T>>()?.values())
+        }
         Some(match precision {
-            "f32" => Self::F32(numbers::<Float32Type>(values)?),
-            "f16" => Self::F16(numbers::<Float16Type>(values)?),
-            "bf16" => Self::Bf16(numbers::<UInt16Type>(values)?.reinterpret_cast()),
+            "f32" => Self::F32(buffer::<Float32Type>(values)?.clone()),
+            "f16" => {
+                let values = buffer::<Float16Type>(values)?;
+                Self::F16(ScalarBuffer::new(values.inner().clone(), 0, values.len()))
+            }
+            "bf16" => Self::Bf16(buffer::<UInt16Type>(values)?.clone()),
             _ => return None,
         })
     }
 
-    /// Writes a range of numbers, each times `scale`; false if one is not finite.
-    fn read(&self, range: Range<usize>, scale: f32, target: &mut [f32]) -> bool {
+    fn len(&self) -> usize {
         match self {
-            Self::F32(values) => target.copy_from_slice(&values[range]),
-            Self::F16(values) => values[range].convert_to_f32_slice(target),
-            Self::Bf16(values) => values[range].convert_to_f32_slice(target),
+            Self::F32(values) => values.len(),
+            Self::F16(values) | Self::Bf16(values) => values.len(),
         }
-        target.iter_mut().for_each(|value| *value *= scale);
-        all_finite(target)
     }
 }
 
@@ -292,13 +412,6 @@ impl<'a> Stored<'a> {
 pub(super) fn all_finite(values: &[f32]) -> bool {
     let exponent = f32::INFINITY.to_bits();
     values.iter().fold(0, |largest: u32, value| largest.max(value.to_bits() & exponent)) < exponent
-}
-
-fn numbers<T: ArrowPrimitiveType>(values: &dyn Array) -> Option<&[T::Native]> {
-    if values.null_count() > 0 {
-        return None;
-    }
-    Some(values.as_any().downcast_ref::<PrimitiveArray<T>>()?.values())
 }
 
 #[cfg(test)]
@@ -324,7 +437,7 @@ mod tests {
             (RowPrecision::Bf16, 2f32.powi(-8)),
         ] {
             let file = rows.to_arrow(precision, "a network").unwrap();
-            let again = FeatureRows::from_arrow(&file, "file", "a network", 3, 17).unwrap();
+            let again = FeatureRows::from_arrow(file.clone(), "file", "a network", 3, 17).unwrap();
             assert_eq!((&again.images, again.parts), (&rows.images, 3));
             for (row, (a, b)) in rows.values.chunks(17).zip(again.values.chunks(17)).enumerate() {
                 let largest = a.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
@@ -342,7 +455,9 @@ mod tests {
     fn files_of_something_else_are_refused() {
         let file = rows(2, 2, 4).to_arrow(RowPrecision::F16, "a network").unwrap();
         let read = |bytes: &[u8], subject, parts, dimension| {
-            FeatureRows::from_arrow(bytes, "file", subject, parts, dimension).unwrap_err().to_string()
+            FeatureRows::from_arrow(bytes.to_vec(), "file", subject, parts, dimension)
+                .unwrap_err()
+                .to_string()
         };
         assert!(read(&file, "another", 2, 4).contains("`a network`, but must be `another`"));
         assert!(read(&file, "a network", 3, 4).contains("`part`"));
@@ -350,7 +465,7 @@ mod tests {
         assert!(read(&file, "a network", 1, 4).contains("`part`"));
         assert!(read(b"no Arrow", "a network", 2, 4).contains("Arrow IPC"));
         for length in (0..file.len()).step_by(7) {
-            assert!(FeatureRows::from_arrow(&file[..length], "file", "a network", 2, 4).is_err());
+            assert!(FeatureRows::from_arrow(file[..length].to_vec(), "file", "a network", 2, 4).is_err());
         }
     }
 }

@@ -17,8 +17,6 @@
     reason = "iterators over arrays of vectors go through memory; indices stay in registers"
 )]
 
-#[macro_use]
-mod instructions;
 mod transforms;
 mod weight_gradient;
 

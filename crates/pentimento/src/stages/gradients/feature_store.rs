@@ -9,7 +9,9 @@ use super::subject::Subject;
 use crate::error::ProgramError;
 use crate::progress::say;
 use anyhow::{Context, Result};
-use pentimento_attribution::gradient::{Draw, FeatureRows, Method, RowKey, side_by_side};
+use pentimento_attribution::gradient::{
+    Draw, FeatureBlock, FeatureFile, FeatureRows, Method, RowKey, side_by_side,
+};
 use pentimento_store::{Digest, Fingerprint, StoreError};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -309,6 +311,56 @@ impl Features {
         Ok(values)
     }
 
+    /// [`read`](Self::read) for whoever reads piece by piece: features stay in their files.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn block(&self, images: Range<usize>, keep: impl Fn(usize) -> bool) -> Result<FeatureBlock> {
+        let kept: Option<Vec<(usize, usize)>> = self.places[images.clone()].iter().copied().collect();
+        // Features of images that have no row are zero, which no file says.
+        let Some(kept) = kept else { return Ok(self.read(images, keep)?.into()) };
+        let mut numbers: Vec<usize> = kept.iter().map(|&(file, _)| file).collect();
+        numbers.dedup();
+        let parts: Vec<usize> = (0..self.parts).filter(|&part| keep(part)).collect();
+        // Images that lie here and there would bring whole files for a row of each.
+        let open = numbers.len() * MOST_IMAGES_PER_FILE * self.parts * self.dimension;
+        if open > MOST_NUMBERS_PER_FILE || parts.is_empty() {
+            return Ok(self.read(images, keep)?.into());
+        }
+        let files = numbers.iter().map(|&file| {
+            let (bytes, name) = self.bytes(file)?;
+            Ok(FeatureFile::open(bytes.into(), &name, &self.features_of, self.parts, self.dimension)?)
+        });
+        let files: Vec<FeatureFile> = files.collect::<Result<_>>()?;
+        let mut number = 0;
+        let mut places = Vec::with_capacity(kept.len());
+        for (file, place) in kept {
+            number += usize::from(numbers[number] != file);
+            self.check(file, place, files[number].images().len())?;
+            places.push((number, place));
+        }
+        Ok(FeatureBlock::kept(files, places, parts))
+    }
+
+    fn bytes(&self, file: usize) -> Result<(Vec<u8>, String)> {
+        let path = &self.files[file];
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok((bytes, path.display().to_string()))
+    }
+
+    fn check(&self, file: usize, place: usize, images: usize) -> Result<()> {
+        if place < images {
+            return Ok(());
+        }
+        Err(ProgramError::NoSuch {
+            what: "row".into(),
+            value: place.to_string(),
+            bound: format!("{} has {images}", self.files[file].display()),
+        }
+        .into())
+    }
+
     /// The features of all parts of a range of images, `[images, parts, feature]`.
     ///
     /// # Errors
@@ -331,21 +383,11 @@ impl Features {
             let rows = match open.take().filter(|(number, _)| *number == file) {
                 Some((_, rows)) => rows,
                 None => {
-                    let path = &self.files[file];
-                    let bytes =
-                        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-                    let name = path.display().to_string();
-                    FeatureRows::from_arrow(&bytes, &name, &self.features_of, self.parts, self.dimension)?
+                    let (bytes, name) = self.bytes(file)?;
+                    FeatureRows::from_arrow(bytes, &name, &self.features_of, self.parts, self.dimension)?
                 }
             };
-            if place >= rows.images.len() {
-                return Err(ProgramError::NoSuch {
-                    what: "row".into(),
-                    value: place.to_string(),
-                    bound: format!("{} has {}", self.files[file].display(), rows.images.len()),
-                }
-                .into());
-            }
+            self.check(file, place, rows.images.len())?;
             of(rows.parts_of(place));
             open = Some((file, rows));
         }

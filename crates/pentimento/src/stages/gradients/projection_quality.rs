@@ -6,7 +6,7 @@ use super::feature_store::{Item, mean_of_looks};
 use super::rank_agreement;
 use super::subject::Subject;
 use anyhow::Result;
-use pentimento_attribution::gradient::{Compared, ImageRows, Method, side_by_side};
+use pentimento_attribution::gradient::{Compared, FeatureBlock, ImageRows, Method, side_by_side};
 use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -107,7 +107,7 @@ pub fn projection_quality(
 /// Scores of the images, the first `count` rows, for the queries, the others.
 fn scores(rows: &[Vec<f32>], count: usize, method: Method, damping: Option<f64>) -> Result<Vec<Vec<f64>>> {
     let dimension = rows.first().map_or(0, Vec::len);
-    let read = |images: Range<usize>| -> Result<Vec<f32>> { Ok(rows[images].concat()) };
+    let read = |images: Range<usize>| -> Result<FeatureBlock> { Ok(rows[images].concat().into()) };
     let compared =
         Compared::new(method.comparison, ImageRows { images: count, dimension, read: &read }, damping)?;
     compared.scores(&compared.queries(rows[count..].concat())?, 0..count)

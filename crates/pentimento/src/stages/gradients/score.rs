@@ -12,7 +12,9 @@ use super::subject::{Network, Subject};
 use crate::error::ProgramError;
 use crate::progress::Progress;
 use anyhow::{Error, Result};
-use pentimento_attribution::gradient::{Compared, ImageRows, Kernel, Method, Queries, RowKey, Spread};
+use pentimento_attribution::gradient::{
+    Compared, FeatureBlock, ImageRows, Kernel, Method, Queries, RowKey, Spread,
+};
 use std::ops::Range;
 
 /// Training images of each query whose scores are told by timestep.
@@ -64,7 +66,7 @@ pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> 
     // With all draws, for each network.
     let readers: Vec<_> = networks
         .iter()
-        .map(|network| move |images: Range<usize>| network.images.read(images, |_| true))
+        .map(|network| move |images: Range<usize>| network.images.block(images, |_| true))
         .collect();
     let mut compared = Vec::new();
     for (network, read) in networks.iter().zip(&readers) {
@@ -90,7 +92,7 @@ pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> 
         subject.workspace.stop.check()?;
         replicates.push(together(networks.iter().zip(&compared).map(|(network, all)| {
             let read =
-                |images: Range<usize>| network.images.read(images, |group| network.keeps(group, left_out));
+                |images: Range<usize>| network.images.block(images, |group| network.keeps(group, left_out));
             let damping = all.kernel().map(|(_, damping)| damping);
             let compared = Compared::new(method.comparison, rows(network, &read), damping)?;
             let (prepared, factors) = prepare(&compared, network, |part| parts.groups[part] != left_out)?;
@@ -150,7 +152,7 @@ fn followed(asked: &[Network<'_>], networks: &[NetworkFeatures]) -> Option<Follo
 
 fn rows<'a>(
     network: &NetworkFeatures,
-    read: &'a (dyn Fn(Range<usize>) -> Result<Vec<f32>> + Sync),
+    read: &'a (dyn Fn(Range<usize>) -> Result<FeatureBlock> + Sync),
 ) -> ImageRows<'a, Error> {
     ImageRows { images: network.images.len(), dimension: network.images.dimension(), read }
 }

@@ -23,8 +23,10 @@ macro_rules! wrap {
     ($($name:ident($($argument:ident: $kind:ty),* $(,)?);)*) => {
         #[cfg(target_arch = "x86_64")]
         mod wrapped {
+            #[allow(unused_imports, reason = "not all bodies take types of their module")]
             use super::*;
             $(pub(super) mod $name {
+                #[allow(unused_imports, reason = "as above")]
                 use super::*;
                 #[target_feature(enable = "avx512f,avx2,fma")]
                 pub(in super::super) unsafe fn avx512($($argument: $kind),*) {
