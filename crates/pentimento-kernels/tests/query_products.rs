@@ -1,5 +1,7 @@
 //! Inner products of rows that are read piece by piece, and numbers of 16 bits, against their definitions.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod common;
 
 use common::values;

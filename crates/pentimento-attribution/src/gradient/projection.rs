@@ -108,7 +108,7 @@ mod tests {
         let mut expected = vec![0.0f64; 9];
         for (parameter, &value) in values.iter().enumerate() {
             let drawn = stream.below(parameter as u64, 18);
-            let sign = if drawn % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = if drawn.is_multiple_of(2) { 1.0 } else { -1.0 };
             expected[drawn as usize / 2] += sign * f64::from(value);
         }
         let expected: Vec<f32> = expected.into_iter().map(|value| value as f32).collect();
