@@ -133,9 +133,10 @@ fn corrected_eigenvalues_are_the_best_and_inverses_come_near() {
                 direction: direction.iter().map(|&value| value as f32).collect(),
             };
             let looks: Vec<CurvatureLook> = directions.iter().map(look).collect();
-            for looks in looks.chunks(pass.looks_at_once()) {
-                records.push(pass.records(image, None, looks, "an image").unwrap());
-            }
+            // One by one: these directions are not random, so their gradients must not be added before they are squared.
+            records.extend(
+                looks.into_iter().map(|look| pass.records(image, None, &[look], "an image").unwrap()),
+            );
         }
     }
     let mut factors = FactorSums::new(architecture, WeightSharing::Expand);

@@ -41,6 +41,10 @@ pub struct BlockBasis {
     pub(super) outputs: Axes,
 }
 
+/// Looks whose pseudo-gradients are added before they are turned and squared. Their directions are independent and of mean
+/// zero, so what they have with each other vanishes in the mean; what is lost are samples, of which there are thousands.
+const LOOKS_TOGETHER: usize = 4;
+
 /// Decomposes the factors of all blocks, several at a time, each of which is dropped then.
 ///
 /// # Errors
@@ -109,7 +113,8 @@ impl BlockBasis {
         }
     }
 
-    /// Adds to `sums`, `[inputs, outputs]`, the squares of the coordinates of the pseudo-gradient of each look.
+    /// Adds to `sums`, `[inputs, outputs]`, the squares of the coordinates of the pseudo-gradients of all looks, or what has the
+    /// same mean: of layers where turning a gradient costs most, the square of the sum over [`LOOKS_TOGETHER`] looks.
     pub(super) fn add_squares(&self, image: &ImageRecords, sums: &mut [f64]) -> Result<(), CurvatureError> {
         let Some(axes) = &self.inputs else {
             let gradients = image.vector_gradients(&self.block)?;
@@ -136,26 +141,28 @@ impl BlockBasis {
             }
             return Ok(());
         }
-        let input_length = input.values().len() / looks.max(1);
-        let of_look = [1, input.sides[1], input.sides[2], input.sides[3]];
-        // Side by side, `[inputs, looks * outputs]`, so that one product turns the inputs of all looks.
-        let mut right = vec![0.0f32; inputs * looks * outputs];
-        for look in 0..looks {
-            let shape = super::matrices::shape(of_look, outputs, geometry)?;
+        let (input_length, gradient_length) = (input.values().len() / looks, positions * outputs);
+        let groups = looks.div_ceil(LOOKS_TOGETHER);
+        // Side by side, `[inputs, groups * outputs]`, so that one product turns the inputs of all groups.
+        let mut right = vec![0.0f32; inputs * groups * outputs];
+        for group in 0..groups {
+            let range = group * LOOKS_TOGETHER..looks.min((group + 1) * LOOKS_TOGETHER);
+            let shape = [range.len(), input.sides[1], input.sides[2], input.sides[3]];
+            let shape = super::matrices::shape(shape, outputs, geometry)?;
             let mut own = vec![0.0f32; inputs * outputs];
             let (input, gradient) = (
-                &input.values()[look * input_length..][..input_length],
-                &gradient.values()[look * positions * outputs..][..positions * outputs],
+                &input.values()[range.start * input_length..range.end * input_length],
+                &gradient.values()[range.start * gradient_length..range.end * gradient_length],
             );
             pentimento_kernels::conv2d_backward_weight(&shape, input, gradient, &mut own);
             let own = product(&own, &output_directions, inputs, outputs, outputs)?;
-            for (to, from) in right.chunks_exact_mut(looks * outputs).zip(own.chunks_exact(outputs)) {
-                to[look * outputs..][..outputs].copy_from_slice(from);
+            for (to, from) in right.chunks_exact_mut(groups * outputs).zip(own.chunks_exact(outputs)) {
+                to[group * outputs..][..outputs].copy_from_slice(from);
             }
         }
-        let turned = product(&axes.vectors, &right, inputs, inputs, looks * outputs)?;
-        for (sums, row) in sums.chunks_exact_mut(outputs).zip(turned.chunks_exact(looks * outputs)) {
-            row.chunks_exact(outputs).for_each(|look| add_squares(look, sums));
+        let turned = product(&axes.vectors, &right, inputs, inputs, groups * outputs)?;
+        for (sums, row) in sums.chunks_exact_mut(outputs).zip(turned.chunks_exact(groups * outputs)) {
+            row.chunks_exact(outputs).for_each(|group| add_squares(group, sums));
         }
         Ok(())
     }

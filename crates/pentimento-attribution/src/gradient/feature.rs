@@ -136,12 +136,12 @@ impl<'a> FeatureExtractor<'a> {
         };
         for part in &parts {
             let gradients = self.of_draws::<T>(image, size, class, part);
-            let squares: f64 = gradients.iter().map(|gradient| sum_of_squares(gradient.as_ref())).sum();
-            self.check(squares, &gradients, name)?;
-            let scale = match (self.unit_length, squares.sqrt()) {
-                (false, _) => 1.0 / draws.len() as f64,
-                (true, 0.0) => 0.0,
-                (true, length) => 1.0 / (length * parts.len() as f64),
+            self.check(&gradients, name)?;
+            let squares = || gradients.iter().map(|gradient| sum_of_squares(gradient.as_ref())).sum::<f64>();
+            let scale = match self.unit_length.then(|| squares().sqrt()) {
+                None => 1.0 / draws.len() as f64,
+                Some(0.0) => 0.0,
+                Some(length) => 1.0 / (length * parts.len() as f64),
             };
             let mut first = 0;
             for gradient in &gradients {
@@ -197,19 +197,13 @@ impl<'a> FeatureExtractor<'a> {
         (bar.sqrt(), (1.0 - bar).sqrt())
     }
 
-    /// Names the first parameter whose gradient is not finite. The sum of squares tells whether there is one, unless it
-    /// overflows by itself.
-    fn check<T: Precision>(
-        &self,
-        squares: f64,
-        gradients: &[Gradient<T>],
-        image: &str,
-    ) -> Result<(), FeatureError> {
-        if squares.is_finite() {
-            return Ok(());
-        }
+    /// Names the first parameter whose gradient is not finite.
+    fn check<T: Precision>(&self, gradients: &[Gradient<T>], image: &str) -> Result<(), FeatureError> {
         for (spec, gradient) in self.architecture.parameters().iter().zip(gradients) {
-            if gradient.as_ref().iter().any(|value| !value.wide().is_finite()) {
+            // Whole chunks, which are looked through many values at a time: zero times a value is zero only if it is finite.
+            let zero = T::of(0.0);
+            let is_finite = |chunk: &[T]| chunk.iter().fold(true, |all, &value| all & (value * zero == zero));
+            if !gradient.as_ref().chunks(1024).all(is_finite) {
                 let (image, parameter) = (image.into(), spec.name.clone());
                 return Err(FeatureError::NotFinite { image, parameter });
             }
