@@ -222,5 +222,6 @@ fn table(
         dimension: 0,
         networks: 0,
         followed: None,
+        candidates: None,
     })
 }
