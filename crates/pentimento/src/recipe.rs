@@ -93,6 +93,10 @@ pub struct GradientRecipe {
     pub dimension: usize,
     /// How features are kept.
     pub precision: RowPrecision,
+    /// How many training images are scored for each query: those that look most like it, by the cosine of pixels. All, if
+    /// absent: fewer save gradients, and miss what does not look alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<usize>,
     /// The damping of methods with a kernel; chosen from the data if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damping: Option<f64>,
@@ -130,6 +134,7 @@ impl Default for GradientRecipe {
             projection: Projection::default(),
             dimension: 2048,
             precision: RowPrecision::default(),
+            candidates: None,
             damping: None,
         }
     }
@@ -330,6 +335,9 @@ const SECTIONS_OF_TRAINING: [&str; 3] = ["codes", "model", "training"];
 
 /// What a recipe's `data` needs.
 pub(crate) const NO_SOURCE: &str = "it needs one of `set`, `path`, or both `images` and `labels`";
+
+/// Fewest training images that a query is scored with, if not with all.
+const FEWEST_CANDIDATES: usize = 16;
 
 /// Longest recipe; those of this project have less than 2,000 bytes.
 const LONGEST_BYTES: u64 = 1 << 20;
@@ -533,7 +541,7 @@ impl Recipe {
                 return broken("classifier.epochs", &classifier.epochs, "1 to 1000".into());
             }
         }
-        let GradientRecipe { timesteps, groups, dimension, damping, .. } = self.gradients;
+        let GradientRecipe { timesteps, groups, dimension, candidates, damping, .. } = self.gradients;
         if !(1..=MOST_GROUPS).contains(&groups) {
             return broken("gradients.groups", &groups, format!("1 to {MOST_GROUPS}"));
         }
@@ -542,6 +550,10 @@ impl Recipe {
         }
         if !(16..=1 << 20).contains(&dimension) {
             return broken("gradients.dimension", &dimension, "16 to 1,048,576".into());
+        }
+        if let Some(candidates) = candidates.filter(|candidates| *candidates < FEWEST_CANDIDATES) {
+            let bound = format!("at least {FEWEST_CANDIDATES}: a kernel of fewer tells nothing");
+            return broken("gradients.candidates", &candidates, bound);
         }
         if let Some(damping) = damping.filter(|damping| !(*damping > 0.0 && damping.is_finite())) {
             return broken("gradients.damping", &damping, "a positive number".into());
@@ -701,6 +713,7 @@ mod tests {
             ("attribution.top=0", "attribution.top", "0"),
             ("attribution.top=33", "attribution.top", "33"),
             ("attribution.exact=33", "attribution.exact", "33"),
+            ("gradients.candidates=15", "gradients.candidates", "15"),
             ("classifier.epochs=0", "classifier.epochs", "0"),
             ("data.images=x", "data", "set and images"),
             ("data.path=x", "data", "set and path"),

@@ -500,3 +500,68 @@ fn images_without_labels_are_called_by_their_place() {
     let line = said.lines().find(|line| line.starts_with("training image 3: ")).unwrap();
     assert!(line.starts_with("training image 3: 3 (+"), "{line}");
 }
+
+/// Only the images that look most like a query are scored, each query by itself, and what that keeps of full scores is
+/// measured rightly.
+#[test]
+fn candidates_are_the_most_alike_and_what_they_keep_is_measured() {
+    const CANDIDATES: usize = 20;
+    let laboratory = Laboratory::new();
+    write_images(&laboratory.path("set.npy"), &random_images(60));
+    let at = format!("data.path={:?}", laboratory.path("set.npy"));
+    let (full, few) = (laboratory.path("full"), laboratory.path("few"));
+    import(&full, &at, &[]);
+    import(&few, &at, &["--set", "gradients.candidates=20"]);
+    let query = "0,3,17,40";
+    succeed(&mut attribute(&full, &["--method", "das,pixel-cosine", "--query", query]));
+    let said = succeed(&mut attribute(&few, &["--method", "das", "--query", query, "--top", "3"])).stdout;
+    assert_names(&said, &["approximation: only the 20 training images", "4 queries and 60 training images"]);
+    let (exact, alike) = (ranked(&full, "das", query), ranked(&full, "pixel-cosine", query));
+    let scored = ranked(&few, "das", query);
+    let mut kept = Vec::new();
+    for (name, images) in &scored {
+        let mut images = images.clone();
+        images.sort_unstable();
+        let mut expected = alike[name][..CANDIDATES].to_vec();
+        expected.sort_unstable();
+        assert_eq!(images, expected, "query {name}");
+        let first = exact[name][..10].iter().filter(|image| expected.contains(image)).count();
+        kept.push(first as f64 / 10.0);
+    }
+    let folder = |run: &Path| {
+        let mut sets = fs::read_dir(run.join("scores")).unwrap().map(|entry| entry.unwrap().path());
+        sets.find(|path| path.file_name().unwrap().to_string_lossy().starts_with("images-")).unwrap()
+    };
+    let description: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder(&few).join("das.json")).unwrap()).unwrap();
+    let found = &description["candidates"];
+    let mean = kept.iter().sum::<f64>() / kept.len() as f64;
+    assert!((found["kept"].as_f64().unwrap() - mean).abs() < 1e-9, "{found}, but {kept:?}");
+    let [low, high] = [0, 1].map(|end| found["interval"][end].as_f64().unwrap());
+    assert!(low <= mean && mean <= high && high - low < 1.0, "{found}");
+
+    // What is not scored is NaN, and alone a query has the scores that it has among others.
+    let values = |run: &Path, set: &Path| -> Vec<f32> {
+        let bytes = fs::read(run.join(set).join("das.npy")).unwrap();
+        bytes[128..].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    };
+    let together = values(&few, &folder(&few));
+    let nothing = together.iter().filter(|score| score.is_nan()).count();
+    assert_eq!(nothing, 4 * (60 - CANDIDATES));
+    let alone = laboratory.path("alone");
+    import(&alone, &at, &["--set", "gradients.candidates=20"]);
+    succeed(&mut attribute(&alone, &["--method", "das", "--query", "17"]));
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&values(&alone, &folder(&alone))), bits(&together[2 * 60..3 * 60]));
+
+    succeed(program([Path::new("report"), &few]).args(["--query", "3", "--compare", "das"]));
+    let page = fs::read_dir(&few)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with("report-images-"))
+        .unwrap();
+    assert_names(
+        &fs::read_to_string(page).unwrap(),
+        &["approximation: the others were not scored", "An approximation"],
+    );
+}

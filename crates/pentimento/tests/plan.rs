@@ -47,11 +47,13 @@ fn folder_bytes(folder: &Path) -> u64 {
 #[test]
 fn units_and_bytes_are_those_of_the_run() {
     let laboratory = Laboratory::new();
-    for recipe in [laboratory.class_recipe(), laboratory.image_recipe()] {
+    let recipes =
+        [(laboratory.class_recipe(), "training.keep_checkpoints=3"), (laboratory.image_recipe(), "seed=7")];
+    for (recipe, setting) in recipes {
         let run = laboratory.path("run");
-        let plan = plan_of(&recipe, &run, &[]);
+        let plan = plan_of(&recipe, &run, &[setting]);
         assert!(!run.exists());
-        succeed(&mut run_command(&recipe, &run, &[]));
+        succeed(&mut run_command(&recipe, &run, &["--set", setting]));
 
         let costs: serde_json::Value =
             serde_json::from_slice(&fs::read(run.join("costs.json")).unwrap()).unwrap();

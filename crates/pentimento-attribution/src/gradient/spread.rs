@@ -74,22 +74,25 @@ impl Spread {
     }
 
     /// Which share of the variance between the images' scores is no noise of the draws, from 0 to 1; the median over
-    /// queries. What all scores of a query have in common says nothing of their order, so it is taken out.
+    /// queries. What all scores of a query have in common says nothing of their order, so it is taken out. Images without a
+    /// score (NaN) do not take part.
     pub fn reliability(&self, scores: &[Vec<f64>]) -> Option<f64> {
         if !self.is_known() || scores.is_empty() {
             return None;
         }
         let of_query = |(query, scores): (usize, &Vec<f64>)| {
-            let count = scores.len() as f64;
-            let mean = scores.iter().sum::<f64>() / count;
-            let total = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>();
+            let scored: Vec<usize> = (0..scores.len()).filter(|&image| !scores[image].is_nan()).collect();
+            let count = scored.len() as f64;
+            let mean_of = |values: &[f64]| scored.iter().map(|&image| values[image]).sum::<f64>() / count;
+            let mean = mean_of(scores);
+            let total = scored.iter().map(|&image| (scores[image] - mean).powi(2)).sum::<f64>();
             let groups = self.replicates.len() as f64;
             let replicates: Vec<(&[f64], f64)> = self
                 .replicates
                 .iter()
                 .map(|replicate| {
                     let values = replicate[query].as_slice();
-                    (values, values.iter().sum::<f64>() / count)
+                    (values, mean_of(values))
                 })
                 .collect();
             let noise_of = |image: usize| {
@@ -97,7 +100,7 @@ impl Spread {
                 let middle = replicates.iter().map(centred).sum::<f64>() / groups;
                 replicates.iter().map(|one| (centred(one) - middle).powi(2)).sum::<f64>()
             };
-            let noise = (groups - 1.0) / groups * (0..scores.len()).map(noise_of).sum::<f64>();
+            let noise = (groups - 1.0) / groups * scored.iter().map(|&image| noise_of(image)).sum::<f64>();
             if total > 0.0 { (1.0 - noise / total).clamp(0.0, 1.0) } else { 0.0 }
         };
         let mut shares: Vec<f64> = scores.iter().enumerate().map(of_query).collect();
@@ -225,5 +228,9 @@ mod tests {
             Spread::new((0..8).map(|group| [without(group), vec![vec![0.0; 20_000]]].concat()).collect());
         let half = both.reliability(&[mean(&shifted, None), vec![0.0; 20_000]]).unwrap();
         assert!((half - again / 2.0).abs() < 1e-9, "{half} instead of half of {again}");
+        // Images without a score change nothing.
+        let with = |row: &[f64]| vec![[row, &[f64::NAN; 3]].concat()];
+        let unscored = Spread::new((0..8).map(|group| with(&without(group)[0])).collect());
+        assert_eq!(unscored.reliability(&with(&mean(&shifted, None))), Some(again));
     }
 }

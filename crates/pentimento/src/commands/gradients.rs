@@ -7,8 +7,8 @@ use crate::progress::{counted, say};
 use crate::stages::analyse::{Members, sample};
 use crate::stages::data::CodedData;
 use crate::stages::gradients::{
-    Baseline, Queries, QuerySet, ScoreTable, Subject, TrainingImages, open_classifier, score, score_baseline,
-    top,
+    Baseline, CandidateQuality, Queries, QuerySet, ScoreTable, Subject, TrainingImages, open_classifier,
+    score, score_baseline, top,
 };
 use crate::stages::influence::score_influence;
 use crate::stages::{Workspace, imported_report};
@@ -170,6 +170,9 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
             table.meaning, influence.curvature_images, influence.curvature_draws, influence.damping_rule
         ))?;
     }
+    if let Some(candidates) = &table.candidates {
+        print(&approximation(candidates))?;
+    }
     if let Some(projection) = table.projection {
         print(&format!(
             "the projection to {} numbers keeps the order of scores with a rank correlation of {:.2} (measured on {} \
@@ -195,6 +198,25 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
         }
     }
     Ok(())
+}
+
+/// What scores of candidates only are worth.
+fn approximation(found: &CandidateQuality) -> String {
+    let interval = found.interval.map_or(String::new(), |[low, high]| {
+        format!(", 95 % interval {:.0} to {:.0} %", 100.0 * low, 100.0 * high)
+    });
+    format!(
+        "approximation: only the {} training images that look most like each query were scored; measured on {} and {}, as large \
+         a share of the images held {:.0} % of the first {} of full scores{interval}",
+        found.candidates,
+        match found.queries {
+            1 => "1 query".into(),
+            count => format!("{count} queries"),
+        },
+        counted(found.images, "training image"),
+        100.0 * found.kept,
+        found.places
+    )
 }
 
 /// Writes the page and prints where it is.

@@ -267,14 +267,10 @@ fn read(run: &Run, name: &str, of: Option<&str>) -> Result<Vec<Vec<Row>>> {
             if of.is_some_and(|of| of != query) {
                 break;
             }
+            // Only each query's candidates may have been scored.
+            let (Ok(rank), Ok(score)) = (row.get_long(2), row.get_double(3)) else { continue };
             let interval = row.get_double(5).ok().zip(row.get_double(6).ok()).map(|(low, high)| [low, high]);
-            rows.push(Row {
-                query,
-                image: row.get_long(1).with_context(damaged)?,
-                rank: row.get_long(2).with_context(damaged)?,
-                score: row.get_double(3).with_context(damaged)?,
-                interval,
-            });
+            rows.push(Row { query, image: row.get_long(1).with_context(damaged)?, rank, score, interval });
         }
         if !rows.is_empty() {
             queries.push(rows);

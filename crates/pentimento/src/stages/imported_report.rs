@@ -164,18 +164,27 @@ impl<'a> Page<'a> {
     /// The images that a method puts first. Those that are nearly the same stand there once, with their scores together.
     fn scored(&self, table: &ScoreTable, query: usize) -> TrainingImageList {
         let scores = &table.scores[query];
+        // Of images that share credit, those that were scored.
+        let scored = |first: &usize| -> Vec<usize> {
+            self.alike[first].iter().copied().filter(|&image| !scores[image].is_nan()).collect()
+        };
         let mut firsts: Vec<usize> = self.alike.keys().copied().collect();
         firsts.sort_unstable();
+        let (firsts, members): (Vec<usize>, Vec<Vec<usize>>) = firsts
+            .into_iter()
+            .map(|first| (first, scored(&first)))
+            .filter(|(_, members)| !members.is_empty())
+            .unzip();
         // Scores that do not add up stand for the largest of them.
         let together = |scores: &mut dyn Iterator<Item = f64>| {
             if table.adds_up { scores.sum() } else { scores.fold(f64::NEG_INFINITY, f64::max) }
         };
-        let value = |first: &usize| together(&mut self.alike[first].iter().map(|&image| scores[image]));
-        let values: Vec<f64> = firsts.iter().map(value).collect();
+        let value = |members: &Vec<usize>| together(&mut members.iter().map(|&image| scores[image]));
+        let values: Vec<f64> = members.iter().map(value).collect();
         let order = top(&values, SHOWN + 1);
         let factor = table.spread.factor();
         let value_of = |place: usize| {
-            let members = &self.alike[&firsts[place]];
+            let members = &members[place];
             move |scores: &[f64]| together(&mut members.iter().map(|&image| scores[image]))
         };
         let is_tie = |a, b| table.spread.is_tie(query, scores, value_of(a), value_of(b)).unwrap_or(false);
@@ -184,7 +193,7 @@ impl<'a> Page<'a> {
             .take(SHOWN)
             .enumerate()
             .map(|(rank, &place)| {
-                let members = &self.alike[&firsts[place]];
+                let members = &members[place];
                 // The one of them with the largest score is shown.
                 let shown =
                     members.iter().copied().max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a)));
@@ -208,7 +217,9 @@ impl<'a> Page<'a> {
                 self.top_image(shown, rank, values[place], basis, tie)
             })
             .collect();
-        let groups = if table.adds_up { self.group_scores(table, query) } else { Vec::new() };
+        // Of groups of which not all images were scored, there is no sum.
+        let adds_up = table.adds_up && table.candidates.is_none();
+        let groups = if adds_up { self.group_scores(table, query) } else { Vec::new() };
         TrainingImageList {
             title: match self.queries.set {
                 QuerySet::Samples => format!("Helped most to make it, by {}", table.name),
@@ -217,7 +228,14 @@ impl<'a> Page<'a> {
             explanation: format!(
                 "Of {}, those with the largest scores. Training on an image with a larger score is held to have \
                  helped more; nothing was trained again to prove it.{}",
-                counted(scores.len(), "training image"),
+                match &table.candidates {
+                    None => counted(scores.len(), "training image"),
+                    Some(found) => format!(
+                        "the {} of {} that look most like it (approximation: the others were not scored)",
+                        found.candidates,
+                        counted(scores.len(), "training image")
+                    ),
+                },
                 if table.spread.is_known() {
                     " After each score stands how far its 95 % interval reaches, over the choice of timesteps and noise."
                 } else {
@@ -301,6 +319,20 @@ impl<'a> Page<'a> {
             text.push_str(&format!(
                 " Of what tells training images apart, at least {:.0} % is no noise of the looks.",
                 100.0 * reliability
+            ));
+        }
+        if let Some(found) = &table.candidates {
+            let interval = found.interval.map_or(String::new(), |[low, high]| {
+                format!(" (95 % interval {:.0} to {:.0} %)", 100.0 * low, 100.0 * high)
+            });
+            text.push_str(&format!(
+                " An approximation: only the {} training images whose pixels are most like the picture's were scored. Measured on \
+                 {} pictures and {}, as large a share of the images held {:.0} % of the first {} of full scores{interval}.",
+                found.candidates,
+                found.queries,
+                counted(found.images, "training image"),
+                100.0 * found.kept,
+                found.places
             ));
         }
         if let Some(projection) = table.projection {

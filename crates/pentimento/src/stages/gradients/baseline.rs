@@ -223,5 +223,6 @@ fn table(
         dimension: 0,
         networks: 0,
         followed: None,
+        candidates: None,
     })
 }

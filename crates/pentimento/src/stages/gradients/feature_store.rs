@@ -59,6 +59,7 @@ pub struct Table<'a> {
 }
 
 /// Features of a list of images, read from the run when they are needed.
+#[derive(Clone)]
 pub struct Features {
     files: Vec<PathBuf>,
     /// The file of each image, and its place in it; none for images without a gradient, whose feature is zero.
@@ -281,6 +282,11 @@ impl Features {
     /// Number of images.
     pub fn len(&self) -> usize {
         self.places.len()
+    }
+
+    /// Those of some of the images, by their positions.
+    pub fn of(&self, images: &[usize]) -> Self {
+        Self { places: images.iter().map(|&image| self.places[image]).collect(), ..self.clone() }
     }
 
     /// Length of a feature.

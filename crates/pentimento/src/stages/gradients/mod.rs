@@ -10,12 +10,14 @@
 //! * `replay`: training images as they were met in training.
 //! * `alike`: training images that share credit.
 //! * `projection_quality`: what the projection does to their order.
+//! * `candidates`: the training images that are scored for a query, if not all are.
 //! * `score`: scores, with intervals, by timestep, and what the damping does to them.
 //! * `score_table`: the result, and its files.
 //! * `baseline`: likeness without gradients, in tables of the same form.
 
 mod alike;
 mod baseline;
+mod candidates;
 mod feature_store;
 mod projection_quality;
 mod queries;
@@ -27,6 +29,7 @@ mod training_images;
 
 pub use alike::nearly_the_same;
 pub use baseline::{Baseline, compared_patches, open_classifier, score_baseline};
+pub use candidates::CandidateQuality;
 pub(super) use feature_store::{noise_id, row_key, unless_damaged};
 pub use projection_quality::ProjectionQuality;
 pub use queries::{Queries, Query, QuerySet};
@@ -38,9 +41,9 @@ pub use training_images::TrainingImages;
 use anyhow::Result;
 use pentimento_evaluation::statistics::spearman;
 
-/// The positions of the largest scores, ties by position.
+/// The positions of the largest scores, ties by position; what was not scored (NaN) is not among them.
 pub fn top(scores: &[f64], count: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
+    let mut order: Vec<usize> = (0..scores.len()).filter(|&image| !scores[image].is_nan()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
     order.truncate(count);
     order

@@ -1,5 +1,6 @@
 //! Scores of training images for queries by one method, from the features in the run.
 
+use super::candidates::{CandidateQuality, candidates, quality, sample};
 use super::feature_store::{Features, Item, Look, Table, noise_id, row_key};
 use super::projection_quality::{ProjectionQuality, projection_quality};
 use super::queries::{Queries as QueriedImages, QueryParts};
@@ -15,6 +16,7 @@ use anyhow::{Error, Result};
 use pentimento_attribution::gradient::{
     Compared, FeatureBlock, ImageRows, Kernel, Method, Queries, RowKey, Spread,
 };
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Training images of each query whose scores are told by timestep.
@@ -39,6 +41,11 @@ struct NetworkFeatures {
 }
 
 impl NetworkFeatures {
+    /// Those of some of the images and queries, by their positions.
+    fn of(&self, images: &[usize], queries: &[usize]) -> Self {
+        Self { images: self.images.of(images), queries: self.queries.of(queries), ..*self }
+    }
+
     /// Whether a group of draws of a training image takes part. What an image met in training is what it was: only the
     /// draws of queries can be left out.
     fn keeps(&self, group: usize, left_out: usize) -> bool {
@@ -46,7 +53,7 @@ impl NetworkFeatures {
     }
 }
 
-/// Scores every training image for every query. Features that are missing are made.
+/// Scores every training image for every query, or each query's candidates. Features that are missing are made.
 ///
 /// # Errors
 ///
@@ -54,66 +61,27 @@ impl NetworkFeatures {
 /// or the queries do not allow.
 pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> Result<ScoreTable> {
     let parts = QueryParts::new(subject, queries, method)?;
-    let groups = subject.draws().groups;
     let asked = subject.networks_of(method)?;
+    let all: Vec<usize> = (0..subject.training.images.len()).collect();
+    let count = subject.workspace.recipe.gradients.candidates.filter(|&count| count < all.len());
+    let chosen = count.map(|count| candidates(subject, queries, &all, count)).transpose()?;
+    let images = match &chosen {
+        None => all,
+        Some(chosen) => chosen.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+    };
     let networks: Vec<NetworkFeatures> = asked
         .iter()
         .enumerate()
-        .map(|(number, network)| features(subject, (number, network), method, &parts))
+        .map(|(number, network)| features(subject, network, method, &parts, &images, number == 0))
         .collect::<Result<_>>()?;
-    let given = subject.workspace.recipe.gradients.damping;
-
-    // With all draws, for each network.
-    let readers: Vec<_> = networks
-        .iter()
-        .map(|network| move |images: Range<usize>| network.images.block(images, |_| true))
-        .collect();
-    let mut compared = Vec::new();
-    for (network, read) in networks.iter().zip(&readers) {
-        subject.workspace.stop.check()?;
-        compared.push(Compared::new(method.comparison, rows(network, read), given)?);
-    }
-    let scores = together(compared.iter().zip(&networks).map(|(compared, network)| {
-        let (prepared, factors) = prepare(compared, network, |_| true)?;
-        let scores = compared.scores(&prepared, 0..network.images.len())?;
-        Ok((network.factor, scaled(scores, &factors)))
-    }))?;
-    let of_itself = compared.iter().zip(&networks);
-    let self_influence = together(
-        of_itself.map(|(compared, network)| Ok((network.factor, vec![compared.self_influence()?]))),
-    )?
-    .concat();
-
-    // Without each group of draws in turn, at the same damping.
-    let mut replicates = Vec::new();
-    // A journey of fewer steps than groups leaves groups without a part of the query: then there is no spread.
-    let all_take_part = (0..groups).all(|group| parts.groups.contains(&group));
-    for left_out in (0..groups).filter(|_| groups > 1 && all_take_part) {
-        subject.workspace.stop.check()?;
-        replicates.push(together(networks.iter().zip(&compared).map(|(network, all)| {
-            let read =
-                |images: Range<usize>| network.images.block(images, |group| network.keeps(group, left_out));
-            let damping = all.kernel().map(|(_, damping)| damping);
-            let compared = Compared::new(method.comparison, rows(network, &read), damping)?;
-            let (prepared, factors) = prepare(&compared, network, |part| parts.groups[part] != left_out)?;
-            let scores = compared.scores(&prepared, 0..network.images.len())?;
-            Ok((network.factor, scaled(scores, &factors)))
-        }))?);
-    }
-
-    if let Some((query, image)) = first_infinite(&scores) {
-        return Err(ProgramError::RecipeValue {
-            file: method.name.into(),
-            field: format!("the score of training image {}", subject.training.images.source_indices()[image]),
-            value: format!("not finite for {}", queries.images[query].title),
-            bound: "a number; the network's output is so large that products of its gradients overflow"
-                .into(),
-        }
-        .into());
-    }
-    let strips = strips(&compared, &networks, &parts, &scores)?;
-    let views = compared.iter().zip(&networks).map(|(compared, network)| damping_view(compared, network));
-    let dampings = views.filter_map(Result::transpose).collect::<Result<_>>()?;
+    let Scored { scores, replicates, self_influence, strips, dampings } = match &chosen {
+        None => scored(subject, method, &networks, &parts, &images)?,
+        Some(chosen) => each_with_its_own(subject, method, &networks, &parts, (&images, chosen))?,
+    };
+    let candidates = match (count, asked.first()) {
+        (Some(count), Some(first)) => Some(quality_of(subject, queries, method, &parts, (first, count))?),
+        _ => None,
+    };
     Ok(ScoreTable {
         name: method.name,
         title: method.title,
@@ -137,7 +105,149 @@ pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> 
         dimension: networks.first().map_or(0, |network| network.images.dimension()),
         networks: subject.networks.len(),
         followed: followed(&asked, &networks),
+        candidates,
     })
+}
+
+/// What is known of some training images for some queries.
+struct Scored {
+    /// `[queries][images]`.
+    scores: Vec<Vec<f64>>,
+    /// Scores without each group of draws.
+    replicates: Vec<Vec<Vec<f64>>>,
+    self_influence: Vec<f64>,
+    strips: Strips,
+    dampings: Vec<DampingView>,
+}
+
+/// Scores all images that the networks have features of, which are those at `images` of the training set.
+fn scored(
+    subject: &Subject<'_>,
+    method: Method,
+    networks: &[NetworkFeatures],
+    parts: &QueryParts,
+    images: &[usize],
+) -> Result<Scored> {
+    let groups = subject.draws().groups;
+    let given = subject.workspace.recipe.gradients.damping;
+
+    // With all draws, for each network.
+    let readers: Vec<_> = networks
+        .iter()
+        .map(|network| move |images: Range<usize>| network.images.block(images, |_| true))
+        .collect();
+    let mut compared = Vec::new();
+    for (network, read) in networks.iter().zip(&readers) {
+        subject.workspace.stop.check()?;
+        compared.push(Compared::new(method.comparison, rows(network, read), given)?);
+    }
+    let scores = together(compared.iter().zip(networks).map(|(compared, network)| {
+        let (prepared, factors) = prepare(compared, network, |_| true)?;
+        let scores = compared.scores(&prepared, 0..network.images.len())?;
+        Ok((network.factor, scaled(scores, &factors)))
+    }))?;
+    let of_itself = compared.iter().zip(networks);
+    let self_influence = together(
+        of_itself.map(|(compared, network)| Ok((network.factor, vec![compared.self_influence()?]))),
+    )?
+    .concat();
+
+    // Without each group of draws in turn, at the same damping.
+    let mut replicates = Vec::new();
+    // A journey of fewer steps than groups leaves groups without a part of the query: then there is no spread.
+    let all_take_part = (0..groups).all(|group| parts.groups.contains(&group));
+    for left_out in (0..groups).filter(|_| groups > 1 && all_take_part) {
+        subject.workspace.stop.check()?;
+        replicates.push(together(networks.iter().zip(&compared).map(|(network, all)| {
+            let read =
+                |images: Range<usize>| network.images.block(images, |group| network.keeps(group, left_out));
+            let damping = all.kernel().map(|(_, damping)| damping);
+            let compared = Compared::new(method.comparison, rows(network, &read), damping)?;
+            let (prepared, factors) = prepare(&compared, network, |part| parts.groups[part] != left_out)?;
+            let scores = compared.scores(&prepared, 0..network.images.len())?;
+            Ok((network.factor, scaled(scores, &factors)))
+        }))?);
+    }
+
+    if let Some((_, place)) = first_infinite(&scores) {
+        let image = subject.training.images.source_indices()[images[place]];
+        return Err(ProgramError::RecipeValue {
+            file: method.name.into(),
+            field: format!("a score of training image {image}"),
+            value: "not finite".into(),
+            bound: "a number; the network's output is so large that products of its gradients overflow"
+                .into(),
+        }
+        .into());
+    }
+    let strips = strips(&compared, networks, parts, &scores)?;
+    let views = compared.iter().zip(networks).map(|(compared, network)| damping_view(compared, network));
+    let dampings = views.filter_map(Result::transpose).collect::<Result<_>>()?;
+    Ok(Scored { scores, replicates, self_influence, strips, dampings })
+}
+
+/// Scores each query with its own candidates, as if they were all training images: so its scores do not depend on what else
+/// is asked. Other images have none (NaN), and nothing is said of the damping, of which each query has its own, nor of the
+/// images' scores for themselves.
+fn each_with_its_own(
+    subject: &Subject<'_>,
+    method: Method,
+    networks: &[NetworkFeatures],
+    parts: &QueryParts,
+    (images, chosen): (&[usize], &[Vec<usize>]),
+) -> Result<Scored> {
+    let all = subject.training.images.len();
+    let mut together = Scored {
+        scores: Vec::new(),
+        replicates: Vec::new(),
+        self_influence: Vec::new(),
+        strips: Strips { timesteps: Vec::new(), of_queries: Vec::new() },
+        dampings: Vec::new(),
+    };
+    for (query, own) in chosen.iter().enumerate() {
+        let places: Vec<usize> =
+            own.iter().map(|image| images.partition_point(|before| before < image)).collect();
+        let of_query: Vec<NetworkFeatures> =
+            networks.iter().map(|network| network.of(&places, &[query])).collect();
+        let Scored { scores, replicates, strips, .. } = scored(subject, method, &of_query, parts, own)?;
+        let among_all = |scores: Vec<f64>| {
+            let mut row = vec![f64::NAN; all];
+            own.iter().zip(scores).for_each(|(&image, score)| row[image] = score);
+            row
+        };
+        together.scores.extend(scores.into_iter().map(among_all));
+        together.replicates.resize_with(replicates.len(), Vec::new);
+        for (together, replicate) in together.replicates.iter_mut().zip(replicates) {
+            together.extend(replicate.into_iter().map(among_all));
+        }
+        together.strips.timesteps = strips.timesteps;
+        let of_image = |(place, values): (usize, Vec<f64>)| (own[place], values);
+        let strips = strips.of_queries.into_iter();
+        together
+            .strips
+            .of_queries
+            .extend(strips.map(|of_images| of_images.into_iter().map(of_image).collect::<Vec<_>>()));
+    }
+    Ok(together)
+}
+
+/// Scores some queries in full, with as many training images as is bearable, and compares with the candidates.
+fn quality_of(
+    subject: &Subject<'_>,
+    queries: &QueriedImages,
+    method: Method,
+    parts: &QueryParts,
+    (network, count): (&Network<'_>, usize),
+) -> Result<CandidateQuality> {
+    let (images, sampled) = sample(subject, queries);
+    let network = features(subject, network, method, parts, &images, false)?;
+    let everything: Vec<usize> = (0..images.len()).collect();
+    let scored = scored(subject, method, &[network.of(&everything, &sampled)], parts, &images)?;
+    let queries = QueriedImages {
+        set: queries.set.clone(),
+        images: sampled.iter().map(|&query| queries.images[query].clone()).collect(),
+    };
+    quality(subject, &queries, &images, &scored.scores, count)
 }
 
 /// What was followed of the training.
@@ -157,12 +267,14 @@ fn rows<'a>(
     ImageRows { images: network.images.len(), dimension: network.images.dimension(), read }
 }
 
-/// Features of the training images and the queries, made where they are missing.
+/// Features of the training images at the positions `chosen` and of the queries, made where they are missing.
 fn features(
     subject: &Subject<'_>,
-    (number, network): (usize, &Network<'_>),
+    network: &Network<'_>,
     method: Method,
     parts: &QueryParts,
+    chosen: &[usize],
+    measures_projection: bool,
 ) -> Result<NetworkFeatures> {
     let Subject { workspace, training, .. } = subject;
     let (images, plan, schedule) = (&training.images, subject.draws(), &workspace.recipe.schedule);
@@ -177,7 +289,7 @@ fn features(
         Some(replay) => replay.key(index, &images.scaled(index)),
         None => Some(row_key(&images.scaled(index), class(index))),
     };
-    let keys: Vec<Option<RowKey>> = (0..images.len()).map(key).collect();
+    let keys: Vec<Option<RowKey>> = chosen.iter().map(|&index| key(index)).collect();
     let query_keys: Vec<Option<RowKey>> = parts.keys().into_iter().map(Some).collect();
     let total = (keys.len() + query_keys.len()) as u64;
     let progress = Progress::new(method.name, total, 0);
@@ -188,7 +300,8 @@ fn features(
     };
     let (parts_are, count) = if replay.is_some() { ("events", 1) } else { ("groups", plan.groups) };
     let table = Table { subject, weights, features_of: of_images.clone(), method, parts_are, parts: count };
-    let item = |index: usize| {
+    let item = |place: usize| {
+        let index = chosen[place];
         let name = format!("{} of the training set", images.source_indices()[index]);
         let image = images.scaled(index);
         if let Some(replay) = &replay {
@@ -196,7 +309,7 @@ fn features(
         }
         let image: Vec<f64> = image.into_iter().map(f64::from).collect();
         let look = |group| {
-            let draws = plan.draws(schedule, group, image.len(), keys[index].as_ref().map_or(0, noise_id));
+            let draws = plan.draws(schedule, group, image.len(), keys[place].as_ref().map_or(0, noise_id));
             vec![Look { draws, image: image.clone() }]
         };
         Ok(Item { parts: (0..plan.groups).map(look).collect(), class: class(index), name })
@@ -211,15 +324,15 @@ fn features(
     let seen: Vec<usize> = (0..keys.len()).filter(|&index| keys[index].is_some()).collect();
     let image = |place: usize| item(seen[place]);
     let query = |query: usize| parts.item(subject, query);
-    let projection = match number {
-        0 => projection_quality(
+    let projection = match measures_projection {
+        true => projection_quality(
             subject,
             (weights, &of_images),
             method,
             (seen.len(), &image),
             (query_keys.len(), &query),
         )?,
-        _ => None,
+        false => None,
     };
     Ok(NetworkFeatures {
         images: of_images_made,

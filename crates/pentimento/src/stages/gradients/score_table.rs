@@ -1,6 +1,7 @@
 //! Scores of a method, and what is known of them.
 
 use super::baseline::Baseline;
+use super::candidates::CandidateQuality;
 use super::projection_quality::ProjectionQuality;
 use crate::stages::influence::InfluenceNote;
 use crate::stages::train::npy;
@@ -66,6 +67,8 @@ pub struct ScoreTable {
     pub networks: usize,
     /// What was followed of their training, by methods that do so.
     pub followed: Option<FollowedTraining>,
+    /// If only candidates were scored: what they keep. Scores of other images are NaN.
+    pub candidates: Option<CandidateQuality>,
 }
 
 /// What was followed of a training.
@@ -216,6 +219,7 @@ impl ScoreTable {
             "networks": self.networks,
             "checkpoints": self.followed.as_ref().map(|followed| &followed.checkpoints),
             "replayed_events": self.followed.as_ref().and_then(|followed| followed.events),
+            "candidates": self.candidates,
             "feature_length": self.dimension,
             "gradients": (self.networks > 0).then_some(workspace.recipe.gradients),
             "dampings": self.dampings.iter().map(damping).collect::<Vec<_>>(),
@@ -227,17 +231,19 @@ impl ScoreTable {
 
     /// A row for each pair of query and training image.
     fn to_parquet(&self) -> Result<Vec<u8>> {
-        let schema = Arc::new(parse_message_type(
-            "message scores {
+        // What was not scored has neither rank nor score.
+        let of_score = if self.candidates.is_some() { "optional" } else { "required" };
+        let schema = Arc::new(parse_message_type(&format!(
+            "message scores {{
                 required binary query (UTF8);
                 required int64 training_image;
-                required int64 rank;
-                required double score;
+                {of_score} int64 rank;
+                {of_score} double score;
                 optional double standard_error;
                 optional double low;
                 optional double high;
-            }",
-        )?);
+            }}"
+        ))?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let mut bytes = Vec::new();
         let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties))?;
@@ -247,24 +253,30 @@ impl ScoreTable {
             for (rank, image) in super::top(scores, scores.len()).into_iter().enumerate() {
                 ranks[image] = rank as i64 + 1;
             }
+            let scored: Vec<usize> = (0..scores.len()).filter(|&image| !scores[image].is_nan()).collect();
+            let ranks: Vec<i64> = scored.iter().map(|&image| ranks[image]).collect();
+            let values: Vec<f64> = scored.iter().map(|&image| scores[image]).collect();
             let errors: Vec<f64> =
-                (0..scores.len()).filter_map(|image| self.spread.of_image(query, image)).collect();
+                scored.iter().filter_map(|&image| self.spread.of_image(query, image)).collect();
             let factor = self.spread.factor();
             let bound = |sign: f64| -> Vec<f64> {
                 let of = |(score, error): (&f64, &f64)| score + sign * factor * error;
-                scores.iter().zip(&errors).map(of).collect()
+                values.iter().zip(&errors).map(of).collect()
             };
             let names = vec![ByteArray::from(self.queries[query].as_str()); scores.len()];
             let images: Vec<i64> = self.images.iter().map(|&image| image as i64).collect();
-            let levels = vec![i16::from(!errors.is_empty()); scores.len()];
+            let is_scored: Vec<i16> = scores.iter().map(|score| i16::from(!score.is_nan())).collect();
+            let levels: Vec<i16> =
+                is_scored.iter().map(|&level| level * i16::from(!errors.is_empty())).collect();
+            let of_scored = self.candidates.map(|_| is_scored.as_slice());
             let mut group = writer.next_row_group()?;
             let mut number = 0;
             while let Some(mut column) = group.next_column()? {
                 match number {
                     0 => column.typed::<ByteArrayType>().write_batch(&names, None, None)?,
                     1 => column.typed::<Int64Type>().write_batch(&images, None, None)?,
-                    2 => column.typed::<Int64Type>().write_batch(&ranks, None, None)?,
-                    3 => column.typed::<DoubleType>().write_batch(scores, None, None)?,
+                    2 => column.typed::<Int64Type>().write_batch(&ranks, of_scored, None)?,
+                    3 => column.typed::<DoubleType>().write_batch(&values, of_scored, None)?,
                     4 => column.typed::<DoubleType>().write_batch(&errors, Some(&levels), None)?,
                     5 => column.typed::<DoubleType>().write_batch(&bound(-1.0), Some(&levels), None)?,
                     _ => column.typed::<DoubleType>().write_batch(&bound(1.0), Some(&levels), None)?,

@@ -96,6 +96,7 @@ pub fn score_influence(
         dimension: subject.architecture.parameter_count(),
         networks: subject.networks.len(),
         followed: None,
+        candidates: None,
     })
 }
 
