@@ -130,7 +130,7 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
     import(&alone, &set, &[]);
     let begin = Instant::now();
     succeed(attribute(&alone, &methods).args(["--threads", "1"]));
-    let usual = begin.elapsed();
+    let mut usual = begin.elapsed();
     let expected = curvature_and_scores(&alone);
 
     let run = laboratory.path("run");
@@ -143,7 +143,11 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
         child.args(["--threads", "2", "--checkpoint-seconds", "0"]);
         let mut child = child.spawn().unwrap();
         sleep(usual.mul_f64(0.7 * draws.uniform()));
-        killed += usize::from(child.try_wait().unwrap().is_none());
+        match child.try_wait().unwrap() {
+            None => killed += 1,
+            // The machine was busier when the time was taken: kill sooner.
+            Some(_) => usual = usual.mul_f64(0.6),
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         let unfinished = |name: &String| name.contains("/factors-") || name.contains("/eigenvalues-");
