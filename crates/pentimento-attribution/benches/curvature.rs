@@ -94,7 +94,7 @@ fn measure(architecture: &Architecture, rounds: usize) -> Result<Value> {
     let begin = Instant::now();
     let bases = bases(factors)?;
     let decomposition = begin.elapsed().as_secs_f64();
-    let mut sums = EigenvalueSums::new(&bases);
+    let mut sums = EigenvalueSums::new(&bases, 1_000_000);
     let mut squares = Vec::new();
     for round in 0..=rounds {
         let records = records(round)?;

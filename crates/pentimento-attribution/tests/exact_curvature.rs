@@ -133,7 +133,6 @@ fn corrected_eigenvalues_are_the_best_and_inverses_come_near() {
                 direction: direction.iter().map(|&value| value as f32).collect(),
             };
             let looks: Vec<CurvatureLook> = directions.iter().map(look).collect();
-            // One by one: these directions are not random, so their gradients must not be added before they are squared.
             records.extend(
                 looks.into_iter().map(|look| pass.records(image, None, &[look], "an image").unwrap()),
             );
@@ -142,7 +141,7 @@ fn corrected_eigenvalues_are_the_best_and_inverses_come_near() {
     let mut factors = FactorSums::new(architecture, WeightSharing::Expand);
     factors.add(&records).unwrap();
     let bases = bases(factors).unwrap();
-    let mut squares = EigenvalueSums::new(&bases);
+    let mut squares = EigenvalueSums::new(&bases, 0);
     squares.add(&bases, &records).unwrap();
     let kronecker = Curvature::kronecker(bases.clone());
     let corrected = Curvature::corrected(bases, &squares).unwrap();

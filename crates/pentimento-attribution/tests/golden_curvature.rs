@@ -68,7 +68,7 @@ fn check(case: &str) {
         of_sharing.push((sums, label));
     }
     let bases = bases(of_sharing[0].0.clone()).unwrap();
-    let mut eigenvalues = EigenvalueSums::new(&bases);
+    let mut eigenvalues = EigenvalueSums::new(&bases, 0);
     eigenvalues.add(&bases, &records).unwrap();
     let kronecker = Curvature::kronecker(bases.clone());
     let corrected = Curvature::corrected(bases, &eigenvalues).unwrap();

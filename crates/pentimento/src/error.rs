@@ -218,14 +218,26 @@ pub fn how_to_make_again(file: &Path) -> Option<String> {
     if inside("scores") {
         return Some(how_to_score_again(run, file));
     }
+    if inside("features") || inside("curvature") {
+        return Some(format!(
+            "`pentimento attribute {} --method NAME` with the method that reads it makes it again; if you ask for none that \
+             does, nothing reads it",
+            run.display()
+        ));
+    }
     let recipe = std::fs::read_to_string(run.join("recipe.toml")).unwrap_or_default();
     let imported_from = recipe
         .parse::<toml::Table>()
         .ok()
         .and_then(|recipe| Some(recipe.get("checkpoint")?.get("folder")?.as_str()?.to_owned()));
-    let again = if let Some(folder) = imported_from.filter(|_| inside("members")) {
+    let is_recipe = file == run.join("recipe.toml");
+    let imported_from = imported_from.or_else(|| {
+        // A recipe that is gone does not say it; a trained run has codes.
+        (is_recipe && !run.join("codes.npy").exists()).then(|| "FOLDER".to_owned())
+    });
+    let again = if let Some(folder) = imported_from.filter(|_| inside("members") || is_recipe) {
         format!("pentimento import {folder} --run {}`", run.display())
-    } else if file == run.join("recipe.toml") {
+    } else if is_recipe {
         format!("pentimento run RECIPE --run {}` with the recipe of this run", run.display())
     } else {
         format!("pentimento run {}`", run.display())

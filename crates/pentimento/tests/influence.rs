@@ -54,7 +54,7 @@ fn write_images(path: &Path) {
 }
 
 /// Scores `[queries][images]` from the array file of a run.
-fn scores(run: &Path, method: &str) -> Vec<Vec<f64>> {
+fn scores(run: &Path, method: &str, images: usize) -> Vec<Vec<f64>> {
     let folder = fs::read_dir(run.join("scores")).unwrap().map(|entry| entry.unwrap().path());
     let file = folder.map(|set| set.join(format!("{method}.npy"))).find(|file| file.exists()).unwrap();
     let bytes = fs::read(file).unwrap();
@@ -63,7 +63,7 @@ fn scores(run: &Path, method: &str) -> Vec<Vec<f64>> {
         .chunks_exact(4)
         .map(|word| f64::from(f32::from_le_bytes(word.try_into().unwrap())))
         .collect();
-    values.chunks_exact(62).map(<[f64]>::to_vec).collect()
+    values.chunks_exact(images).map(<[f64]>::to_vec).collect()
 }
 
 fn curvature_and_scores(run: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -91,7 +91,7 @@ fn unlearning_by_a_short_step_agrees_with_influence() {
             "Wang",
         ],
     );
-    let (linear, unlearned) = (scores(&run, "influence"), scores(&run, "unlearning"));
+    let (linear, unlearned) = (scores(&run, "influence", 62), scores(&run, "unlearning", 62));
     for (linear, unlearned) in linear.iter().zip(&unlearned) {
         let agreement = spearman(linear, unlearned).unwrap().unwrap();
         assert!(agreement > 0.99, "{agreement}");
@@ -107,7 +107,7 @@ fn unlearning_by_a_short_step_agrees_with_influence() {
     let methods = "influence-elbo,influence-square,influence-trajectory";
     succeed(&mut attribute(&run, &["--method", methods]));
     for method in methods.split(',') {
-        let scores = scores(&run, method);
+        let scores = scores(&run, method, 62);
         assert_eq!(scores.len(), 2);
         assert!(scores.iter().flatten().all(|score| score.is_finite()) && scores[0] != scores[1], "{method}");
     }
@@ -226,7 +226,7 @@ fn what_does_not_fit_is_said() {
     ] {
         import(&run, &set, &more);
         succeed(&mut attribute(&run, &["--method", "influence"]));
-        let scores = scores(&run, "influence");
+        let scores = scores(&run, "influence", 62);
         assert!(scores.iter().flatten().all(|score| score.is_finite()), "{more:?}");
         assert!(!seen.contains(&scores), "{more:?}");
         seen.push(scores);
@@ -239,7 +239,27 @@ fn an_ensemble_asks_the_members_that_saw_an_image() {
     let laboratory = Laboratory::new();
     let run = laboratory.path("run");
     let few = ["--set", "gradients.timesteps=2", "--set", "gradients.groups=2", "--set", "influence.draws=2"];
+    let few = [&few[..], &["--set", "influence.unlearning_step=1e-4"]].concat();
     succeed(run_command(&laboratory.class_recipe(), &run, &few).args(["--set", "samples.count=2"]));
-    let said = succeed(&mut attribute(&run, &["--method", "influence"]));
-    assert_names(&said.stdout, &["networks", "from the training: learning rates that sum to"]);
+    let said = succeed(&mut attribute(&run, &["--method", "influence,unlearning"]));
+    assert_names(
+        &said.stdout,
+        &["networks", "of the first network", "from the training: learning rates that sum to"],
+    );
+    // Of each member the step is over the images that it saw, as its influence is.
+    let (linear, unlearned) = (scores(&run, "influence", IMAGES), scores(&run, "unlearning", IMAGES));
+    for (linear, unlearned) in linear.iter().zip(&unlearned) {
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let ratio = dot(linear, unlearned) / dot(linear, linear);
+        assert!((ratio / 1e-4 - 1.0).abs() < 0.05, "{ratio}");
+        assert!(spearman(linear, unlearned).unwrap().unwrap() > 0.99);
+    }
+    // Scores of another recipe are told from today's.
+    let ask =
+        |run: &Path| succeed(program([Path::new("scores"), run]).args(["--method", "influence"])).stderr;
+    assert!(!ask(&run).contains("changed"));
+    let file = run.join("recipe.toml");
+    let changed = run_command(&file, &run, &["--set", "influence.damping=1.0"]).output().unwrap();
+    assert!(changed.status.success());
+    assert_names(&ask(&run), &["have changed since these scores were made", "attribute"]);
 }

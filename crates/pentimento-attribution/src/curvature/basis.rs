@@ -41,10 +41,6 @@ pub struct BlockBasis {
     pub(super) outputs: Axes,
 }
 
-/// Looks whose pseudo-gradients are added before they are turned and squared. Their directions are independent and of mean
-/// zero, so what they have with each other vanishes in the mean; what is lost are samples, of which there are thousands.
-const LOOKS_TOGETHER: usize = 4;
-
 /// Decomposes the factors of all blocks, several at a time, each of which is dropped then.
 ///
 /// # Errors
@@ -114,8 +110,13 @@ impl BlockBasis {
     }
 
     /// Adds to `sums`, `[inputs, outputs]`, the squares of the coordinates of the pseudo-gradients of all looks, or what has the
-    /// same mean: of layers where turning a gradient costs most, the square of the sum over [`LOOKS_TOGETHER`] looks.
-    pub(super) fn add_squares(&self, image: &ImageRecords, sums: &mut [f64]) -> Result<(), CurvatureError> {
+    /// same mean: of layers where turning a gradient costs most, the square of the sum over so many looks `together`.
+    pub(super) fn add_squares(
+        &self,
+        image: &ImageRecords,
+        together: usize,
+        sums: &mut [f64],
+    ) -> Result<(), CurvatureError> {
         let Some(axes) = &self.inputs else {
             let gradients = image.vector_gradients(&self.block)?;
             let side = self.outputs.side();
@@ -142,11 +143,11 @@ impl BlockBasis {
             return Ok(());
         }
         let (input_length, gradient_length) = (input.values().len() / looks, positions * outputs);
-        let groups = looks.div_ceil(LOOKS_TOGETHER);
+        let groups = looks.div_ceil(together);
         // Side by side, `[inputs, groups * outputs]`, so that one product turns the inputs of all groups.
         let mut right = vec![0.0f32; inputs * groups * outputs];
         for group in 0..groups {
-            let range = group * LOOKS_TOGETHER..looks.min((group + 1) * LOOKS_TOGETHER);
+            let range = group * together..looks.min((group + 1) * together);
             let shape = [range.len(), input.sides[1], input.sides[2], input.sides[3]];
             let shape = super::matrices::shape(shape, outputs, geometry)?;
             let mut own = vec![0.0f32; inputs * outputs];

@@ -33,6 +33,11 @@ pub struct Block {
 }
 
 impl Block {
+    /// Whether it makes the keys of an attention.
+    pub(super) fn is_of_keys(&self) -> bool {
+        self.name.ends_with(".to_k.weight")
+    }
+
     /// Number of parameters.
     pub fn count(&self) -> usize {
         self.inputs * self.outputs

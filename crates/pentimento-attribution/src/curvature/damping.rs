@@ -17,6 +17,8 @@ pub struct TrainingLength {
     pub learning_rates: f64,
     /// Images of a step.
     pub batch: usize,
+    /// AdamW's weight decay.
+    pub weight_decay: f64,
     /// The mean squared error at its end.
     pub loss: f64,
     /// Values of the network's output.
@@ -41,7 +43,8 @@ impl DampingRule {
     /// Adam divides steps by `sqrt(v)`, the root mean square of a parameter's gradient over batches. It is taken as one number
     /// for each block, from the curvature itself: a gradient of the mean squared error over D values is `2/D` times the
     /// error, a pseudo-gradient is `sqrt(2/D)` times noise of variance one, so the mean square of an image's gradient is
-    /// `2 L / D` times the mean eigenvalue, and that of a batch's is so much over its images.
+    /// `2 L / D` times the mean eigenvalue, and that of a batch's is so much over its images. Weight decay, which Adam does not
+    /// divide, is a curvature of its own.
     pub fn dampings(&self, curvature: &Curvature) -> Vec<f64> {
         let means = curvature.mean_eigenvalues();
         let counts: Vec<usize> = curvature.bases().iter().map(|basis| basis.block().count()).collect();
@@ -52,9 +55,9 @@ impl DampingRule {
             Self::Number(damping) => *damping,
             Self::Block => (SHARE_OF_BLOCK * mean).max(LEAST_SHARE * overall),
             Self::Training(training) => {
-                let TrainingLength { learning_rates, batch, loss, outputs } = *training;
+                let TrainingLength { learning_rates, batch, weight_decay, loss, outputs } = *training;
                 let of_batch = 2.0 * loss / outputs as f64 * mean / batch as f64;
-                (of_batch.sqrt() / learning_rates).max(LEAST_SHARE * overall)
+                (of_batch.sqrt() * (1.0 / learning_rates + weight_decay)).max(LEAST_SHARE * overall)
             }
         };
         means.iter().map(of_block).collect()

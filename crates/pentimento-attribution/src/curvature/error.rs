@@ -19,7 +19,10 @@ pub enum CurvatureError {
         block: String,
     },
     /// Sums that are not numbers.
-    #[error("the curvature of `{block}` is not finite")]
+    #[error(
+        "the curvature of `{block}` is not finite: gradients overflow when they are squared; the weights are damaged or out of all \
+         proportion (`pentimento doctor` looks at a checkpoint)"
+    )]
     Sums {
         /// The block.
         block: String,

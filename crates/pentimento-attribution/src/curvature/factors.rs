@@ -17,7 +17,8 @@ pub enum WeightSharing {
     /// Every position is a look of its own: `A = mean a a'` over positions, `B = sum g g'`.
     #[default]
     Expand,
-    /// Positions are put together first: `A` of the mean input, `B` of the summed gradient.
+    /// Positions are put together first: `A` of the mean input, `B` of the summed gradient. Keys of attention are expanded all
+    /// the same, as their gradients sum to zero.
     Reduce,
 }
 
@@ -189,6 +190,9 @@ impl BlockSums {
         image: &ImageRecords,
         sharing: WeightSharing,
     ) -> Result<(), CurvatureError> {
+        // Gradients of keys sum to zero over positions, as the softmax does not see what all keys have in common.
+        // The softmax does not see what all keys have in common, so their gradients sum to zero.
+        let sharing = if block.is_of_keys() { WeightSharing::Expand } else { sharing };
         let record = image.of(block)?;
         let Some(inputs) = &mut self.inputs else {
             let gradients = image.vector_gradients(block)?;

@@ -12,12 +12,28 @@ use rayon::prelude::*;
 pub struct EigenvalueSums {
     sums: Vec<Vec<f64>>,
     looks: u64,
+    looks_together: usize,
 }
 
+/// Looks whose pseudo-gradients are added before they are turned and squared, where there are many. Their directions are
+/// independent and of mean zero, so what they have with each other vanishes in the mean; what is lost are samples.
+const LOOKS_TOGETHER: usize = 4;
+/// So many squares there are to be at the least. The inverse of a mean of few is too large: with 36 squares instead of 144,
+/// scores came out 7 % larger.
+const LEAST_SQUARES: u64 = 1000;
+
 impl EigenvalueSums {
-    /// Sums over no image.
-    pub fn new(bases: &[BlockBasis]) -> Self {
-        Self { sums: bases.iter().map(|basis| vec![0.0; basis.block.count()]).collect(), looks: 0 }
+    /// Sums over no image; how many looks there will be decides how they are taken.
+    pub fn new(bases: &[BlockBasis], planned_looks: u64) -> Self {
+        Self {
+            sums: bases.iter().map(|basis| vec![0.0; basis.block.count()]).collect(),
+            looks: 0,
+            looks_together: Self::looks_together(planned_looks),
+        }
+    }
+
+    fn looks_together(planned_looks: u64) -> usize {
+        if planned_looks >= LEAST_SQUARES * LOOKS_TOGETHER as u64 { LOOKS_TOGETHER } else { 1 }
     }
 
     /// Looks that were added.
@@ -31,8 +47,9 @@ impl EigenvalueSums {
     ///
     /// [`CurvatureError`] for a layer that cannot be done; the sums are then of no use.
     pub fn add(&mut self, bases: &[BlockBasis], images: &[ImageRecords]) -> Result<(), CurvatureError> {
+        let together = self.looks_together;
         self.sums.par_iter_mut().zip(bases).try_for_each(|(sums, basis)| {
-            images.iter().try_for_each(|image| basis.add_squares(image, sums))
+            images.iter().try_for_each(|image| basis.add_squares(image, together, sums))
         })?;
         self.looks += images.iter().map(|image| image.looks as u64).sum::<u64>();
         Ok(())
@@ -60,7 +77,11 @@ impl EigenvalueSums {
     /// # Errors
     ///
     /// If an array is missing or has another shape.
-    pub fn read(bases: &[BlockBasis], from: &ArrayReader<'_>) -> Result<Self, ArrayError> {
+    pub fn read(
+        bases: &[BlockBasis],
+        planned_looks: u64,
+        from: &ArrayReader<'_>,
+    ) -> Result<Self, ArrayError> {
         let read = |name: &str, shape: &[usize]| {
             from.expect_shape(name, shape)?;
             from.f64(name)
@@ -71,7 +92,8 @@ impl EigenvalueSums {
                 read(&format!("squares.{}", block.name), &[block.inputs, block.outputs])
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { sums, looks: read("looks", &[1])?.first().copied().unwrap_or_default() as u64 })
+        let looks = read("looks", &[1])?.first().copied().unwrap_or_default() as u64;
+        Ok(Self { sums, looks, looks_together: Self::looks_together(planned_looks) })
     }
 }
 

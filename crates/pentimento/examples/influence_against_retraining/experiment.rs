@@ -251,7 +251,7 @@ impl Experiment {
         }
         let mean_loss = factors.mean_loss();
         let bases = bases(factors)?;
-        let mut squares = EigenvalueSums::new(&bases);
+        let mut squares = EigenvalueSums::new(&bases, (CURVATURE_LOOKS * self.images.len()) as u64);
         for image in 0..self.images.len() {
             squares.add(&bases, &records(CurvaturePart::Eigenvalues, image)?)?;
         }

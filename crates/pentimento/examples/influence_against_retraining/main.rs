@@ -46,6 +46,7 @@ fn main() -> Result<()> {
     let training = DampingRule::Training(TrainingLength {
         learning_rates: experiment.learning_rates(),
         batch: experiment.batch(),
+        weight_decay: 0.0,
         loss: mean_loss,
         outputs: experiment.outputs(),
     });

@@ -10,7 +10,7 @@ use crate::stages::gradients::{
     Baseline, CandidateQuality, Queries, QuerySet, ScoreTable, Subject, TrainingImages, open_classifier,
     score, score_baseline, top,
 };
-use crate::stages::influence::score_influence;
+use crate::stages::influence::{check_influence, score_influence};
 use crate::stages::{Workspace, imported_report};
 use anyhow::{Context, Result};
 use pentimento_attribution::gradient::Method;
@@ -60,6 +60,9 @@ fn attribute_subject(subject: &Subject<'_>, asked: &Asked, set: QuerySet, count:
 fn check(subject: &Subject<'_>, asked: &Asked, set: &QuerySet) -> Result<()> {
     for &method in &asked.gradients {
         set.check(method)?;
+    }
+    for &method in &asked.influence {
+        check_influence(subject, set, method)?;
     }
     if asked.likeness.contains(&Baseline::Classifier) {
         open_classifier(subject, asked.classifier.as_deref())?;
@@ -165,9 +168,13 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
     }
     if let Some(influence) = &table.influence {
         let [least, middle, most] = influence.dampings;
+        let of = if table.networks > 1 { " of the first network" } else { "" };
         print(&format!(
-            "{}; curvature from {} images with {} looks each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}",
-            table.meaning, influence.curvature_images, influence.curvature_draws, influence.damping_rule
+            "{}; curvature{of} from {} with {} looks each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}",
+            table.meaning,
+            counted(influence.curvature_images, "image"),
+            influence.curvature_draws,
+            influence.damping_rule
         ))?;
     }
     if let Some(candidates) = &table.candidates {

@@ -7,7 +7,7 @@ use crate::error::ProgramError;
 use crate::progress::say;
 use crate::stages::Workspace;
 use crate::stages::data::CodedData;
-use crate::stages::gradients::{QuerySet, TrainingImages, images_digest};
+use crate::stages::gradients::{QuerySet, SAMPLES, TrainingImages, images_digest, made_with_digest};
 use anyhow::{Context, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor as _;
@@ -99,6 +99,9 @@ struct Description {
     /// The training images: [`images_digest`]. Tables of earlier programs do not say.
     #[serde(default)]
     training_images_digest: Option<String>,
+    /// Networks, settings and samples: [`made_with_digest`].
+    #[serde(default)]
+    made_with_digest: Option<String>,
 }
 
 impl Description {
@@ -179,7 +182,17 @@ fn say_if_images_changed(
     set: &KeptSet,
     method: &str,
 ) -> Result<()> {
-    let Some(then) = Description::read(&workspace.run, description)?.training_images_digest else {
+    let described = Description::read(&workspace.run, description)?;
+    if let Some(then) = described.made_with_digest
+        && then != made_with_digest(workspace, set.name == SAMPLES)?
+    {
+        say(&format!(
+            "warning: the recipe, the networks or the samples have changed since these scores were made: `{}` makes those of \
+             today",
+            attribute_again(workspace.run.root(), method, set)
+        ));
+    }
+    let Some(then) = described.training_images_digest else {
         return Ok(());
     };
     let images = match &workspace.recipe.checkpoint {

@@ -20,7 +20,7 @@ pub struct InfluenceRecipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damping: Option<InfluenceDamping>,
     /// The only timestep at which queries are looked at, with as many noises as there would be timesteps; the same timesteps
-    /// as for training images if absent.
+    /// as for training images if absent. Trajectories have timesteps of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_timestep: Option<usize>,
     /// Length of the step that unlearns a query, in Newton steps for one image of the training set. A whole one leaves the
@@ -41,7 +41,7 @@ pub enum Eigenvalues {
 
 /// Where a damping comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`damping` is a number, \"training\" or \"block\"")]
 pub enum InfluenceDamping {
     /// The same number for all blocks.
     Number(f64),

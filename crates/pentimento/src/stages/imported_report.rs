@@ -311,7 +311,8 @@ impl<'a> Page<'a> {
         {
             let [least, middle, most] = dampings;
             text.push_str(&format!(
-                " A score is {}. The curvature was measured on {curvature_images} images with {curvature_draws} looks each; its                  damping is {middle:.1e} in the middle block ({least:.1e} to {most:.1e}), {damping_rule}.",
+                " A score is {}. The curvature was measured on {curvature_images} images with {curvature_draws} looks each; \
+                 its damping is {middle:.1e} in the middle block ({least:.1e} to {most:.1e}), {damping_rule}.",
                 table.meaning
             ));
         }

@@ -34,7 +34,9 @@ pub(super) use feature_store::{noise_id, row_key, unless_damaged};
 pub use projection_quality::ProjectionQuality;
 pub use queries::{Queries, Query, QuerySet};
 pub use score::score;
-pub use score_table::{DampingPoint, DampingView, FollowedTraining, ScoreTable, Strips, images_digest};
+pub use score_table::{
+    DampingPoint, DampingView, FollowedTraining, SAMPLES, ScoreTable, Strips, images_digest, made_with_digest,
+};
 pub use subject::Subject;
 pub use training_images::TrainingImages;
 

@@ -21,6 +21,9 @@ use std::sync::Arc;
 /// Rank agreement of neighbouring dampings below which scores are said to fall off a cliff.
 const CLIFF: f64 = 0.9;
 
+/// The set of the run's samples.
+pub const SAMPLES: &str = "samples";
+
 /// Scores of all training images for some queries by one method.
 pub struct ScoreTable {
     /// The method's name, as files have it.
@@ -128,6 +131,37 @@ pub fn images_digest(workspace: &Workspace, images: &PreparedSet) -> Result<Stri
     Ok(digest.to_string())
 }
 
+/// Identifies what scores are made with beside the images: the networks, what the recipe says of gradients and influence,
+/// schedule and seed, and, if samples were asked about, these.
+///
+/// # Errors
+///
+/// If the recipe has no JSON form.
+pub fn made_with_digest(workspace: &Workspace, about_samples: bool) -> Result<String> {
+    let recipe = &workspace.recipe;
+    let is_used = |name: &str| {
+        name.starts_with("members/")
+            && name.ends_with(".safetensors")
+            && !name.ends_with("training_state.safetensors")
+            || about_samples && name.starts_with("samples/shard-")
+    };
+    let mut builder = Fingerprint::of("what scores are made with")
+        .json(&recipe.gradients)?
+        .json(&recipe.influence)?
+        .json(&recipe.schedule)?
+        .json(&recipe.seed)?;
+    for name in workspace.run.names().into_iter().filter(|name| is_used(name)) {
+        if let Some(entry) = workspace.run.entry(&name) {
+            builder = builder.text(&name).bytes(entry.blake3.as_bytes());
+        }
+    }
+    // Samples are made when they are asked for: those of another recipe are not those that lie there.
+    if about_samples {
+        builder = builder.json(&recipe.sampling)?.json(&recipe.samples)?;
+    }
+    Ok(builder.finish().to_string())
+}
+
 /// What a larger score by a method means.
 pub fn meaning(method: Method) -> &'static str {
     match method.measurement {
@@ -179,7 +213,8 @@ impl ScoreTable {
         let name = |ending: &str| format!("scores/{set}/{}.{ending}", self.name);
         let flat: Vec<f32> = self.scores.iter().flatten().map(|&score| score as f32).collect();
         let array = npy(&[self.scores.len() as u64, self.images.len() as u64], &flat)?;
-        let description = serde_json::to_vec(&self.description(workspace))?;
+        let made_with = made_with_digest(workspace, set == SAMPLES)?;
+        let description = serde_json::to_vec(&self.description(workspace, &made_with))?;
         let key = Fingerprint::of("scores").bytes(&array).bytes(&description).finish();
         let objects =
             [(name("npy"), array), (name("parquet"), self.to_parquet()?), (name("json"), description)];
@@ -187,7 +222,7 @@ impl ScoreTable {
         Ok(name("parquet"))
     }
 
-    fn description(&self, workspace: &Workspace) -> serde_json::Value {
+    fn description(&self, workspace: &Workspace, made_with: &str) -> serde_json::Value {
         let damping = |view: &DampingView| {
             let point = |point: &DampingPoint| {
                 json!({
@@ -214,6 +249,7 @@ impl ScoreTable {
             "query": self.queries,
             "training_image": self.images,
             "training_images_digest": self.images_digest,
+            "made_with_digest": made_with,
             "self_influence": self.self_influence,
             "draws": self.draws,
             "networks": self.networks,
@@ -221,12 +257,27 @@ impl ScoreTable {
             "replayed_events": self.followed.as_ref().and_then(|followed| followed.events),
             "candidates": self.candidates,
             "feature_length": self.dimension,
-            "gradients": (self.networks > 0).then_some(workspace.recipe.gradients),
+            "gradients": (self.networks > 0).then(|| self.settings(workspace)),
             "dampings": self.dampings.iter().map(damping).collect::<Vec<_>>(),
             "influence": self.influence,
             "projection": self.projection,
             "reliability": self.spread.reliability(&self.scores),
         })
+    }
+
+    /// What the recipe says of gradients, as far as it applies.
+    fn settings(&self, workspace: &Workspace) -> serde_json::Value {
+        let settings = workspace.recipe.gradients;
+        match self.influence {
+            // Whole gradients, with noises of their own.
+            Some(_) => json!({
+                "timesteps": settings.timesteps,
+                "groups": settings.groups,
+                "antithetic": settings.antithetic,
+                "noise": "per_image",
+            }),
+            None => json!(settings),
+        }
     }
 
     /// A row for each pair of query and training image.

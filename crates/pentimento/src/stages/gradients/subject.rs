@@ -85,8 +85,8 @@ impl<'a> Subject<'a> {
     /// that follows the training, at each of the checkpoints that were kept.
     ///
     /// The factor of a checkpoint is then the learning rate, summed over the steps since the one before, times the share of
-    /// the member's images that are in a batch (Xie et al. 2024, whose rate is constant): what plain gradient descent would
-    /// have changed the loss by. The rate of the checkpoint's own step would say little of the steps before it, as a rate that
+    /// the member's images that are in a batch (Xie et al. 2024, whose rate is constant): in proportion to what plain gradient
+    /// descent would have changed the loss by. The rate of the checkpoint's own step would say little of the steps before it, as a rate that
     /// falls to zero ends there.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! The curvature of a network, in the run.
 //!
-//! It is a sum over images, made in [`SHARDS`] parts of consecutive images that are added up in order. A part that was
-//! interrupted goes on where it was, and a finished one is kept until all are there; so the result has the same bytes
-//! whatever happened on the way.
+//! It is a sum over images, made in [`SHARDS`] parts of consecutive images that are added up in order. The run has the sum of
+//! the parts that are finished and, of the one that is made, what is there; so the result has the same bytes whatever
+//! happened on the way.
 
 use crate::progress::{Progress, say};
 use crate::recipe::Eigenvalues;
@@ -25,6 +25,12 @@ use std::time::{Duration, Instant};
 /// Parts of the sums.
 const SHARDS: usize = 8;
 
+/// What sums say of themselves: how many shards are in the total, and which unit of which shard is next.
+const FINISHED_SHARDS: &str = "shards";
+const UNITS_OF_SHARD: &str = "next_unit";
+/// Units of a shard are counted from so many times its number.
+const SHARD_OF_UNITS: usize = 1 << 40;
+
 /// The share of the time that may go into writing what a kill would lose.
 const WRITING_SHARE: u32 = 20;
 
@@ -36,6 +42,8 @@ pub struct MeasuredCurvature {
     pub mean_loss: f64,
     /// Images on which it was measured.
     pub images: usize,
+    /// Images that the network was trained on.
+    pub seen: usize,
     /// What it follows from.
     pub identity: Fingerprint,
 }
@@ -81,6 +89,8 @@ struct Measurement<'a> {
     network: usize,
     /// Positions of its images among the training images.
     images: Vec<usize>,
+    /// Images that the network was trained on.
+    seen: usize,
     identity: Fingerprint,
     folder: String,
 }
@@ -113,7 +123,7 @@ impl<'a> Measurement<'a> {
             .finish();
         let digest = identity.to_string();
         let folder = format!("curvature/{}", &digest[..16.min(digest.len())]);
-        Ok(Self { subject, network, images, identity, folder })
+        Ok(Self { subject, network, images, seen: seen.len(), identity, folder })
     }
 
     fn workspace(&self) -> &'a Workspace {
@@ -130,14 +140,15 @@ impl<'a> Measurement<'a> {
                 Curvature::corrected(bases, &sums)?
             }
         };
-        Ok(MeasuredCurvature { curvature, mean_loss, images, identity })
+        Ok(MeasuredCurvature { curvature, mean_loss, images, seen: self.seen, identity })
     }
 
     /// Eigenvectors of the factors, and the mean loss of the looks that they are of.
     fn bases(&self) -> Result<(Vec<BlockBasis>, f64)> {
         let architecture = &self.subject.architecture;
         let name = format!("{}/bases.safetensors", self.folder);
-        if let Some(bytes) = self.finished(&name)? {
+        if let Some(bytes) = kept(self.workspace(), &name, self.identity)? {
+            self.remove_sums(CurvaturePart::Factors)?;
             let arrays = ArrayReader::new(&bytes, &name)?;
             let loss = arrays.f64("mean_loss")?.first().copied().context("a loss was written")?;
             return Ok((read_bases(architecture, &arrays)?, loss));
@@ -161,49 +172,49 @@ impl<'a> Measurement<'a> {
 
     fn eigenvalues(&self, bases: &[BlockBasis]) -> Result<EigenvalueSums> {
         let name = format!("{}/eigenvalues.safetensors", self.folder);
-        if let Some(bytes) = self.finished(&name)? {
-            return Ok(EigenvalueSums::read(bases, &ArrayReader::new(&bytes, &name)?)?);
+        if let Some(bytes) = kept(self.workspace(), &name, self.identity)? {
+            self.remove_sums(CurvaturePart::Eigenvalues)?;
+            return Ok(EigenvalueSums::read(bases, self.planned_looks(), &ArrayReader::new(&bytes, &name)?)?);
         }
+        let planned = self.planned_looks();
         let sums = self.sum(
             CurvaturePart::Eigenvalues,
-            || Sums::Eigenvalues(bases, EigenvalueSums::new(bases)),
-            |arrays| Ok(Sums::Eigenvalues(bases, EigenvalueSums::read(bases, arrays)?)),
+            || Sums::Eigenvalues(bases, EigenvalueSums::new(bases, planned)),
+            |arrays| Ok(Sums::Eigenvalues(bases, EigenvalueSums::read(bases, planned, arrays)?)),
         )?;
         self.keep(&name, &sums.to_arrays(), CurvaturePart::Eigenvalues)?;
         let Sums::Eigenvalues(_, sums) = sums else { anyhow::bail!("sums of another kind") };
         Ok(sums)
     }
 
-    /// The bytes of an object that need not be made again. One that is damaged is, and that is said.
-    fn finished(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let run = &self.workspace().run;
-        if !run.is_current(name, self.identity) {
-            return Ok(None);
-        }
-        let bytes = unless_damaged(run.get(name))?;
-        if bytes.is_none() {
-            say(&format!("warning: {name} is damaged: it is made again"));
-            run.remove(name)?;
-        }
-        Ok(bytes)
+    /// Looks over all images for one part.
+    fn planned_looks(&self) -> u64 {
+        (self.images.len() * (self.workspace().recipe.influence.draws / 2)) as u64
     }
 
-    /// Writes a result, then removes the parts that it was made from.
+    /// Writes a result, then removes the sums that it was made from.
     fn keep(&self, name: &str, arrays: &ArrayWriter, part: CurvaturePart) -> Result<()> {
         let run = &self.workspace().run;
         run.put(name, self.identity, &arrays.to_bytes(name, None)?)?;
-        for shard in 0..SHARDS {
-            run.remove(&self.shard_name(part, shard))?;
+        self.remove_sums(part)
+    }
+
+    /// Removes the sums of a part, which a kill may have left beside its result.
+    fn remove_sums(&self, part: CurvaturePart) -> Result<()> {
+        for name in [self.total_name(part), self.shard_name(part)] {
+            self.workspace().run.remove(&name)?;
         }
         Ok(())
     }
 
-    fn shard_name(&self, part: CurvaturePart, shard: usize) -> String {
-        let what = match part {
-            CurvaturePart::Factors => "factors",
-            CurvaturePart::Eigenvalues => "eigenvalues",
-        };
-        format!("{}/{what}-{shard}.safetensors", self.folder)
+    /// The sum of finished shards.
+    fn total_name(&self, part: CurvaturePart) -> String {
+        format!("{}/{}-total.safetensors", self.folder, word(part))
+    }
+
+    /// What is there of the shard that is made.
+    fn shard_name(&self, part: CurvaturePart) -> String {
+        format!("{}/{}-shard.safetensors", self.folder, word(part))
     }
 
     fn shard_images(&self, shard: usize) -> Range<usize> {
@@ -223,92 +234,92 @@ impl<'a> Measurement<'a> {
         let network = &subject.networks[self.network];
         let parameters = open_member(subject.workspace, &subject.architecture, &network.0)?;
         let pass = CurvaturePass::new(&subject.architecture, parameters, &recipe.schedule, subject.size);
-        let what = match part {
-            CurvaturePart::Factors => "factors",
-            CurvaturePart::Eigenvalues => "eigenvalues",
-        };
-        let progress = Progress::new(what, self.images.len() as u64, 0);
-        for shard in 0..SHARDS {
-            let range = self.shard_images(shard);
-            match self.read_shard(part, shard, &read)? {
-                Some((done, _)) if done == range.len() => {}
-                Some((done, sums)) => self.sum_shard(&pass, part, shard, done, sums, &progress)?,
-                None => self.sum_shard(&pass, part, shard, 0, new(), &progress)?,
-            }
+        let progress = Progress::new(word(part), self.images.len() as u64, 0);
+        let run = &self.workspace().run;
+        let (total_name, shard_name) = (self.total_name(part), self.shard_name(part));
+        loop {
+            // Not held while a shard is made: the sums of a large network take gigabytes.
+            let total = self.read_sums(&total_name, FINISHED_SHARDS, &read)?;
+            let shard = match total {
+                Some((finished, total)) if finished == SHARDS => {
+                    let looks = recipe.influence.draws / 2;
+                    progress.finish(&format!("{} images, {looks} looks at each", self.images.len()));
+                    return Ok(total);
+                }
+                Some((finished, _)) => finished,
+                None => 0,
+            };
+            let found = self.read_sums(&shard_name, UNITS_OF_SHARD, &read)?;
+            // What is there of another shard is left from a kill between two writes: it is in the total already.
+            let (unit, sums) = match found {
+                Some((units, sums)) if units / SHARD_OF_UNITS == shard => (units % SHARD_OF_UNITS, sums),
+                _ => (0, new()),
+            };
+            let sums = self.sum_shard(&pass, (part, shard), unit, sums, &progress)?;
+            let total = match self.read_sums(&total_name, FINISHED_SHARDS, &read)? {
+                Some((_, mut total)) => {
+                    total.merge(&sums)?;
+                    total
+                }
+                None => sums,
+            };
+            let metadata = (FINISHED_SHARDS, &*(shard + 1).to_string());
+            let bytes = total.to_arrays().to_bytes(&total_name, Some(metadata))?;
+            drop(total);
+            run.put(&total_name, self.identity, &bytes)?;
+            run.remove(&shard_name)?;
         }
-        let mut total: Option<Sums<'s>> = None;
-        for shard in 0..SHARDS {
-            let (_, sums) = self.read_shard(part, shard, &read)?.context("a shard that was just made")?;
-            match &mut total {
-                Some(total) => total.merge(&sums)?,
-                None => total = Some(sums),
-            }
-        }
-        progress.finish(&format!(
-            "{} images, {} looks at each",
-            self.images.len(),
-            recipe.influence.draws / 2
-        ));
-        total.context("there are shards")
     }
 
-    /// A shard as far as it was made: how many of its images, and their sums.
-    fn read_shard<'s>(
+    /// Sums in the run, with the number that they say of themselves.
+    fn read_sums<'s>(
         &self,
-        part: CurvaturePart,
-        shard: usize,
+        name: &str,
+        number: &str,
         read: impl Fn(&ArrayReader<'_>) -> Result<Sums<'s>>,
     ) -> Result<Option<(usize, Sums<'s>)>> {
-        let name = self.shard_name(part, shard);
-        let Some(bytes) = self.finished(&name)? else { return Ok(None) };
-        let arrays = ArrayReader::new(&bytes, &name)?;
-        let done = arrays.metadata("images").and_then(|text| text.parse().ok());
-        let done = done.ok_or_else(|| arrays.broken("looks", "does not say of how many images".into()))?;
-        Ok(Some((done, read(&arrays)?)))
+        let Some(bytes) = kept(self.workspace(), name, self.identity)? else { return Ok(None) };
+        let arrays = ArrayReader::new(&bytes, name)?;
+        let count = arrays.metadata(number).and_then(|text| text.parse().ok());
+        let count = count.ok_or_else(|| arrays.broken("looks", format!("does not say `{number}`")))?;
+        Ok(Some((count, read(&arrays)?)))
     }
 
-    fn sum_shard(
+    /// The sums of a shard, from a unit on.
+    fn sum_shard<'s>(
         &self,
         pass: &CurvaturePass<'_>,
-        part: CurvaturePart,
-        shard: usize,
-        done: usize,
-        mut sums: Sums<'_>,
+        (part, shard): (CurvaturePart, usize),
+        mut unit: usize,
+        mut sums: Sums<'s>,
         progress: &Progress,
-    ) -> Result<()> {
+    ) -> Result<Sums<'s>> {
         let subject = self.subject;
         let workspace = self.workspace();
+        let recipe = &workspace.recipe;
         let range = self.shard_images(shard);
-        let name = self.shard_name(part, shard);
-        let save = |sums: &Sums<'_>, done: usize| -> Result<()> {
-            let bytes = sums.to_arrays().to_bytes(&name, Some(("images", &done.to_string())))?;
+        let name = self.shard_name(part);
+        let save = |sums: &Sums<'_>, unit: usize| -> Result<()> {
+            let metadata = (UNITS_OF_SHARD, &*(shard * SHARD_OF_UNITS + unit).to_string());
+            let bytes = sums.to_arrays().to_bytes(&name, Some(metadata))?;
             Ok(workspace.run.put(&name, self.identity, &bytes)?)
         };
         let (mut written, mut writing) = (Instant::now(), Duration::ZERO);
         let due = |writing: Duration| workspace.options.checkpoint_every.max(writing * WRITING_SHARE);
         // Units are images, in parts if all looks at one do not pass at once. As many as there are threads are worked on at
         // a time; they are added one after another.
-        let recipe = &workspace.recipe;
         let looks_of_image = recipe.influence.draws / 2;
         let parts = looks_of_image.div_ceil(pass.looks_at_once());
         let (at_once, units) = (rayon::current_num_threads().max(1), range.len() * parts);
-        let mut unit = done * parts;
         while unit < units {
-            // Half an image is not kept, so nothing stops within one.
-            if unit.is_multiple_of(parts) {
-                let stopped = workspace.stop.check();
-                if stopped.is_err() || written.elapsed() >= due(writing) {
-                    let began = Instant::now();
-                    save(&sums, unit / parts)?;
-                    stopped?;
-                    (writing, written) = (began.elapsed(), Instant::now());
-                }
+            let stopped = workspace.stop.check();
+            if stopped.is_err() || written.elapsed() >= due(writing) {
+                let began = Instant::now();
+                save(&sums, unit)?;
+                stopped?;
+                (writing, written) = (began.elapsed(), Instant::now());
             }
-            let count = match parts < at_once {
-                true => at_once / parts * parts,
-                false => at_once.min(parts - unit % parts),
-            };
-            let count = count.min(units - unit);
+            let count = at_once.min(units - unit);
             let records = side_by_side(count, |index| {
                 let (place, part_of_image) = ((unit + index) / parts, (unit + index) % parts);
                 let image = self.images[range.start + place];
@@ -331,6 +342,27 @@ impl<'a> Measurement<'a> {
             unit += count;
             progress.set((range.start + unit / parts) as u64, "images");
         }
-        save(&sums, range.len())
+        Ok(sums)
+    }
+}
+
+/// The bytes of an object that need not be made again. One that is damaged is, and that is said.
+pub fn kept(workspace: &Workspace, name: &str, made_from: Fingerprint) -> Result<Option<Vec<u8>>> {
+    let run = &workspace.run;
+    if !run.is_current(name, made_from) {
+        return Ok(None);
+    }
+    let bytes = unless_damaged(run.get(name))?;
+    if bytes.is_none() {
+        say(&format!("warning: {name} is damaged: it is made again"));
+        run.remove(name)?;
+    }
+    Ok(bytes)
+}
+
+fn word(part: CurvaturePart) -> &'static str {
+    match part {
+        CurvaturePart::Factors => "factors",
+        CurvaturePart::Eigenvalues => "eigenvalues",
     }
 }

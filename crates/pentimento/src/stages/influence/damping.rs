@@ -1,7 +1,7 @@
 //! What is added to a network's curvature before it is inverted.
 
 use super::curvature_store::MeasuredCurvature;
-use crate::recipe::{InfluenceDamping, InfluenceDampingRule};
+use crate::recipe::{InfluenceDamping, InfluenceDampingRule, InfluenceRecipe};
 use crate::stages::analyse::Members;
 use crate::stages::gradients::Subject;
 use pentimento_attribution::curvature::{DampingRule, TrainingLength};
@@ -20,6 +20,8 @@ pub struct InfluenceNote {
     pub dampings: [f64; 3],
     /// The mean squared error of the network over the looks.
     pub mean_loss: f64,
+    /// What the recipe says.
+    pub settings: InfluenceRecipe,
 }
 
 /// The damping of each block, with where it comes from.
@@ -39,11 +41,18 @@ pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64
             let learning_rates = (0..training.steps).map(|step| training.learning_rate_at(step)).sum();
             let length = TrainingLength {
                 learning_rates,
-                batch: training.batch,
+                // Of fewer images a step takes all.
+                batch: training.batch.min(measured.seen).max(1),
+                weight_decay: training.optimiser.weight_decay,
                 loss: measured.mean_loss,
                 outputs: subject.shape().iter().product(),
             };
-            let words = format!("from the training: learning rates that sum to {learning_rates:.3}");
+            let mirrored = match training.horizontal_flip {
+                true => "; mirrored images, which the training saw too, are not looked at",
+                false => "",
+            };
+            let words =
+                format!("from the training: learning rates that sum to {learning_rates:.3e}{mirrored}");
             (DampingRule::Training(length), words)
         }
     };
@@ -57,6 +66,7 @@ pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64
         damping_rule: words,
         dampings: [at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1))],
         mean_loss: measured.mean_loss,
+        settings: recipe.influence,
     };
     (dampings, note)
 }

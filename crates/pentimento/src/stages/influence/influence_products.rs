@@ -3,10 +3,10 @@
 //! The gradient of each image is taken once and multiplied with all queries that the memory holds; what is kept of it in the
 //! run is these products, one file for some images.
 
-use super::curvature_store::MeasuredCurvature;
+use super::curvature_store::{MeasuredCurvature, kept};
 use super::query_gradients::{QueryGradients, image_draws};
 use crate::progress::{Progress, say};
-use crate::stages::gradients::{Query, Subject, noise_id, unless_damaged};
+use crate::stages::gradients::{Query, Subject, noise_id};
 use crate::stages::train::open_member;
 use anyhow::Result;
 use pentimento_attribution::curvature::QuantisedRows;
@@ -29,7 +29,8 @@ pub struct Products {
     /// `[images][groups of the image][queries, groups of the query]`: the gradient of an image in one group of draws with
     /// that of a query in one, through the inverse. Empty for an image that the network never saw.
     pub of_images: Vec<Vec<Vec<f64>>>,
-    /// The gradient of each image with itself, through the inverse; 0 for one that the network never saw.
+    /// The gradient of each image with itself, through the inverse, over different draws if there are several groups; 0 for one
+    /// that the network never saw.
     pub self_influence: Vec<f64>,
 }
 
@@ -45,6 +46,8 @@ pub struct ProductsOf<'a> {
     pub dampings: &'a [f64],
     /// What tells one measurement of queries from another.
     pub measurement: &'a str,
+    /// Whether queries are looked at as images are, at timesteps of the recipe's choice.
+    pub looks_at_images: bool,
 }
 
 impl ProductsOf<'_> {
@@ -106,10 +109,7 @@ impl ProductsOf<'_> {
             let name = format!("{folder}/{number:05}.safetensors");
             let keys: Vec<u8> = images.iter().flat_map(|&image| subject.image_key(image)).collect();
             let key = Fingerprint::of("products").fingerprint(identity).bytes(&keys).finish();
-            let known = match workspace.run.is_current(&name, key) {
-                true => unless_damaged(workspace.run.get(&name))?,
-                false => None,
-            };
+            let known = kept(workspace, &name, key)?;
             let bytes = match known {
                 Some(bytes) => {
                     done.fetch_add(images.len(), Ordering::Relaxed);
@@ -169,7 +169,7 @@ impl ProductsOf<'_> {
             .json(&recipe.influence.eigenvalues)?
             .json(dampings)?
             .text(measurement)
-            .json(&recipe.influence.query_timestep)?
+            .json(&recipe.influence.query_timestep.filter(|_| self.looks_at_images))?
             .json(&(plan.timesteps, plan.groups, plan.antithetic, plan.sharing, recipe.seed))?
             .bytes(Digest::of(&queries.concat()).as_bytes())
             .finish())
@@ -204,12 +204,20 @@ impl ProductsOf<'_> {
                 let class = subject.class_of(image);
                 gradients.extend(extractor.gradient::<f32>(&values, subject.size, class, &draws, &name)?);
             }
-            let mut mean = vec![0.0f32; count];
-            for gradient in gradients.chunks_exact(count) {
-                mean.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value / plan.groups as f32);
-            }
-            let solved = measured.curvature.solve(&mean, dampings)?;
-            let own = mean.iter().zip(&solved).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            // Draws that stood on both sides would have their noise squared in it: every second group against the others.
+            let mean = |first: usize| {
+                let groups: Vec<usize> = (first..plan.groups).step_by(2).collect();
+                let mut mean = vec![0.0f32; count];
+                for gradient in groups.iter().map(|group| &gradients[group * count..][..count]) {
+                    mean.iter_mut()
+                        .zip(gradient)
+                        .for_each(|(sum, value)| *sum += value / groups.len() as f32);
+                }
+                mean
+            };
+            let [even, odd] = [mean(0), mean(if plan.groups > 1 { 1 } else { 0 })];
+            let solved = measured.curvature.solve(&even, dampings)?;
+            let own = odd.iter().zip(&solved).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             show();
             Ok((gradients, own))
         };

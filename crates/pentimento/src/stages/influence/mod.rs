@@ -15,4 +15,4 @@ mod score;
 mod unlearning;
 
 pub use damping::InfluenceNote;
-pub use score::score_influence;
+pub use score::{check_influence, score_influence};

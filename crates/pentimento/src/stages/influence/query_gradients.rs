@@ -7,6 +7,7 @@ use anyhow::Result;
 use pentimento_attribution::curvature::{Curvature, QuantisedRows, QueryMeasurement, output_gradient};
 use pentimento_attribution::gradient::{Draw, DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
 use pentimento_diffusion::mixture::Trajectory;
+use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::Parameters;
 use pentimento_noise::{Purpose, Stream};
 
@@ -41,14 +42,7 @@ impl QueryGradients {
         let trajectories = match measurement {
             QueryMeasurement::OfImage(_) => Vec::new(),
             QueryMeasurement::Trajectory => {
-                if *set != QuerySet::Samples {
-                    return Err(ProgramError::NoSuch {
-                        what: "trajectory to".into(),
-                        value: "these images".into(),
-                        bound: "it is for samples of the run, which are made step by step".into(),
-                    }
-                    .into());
-                }
+                check_trajectory(subject, set)?;
                 trajectories(subject, queries.len())?
             }
         };
@@ -165,17 +159,33 @@ fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> 
     (0..plan.timesteps).map(draw).collect()
 }
 
+/// Refuses trajectories that have no probability.
+///
+/// # Errors
+///
+/// [`ProgramError::NoSuch`] for images that were not generated, or a sampler without noise.
+pub fn check_trajectory(subject: &Subject<'_>, set: &QuerySet) -> Result<()> {
+    let refuse = |what: &str, value: &str, bound: &str| {
+        let (what, value, bound) = (what.into(), value.into(), bound.into());
+        Err(ProgramError::NoSuch { what, value, bound }.into())
+    };
+    if *set != QuerySet::Samples {
+        let bound = "it is for samples of the run, which are made step by step";
+        return refuse("trajectory to", "these images", bound);
+    }
+    let recipe = &subject.workspace.recipe;
+    let sampler = Sampler::new(&recipe.schedule, recipe.sampling)?;
+    if !(0..sampler.len()).any(|step| sampler.adds_noise(step)) {
+        let bound = "the steps of the recipe's sampler are not random; `sampling.sampler = \"ddpm\"` has noise in all but the \
+                     last of them";
+        return refuse("probability of", "the trajectory", bound);
+    }
+    Ok(())
+}
+
 /// The steps of the sampler on the way to each sample; those without noise have no density and are left out.
 fn trajectories(subject: &Subject<'_>, count: usize) -> Result<Vec<Vec<Step>>> {
     let Ensemble { mixture, sampler, seed, .. } = subject.ensemble()?;
-    if !(0..sampler.len()).any(|step| sampler.adds_noise(step)) {
-        return Err(ProgramError::NoSuch {
-            what: "probability of".into(),
-            value: "the trajectory".into(),
-            bound: "the steps of the recipe's sampler are not random; `sampling.sampler = \"ddpm\"` has noise in them".into(),
-        }
-        .into());
-    }
     let weights = vec![1.0 / mixture.members() as f64; mixture.members()];
     let samples: Vec<Trajectory> =
         (0..count as u32).map(|sample| Trajectory { sample, weights: weights.clone() }).collect();
@@ -186,7 +196,7 @@ fn trajectories(subject: &Subject<'_>, count: usize) -> Result<Vec<Vec<Step>>> {
         for (sample, steps) in steps.iter_mut().enumerate() {
             let of = |values: &[f32]| values[sample * length..][..length].to_vec();
             let mut noise = vec![0.0f32; length];
-            pentimento_diffusion::sampler::Sampler::noise(seed, sample as u32, step + 1, &mut noise);
+            Sampler::noise(seed, sample as u32, step + 1, &mut noise);
             let (x, output) = (of(x), of(predicted));
             if let Some(mut cotangent) = sampler.log_probability_gradient(step, &x, &output, &noise) {
                 cotangent.iter_mut().for_each(|value| *value /= length as f32);

@@ -3,13 +3,26 @@
 use super::curvature_store::{MeasuredCurvature, curvature};
 use super::damping::{InfluenceNote, dampings};
 use super::influence_products::{Products, ProductsOf};
-use super::query_gradients::QueryGradients;
+use super::query_gradients::{QueryGradients, check_trajectory};
 use super::unlearning::UnlearningOf;
 use crate::error::ProgramError;
+use crate::progress::say;
 use crate::stages::gradients::{Queries, Query, QuerySet, ScoreTable, Strips, Subject, images_digest};
 use anyhow::Result;
 use pentimento_attribution::curvature::{InfluenceKind, InfluenceMethod, QueryMeasurement};
 use pentimento_attribution::gradient::{Measurement, Spread};
+
+/// Refuses a method that cannot be asked about some queries, before anything is computed.
+///
+/// # Errors
+///
+/// [`ProgramError::NoSuch`] for the trajectory of an image that was not generated, or of a sampler without noise.
+pub fn check_influence(subject: &Subject<'_>, set: &QuerySet, method: InfluenceMethod) -> Result<()> {
+    match method.kind {
+        InfluenceKind::Linear(QueryMeasurement::Trajectory) => check_trajectory(subject, set),
+        _ => Ok(()),
+    }
+}
 
 /// Scores `[queries][images]`.
 type Scores = Vec<Vec<f64>>;
@@ -60,6 +73,7 @@ pub fn score_influence(
     }
     for (query, scores) in scores.iter().enumerate() {
         if let Some(image) = scores.iter().position(|score| !score.is_finite()) {
+            let step = subject.workspace.recipe.influence.unlearning_step;
             return Err(ProgramError::RecipeValue {
                 file: method.name.into(),
                 field: format!(
@@ -67,11 +81,27 @@ pub fn score_influence(
                     subject.training.images.source_indices()[image]
                 ),
                 value: format!("not finite for {}", queries.images[query].title),
-                bound: "a number; the network's output is so large that products of its gradients overflow"
-                    .into(),
+                bound: match method.kind {
+                    InfluenceKind::Unlearning => {
+                        format!("a shorter step is needed than `influence.unlearning_step` = {step}")
+                    }
+                    InfluenceKind::Linear(_) => {
+                        "the network's output is so large that products of its gradients overflow".into()
+                    }
+                },
             }
             .into());
         }
+    }
+    let flat = |scores: &Vec<f64>| scores.iter().all(|score| Some(score) == scores.first());
+    if subject.training.images.len() > 1
+        && let Some(query) = scores.iter().position(flat)
+    {
+        say(&format!(
+            "warning: `{}` gives all training images one score for {}: their order says nothing. Is a gradient zero, or the \
+             damping or the step out of all proportion?",
+            method.name, queries.images[query].title
+        ));
     }
     Ok(ScoreTable {
         name: method.name,
@@ -125,8 +155,17 @@ impl Network<'_> {
         match method.kind {
             InfluenceKind::Linear(measurement) => {
                 let gradients = QueryGradients::new(subject, set, queries, measurement)?;
-                let of = ProductsOf { subject, network, measured, dampings, measurement: method.name };
-                Ok(linear(&of.complete(&gradients, queries)?, queries.len(), subject.draws().groups, seen))
+                let looks_at_images = measurement != QueryMeasurement::Trajectory;
+                let of = ProductsOf {
+                    subject,
+                    network,
+                    measured,
+                    dampings,
+                    measurement: method.name,
+                    looks_at_images,
+                };
+                let products = of.complete(&gradients, queries)?;
+                Ok(linear(&products, [queries.len(), subject.draws().groups, seen], looks_at_images))
             }
             InfluenceKind::Unlearning => {
                 let loss = QueryMeasurement::OfImage(Measurement::Loss);
@@ -158,14 +197,22 @@ impl Network<'_> {
 }
 
 /// The predicted change when an image is removed from so many: its products over their number (Koh and Liang 2017).
-fn linear(products: &Products, queries: usize, groups: usize, images: usize) -> OfNetwork {
+///
+/// Where nothing of the query is drawn, as of a trajectory, whose groups are parts of one sum, a replicate leaves out draws of
+/// the training images only.
+fn linear(products: &Products, [queries, groups, images]: [usize; 3], query_is_drawn: bool) -> OfNetwork {
     let without = |left_out: Option<usize>| -> Scores {
         let kept: Vec<usize> = (0..groups).filter(|&group| Some(group) != left_out).collect();
-        let share = 1.0 / (kept.len() * kept.len() * images).max(1) as f64;
+        let of_query: Vec<usize> =
+            (0..groups).filter(|&group| !query_is_drawn || Some(group) != left_out).collect();
+        let share = 1.0 / (kept.len() * of_query.len() * images).max(1) as f64;
         let score = |query: usize, of_image: &Vec<Vec<f64>>| -> f64 {
             let of = |&group: &usize| -> f64 {
                 let row = of_image.get(group).map_or(&[][..], Vec::as_slice);
-                kept.iter().map(|&other| row.get(query * groups + other).copied().unwrap_or_default()).sum()
+                of_query
+                    .iter()
+                    .map(|&other| row.get(query * groups + other).copied().unwrap_or_default())
+                    .sum()
             };
             share * kept.iter().map(of).sum::<f64>()
         };

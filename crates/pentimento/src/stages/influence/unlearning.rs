@@ -1,10 +1,10 @@
 //! What unlearning a query does to the loss of each training image (Wang et al. 2024, arXiv 2406.09408, with the step through
 //! EK-FAC).
 
-use super::curvature_store::MeasuredCurvature;
+use super::curvature_store::{MeasuredCurvature, kept};
 use super::query_gradients::{QueryGradients, image_draws};
 use crate::progress::Progress;
-use crate::stages::gradients::{Query, Subject, noise_id, row_key, unless_damaged};
+use crate::stages::gradients::{Query, Subject, noise_id, row_key};
 use crate::stages::train::open_member;
 use anyhow::Result;
 use pentimento_attribution::curvature::{losses, moved};
@@ -38,7 +38,8 @@ impl UnlearningOf<'_> {
         let network = &subject.networks[self.network];
         let parameters = open_member(workspace, &subject.architecture, &network.0)?;
         let (images, groups) = (subject.training.images.len(), subject.draws().groups);
-        let step = workspace.recipe.influence.unlearning_step / images.max(1) as f64;
+        let seen = (0..images).filter(|&image| subject.saw(self.network, image)).count();
+        let step = workspace.recipe.influence.unlearning_step / seen.max(1) as f64;
         let identity = self.identity()?;
         let progress = Progress::new("unlearning", queries.len() as u64, 0);
         let mut before = None;
@@ -47,10 +48,7 @@ impl UnlearningOf<'_> {
             let key = row_key(&query.image, query.class);
             let made_from = Fingerprint::of("unlearned").fingerprint(identity).bytes(&key).finish();
             let name = format!("curvature/unlearned/{}.safetensors", &made_from.to_string()[..16]);
-            let known = match workspace.run.is_current(&name, made_from) {
-                true => unless_damaged(workspace.run.get(&name))?,
-                false => None,
-            };
+            let known = kept(workspace, &name, made_from)?;
             let bytes = match known {
                 Some(bytes) => bytes,
                 None => {
@@ -93,13 +91,16 @@ impl UnlearningOf<'_> {
         Ok(found)
     }
 
-    /// The mean loss of each training image in each group of draws.
+    /// The mean loss of each training image in each group of draws; zero for those that the network never saw.
     fn losses(&self, parameters: &Parameters, show: impl Fn(usize) + Sync) -> Result<Vec<Vec<f64>>> {
         let subject = self.subject;
         let (plan, schedule) = (image_draws(subject), &subject.workspace.recipe.schedule);
         side_by_side(subject.training.images.len(), |image| {
             subject.workspace.stop.check()?;
             show(image);
+            if !subject.saw(self.network, image) {
+                return Ok(vec![0.0; plan.groups]);
+            }
             let key = subject.image_key(image);
             let values: Vec<f64> = subject.training.images.scaled(image).into_iter().map(f64::from).collect();
             let of_group = |group| {
@@ -118,8 +119,10 @@ impl UnlearningOf<'_> {
         let Self { subject, measured, dampings, .. } = self;
         let recipe = &subject.workspace.recipe;
         let plan = image_draws(subject);
-        let images: Vec<u8> =
-            (0..subject.training.images.len()).flat_map(|image| subject.image_key(image)).collect();
+        let saw = |image: usize| u8::from(subject.saw(self.network, image));
+        let images: Vec<u8> = (0..subject.training.images.len())
+            .flat_map(|image| subject.image_key(image).into_iter().chain([saw(image)]))
+            .collect();
         Ok(Fingerprint::of("unlearning")
             .fingerprint(measured.identity)
             .json(&recipe.influence.eigenvalues)?
