@@ -37,21 +37,6 @@ fn attribute(run: &Path, more: &[&str]) -> Command {
     command
 }
 
-/// An array file of images `[images, 8, 8]` in 8 bits.
-fn write_images(path: &Path, images: &[Vec<u8>]) {
-    let shape = format!("({}, 8, 8)", images.len());
-    let mut header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
-    while !(10 + header.len() + 1).is_multiple_of(64) {
-        header.push(' ');
-    }
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(images.concat());
-    fs::write(path, bytes).unwrap();
-}
-
 fn bars() -> Vec<Vec<u8>> {
     pixels().chunks(64).map(<[u8]>::to_vec).collect()
 }

@@ -37,20 +37,10 @@ fn attribute(run: &Path, more: &[&str]) -> Command {
 }
 
 /// The test's 60 images, and two copies of number 3.
-fn write_images(path: &Path) {
+fn write_set(path: &Path) {
     let mut images: Vec<Vec<u8>> = pixels().chunks(64).map(<[u8]>::to_vec).collect();
     images.extend([images[3].clone(), images[3].clone()]);
-    let shape = format!("({}, 8, 8)", images.len());
-    let mut header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
-    while !(10 + header.len() + 1).is_multiple_of(64) {
-        header.push(' ');
-    }
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(images.concat());
-    fs::write(path, bytes).unwrap();
+    write_images(path, &images);
 }
 
 /// Scores `[queries][images]` from the array file of a run.
@@ -77,7 +67,7 @@ fn curvature_and_scores(run: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn unlearning_by_a_short_step_agrees_with_influence() {
     let laboratory = Laboratory::new();
-    write_images(&laboratory.path("set.npy"));
+    write_set(&laboratory.path("set.npy"));
     let run = laboratory.path("run");
     import(&run, &laboratory.path("set.npy"), &[]);
     let said = succeed(&mut attribute(&run, &["--method", "influence,unlearning", "--query", "3,17"]));
@@ -124,7 +114,7 @@ fn unlearning_by_a_short_step_agrees_with_influence() {
 fn killed_at_random_moments_it_ends_with_the_same_bytes() {
     let laboratory = Laboratory::new();
     let set = laboratory.path("set.npy");
-    write_images(&set);
+    write_set(&set);
     let methods = ["--method", "influence,unlearning"];
     let alone = laboratory.path("alone");
     import(&alone, &set, &[]);
@@ -190,7 +180,7 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
 fn what_does_not_fit_is_said() {
     let laboratory = Laboratory::new();
     let set = laboratory.path("set.npy");
-    write_images(&set);
+    write_set(&set);
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/plain");
     for (setting, words) in [
         ("influence.draws=5", ["influence.draws", "even number"]),
