@@ -3,12 +3,11 @@
 
 use super::feature_store::{noise_id, row_key};
 use super::queries::{Queries, Query};
-use super::score_table::{ScoreTable, Strips, images_digest};
+use super::score_table::ScoreTable;
 use super::subject::Subject;
 use crate::error::ProgramError;
 use crate::stages::classify::CLASSIFIER;
 use anyhow::Result;
-use pentimento_attribution::gradient::Spread;
 use pentimento_attribution::likeness::{NearestPatches, cosines, dot, patch_noise, random_scores};
 use pentimento_evaluation::classifier::Classifier;
 use std::path::Path;
@@ -197,32 +196,12 @@ fn table(
     baseline: Baseline,
     scores: Vec<Vec<f64>>,
 ) -> Result<ScoreTable> {
+    let meaning = match baseline {
+        Baseline::Random => "nothing",
+        _ => "larger = more alike; likeness, not influence",
+    };
     Ok(ScoreTable {
         likeness: Some(baseline),
-        name: baseline.name(),
-        title: baseline.title(),
-        meaning: match baseline {
-            Baseline::Random => "nothing",
-            _ => "larger = more alike; likeness, not influence",
-        },
-        adds_up: false,
-        set: queries.set.to_string(),
-        queries: queries.images.iter().map(|query| query.name.clone()).collect(),
-        titles: queries.images.iter().map(|query| query.title.clone()).collect(),
-        images: subject.training.images.source_indices().to_vec(),
-        images_digest: images_digest(subject.workspace, &subject.training.images)?,
-        scores,
-        spread: Spread::default(),
-        self_influence: Vec::new(),
-        strips: Strips { timesteps: Vec::new(), of_queries: Vec::new() },
-        dampings: Vec::new(),
-        influence: None,
-        projection: None,
-        draws: 0,
-        most_draws: 0,
-        dimension: 0,
-        networks: 0,
-        followed: None,
-        candidates: None,
+        ..ScoreTable::plain(subject, queries, [baseline.name(), baseline.title(), meaning], scores)?
     })
 }

@@ -6,9 +6,7 @@ use super::projection_quality::{ProjectionQuality, projection_quality};
 use super::queries::{Queries as QueriedImages, QueryParts};
 use super::rank_agreement;
 use super::replay::Replay;
-use super::score_table::{
-    DampingPoint, DampingView, FollowedTraining, ScoreTable, Strips, images_digest, meaning,
-};
+use super::score_table::{DampingPoint, DampingView, FollowedTraining, ScoreTable, Strips, meaning};
 use super::subject::{Network, Subject};
 use crate::error::ProgramError;
 use crate::progress::Progress;
@@ -83,22 +81,11 @@ pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> 
         _ => None,
     };
     Ok(ScoreTable {
-        name: method.name,
-        title: method.title,
-        meaning: meaning(method),
         adds_up: method.adds_up(),
-        likeness: None,
-        set: queries.set.to_string(),
-        queries: queries.images.iter().map(|query| query.name.clone()).collect(),
-        titles: queries.images.iter().map(|query| query.title.clone()).collect(),
-        images: subject.training.images.source_indices().to_vec(),
-        images_digest: images_digest(subject.workspace, &subject.training.images)?,
-        scores,
         spread: Spread::new(replicates),
         self_influence,
         strips,
         dampings,
-        influence: None,
         projection: networks.first().and_then(|network| network.projection),
         draws: subject.draws().count(),
         most_draws: subject.workspace.recipe.schedule.num_train_timesteps * subject.draws().per_timestep(),
@@ -106,6 +93,7 @@ pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> 
         networks: subject.networks.len(),
         followed: followed(&asked, &networks),
         candidates,
+        ..ScoreTable::plain(subject, queries, [method.name, method.title, meaning(method)], scores)?
     })
 }
 

@@ -3,6 +3,8 @@
 use super::baseline::Baseline;
 use super::candidates::CandidateQuality;
 use super::projection_quality::ProjectionQuality;
+use super::queries::Queries;
+use super::subject::Subject;
 use crate::stages::influence::InfluenceNote;
 use crate::stages::train::npy;
 use crate::stages::workspace::Workspace;
@@ -198,6 +200,45 @@ impl DampingView {
 }
 
 impl ScoreTable {
+    /// A table of scores `[queries][images]` of which nothing else is known: a method's name, its title, what a larger score
+    /// means.
+    ///
+    /// # Errors
+    ///
+    /// As [`images_digest`].
+    pub fn plain(
+        subject: &Subject<'_>,
+        queries: &Queries,
+        [name, title, meaning]: [&'static str; 3],
+        scores: Vec<Vec<f64>>,
+    ) -> Result<Self> {
+        Ok(Self {
+            name,
+            likeness: None,
+            title,
+            meaning,
+            adds_up: false,
+            set: queries.set.to_string(),
+            queries: queries.images.iter().map(|query| query.name.clone()).collect(),
+            titles: queries.images.iter().map(|query| query.title.clone()).collect(),
+            images: subject.training.images.source_indices().to_vec(),
+            images_digest: images_digest(subject.workspace, &subject.training.images)?,
+            scores,
+            spread: Spread::default(),
+            self_influence: Vec::new(),
+            strips: Strips { timesteps: Vec::new(), of_queries: vec![Vec::new(); queries.images.len()] },
+            dampings: Vec::new(),
+            influence: None,
+            projection: None,
+            draws: 0,
+            most_draws: 0,
+            dimension: 0,
+            networks: 0,
+            followed: None,
+            candidates: None,
+        })
+    }
+
     /// The reach of the 95 % interval of a score to both sides; none if only one group of draws was taken.
     pub fn reach(&self, query: usize, image: usize) -> Option<f64> {
         self.spread.of_image(query, image).map(|error| self.spread.factor() * error)

@@ -7,7 +7,7 @@ use super::query_gradients::{QueryGradients, check_trajectory};
 use super::unlearning::UnlearningOf;
 use crate::error::ProgramError;
 use crate::progress::say;
-use crate::stages::gradients::{Queries, Query, QuerySet, ScoreTable, Strips, Subject, images_digest};
+use crate::stages::gradients::{Queries, Query, QuerySet, ScoreTable, Subject};
 use anyhow::Result;
 use pentimento_attribution::curvature::{InfluenceKind, InfluenceMethod, QueryMeasurement};
 use pentimento_attribution::gradient::{Measurement, Spread};
@@ -104,29 +104,15 @@ pub fn score_influence(
         ));
     }
     Ok(ScoreTable {
-        name: method.name,
-        title: method.title,
-        meaning: method.meaning,
         adds_up: true,
-        likeness: None,
-        set: queries.set.to_string(),
-        queries: queries.images.iter().map(|query| query.name.clone()).collect(),
-        titles: queries.images.iter().map(|query| query.title.clone()).collect(),
-        images: subject.training.images.source_indices().to_vec(),
-        images_digest: images_digest(subject.workspace, &subject.training.images)?,
-        strips: Strips { timesteps: Vec::new(), of_queries: vec![Vec::new(); queries.images.len()] },
-        scores,
         spread: Spread::new(replicates),
         self_influence,
-        dampings: Vec::new(),
         influence: note,
-        projection: None,
         draws: subject.draws().count(),
         most_draws: subject.workspace.recipe.schedule.num_train_timesteps * subject.draws().per_timestep(),
         dimension: subject.architecture.parameter_count(),
         networks: subject.networks.len(),
-        followed: None,
-        candidates: None,
+        ..ScoreTable::plain(subject, queries, [method.name, method.title, method.meaning], scores)?
     })
 }
 
