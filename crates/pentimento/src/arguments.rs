@@ -1,11 +1,11 @@
 //! The command line.
 
 use crate::plan::size::parse_bytes;
-use crate::stages::gradients::{Baseline, QuerySet};
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand};
 use pentimento_attribution::curvature::InfluenceMethod;
 use pentimento_attribution::gradient::Method;
+use pentimento_run::gradients::{Baseline, QuerySet};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -1,56 +1,19 @@
-//! What the program itself can fail with, and the exit code for every failure.
+//! What the program itself can fail with, the exit code for every failure, and what a person can do about it.
 
-use pentimento_attribution::curvature::CurvatureError;
-use pentimento_attribution::ensemble::CodeFileError;
-use pentimento_attribution::gradient::{FeatureError, KernelError};
-use pentimento_data::{DataError, FetchError};
-use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::Unclear;
-use pentimento_diffusion::device::DeviceError;
-use pentimento_evaluation::classifier::ClassifierError;
+use pentimento_run::{FailureKind, MadeBy, RunError};
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Failures that belong to no library.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// A recipe that cannot be read.
-    #[error("{file}: {message}")]
-    Recipe {
-        /// The file, or the recipe's name.
-        file: String,
-        /// What is wrong, and where.
-        message: String,
-    },
-    /// A key of a recipe whose value breaks a bound.
-    #[error("{file}: `{field}` is {value}: {bound}")]
-    RecipeValue {
-        /// The file, or the recipe's name.
-        file: String,
-        /// The key, with its sections: `training.steps`.
-        field: String,
-        /// What it holds.
-        value: String,
-        /// What would be accepted.
-        bound: String,
-    },
-    /// A setting of the command line that is none.
-    #[error("`--set {setting}`: {problem}")]
-    Setting {
-        /// The setting as it was given.
-        setting: String,
-        /// What is wrong with it, and how it is written.
-        problem: String,
-    },
-    /// Ctrl-C or SIGTERM; what was finished is kept.
-    #[error("stopped; what is finished is kept, and the same command goes on from there")]
-    Stopped,
     /// Ctrl-C or SIGTERM while the machine was measured.
     #[error("stopped before everything was measured; nothing is kept")]
     MeasuringStopped,
-    /// A question about something that the run does not have.
+    /// A question about something that does not exist.
     #[error("{what} {value} does not exist: {bound}")]
     NoSuch {
         /// What was asked for.
@@ -65,32 +28,6 @@ pub enum ProgramError {
     Output {
         /// The system's answer.
         source: std::io::Error,
-    },
-    /// An earlier stage has not been run, or for another recipe.
-    #[error("{what} is not there yet: run `{command}` first")]
-    NotYet {
-        /// What is missing.
-        what: String,
-        /// The command that makes it.
-        command: String,
-    },
-    /// A question that only an ensemble trained with codes can answer.
-    #[error(
-        "{run}: its network was imported, so there are no codes that say which image which member saw; \
-         `sample`, `attribute` and `report` work with it"
-    )]
-    NoCodes {
-        /// The run.
-        run: String,
-    },
-    /// A sample that is no image.
-    #[error(
-        "sample {sample} is infinite or not a number: the network's weights are damaged, or it was trained with another noise \
-         schedule; `pentimento doctor` looks at a checkpoint"
-    )]
-    NotFinite {
-        /// Its id.
-        sample: u32,
     },
     /// A folder that is written to holds something already.
     #[error("{folder} exists already: name one that does not exist yet, or an empty folder")]
@@ -114,25 +51,6 @@ pub enum ProgramError {
         /// How many.
         problems: usize,
     },
-    /// A device that this program cannot use.
-    #[error("--device: {problem}; without the option the processor is used")]
-    Device {
-        /// What is missing.
-        problem: DeviceError,
-    },
-    /// Members in training whose steps so far another version of the program computed.
-    #[error(
-        "{} begun by another version of the numerics than this program's, {own}: {}; finish the training with the program \
-         that began it, or delete the files to train these members from the start",
-        if states.len() == 1 { "an unfinished training was" } else { "unfinished trainings were" },
-        list_of_states(states)
-    )]
-    UnfinishedByOtherNumerics {
-        /// The files of the trainings, each with its version: 0 if it did not record one.
-        states: Vec<(PathBuf, u32)>,
-        /// This program's version.
-        own: u32,
-    },
     /// No batch keeps a run within the memory that it may hold.
     #[error(
         "--limit-memory {limit} is too little: about {least} would do, with `--batch 1`; {stage} sets it ({advice})"
@@ -152,45 +70,68 @@ pub enum ProgramError {
         "--limit-memory: this system does not tell how much memory a process holds (no /proc/self/status)"
     )]
     MemoryUnknown,
-    /// Every member saw one of the groups that are to be removed.
-    #[error(
-        "removing {removed} groups leaves none of the {members} members; leave {} in (group {}) and a member remains",
-        keep.len(),
-        keep.join(", ")
-    )]
-    NoMemberRemains {
-        /// How many different groups were to be removed.
-        removed: usize,
-        /// The number of members.
-        members: u32,
-        /// Names of the fewest groups that have to stay in.
-        keep: Vec<String>,
-    },
-    /// Something in the run contradicts something else in it.
-    #[error("{object}: {problem}")]
-    Inconsistent {
-        /// The object.
-        object: String,
-        /// What is wrong.
-        problem: String,
-    },
 }
 
-fn list_of_states(states: &[(PathBuf, u32)]) -> String {
-    let text = |(file, version): &(PathBuf, u32)| match version {
-        0 => format!("`{}` (not recorded)", file.display()),
-        version => format!("`{}` (version {version})", file.display()),
-    };
-    states.iter().map(text).collect::<Vec<_>>().join(", ")
-}
-
-/// A failure and its causes in one line. A cause that the text before it quotes already is not said again.
+/// A failure and its causes in one line, in the words of this program. A cause that the text before it quotes already is not
+/// said again.
 pub fn message(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+    let text = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<RunError>() {
+        Some(error) => with_commands(error),
+        None => cause.to_string(),
+    };
+    error.chain().map(text).fold(String::new(), |said, cause| match said.as_str() {
         "" => cause,
         _ if said.contains(&cause) => said,
         _ => format!("{said}: {cause}"),
     })
+}
+
+/// A failure of a run, with the options and commands of this program that mend it.
+fn with_commands(error: &RunError) -> String {
+    match error {
+        RunError::Setting { setting, problem } => format!("`--set {setting}`: {problem}"),
+        RunError::NoRun { .. } => format!("{error}: a run is a folder that `pentimento run RECIPE` made"),
+        RunError::Missing { run, made_by, .. } => {
+            format!("{error}: run `{}` first", command_for(made_by, run))
+        }
+        RunError::NoCodes { .. } => format!("{error}; `sample`, `attribute` and `report` work with it"),
+        RunError::NoTrainingImages => format!(
+            "{error}: import the checkpoint again with `--set data.set=NAME` or `--set data.path=PATH`"
+        ),
+        RunError::NoClassifier { .. } => format!(
+            "{error}: name the file of one with `--classifier`, such as classifier/classifier.safetensors of a run that \
+             trained one"
+        ),
+        RunError::AnotherNetwork { .. } => format!("{error}; name another folder with `--run`"),
+        RunError::NotFinite { .. } => format!("{error}; `pentimento doctor` looks at a checkpoint"),
+        RunError::Device { problem } => {
+            format!("--device: {problem}; without the option the processor is used")
+        }
+        error => error.to_string(),
+    }
+}
+
+/// The command that makes what a run lacks.
+fn command_for(made_by: &MadeBy, run: &Path) -> String {
+    let run = run.display();
+    match made_by {
+        MadeBy::Training => format!("pentimento train {run}"),
+        MadeBy::Attribution => format!("pentimento attribute {run}"),
+        MadeBy::Settings(settings) => {
+            let settings: String = settings.iter().map(|setting| format!(" --set {setting}")).collect();
+            format!("pentimento run {run}{settings}")
+        }
+        MadeBy::Import(folder) => {
+            let folder = folder.as_deref().unwrap_or(Path::new("DIR")).display();
+            format!("pentimento import {folder} --run {run}")
+        }
+        MadeBy::Scores { method, query } => {
+            let option = |name: &str, value: &Option<String>| {
+                value.as_ref().map_or(String::new(), |value| format!(" --{name} {value}"))
+            };
+            format!("pentimento attribute {run}{}{}", option("method", method), option("query", query))
+        }
+    }
 }
 
 /// What a person can do about a failure that does not say it itself.
@@ -198,9 +139,15 @@ pub fn message(error: &anyhow::Error) -> String {
 /// A damaged object: its stage makes it again once it is gone, as every object follows from the recipe. It is not deleted
 /// unasked, since a disk that loses bytes is something to know about, and a person may have a copy.
 pub fn advice(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(|cause| match cause.downcast_ref::<StoreError>() {
-        Some(StoreError::Corrupt { file, .. } | StoreError::Missing { file }) => how_to_make_again(file),
-        _ => None,
+    error.chain().find_map(|cause| {
+        let of_run = cause.downcast_ref().and_then(|error| match error {
+            RunError::Store(error) => Some(error),
+            _ => None,
+        });
+        match of_run.or_else(|| cause.downcast_ref()) {
+            Some(StoreError::Corrupt { file, .. } | StoreError::Missing { file }) => how_to_make_again(file),
+            _ => None,
+        }
     })
 }
 
@@ -270,70 +217,32 @@ fn how_to_score_again(run: &Path, file: &Path) -> String {
 /// The exit code of a failure: 1 failed, 42 wrong input, 75 try again (clap itself ends with 2 on wrong usage).
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<ProgramError>() {
-            return ExitCode::from(match error {
-                ProgramError::Recipe { .. }
-                | ProgramError::RecipeValue { .. }
-                | ProgramError::Setting { .. }
-                | ProgramError::NoSuch { .. }
-                | ProgramError::NotYet { .. }
-                | ProgramError::NoCodes { .. }
-                | ProgramError::Occupied { .. }
-                | ProgramError::NotFinite { .. }
-                | ProgramError::UnclearCheckpoint { .. }
-                | ProgramError::Unwell { .. }
-                | ProgramError::NoMemberRemains { .. }
-                | ProgramError::MemoryLimit { .. }
-                | ProgramError::MemoryUnknown
-                | ProgramError::UnfinishedByOtherNumerics { .. } => 42,
-                ProgramError::Stopped | ProgramError::MeasuringStopped => 75,
-                ProgramError::Device { .. } => 2,
-                ProgramError::Inconsistent { .. } => 1,
-                // The reader has what it wanted, as in `pentimento codes RECIPE | head -3`.
-                ProgramError::Output { source } if source.kind() == ErrorKind::BrokenPipe => 0,
-                ProgramError::Output { .. } => 1,
-            });
+        if let Some(RunError::Device { .. }) = cause.downcast_ref() {
+            return ExitCode::from(2);
         }
-        if let Some(error) = cause.downcast_ref::<StoreError>() {
-            return ExitCode::from(match error {
-                StoreError::Locked { .. } | StoreError::DiskFull { .. } => 75,
-                StoreError::NotARun { .. } | StoreError::Format { .. } | StoreError::Manifest { .. } => 42,
-                _ => 1,
-            });
-        }
-        if let Some(error) = cause.downcast_ref::<DiffusionError>() {
-            return ExitCode::from(if matches!(error, DiffusionError::Diverged { .. }) { 1 } else { 42 });
-        }
-        if let Some(error) = cause.downcast_ref::<DataError>() {
-            return ExitCode::from(match error {
-                // A recipe names a file that is not there, or whose compressed data are damaged.
-                DataError::Io { source, .. } => match source.kind() {
-                    ErrorKind::NotFound | ErrorKind::InvalidData | ErrorKind::InvalidInput => 42,
-                    _ => 1,
-                },
-                DataError::OutOfMemory { .. } => 1,
-                _ => 42,
-            });
-        }
-        if let Some(error) = cause.downcast_ref::<FetchError>() {
-            return ExitCode::from(if matches!(error, FetchError::NothingAnswered { .. }) { 75 } else { 1 });
-        }
-        if let Some(error) = cause.downcast_ref::<CodeFileError>() {
-            return ExitCode::from(match error {
-                CodeFileError::Io { source, .. } if source.kind() != ErrorKind::NotFound => 1,
-                _ => 42,
-            });
-        }
-        if cause.downcast_ref::<pentimento_attribution::ensemble::EnsembleError>().is_some()
-            || cause.downcast_ref::<FeatureError>().is_some()
-            || cause.downcast_ref::<KernelError>().is_some()
-            || cause.downcast_ref::<CurvatureError>().is_some()
-            || matches!(cause.downcast_ref(), Some(ClassifierError::Config { .. }))
-        {
-            return ExitCode::from(42);
+        let kind = match cause.downcast_ref() {
+            Some(ProgramError::MeasuringStopped) => FailureKind::NotNow,
+            // The reader has what it wanted, as in `pentimento codes RECIPE | head -3`.
+            Some(ProgramError::Output { source }) if source.kind() == ErrorKind::BrokenPipe => {
+                return ExitCode::SUCCESS;
+            }
+            Some(ProgramError::Output { .. }) => FailureKind::Failed,
+            Some(_) => FailureKind::Input,
+            None => FailureKind::of(cause),
+        };
+        if kind != FailureKind::Failed {
+            return of_kind(kind);
         }
     }
-    ExitCode::FAILURE
+    of_kind(FailureKind::Failed)
+}
+
+fn of_kind(kind: FailureKind) -> ExitCode {
+    ExitCode::from(match kind {
+        FailureKind::Input => 42,
+        FailureKind::NotNow => 75,
+        FailureKind::Failed => 1,
+    })
 }
 
 #[cfg(test)]

@@ -1,83 +1,92 @@
-//! Progress on stderr: a bar on a terminal, a line now and then elsewhere.
+//! What people see on stderr of the events of a run: a bar on a terminal, a line now and then elsewhere.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use pentimento_data::FetchEvent;
+use pentimento_run::words::human_duration;
+use pentimento_run::{Event, Reporter};
 use std::io::{IsTerminal, Write as _};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Without a terminal, a stage says at most this often where it is.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
-/// "1 image", "2 images".
-pub fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        count => format!("{count} {noun}s"),
+/// Draws the events of a run on stderr.
+pub fn terminal() -> Reporter {
+    let shown = Mutex::new(None);
+    Reporter::new(move |event| show(&mut shown.lock().unwrap_or_else(PoisonError::into_inner), event))
+}
+
+/// A stage that is shown.
+struct Bar {
+    stage: String,
+    total: u64,
+    bar: ProgressBar,
+    on_terminal: bool,
+    started: Instant,
+    last_line: Instant,
+}
+
+fn show(shown: &mut Option<Bar>, event: &Event<'_>) {
+    match event {
+        Event::Began { stage, total, done } => *shown = Some(Bar::new(stage, *total, *done)),
+        Event::Progressed { stage, done, detail } => {
+            if let Some(bar) = shown.as_mut().filter(|bar| bar.stage == *stage) {
+                bar.set(*done, detail);
+            }
+        }
+        Event::Ended { stage, detail } => {
+            let taken = match shown.take_if(|bar| bar.stage == *stage) {
+                Some(bar) => {
+                    bar.bar.finish_and_clear();
+                    format!(" ({})", human_duration(bar.started.elapsed()))
+                }
+                None => String::new(),
+            };
+            say(&format!("{stage}: {detail}{taken}"));
+        }
+        // Each piece of a file.
+        Event::Fetch(FetchEvent::Progress { .. }) => {}
+        event => {
+            let text = advised(event);
+            match shown {
+                Some(bar) => bar.bar.suspend(|| say(&text)),
+                None => say(&text),
+            }
+        }
     }
 }
 
-/// The progress of one stage; threads may share it.
-pub struct Progress {
-    bar: ProgressBar,
-    terminal: bool,
-    stage: String,
-    total: u64,
-    started: Instant,
-    last_line: Mutex<Instant>,
+/// An event, with what this program has to do about it.
+fn advised(event: &Event<'_>) -> String {
+    match event {
+        Event::PatchesLeftOut => format!("{event}; `--compare` with `patches` makes them"),
+        event => event.to_string(),
+    }
 }
 
-impl Progress {
-    /// A stage with `total` units to do, of which `done` were done before.
-    pub fn new(stage: &str, total: u64, done: u64) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let bar = if terminal { ProgressBar::new(total) } else { ProgressBar::hidden() };
+impl Bar {
+    fn new(stage: &str, total: u64, done: u64) -> Self {
+        let on_terminal = std::io::stderr().is_terminal();
+        let bar = if on_terminal { ProgressBar::new(total) } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{prefix:<12} {wide_bar} {pos}/{len}  {msg}") {
             bar.set_style(style);
         }
-        bar.set_prefix(stage.to_string());
+        bar.set_prefix(stage.to_owned());
         bar.set_length(total);
         bar.set_position(done);
-        Self {
-            bar,
-            terminal,
-            stage: stage.into(),
-            total,
-            started: Instant::now(),
-            last_line: Mutex::new(Instant::now()),
-        }
+        let now = Instant::now();
+        Self { stage: stage.to_owned(), total, bar, on_terminal, started: now, last_line: now }
     }
 
-    /// `done` units are done; `message` says more.
-    pub fn set(&self, done: u64, message: &str) {
-        if self.terminal {
+    fn set(&mut self, done: u64, detail: &str) {
+        if self.on_terminal {
             self.bar.set_position(done);
-            self.bar.set_message(message.to_string());
-            return;
+            self.bar.set_message(detail.to_owned());
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            say(&format!("{}: {done} of {}, {detail}", self.stage, self.total));
         }
-        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.elapsed() >= LINE_EVERY {
-            *last = Instant::now();
-            say(&format!("{}: {done} of {}, {message}", self.stage, self.total));
-        }
-    }
-
-    /// Ends the bar.
-    pub fn finish(&self, message: &str) {
-        self.bar.finish_and_clear();
-        say(&format!("{}: {message} ({})", self.stage, human_duration(self.started.elapsed())));
-    }
-}
-
-/// `1 h 02 min`, `3 min 07 s`, `4.2 s`.
-pub fn human_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    if seconds >= 3600 {
-        format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60)
-    } else if seconds >= 60 {
-        format!("{} min {:02} s", seconds / 60, seconds % 60)
-    } else {
-        format!("{:.1} s", duration.as_secs_f64())
     }
 }
 

@@ -5,9 +5,9 @@ mod common;
 
 use common::{Laboratory, assert_names, fail, program, run_command, succeed};
 use pentimento::plan::{Plan, PlanRequest};
-use pentimento::recipe::Recipe;
-use pentimento::stages::RunOptions;
-use pentimento::stop::Stop;
+use pentimento::run::RunOptions;
+use pentimento::run::Stop;
+use pentimento::run::recipe::Recipe;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ const WRONG_USAGE: i32 = 2;
 fn plan_of(recipe: &Path, run: &Path, overrides: &[&str]) -> Plan {
     let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
     let recipe = Recipe::open(recipe, &overrides).unwrap();
-    let options = RunOptions { batch: None, data_from: None, checkpoint_every: Duration::from_secs(30) };
+    let options = RunOptions::default();
     let stop = Stop::default();
     let request =
         PlanRequest { recipe: &recipe, folder: run, options: &options, memory_limit: None, stop: &stop };

@@ -1,7 +1,6 @@
 //! The kernels one by one, in the shapes that the networks of the benchmarks give them.
 
 use super::timing::Timing;
-use crate::stop::Stop;
 use anyhow::Result;
 use pentimento_kernels::{
     AttentionShape, ConvGeometry, ConvShape, GroupNormShape, attention, attention_backward,
@@ -9,6 +8,7 @@ use pentimento_kernels::{
     group_norm_backward, group_norm_tangent,
 };
 use pentimento_noise::{Purpose, Stream};
+use pentimento_run::Stop;
 use std::time::Duration;
 
 /// Time for one kernel.

@@ -1,9 +1,9 @@
 //! What this machine could do at most, which every other figure is a fraction of.
 
 use super::timing::Timing;
-use crate::stop::Stop;
 use anyhow::{Context as _, Result};
 use pentimento_kernels::{Instructions, multiply_adds_in_registers};
+use pentimento_run::Stop;
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 

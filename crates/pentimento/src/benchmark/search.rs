@@ -1,12 +1,12 @@
 //! The two-stage search of one sample, as a run does it, without a run.
 
-use crate::stages::analyse::{Candidate, clamped_distance, leave_out, linear_candidates, sort_by_best};
 use anyhow::Result;
 use pentimento_attribution::ensemble::{
     BaseRun, CodeBook, Request, TangentMembers, control_variates, jacobians,
 };
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
+use pentimento_run::analyse::{Candidate, clamped_distance, leave_out, linear_candidates, sort_by_best};
 
 /// How far a search looks in its second and third stage.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Repeating work and summing up how long it took.
 
-use crate::stop::Stop;
+use pentimento_run::Stop;
 use std::time::{Duration, Instant};
 
 /// Fewer repetitions give no quartiles worth printing.

@@ -4,7 +4,6 @@ use super::kernels::{Amount, Measurement};
 use super::network::{self, NETWORKS, SCHEDULE, SEED};
 use super::operations::Operations;
 use super::timing::Timing;
-use crate::stop::Stop;
 use anyhow::Result;
 use pentimento_attribution::ensemble::{
     BaseRun, CodeBook, QuadraticForm, TangentMembers, full_weights, gram_matrix, jacobians,
@@ -14,6 +13,7 @@ use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
 use pentimento_diffusion::training::Trainer;
 use pentimento_diffusion::unet::{Architecture, Parameters};
 use pentimento_noise::{Purpose, Stream};
+use pentimento_run::Stop;
 use std::time::Duration;
 
 const BUDGET: Duration = Duration::from_secs(2);

@@ -2,18 +2,18 @@
 
 use super::print;
 use crate::arguments::AblationMethod;
-use crate::error::ProgramError;
-use crate::pictures::png;
-use crate::progress::counted;
-use crate::stages::Workspace;
-use crate::stages::analyse::{Ensemble, clamped_distance};
-use crate::stages::data::{CodedData, coded_data};
 use anyhow::Result;
 use pentimento_attribution::ensemble::approximation::{clamped, linear_masked};
 use pentimento_attribution::ensemble::{
     BaseRun, EnsembleError, Request, TangentMembers, control_variates, jacobians, linear_coefficients,
 };
 use pentimento_diffusion::mixture::Trajectory;
+use pentimento_run::RunError;
+use pentimento_run::Workspace;
+use pentimento_run::analyse::{Ensemble, clamped_distance};
+use pentimento_run::data::{CodedData, coded_data};
+use pentimento_run::pictures::png;
+use pentimento_run::words::counted;
 use pentimento_store::Fingerprint;
 
 /// Makes the sample with and without, writes both as PNG into the run, and prints the distance.
@@ -27,7 +27,7 @@ pub(super) fn ablate(
     let count = workspace.recipe.samples.count;
     if sample as usize >= count {
         let bound = format!("samples are 0 to {}", count - 1);
-        return Err(ProgramError::NoSuch { what: "sample".into(), value: sample.to_string(), bound }.into());
+        return Err(RunError::NoSuch { what: "sample".into(), value: sample.to_string(), bound }.into());
     }
     let data = coded_data(workspace)?;
     let removed = removed_groups(&data, groups, images)?;
@@ -35,7 +35,7 @@ pub(super) fn ablate(
     let uncovered = data.codes.coverage_after(&removed)?;
     let ensemble = Ensemble::open(workspace, &data)?;
     let Ensemble { mixture, sampler, seed, .. } = &ensemble;
-    let go_on = |_: usize| workspace.stop.check();
+    let go_on = |_: usize| workspace.options.stop.check();
     let base: BaseRun<f32> = BaseRun::new(mixture, sampler, *seed, &[sample], go_on)?;
     let without: Vec<f32> = match method {
         AblationMethod::Exact => {
@@ -91,7 +91,7 @@ fn with_names(error: EnsembleError, data: &CodedData) -> anyhow::Error {
         EnsembleError::NoMemberRemains { removed, members, keep } => {
             let names = data.groups.names();
             let keep = keep.iter().filter_map(|&group| names.get(group as usize).cloned()).collect();
-            ProgramError::NoMemberRemains { removed, members, keep }.into()
+            RunError::NoMemberRemains { removed, members, keep }.into()
         }
         other => other.into(),
     }
@@ -104,7 +104,7 @@ fn removed_groups(data: &CodedData, names: &[String], images: &[usize]) -> Resul
             let known: Vec<&str> = data.groups.names().iter().take(12).map(String::as_str).collect();
             let more = if data.groups.len() > known.len() { ", …" } else { "" };
             let bound = format!("groups are {}{more}", known.join(", "));
-            ProgramError::NoSuch { what: "group".into(), value: format!("`{name}`"), bound }
+            RunError::NoSuch { what: "group".into(), value: format!("`{name}`"), bound }
         })?;
         removed.push(place as u32);
     }
@@ -115,7 +115,7 @@ fn removed_groups(data: &CodedData, names: &[String], images: &[usize]) -> Resul
                     "the run trains on {} of the source set; `data.json` lists their positions",
                     counted(data.images.len(), "image")
                 );
-                ProgramError::NoSuch { what: "training image".into(), value: image.to_string(), bound }
+                RunError::NoSuch { what: "training image".into(), value: image.to_string(), bound }
             })?;
         removed.push(data.groups.group_of()[place]);
     }

@@ -2,14 +2,15 @@
 
 use super::print;
 use crate::arguments::ScoreMethod;
-use crate::error::ProgramError;
+use crate::error::message;
 use crate::progress::say;
-use crate::stages::Workspace;
-use crate::stages::analyse::{SampleAnalysis, read_analysis, search_form};
-use crate::stages::data::CodedData;
-use crate::stages::train::npy;
 use anyhow::Result;
 use pentimento_attribution::ensemble::{QuadraticForm, gram_matrix};
+use pentimento_run::Workspace;
+use pentimento_run::analyse::{SampleAnalysis, read_analysis, search_form};
+use pentimento_run::data::CodedData;
+use pentimento_run::npy::npy;
+use pentimento_run::{MadeBy, RunError};
 
 /// Writes `scores/METHOD.npy`, `[samples, training images]`, with its axes in a JSON file, and prints the top groups.
 pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMethod, top: usize) -> Result<()> {
@@ -22,7 +23,7 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
     for sample in &samples {
         match form(workspace, data, sample, method) {
             Ok(form) => forms.push((sample, form)),
-            Err(error) if matches!(error.downcast_ref(), Some(ProgramError::NotYet { .. })) => {
+            Err(error) if matches!(error.downcast_ref(), Some(RunError::Missing { .. })) => {
                 first_missing.get_or_insert(error);
             }
             Err(error) => return Err(error),
@@ -30,7 +31,9 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
     }
     match first_missing {
         Some(error) if forms.is_empty() => return Err(error),
-        Some(error) => say(&format!("note: only {} of {} samples: {error}", forms.len(), samples.len())),
+        Some(error) => {
+            say(&format!("note: only {} of {} samples: {}", forms.len(), samples.len(), message(&error)))
+        }
         None => {}
     }
     let mut values = Vec::new();
@@ -82,19 +85,19 @@ pub(super) fn form(
 ) -> Result<QuadraticForm> {
     let recipe = &workspace.recipe;
     let missing = |what: &str| {
-        let mut command = format!("pentimento run {}", workspace.run.root().display());
+        let mut settings = Vec::new();
         if sample.sample as usize >= recipe.attribution.fidelity_samples {
-            command.push_str(&format!(" --set attribution.fidelity_samples={}", recipe.samples.count));
+            settings.push(format!("attribution.fidelity_samples={}", recipe.samples.count));
         }
         if method == ScoreMethod::Jacobian && !recipe.attribution.full_jacobian {
-            command.push_str(" --set attribution.full_jacobian=true");
+            settings.push("attribution.full_jacobian=true".to_owned());
         }
-        ProgramError::NotYet { what: format!("the {what} of sample {}", sample.sample), command }
+        workspace.missing(format!("the {what} of sample {}", sample.sample), MadeBy::Settings(settings))
     };
     match method {
         ScoreMethod::SecondOrder => {
             let along = sample.along.as_ref().ok_or_else(|| missing("one-member Jacobian"))?;
-            search_form(&data.codes, &sample.image, &along.one_member_jacobian, &along.without_member)
+            Ok(search_form(&data.codes, &sample.image, &along.one_member_jacobian, &along.without_member)?)
         }
         ScoreMethod::Jacobian => {
             let jacobian = sample.measured.as_ref().and_then(|measured| measured.full_jacobian.as_ref());

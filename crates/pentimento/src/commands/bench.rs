@@ -6,17 +6,16 @@ use crate::benchmark::machine::{BUFFER_BYTES, Machine, Watch};
 use crate::benchmark::{kernels, whole};
 use crate::error::ProgramError;
 use crate::progress::say;
-use crate::stages::RunOptions;
-use crate::stop::Stop;
 use anyhow::Result;
+use pentimento_run::{RunError, RunOptions, Stop};
 
 /// Share of the machine from which on the figures are not its own. The system's housekeeping stayed below 2 %.
 const DISTURBED: f64 = 0.05;
 
 /// Measures and prints a table of at most 100 columns.
-pub(super) fn bench(stop: &Stop, options: &RunOptions) -> Result<()> {
-    measure_and_print(stop, options).map_err(|error| match error.downcast_ref() {
-        Some(ProgramError::Stopped) => ProgramError::MeasuringStopped.into(),
+pub(super) fn bench(options: &RunOptions) -> Result<()> {
+    measure_and_print(&options.stop, options).map_err(|error| match error.downcast_ref() {
+        Some(RunError::Stopped) => ProgramError::MeasuringStopped.into(),
         _ => error,
     })
 }

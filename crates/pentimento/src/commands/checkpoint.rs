@@ -4,15 +4,14 @@ use super::print;
 use crate::arguments::{CheckpointArguments, NetworkChoice};
 use crate::error::ProgramError;
 use crate::progress::say;
-use crate::stages::RunOptions;
-use crate::stages::data::glance_at_images;
-use crate::stages::imported::{image_size, import as write_run, recipe_of};
-use crate::stop::Stop;
 use anyhow::Result;
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles, NetworkFolder, Selection, Unclear};
 use pentimento_diffusion::sampler::SamplerKind;
 use pentimento_diffusion::schedule::TimestepSpacing;
+use pentimento_run::RunOptions;
+use pentimento_run::data::glance_at_images;
+use pentimento_run::imported::{image_size, import as write_run, recipe_of};
 use std::path::{Path, PathBuf};
 
 /// Finds and opens a checkpoint, saying on stderr what of it is passed over.
@@ -69,12 +68,11 @@ pub(super) fn import(
     arguments: &CheckpointArguments,
     run: Option<PathBuf>,
     overrides: &[String],
-    stop: Stop,
     options: RunOptions,
 ) -> Result<()> {
     let (files, checkpoint) = open(arguments)?;
     let name = name_of_run(&run, &arguments.folder);
-    let recipe = recipe_of(&name, &arguments.folder, &files, &checkpoint, overrides)?;
+    let recipe = recipe_of(&name, &arguments.folder, &files, &checkpoint, overrides, &options.reporter)?;
     let folder = run.unwrap_or_else(|| super::default_folder(&recipe));
     let (architecture, sampling) = (&checkpoint.architecture, recipe.sampling);
     say(&format!(
@@ -98,14 +96,14 @@ pub(super) fn import(
     }
     // A wrong set is refused here, and not after hours of sampling.
     let size = image_size(architecture)?;
-    if let Some(found) = glance_at_images(&recipe.data)?.filter(|&found| found != size) {
+    if let Some(found) = glance_at_images(&recipe.data, &options.reporter)?.filter(|&found| found != size) {
         let ([height, width], [found_height, found_width]) = (size, found);
         say(&format!(
             "warning: the first image of the set is {found_height}x{found_width} as it would be prepared, the network takes \
              {height}x{width}; `data.preprocessing` brings images to a size, and without it `attribute` refuses them"
         ));
     }
-    let workspace = write_run(folder, recipe, &checkpoint, stop, options)?;
+    let workspace = write_run(folder, recipe, &checkpoint, options)?;
     print(&format!("{}", workspace.run.root().display()))?;
     Ok(())
 }

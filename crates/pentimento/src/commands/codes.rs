@@ -1,17 +1,17 @@
 //! `pentimento codes`: what a recipe's codes come to, before anything is trained.
 
 use super::print;
-use crate::progress::counted;
-use crate::recipe::Recipe;
-use crate::stages::RunOptions;
-use crate::stages::data::CodedData;
 use anyhow::Result;
 use pentimento_attribution::ensemble::bias_bounds;
 use pentimento_data::exact_duplicates;
+use pentimento_run::RunOptions;
+use pentimento_run::data::CodedData;
+use pentimento_run::recipe::Recipe;
+use pentimento_run::words::counted;
 
 /// Prints members, their images, the bounds of theorem 2.1 and the cost.
 pub(super) fn print_codes(recipe: &Recipe, options: &RunOptions) -> Result<()> {
-    let data = CodedData::open(recipe, options.data_from.as_deref())?;
+    let data = CodedData::open(recipe, options.data_from.as_deref(), &options.reporter)?;
     // Nothing is trained here, but a recipe that cannot be is not worth looking at.
     recipe.unet(data.images.height(), data.images.width(), data.images.channels())?;
     let (codes, images) = (&data.codes, data.images.len());

@@ -4,16 +4,16 @@ use super::checkpoint;
 use super::print;
 use crate::arguments::CheckpointArguments;
 use crate::error::ProgramError;
-use crate::recipe::DataRecipe;
-use crate::stages::RunOptions;
-use crate::stages::data::open_images;
-use crate::stages::imported::image_size;
 use anyhow::Result;
 use pentimento_data::{Cover, PreparedSet, Preprocessing, PublicSet, ResizeFilter, Split, prepare};
 use pentimento_diffusion::checkpoint::Checkpoint;
 use pentimento_diffusion::checkup::{check, prediction_error};
 use pentimento_diffusion::schedule::{BetaSchedule, PredictionType, ScheduleConfig};
 use pentimento_diffusion::unet::{Architecture, Parameters, UnetConfig};
+use pentimento_run::RunOptions;
+use pentimento_run::data::open_images;
+use pentimento_run::imported::image_size;
+use pentimento_run::recipe::DataRecipe;
 
 /// Images that predictions are tried on.
 const IMAGES: usize = 16;
@@ -139,7 +139,7 @@ fn images(
     let set = data.parse::<PublicSet>().ok();
     let path = set.is_none().then(|| data.into());
     let recipe = DataRecipe { set, path, ..DataRecipe::default() };
-    let (images, _) = open_images(&recipe, Split::Train, options.data_from.as_deref())?;
+    let (images, _) = open_images(&recipe, Split::Train, options.data_from.as_deref(), &options.reporter)?;
     let images = images.as_ref();
     if images.is_empty() {
         return page.bad("the set has no image");

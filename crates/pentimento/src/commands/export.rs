@@ -2,10 +2,10 @@
 
 use super::print;
 use crate::error::ProgramError;
-use crate::stages::imported::MEMBER_FILES;
-use crate::stages::train::member_folder;
-use crate::stages::workspace::refuse_what_is_no_run;
 use anyhow::{Context, Result};
+use pentimento_run::imported::MEMBER_FILES;
+use pentimento_run::train::member_folder;
+use pentimento_run::workspace::refuse_what_is_no_run;
 use pentimento_store::Run;
 use std::fs;
 use std::path::Path;

@@ -3,17 +3,19 @@
 use super::{Asked, print};
 use crate::arguments::AttributeMethod;
 use crate::error::ProgramError;
-use crate::progress::{counted, say};
-use crate::stages::analyse::{Members, sample};
-use crate::stages::data::CodedData;
-use crate::stages::gradients::{
+use crate::progress::say;
+use anyhow::{Context, Result};
+use pentimento_attribution::gradient::Method;
+use pentimento_run::RunError;
+use pentimento_run::analyse::{Members, sample};
+use pentimento_run::data::CodedData;
+use pentimento_run::gradients::{
     Baseline, CandidateQuality, Queries, QuerySet, ScoreTable, Subject, TrainingImages, open_classifier,
     score, score_baseline, top,
 };
-use crate::stages::influence::{check_influence, score_influence};
-use crate::stages::{Workspace, imported_report};
-use anyhow::{Context, Result};
-use pentimento_attribution::gradient::Method;
+use pentimento_run::influence::{check_influence, score_influence};
+use pentimento_run::words::counted;
+use pentimento_run::{Workspace, imported_report};
 
 /// The method that is taken if a person names none: with squared or mean outputs the scores predict retraining clearly
 /// better than with the loss, and on generated queries this one is as good as any other here.
@@ -86,7 +88,7 @@ fn tables<'a>(
     subject: &'a Subject<'_>,
     asked: &'a Asked,
     queries: &'a Queries,
-) -> impl Iterator<Item = Result<ScoreTable>> + 'a {
+) -> impl Iterator<Item = Result<ScoreTable, RunError>> + 'a {
     let default = Method::named(DEFAULT).filter(|_| asked.names_no_table());
     let gradients = asked.gradients.iter().copied().chain(default);
     let likeness = asked.likeness.iter().copied();
@@ -233,7 +235,7 @@ pub(super) fn report(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Res
     let subject = Subject::imported(workspace, &training)?;
     check(&subject, asked, &set)?;
     let queries = set.open(&subject)?;
-    let tables: Vec<ScoreTable> = tables(&subject, asked, &queries).collect::<Result<_>>()?;
+    let tables: Vec<ScoreTable> = tables(&subject, asked, &queries).collect::<Result<_, RunError>>()?;
     let path = imported_report::report(&subject, &queries, &tables)?;
     print(&format!("{}", path.display()))?;
     Ok(())

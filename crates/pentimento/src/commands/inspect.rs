@@ -2,13 +2,14 @@
 
 use super::print;
 use crate::error::ProgramError;
-use crate::progress::counted;
-use crate::stages::data::open_path;
 use anyhow::{Context, Result};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use pentimento_data::{
     Colours, ImageSource as _, IndexedSource, Inspection, NEAR_DUPLICATE_BITS, Split, contact_sheet,
 };
+use pentimento_run::Reporter;
+use pentimento_run::data::open_path;
+use pentimento_run::words::counted;
 use std::path::Path;
 
 /// Lines of each list of images.
@@ -17,7 +18,7 @@ const LINES: usize = 20;
 const KINDS: usize = 100;
 
 /// Prints what is in the set at a path, and writes its contact sheet.
-pub fn inspect(path: &Path, test: bool, sheet: Option<&Path>) -> Result<()> {
+pub fn inspect(path: &Path, test: bool, sheet: Option<&Path>, reporter: &Reporter) -> Result<()> {
     if let Some(file) = sheet {
         let is_png = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
         if !is_png || file.exists() {
@@ -29,7 +30,7 @@ pub fn inspect(path: &Path, test: bool, sheet: Option<&Path>) -> Result<()> {
         }
     }
     let split = if test { Split::Test } else { Split::Train };
-    let source = open_path(path, split, Colours::default())?;
+    let source = open_path(path, split, Colours::default(), reporter)?;
     let inspection = Inspection::of(&source)?;
     for line in lines(&source, &inspection) {
         print(&line)?;

@@ -18,17 +18,20 @@ use crate::arguments::{
     Arguments, AttributeMethod, Command, DataCommand, DeviceChoice, RecipeArguments, ScoreMethod,
 };
 use crate::error::{ProgramError, how_to_make_again};
-use crate::progress::{harmless, say};
-use crate::recipe::Recipe;
-use crate::stages::analyse::Members;
-use crate::stages::gradients::{Baseline, QuerySet};
-use crate::stages::{self, RunOptions, Workspace};
-use crate::stop::Stop;
+use crate::progress::{harmless, say, terminal};
+use crate::stop::on_signals;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use pentimento_attribution::curvature::InfluenceMethod;
 use pentimento_attribution::gradient::Method;
-use pentimento_diffusion::device::{DeviceKind, choose_device};
+use pentimento_diffusion::device::DeviceKind;
+use pentimento_run::analyse::{self, Members};
+use pentimento_run::data::{CodedData, coded_data, fetch_public};
+use pentimento_run::gradients::{Baseline, QuerySet};
+use pentimento_run::pool::on_pool;
+use pentimento_run::train::train;
+use pentimento_run::workspace::refuse_what_is_no_run;
+use pentimento_run::{Recipe, RunError, RunOptions, Workspace};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -41,52 +44,45 @@ const QUICKSTART: &str = include_str!("../../../../recipes/quickstart.toml");
 ///
 /// Whatever the command fails with; [`crate::error::exit_code`] says what it means to the caller.
 pub fn run(arguments: Arguments) -> Result<()> {
-    if let Some(threads) = arguments.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(usize::from(threads))
-            .build_global()
-            .context("cannot set the number of threads")?;
-    }
-    choose_device(match arguments.device {
+    let device = match arguments.device {
         DeviceChoice::Cpu => DeviceKind::Cpu,
         DeviceChoice::Cuda => DeviceKind::Cuda,
         DeviceChoice::Metal => DeviceKind::Metal,
         DeviceChoice::Rocm => DeviceKind::Rocm,
         DeviceChoice::Vulkan => DeviceKind::Vulkan,
-    })
-    .map_err(|problem| ProgramError::Device { problem })?;
-    // On a thread of the pool: from outside, every layer of a network would wake a thread and be woken by it, which is
-    // 7 % of a training step (1.2 million parameters, 64 images of 28x28: 372 ms outside, 346 ms inside, 2 cores).
-    rayon::scope(|_| run_command(arguments))
+    };
+    on_pool(device, arguments.threads.map(usize::from), || run_command(arguments))?
 }
 
 fn run_command(arguments: Arguments) -> Result<()> {
-    let stop = Stop::on_signals().context("cannot handle signals")?;
     let options = RunOptions {
         batch: arguments.batch.map(usize::from),
         data_from: arguments.data_from,
         checkpoint_every: arguments.checkpoint_seconds,
+        stop: on_signals().context("cannot handle signals")?,
+        reporter: terminal(),
     };
-    let open = |folder: &Path| Workspace::open(folder, stop.clone(), options.clone());
+    let open = |folder: &Path| Workspace::open(folder, options.clone());
     match arguments.command {
         Command::Quickstart(folder) => {
             let recipe = Recipe::parse(QUICKSTART, "quickstart", &[])?;
             let folder = folder.run.unwrap_or_else(|| default_folder(&recipe));
-            everything(&Workspace::for_recipe(&folder, recipe, stop, options)?)
+            everything(&Workspace::for_recipe(&folder, recipe, options)?)
         }
-        Command::Run(recipe) => everything(&recipe_workspace(&recipe, &stop, &options)?),
+        Command::Run(recipe) => everything(&recipe_workspace(&recipe, &options)?),
         Command::Import { checkpoint, run, overrides } => {
-            checkpoint::import(&checkpoint, run, &overrides, stop, options)
+            checkpoint::import(&checkpoint, run, &overrides, options)
         }
         Command::Export { run, folder, member } => export::export(&run, &folder, member),
         Command::Doctor { checkpoint, data } => doctor::doctor(&checkpoint, data.as_deref(), &options),
         Command::Data(DataCommand::Fetch { set, from }) => {
-            let fetched = stages::data::fetch_public(set, from.as_deref().or(options.data_from.as_deref()))?;
+            let from = from.as_deref().or(options.data_from.as_deref());
+            let fetched = fetch_public(set, from, &options.reporter)?;
             print(&format!("{}", fetched.folder().display()))?;
             Ok(())
         }
         Command::Data(DataCommand::Inspect { path, test, contact_sheet }) => {
-            inspect::inspect(&path, test, contact_sheet.as_deref())
+            inspect::inspect(&path, test, contact_sheet.as_deref(), &options.reporter)
         }
         Command::Codes(recipe) => {
             let (recipe, folder) = recipe_and_folder(&recipe)?;
@@ -96,21 +92,21 @@ fn run_command(arguments: Arguments) -> Result<()> {
         Command::Plan { recipe, limit_memory } => {
             let (recipe, folder) = recipe_and_folder(&recipe)?;
             needs_codes(&recipe, &folder)?;
-            plan::print_plan(&recipe, &folder, &options, limit_memory, &stop)
+            plan::print_plan(&recipe, &folder, &options, limit_memory)
         }
         Command::Train { recipe, member } => {
-            let workspace = recipe_workspace(&recipe, &stop, &options)?;
-            let data = stages::data::coded_data(&workspace)?;
-            stages::train::train(&workspace, &data, member)?;
+            let workspace = recipe_workspace(&recipe, &options)?;
+            let data = coded_data(&workspace)?;
+            train(&workspace, &data, member)?;
             print(&format!("{}", workspace.run.root().display()))?;
             Ok(())
         }
         Command::Sample(run) => {
             let workspace = open(&run.run)?;
             if workspace.recipe.checkpoint.is_some() {
-                stages::analyse::sample(&workspace, Members::Imported)?;
+                analyse::sample(&workspace, Members::Imported)?;
             } else {
-                stages::analyse::sample(&workspace, &stages::data::coded_data(&workspace)?)?;
+                analyse::sample(&workspace, &coded_data(&workspace)?)?;
             }
             print(&format!("{}", workspace.run.root().join("samples").display()))?;
             Ok(())
@@ -121,7 +117,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
             if workspace.recipe.checkpoint.is_some() {
                 return gradients::attribute(&workspace, &asked, query, top as usize);
             }
-            let data = stages::data::coded_data(&workspace)?;
+            let data = coded_data(&workspace)?;
             asked.refuse_codes_unless(query == QuerySet::Samples, "it is for samples of the run")?;
             if method.is_empty() && query != QuerySet::Samples {
                 return Err(ProgramError::NoSuch {
@@ -132,7 +128,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
                 .into());
             }
             if !asked.codes.is_empty() || method.is_empty() {
-                stages::analyse::attribute(&workspace, &data)?;
+                analyse::attribute(&workspace, &data)?;
             }
             for &method in &asked.codes {
                 attribute::scores(&workspace, &data, method, top as usize)?;
@@ -141,12 +137,12 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Scores { run, method, query, of, top, bottom, export } => {
             let shown = scores::Shown { of, top: top as usize, bottom };
-            let workspace = Workspace::open_read_only(&run.run, stop, options)?;
+            let workspace = Workspace::open_read_only(&run.run, options)?;
             scores::scores(&workspace, method.as_deref(), &query, &shown, export.as_deref())
         }
         Command::Search { run, samples, codes, top, method } => {
             let workspace = open(&run.run)?;
-            let data = stages::data::coded_data(&workspace)?;
+            let data = coded_data(&workspace)?;
             search::search(&workspace, &data, &samples, codes.as_deref(), top as usize, method)
         }
         Command::Ablate { run, sample, groups, images, method } => {
@@ -168,10 +164,10 @@ fn run_command(arguments: Arguments) -> Result<()> {
                 }
                 .into());
             }
-            let data = stages::data::coded_data(&workspace)?;
+            let data = coded_data(&workspace)?;
             report(&workspace, &data)
         }
-        Command::Bench => bench::bench(&stop, &options),
+        Command::Bench => bench::bench(&options),
         Command::Verify(run) => verify(&run.run),
     }
 }
@@ -240,9 +236,9 @@ pub(crate) fn print(line: &str) -> Result<(), ProgramError> {
     writeln!(std::io::stdout(), "{}", harmless(line)).map_err(|source| ProgramError::Output { source })
 }
 
-fn recipe_workspace(arguments: &RecipeArguments, stop: &Stop, options: &RunOptions) -> Result<Workspace> {
+fn recipe_workspace(arguments: &RecipeArguments, options: &RunOptions) -> Result<Workspace> {
     let (recipe, folder) = recipe_and_folder(arguments)?;
-    Workspace::for_recipe(&folder, recipe, stop.clone(), options.clone())
+    Ok(Workspace::for_recipe(&folder, recipe, options.clone())?)
 }
 
 /// The recipe with its overrides, and where its run is or will be.
@@ -260,9 +256,9 @@ fn recipe_and_folder(arguments: &RecipeArguments) -> Result<(Recipe, PathBuf)> {
 }
 
 /// Refuses the recipe of an imported network, which has none.
-fn needs_codes(recipe: &Recipe, folder: &Path) -> Result<(), ProgramError> {
+fn needs_codes(recipe: &Recipe, folder: &Path) -> Result<(), RunError> {
     if recipe.checkpoint.is_some() {
-        return Err(ProgramError::NoCodes { run: folder.display().to_string() });
+        return Err(RunError::NoCodes { run: folder.display().to_string() });
     }
     Ok(())
 }
@@ -276,15 +272,15 @@ fn everything(workspace: &Workspace) -> Result<()> {
     if workspace.recipe.checkpoint.is_some() {
         return gradients::everything(workspace);
     }
-    let data = stages::data::coded_data(workspace)?;
-    stages::train::train(workspace, &data, None)?;
-    stages::analyse::sample(workspace, &data)?;
-    stages::analyse::attribute(workspace, &data)?;
+    let data = coded_data(workspace)?;
+    train(workspace, &data, None)?;
+    analyse::sample(workspace, &data)?;
+    analyse::attribute(workspace, &data)?;
     report(workspace, &data)
 }
 
-fn report(workspace: &Workspace, data: &stages::data::CodedData) -> Result<()> {
-    let (path, figures) = stages::report::report(workspace, data)?;
+fn report(workspace: &Workspace, data: &CodedData) -> Result<()> {
+    let (path, figures) = pentimento_run::report::report(workspace, data)?;
     for line in summary::lines(&figures) {
         print(&line)?;
     }
@@ -293,7 +289,7 @@ fn report(workspace: &Workspace, data: &stages::data::CodedData) -> Result<()> {
 }
 
 fn verify(folder: &Path) -> Result<()> {
-    stages::workspace::refuse_what_is_no_run(folder)?;
+    refuse_what_is_no_run(folder)?;
     let run = pentimento_store::Run::open_read_only(folder)?;
     let (unlisted, damaged): (Vec<_>, Vec<_>) = run
         .verify()?

@@ -3,12 +3,11 @@
 use super::print;
 use crate::plan::size::{MEBIBYTE, mebibytes};
 use crate::plan::{Plan, PlanRequest};
-use crate::progress::human_duration;
-use crate::recipe::Recipe;
-use crate::stages::RunOptions;
-use crate::stages::report::machine;
-use crate::stop::Stop;
 use anyhow::Result;
+use pentimento_run::RunOptions;
+use pentimento_run::recipe::Recipe;
+use pentimento_run::report::machine;
+use pentimento_run::words::human_duration;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,9 +17,8 @@ pub(super) fn print_plan(
     folder: &Path,
     options: &RunOptions,
     memory_limit: Option<u64>,
-    stop: &Stop,
 ) -> Result<()> {
-    let plan = Plan::make(&PlanRequest { recipe, folder, options, memory_limit, stop })?;
+    let plan = Plan::make(&PlanRequest { recipe, folder, options, memory_limit, stop: &options.stop })?;
     for line in lines(&plan, recipe, folder, memory_limit) {
         print(&line)?;
     }

@@ -5,12 +5,13 @@ use super::print;
 use crate::arguments::AttributeMethod;
 use crate::error::ProgramError;
 use crate::progress::say;
-use crate::stages::Workspace;
-use crate::stages::data::CodedData;
-use crate::stages::gradients::{QuerySet, SAMPLES, TrainingImages, images_digest, made_with_digest};
 use anyhow::{Context, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor as _;
+use pentimento_run::Workspace;
+use pentimento_run::data::CodedData;
+use pentimento_run::gradients::{QuerySet, SAMPLES, TrainingImages, images_digest, made_with_digest};
+use pentimento_run::{MadeBy, RunError};
 use pentimento_store::Run;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -198,7 +199,8 @@ fn say_if_images_changed(
     let images = match &workspace.recipe.checkpoint {
         Some(_) => TrainingImages::open(workspace).map(|training| training.images),
         None => {
-            CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref()).map(|data| data.images)
+            CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref(), workspace.reporter())
+                .map(|data| data.images)
         }
     };
     let now = images.and_then(|images| images_digest(workspace, &images));
@@ -210,7 +212,7 @@ fn say_if_images_changed(
         )),
         Err(error) => say(&format!(
             "note: the training images cannot be opened, so it is not known whether they are still those of these scores: {}",
-            crate::error::message(&error)
+            crate::error::message(&error.into())
         )),
     }
     Ok(())
@@ -246,18 +248,18 @@ fn method_of(sets: &QuerySets, folder: &Path, method: Option<&str>, set: &KeptSe
         }
         .into()),
         (method, _) => {
-            let mut method = method.map_or(String::new(), |method| format!(" --method {method}"));
-            if set.name != "samples" {
-                method.push_str(&format!(" --query {}", set.asked));
-            }
             let of = match (there.is_empty(), sets.others(set)) {
                 (false, _) => format!(" (there are those of {list})"),
                 (true, Some(others)) => format!(" ({others})"),
                 (true, None) => String::new(),
             };
-            Err(ProgramError::NotYet {
+            Err(RunError::Missing {
                 what: format!("the table of scores{of}"),
-                command: format!("pentimento attribute {}{method}", folder.display()),
+                run: folder.to_path_buf(),
+                made_by: MadeBy::Scores {
+                    method: method.map(str::to_owned),
+                    query: (set.name != SAMPLES).then(|| set.asked.clone()),
+                },
             }
             .into())
         }

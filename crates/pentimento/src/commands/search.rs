@@ -3,13 +3,12 @@
 use super::attribute::form;
 use super::print;
 use crate::arguments::ScoreMethod;
-use crate::error::ProgramError;
-use crate::progress::Progress;
-use crate::stages::Workspace;
-use crate::stages::analyse::read_samples;
-use crate::stages::data::CodedData;
-use anyhow::{Error, Result};
+use anyhow::Result;
 use pentimento_attribution::ensemble::{CodeFile, QuadraticForm};
+use pentimento_run::RunError;
+use pentimento_run::Workspace;
+use pentimento_run::analyse::read_samples;
+use pentimento_run::data::CodedData;
 use std::path::Path;
 use std::time::Instant;
 
@@ -25,7 +24,7 @@ pub(super) fn search(
     let count = workspace.recipe.samples.count;
     if let Some(sample) = samples.iter().find(|&&sample| sample as usize >= count) {
         let bound = format!("samples are 0 to {}", count - 1);
-        return Err(ProgramError::NoSuch { what: "sample".into(), value: sample.to_string(), bound }.into());
+        return Err(RunError::NoSuch { what: "sample".into(), value: sample.to_string(), bound }.into());
     }
     let own = workspace.run.root().join("codes.npy");
     if codes.is_none() {
@@ -38,11 +37,11 @@ pub(super) fn search(
         .map(|sample| form(workspace, data, sample, method))
         .collect::<Result<_>>()?;
 
-    let progress = Progress::new("search", file.codes(), 0);
+    let progress = workspace.reporter().begin("search", file.codes(), 0);
     let started = Instant::now();
-    let rankings = file.most_influential::<Error>(&forms, top, |done| {
+    let rankings = file.most_influential::<RunError>(&forms, top, |done| {
         progress.set(done, "codes");
-        Ok(workspace.stop.check()?)
+        workspace.options.stop.check()
     })?;
     let speed = file.codes() as f64 / started.elapsed().as_secs_f64();
     progress.finish(&format!(

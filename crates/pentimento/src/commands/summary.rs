@@ -1,7 +1,7 @@
 //! The main figures of a run, as lines of text.
 
-use crate::stages::figures::Figures;
 use pentimento_evaluation::statistics::Estimate;
+use pentimento_run::figures::Figures;
 
 /// One line per main figure.
 pub(super) fn lines(figures: &Figures) -> Vec<String> {

@@ -4,9 +4,6 @@
 use super::memory::ProcessMemory;
 use super::work::Work;
 use crate::progress::say;
-use crate::stages::analyse::linear_candidates;
-use crate::stages::train::TRIAL_STEPS;
-use crate::stop::Stop;
 use anyhow::{Context, Result};
 use pentimento_attribution::ensemble::Jacobian;
 use pentimento_attribution::ensemble::approximation::{second_order, second_order_terms};
@@ -17,6 +14,9 @@ use pentimento_diffusion::training::{Trainer, TrainingImages};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_evaluation::classifier::{Classifier, ClassifierConfig};
 use pentimento_noise::{Purpose, Stream};
+use pentimento_run::Stop;
+use pentimento_run::analyse::linear_candidates;
+use pentimento_run::train::TRIAL_STEPS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -435,7 +435,13 @@ impl<'a> Bench<'a> {
         let jacobian = Jacobian { columns: self.columns() };
         let codes = &self.work.situation.data.codes;
         timed(1.0, || {
-            linear_candidates(codes, self.images(1), &jacobian, &jacobian.columns, self.work.candidates())
+            Ok(linear_candidates(
+                codes,
+                self.images(1),
+                &jacobian,
+                &jacobian.columns,
+                self.work.candidates(),
+            )?)
         })
     }
 

@@ -2,10 +2,11 @@
 
 use super::page::{Cost, StandIns};
 use super::work::Work;
-use crate::stages::train::{checkpoint_name, npy};
 use anyhow::Result;
 use pentimento_diffusion::checkpoint::{network_files, scheduler_files};
 use pentimento_diffusion::unet::Parameters;
+use pentimento_run::npy::npy;
+use pentimento_run::train::checkpoint_name;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of each part of a run's folder.
@@ -74,9 +75,9 @@ impl Disk {
             listed.objects(samples as u64, "samples/000000.png".len(), StandIns::new(work).png_bytes()?);
         let mut attribution = 0;
         let mut kinds = BTreeMap::new();
-        for shard in 0..crate::stages::analyse::shard_count(samples) {
+        for shard in 0..pentimento_run::analyse::shard_count(samples) {
             *kinds
-                .entry(work.kind_of(&crate::stages::analyse::shard_samples(shard, samples)))
+                .entry(work.kind_of(&pentimento_run::analyse::shard_samples(shard, samples)))
                 .or_insert(0) += 1;
         }
         let mut stages = BTreeSet::from(["training", "sampling", "classifier"]);

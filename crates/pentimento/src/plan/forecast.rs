@@ -31,7 +31,7 @@ pub fn seconds(calls: &Calls, calibration: &Calibration) -> Timing {
 
 /// Seconds of training: both ways of using the cores are tried, and the faster one is taken.
 pub fn training_seconds(steps_left: &[u64], calibration: &Calibration) -> Timing {
-    use crate::stages::train::TRIAL_STEPS;
+    use pentimento_run::train::TRIAL_STEPS;
     let total: u64 = steps_left.iter().sum();
     let together = calibration.timing(Probe::StepTogether);
     if calibration.lanes == 0 {

@@ -18,10 +18,6 @@ pub mod size;
 pub mod work;
 
 use crate::error::ProgramError;
-use crate::progress::counted;
-use crate::recipe::Recipe;
-use crate::stages::RunOptions;
-use crate::stop::Stop;
 use anyhow::Result;
 use calibration::{Calibration, NetworkMemory, Probe, Timing, measure_memory, measure_times};
 use disk::Disk;
@@ -29,6 +25,10 @@ use forecast::{Memory, StageForecast, seconds, training_seconds};
 use page::{Cost, StandIns};
 use pentimento_data::Split;
 use pentimento_evaluation::classifier::ClassifierConfig;
+use pentimento_run::RunOptions;
+use pentimento_run::Stop;
+use pentimento_run::recipe::Recipe;
+use pentimento_run::words::counted;
 use situation::{Remaining, Situation};
 use size::mebibytes;
 use std::path::Path;
@@ -272,9 +272,9 @@ fn stages(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::stages::data::CodedData;
     use pentimento_data::PublicSet;
     use pentimento_diffusion::unet::Architecture;
+    use pentimento_run::data::CodedData;
 
     /// Says loudly that a test has shown nothing.
     #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]

@@ -2,9 +2,6 @@
 //! size and the time it takes are measured on a few samples, and grow in proportion to them.
 
 use super::work::Work;
-use crate::recipe::GroupBy;
-use crate::stages::figures::Method;
-use crate::stages::report::{CURVE_POINTS, IMAGES_SHOWN};
 use anyhow::Result;
 use pentimento_evaluation::fidelity::{DifferencePair, fidelity};
 use pentimento_evaluation::statistics::IntervalSettings;
@@ -14,6 +11,9 @@ use pentimento_report::{
     Interval, LossCurve, LossPoint, MethodView, Picture, Removed, ReportView, SampleView, SeenAs,
     TopImageView, TrainingImageList, render,
 };
+use pentimento_run::figures::Method;
+use pentimento_run::recipe::GroupBy;
+use pentimento_run::report::{CURVE_POINTS, IMAGES_SHOWN};
 use std::time::Instant;
 
 /// Standard deviation of what is left of the noise in a sample, as values in [-1, 1]. With it, and clamped as samples
@@ -70,7 +70,7 @@ impl<'a> StandIns<'a> {
         let images = &self.work.situation.data.images;
         let mut bytes = 0;
         for index in 0..PICTURES {
-            let png = crate::pictures::png(
+            let png = pentimento_run::pictures::png(
                 &self.values(index * images.len() / PICTURES),
                 images.height(),
                 images.width(),

@@ -1,17 +1,16 @@
 //! What a run starts from: its images, opened without a network and without writing, and what its folder already has.
 
 use super::PlanRequest;
-use crate::recipe::{DataRecipe, Recipe};
-use crate::stages::analyse::{missing_attribution_shards, missing_sample_shards};
-use crate::stages::classify::trained_classifier;
-use crate::stages::data::{CodedData, NamedImages, open_images};
-use crate::stages::report::is_reported;
-use crate::stages::train::{architecture, steps_left};
-use crate::stages::{RunOptions, Workspace};
-use crate::stop::Stop;
 use anyhow::{Context, Result};
 use pentimento_data::{FetchOptions, ImageSet, ImageSource, PublicSet, Split, default_cache_dir, fetch};
 use pentimento_diffusion::unet::Architecture;
+use pentimento_run::analyse::{missing_attribution_shards, missing_sample_shards};
+use pentimento_run::classify::trained_classifier;
+use pentimento_run::data::{CodedData, NamedImages, open_images};
+use pentimento_run::recipe::{DataRecipe, Recipe};
+use pentimento_run::report::is_reported;
+use pentimento_run::train::{architecture, steps_left};
+use pentimento_run::{Reporter, RunOptions, Stop, Workspace};
 use pentimento_store::Run;
 use std::path::Path;
 use std::time::Instant;
@@ -57,14 +56,15 @@ impl Situation {
         let started = Instant::now();
         let (recipe, from) = (request.recipe, request.options.data_from.as_deref());
         let split = recipe.data.preprocessing.split;
-        let (set, names, data_is_real) = match open_without_fetching(&recipe.data, split, from)? {
-            Some((set, names)) => (set, names, true),
-            None => {
-                let public = recipe.data.set.context("a recipe has a set or files")?;
-                let names = public.class_names().iter().map(ToString::to_string).collect();
-                (Box::new(stand_in(public, split)?) as Box<dyn ImageSource>, names, false)
-            }
-        };
+        let (set, names, data_is_real) =
+            match open_without_fetching(&recipe.data, split, from, &request.options.reporter)? {
+                Some((set, names)) => (set, names, true),
+                None => {
+                    let public = recipe.data.set.context("a recipe has a set or files")?;
+                    let names = public.class_names().iter().map(ToString::to_string).collect();
+                    (Box::new(stand_in(public, split)?) as Box<dyn ImageSource>, names, false)
+                }
+            };
         let data = CodedData::of(recipe, set.as_ref(), names)?;
         let data_seconds = started.elapsed().as_secs_f64();
         let images = &data.images;
@@ -80,8 +80,9 @@ fn open_without_fetching(
     data: &DataRecipe,
     split: Split,
     from: Option<&Path>,
+    reporter: &Reporter,
 ) -> Result<Option<NamedImages>> {
-    let Some(set) = data.set else { return open_images(data, split, None).map(Some) };
+    let Some(set) = data.set else { return Ok(Some(open_images(data, split, None, reporter)?)) };
     let names = set.class_names().iter().map(ToString::to_string).collect();
     let mut options = FetchOptions::new(default_cache_dir()?);
     let folder = options.cache_dir.join(set.name());
@@ -143,8 +144,7 @@ impl Remaining {
         let workspace = Workspace {
             run: Run::open_read_only(request.folder)?,
             recipe: recipe.clone(),
-            stop: Stop::default(),
-            options: RunOptions { ..request.options.clone() },
+            options: RunOptions { stop: Stop::default(), ..request.options.clone() },
         };
         let architecture = architecture(&workspace, data)?;
         remaining.training_steps = steps_left(&workspace, data, &architecture)?;
@@ -165,6 +165,6 @@ impl Remaining {
 
 /// The samples of every shard.
 fn all_shards(samples: usize) -> Vec<Vec<u32>> {
-    use crate::stages::analyse::{shard_count, shard_samples};
+    use pentimento_run::analyse::{shard_count, shard_samples};
     (0..shard_count(samples)).map(|shard| shard_samples(shard, samples)).collect()
 }

@@ -3,8 +3,8 @@
 use super::calls::{Calls, Sizes};
 use super::disk::ArrayShape;
 use super::situation::Situation;
-use crate::recipe::Recipe;
-use crate::stages::figures::Method;
+use pentimento_run::figures::Method;
+use pentimento_run::recipe::Recipe;
 use std::collections::BTreeMap;
 
 /// A run as numbers.

@@ -1,0 +1,30 @@
+//! Making samples and their counterfactuals: exact, and by every approximation, shard by shard.
+//!
+//! A shard is a fixed number of samples. What a shard holds follows from the members and the recipe alone, so shards
+//! can be made in any order, on any machine, and again.
+//!
+//! * `ensemble`: the trained members with their sampler.
+//! * `shards`: which samples make up a shard.
+//! * `sample`: the stage that makes samples; `attribute`: the stage that makes everything asked about them.
+//! * `counterfactuals` and `search`: what `attribute` computes for a shard.
+//! * `analysis`: what is then known of a sample; `attribution_shard`: how it is written and read.
+
+mod analysis;
+mod attribute;
+mod attribution_shard;
+mod counterfactuals;
+mod ensemble;
+mod sample;
+mod search;
+mod shards;
+
+pub use super::costs::Costs;
+pub use analysis::{Along, Candidate, Measured, SampleAnalysis, clamped_distance, sort_by_best};
+pub use attribute::missing_attribution_shards;
+pub use attribute::{analysis_fingerprint, attribute, read_analysis, read_samples};
+pub use counterfactuals::leave_out;
+pub use ensemble::{Ensemble, Members, ensemble_fingerprint};
+pub use sample::missing_sample_shards;
+pub use sample::sample;
+pub use search::{linear_candidates, search_form};
+pub use shards::{SAMPLES_PER_SHARD, shard_count, shard_samples};

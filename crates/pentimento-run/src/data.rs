@@ -1,0 +1,258 @@
+//! Opening the training images, their groups and their codes.
+
+use super::classify::classifier_config;
+use super::workspace::Workspace;
+use crate::error::{Result, RunError};
+use crate::event::{Event, Reporter};
+use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Recipe};
+use pentimento_attribution::ensemble::CodeBook;
+use pentimento_data::{
+    Colours, FetchEvent, FetchOptions, Groups, ImageSet, ImageSource, IndexedSource, OpenEvent, OpenOptions,
+    PreparedSet, Preprocessing, PublicSet, Split, default_cache_dir, exact_duplicates, fetch, glance,
+    glance_idx, open, prepare, read_idx,
+};
+use pentimento_store::Fingerprint;
+use std::path::Path;
+
+/// The training images of a run with their groups and codes.
+pub struct CodedData {
+    /// The images as they are trained on.
+    pub images: PreparedSet,
+    /// Which images share a code.
+    pub groups: Groups,
+    /// The code of each group.
+    pub codes: CodeBook,
+    /// Names of the classes, by label.
+    pub class_names: Vec<String>,
+    /// Identifies all of the above.
+    pub fingerprint: Fingerprint,
+}
+
+/// Fetches a public set into the cache, telling what is tried.
+///
+/// # Errors
+///
+/// [`pentimento_data::FetchError`] if nothing answers.
+pub fn fetch_public(
+    set: PublicSet,
+    from: Option<&Path>,
+    reporter: &Reporter,
+) -> Result<pentimento_data::FetchedSet> {
+    let mut options = FetchOptions::new(default_cache_dir()?);
+    if let Some(folder) = from.filter(|folder| !folder.is_dir()) {
+        let (value, bound) = (folder.display().to_string(), "a folder with the files of the set".into());
+        return Err(RunError::NoSuch { what: "folder".into(), value, bound }.into());
+    }
+    options.from = from.map(Path::to_path_buf);
+    let mut show = |event: FetchEvent<'_>| reporter.tell(Event::Fetch(event));
+    Ok(fetch(set, &options, &mut show)?)
+}
+
+/// Opens an image set of any layout, telling what was found. Its index is kept in the cache.
+///
+/// # Errors
+///
+/// [`pentimento_data::DataError`] naming the file, the field, the value and the bound.
+pub fn open_path(path: &Path, split: Split, colours: Colours, reporter: &Reporter) -> Result<IndexedSource> {
+    let options = OpenOptions { split, colours, cache_dir: Some(default_cache_dir()?) };
+    Ok(open(path, &options, &mut |event| reporter.tell(Event::Open(event)))?)
+}
+
+/// Images that can be read one by one, and the names of their classes.
+pub type NamedImages = (Box<dyn ImageSource>, Vec<String>);
+
+/// Opens the images that a recipe names, before preprocessing, with the names of their classes. A set without labels is
+/// one class.
+///
+/// # Errors
+///
+/// As reading and fetching.
+pub fn open_images(
+    data: &DataRecipe,
+    split: Split,
+    from: Option<&Path>,
+    reporter: &Reporter,
+) -> Result<NamedImages> {
+    if let Some(set) = data.set {
+        let names = set.class_names().iter().map(ToString::to_string).collect();
+        return Ok((Box::new(fetch_public(set, from, reporter)?.open(split)?), names));
+    }
+    if let Some(path) = &data.path {
+        let default = Colours::default();
+        let background = data.background.unwrap_or(default.background);
+        let source = open_path(path, split, Colours { channels: data.channels, background }, reporter)?;
+        let names =
+            if source.labels().is_some() { source.class_names().to_vec() } else { vec!["all".into()] };
+        return Ok((Box::new(source), names));
+    }
+    let (Some(images), Some(labels)) = (&data.images, &data.labels) else {
+        return Err(RunError::RecipeValue {
+            file: "recipe".into(),
+            field: "data".into(),
+            value: "without a source".into(),
+            bound: NO_SOURCE.into(),
+        }
+        .into());
+    };
+    let set = read_idx(images, labels)?;
+    let classes = set.labels().iter().max().map_or(0, |&label| label as usize + 1);
+    Ok((Box::new(set), (0..classes).map(|class| class.to_string()).collect()))
+}
+
+/// Looks at the images that a recipe names by their path, without going through them: says what they are, and gives height
+/// and width of the first one as it would be prepared. None of a public set, and of an image that is damaged or does not
+/// fit the preprocessing.
+///
+/// # Errors
+///
+/// [`pentimento_data::DataError`] for what is no set.
+pub fn glance_at_images(data: &DataRecipe, reporter: &Reporter) -> Result<Option<[usize; 2]>> {
+    let mut show = |event: OpenEvent<'_>| reporter.tell(Event::Open(event));
+    let size = match (&data.path, &data.images, &data.labels) {
+        (Some(path), ..) => glance(path, data.preprocessing.split, &mut show)?,
+        (None, Some(images), Some(labels)) => glance_idx(images, labels, &mut show)?,
+        _ => None,
+    };
+    let Some([height, width]) = size else { return Ok(None) };
+    let blank = ImageSet::new(height, width, 1, vec![0; height * width], vec![0])?;
+    let alone =
+        Preprocessing { classes: None, first_per_class: None, first: None, ..data.preprocessing.clone() };
+    Ok(prepare(&blank, &alone).ok().map(|prepared| [prepared.height(), prepared.width()]))
+}
+
+impl CodedData {
+    /// Opens, prepares, groups and codes the images of a recipe.
+    ///
+    /// # Errors
+    ///
+    /// As reading, fetching, preparing, grouping and drawing codes.
+    pub fn open(recipe: &Recipe, from: Option<&Path>, reporter: &Reporter) -> Result<Self> {
+        let (set, class_names) = open_images(&recipe.data, recipe.data.preprocessing.split, from, reporter)?;
+        Self::of(recipe, set.as_ref(), class_names)
+    }
+
+    /// Prepares, groups and codes images that are open already.
+    ///
+    /// # Errors
+    ///
+    /// As preparing, grouping and drawing codes.
+    pub fn of(recipe: &Recipe, set: &dyn ImageSource, class_names: Vec<String>) -> Result<Self> {
+        let images = prepare(set, &recipe.data.preprocessing)?;
+        let groups = groups_of(&recipe.codes, set, &images, &class_names)?;
+        let codes = codes_for(&recipe.codes, groups.len(), recipe.seed)?;
+        let fingerprint = Fingerprint::of("coded data")
+            .json(&recipe.data.preprocessing)?
+            .json(&images.ids())?
+            .json(&images.labels())?
+            .json(&groups)?
+            .bytes(&codes.to_npy()?)
+            .finish();
+        Ok(Self { images, groups, codes, class_names, fingerprint })
+    }
+
+    /// Positions of the images that a member trains on.
+    ///
+    /// # Errors
+    ///
+    /// [`pentimento_attribution::ensemble::EnsembleError`] if there is no such member.
+    pub fn member_images(&self, member: u32) -> Result<Vec<u32>> {
+        Ok(self.codes.member_images(member, self.groups.group_of())?)
+    }
+
+    /// `data.json` and `codes.npy`, by name.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be serialised.
+    pub fn objects(&self) -> Result<[(&'static str, Vec<u8>); 2]> {
+        let data = serde_json::json!({
+            "height": self.images.height(),
+            "width": self.images.width(),
+            "channels": self.images.channels(),
+            "class_names": self.class_names,
+            "ids": self.images.ids(),
+            "source_indices": self.images.source_indices(),
+            "labels": self.images.labels(),
+            "group_names": self.groups.names(),
+            "group_of": self.groups.group_of(),
+            "exact_duplicates": exact_duplicates(self.images.ids()),
+        });
+        Ok([("data.json", serde_json::to_vec(&data)?), ("codes.npy", self.codes.to_npy()?)])
+    }
+
+    /// What `data.json` follows from: beside what training uses, where the images come from and what classes are called.
+    fn listing_fingerprint(&self) -> Result<Fingerprint> {
+        Ok(Fingerprint::of("data listing")
+            .fingerprint(self.fingerprint)
+            .json(&self.images.source_indices())?
+            .json(&self.class_names)?
+            .finish())
+    }
+}
+
+fn groups_of(
+    codes: &CodesRecipe,
+    set: &dyn ImageSource,
+    images: &PreparedSet,
+    class_names: &[String],
+) -> Result<Groups> {
+    let lacks = |value: &str, bound: &str| RunError::RecipeValue {
+        file: "recipe".into(),
+        field: "codes.groups".into(),
+        value: value.into(),
+        bound: bound.into(),
+    };
+    Ok(match (codes.groups, &codes.table) {
+        (GroupBy::Class, _) if set.labels().is_none() => {
+            return Err(lacks("\"class\"", "the set has no labels").into());
+        }
+        (GroupBy::Class, _) => Groups::by_class(images.labels(), class_names)?,
+        (GroupBy::Table, Some(table)) => Groups::by_table(table, images)?,
+        (GroupBy::Source, _) => match set.groups() {
+            Some(names) => Groups::by_name(names, images)?,
+            None => return Err(lacks("\"source\"", "the set says nothing of groups").into()),
+        },
+        _ => Groups::by_image(images),
+    })
+}
+
+fn codes_for(codes: &CodesRecipe, groups: usize, seed: u64) -> Result<CodeBook> {
+    let count = u32::try_from(groups).map_err(|_| RunError::RecipeValue {
+        file: "recipe".into(),
+        field: "codes.groups".into(),
+        value: format!("{groups} groups"),
+        bound: "at most 2^32 - 1".into(),
+    })?;
+    Ok(match (codes.kind, codes.members) {
+        (CodeKind::Drawn, Some(members)) => {
+            CodeBook::draw(members, codes.weight.unwrap_or(members / 2), count, seed)?
+        }
+        _ => CodeBook::walsh(count)?,
+    })
+}
+
+/// Opens the coded data of a workspace and writes them, and the recipe, to its run if they are not there.
+///
+/// # Errors
+///
+/// As opening and writing, and for a network that does not fit the images.
+pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
+    if workspace.recipe.checkpoint.is_some() {
+        return Err(RunError::NoCodes { run: workspace.run.root().display().to_string() }.into());
+    }
+    let data =
+        CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref(), workspace.reporter())?;
+    // Refuses a network that does not fit the images before the run takes the recipe.
+    super::train::architecture(workspace, &data)?;
+    if let Some(settings) = workspace.recipe.classifier {
+        // And a classifier, which is trained last.
+        let shape = [data.images.height(), data.images.width(), data.images.channels()];
+        classifier_config(settings, workspace.recipe.seed, data.class_names.len(), shape).validate()?;
+    }
+    workspace.save_recipe()?;
+    let key = data.listing_fingerprint()?;
+    if !["data.json", "codes.npy"].iter().all(|name| workspace.run.is_current(name, key)) {
+        workspace.run.put_many(data.objects()?, key)?;
+    }
+    Ok(data)
+}

@@ -1,0 +1,405 @@
+//! What a run can fail with. Every failure has a [`FailureKind`], from which exit codes follow. Messages say what is wrong;
+//! how a person mends it with the commands of a program is for the program to add.
+
+use parquet::errors::ParquetError;
+use pentimento_attribution::curvature::CurvatureError;
+use pentimento_attribution::ensemble::{CodeFileError, EnsembleError};
+use pentimento_attribution::gradient::{FeatureError, KernelError, RowError};
+use pentimento_attribution::likeness::LikenessError;
+use pentimento_data::{DataError, FetchError};
+use pentimento_diffusion::DiffusionError;
+use pentimento_diffusion::arrays::ArrayError;
+use pentimento_diffusion::device::DeviceError;
+use pentimento_evaluation::class_ablation::ClassAblationError;
+use pentimento_evaluation::classifier::ClassifierError;
+use pentimento_evaluation::fidelity::FidelityError;
+use pentimento_evaluation::statistics::StatisticsError;
+use pentimento_report::ReportError;
+use pentimento_store::StoreError;
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// The result of whatever works on a run.
+pub type Result<T, E = RunError> = std::result::Result<T, E>;
+
+/// What a failure means to whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// What was given is wrong; trying again will not help.
+    Input,
+    /// It cannot be done now: stopped, in use, no space, no answer. Trying again may help.
+    NotNow,
+    /// It was tried and failed.
+    Failed,
+}
+
+/// What makes something that a run lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MadeBy {
+    /// The training of the members.
+    Training,
+    /// The attribution of the samples.
+    Attribution,
+    /// All stages, with other values of these keys of the recipe, `key=value`.
+    Settings(Vec<String>),
+    /// The import of the checkpoint in this folder; absent if the recipe does not name it.
+    Import(Option<PathBuf>),
+    /// The scores of a query set by a method, each as a person writes it; absent: the usual one.
+    Scores {
+        /// The method.
+        method: Option<String>,
+        /// Who is asked about.
+        query: Option<String>,
+    },
+}
+
+/// Why a run cannot do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A recipe that cannot be read.
+    #[error("{file}: {message}")]
+    Recipe {
+        /// The file, or the recipe's name.
+        file: String,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// A value, of a recipe's key or of another file, that breaks a bound.
+    #[error("{file}: `{field}` is {value}: {bound}")]
+    RecipeValue {
+        /// The file, or the recipe's name.
+        file: String,
+        /// The key, with its sections: `training.steps`.
+        field: String,
+        /// What it holds.
+        value: String,
+        /// What would be accepted.
+        bound: String,
+    },
+    /// A setting that replaces no value of a recipe.
+    #[error("setting `{setting}`: {problem}")]
+    Setting {
+        /// The setting as it was given.
+        setting: String,
+        /// What is wrong with it, and how it is written.
+        problem: String,
+    },
+    /// The stop flag was set; what was finished is kept.
+    #[error("stopped; what is finished is kept, and the same command goes on from there")]
+    Stopped,
+    /// A question about something that the run does not have.
+    #[error("{what} {value} does not exist: {bound}")]
+    NoSuch {
+        /// What was asked for.
+        what: String,
+        /// The value given.
+        value: String,
+        /// What exists.
+        bound: String,
+    },
+    /// A folder that is no run.
+    #[error("run {} does not exist", run.display())]
+    NoRun {
+        /// The folder.
+        run: PathBuf,
+    },
+    /// An earlier stage has not been run, or for another recipe.
+    #[error("{what} is not there yet")]
+    Missing {
+        /// What is missing.
+        what: String,
+        /// The run.
+        run: PathBuf,
+        /// What makes it.
+        made_by: MadeBy,
+    },
+    /// A question that only an ensemble trained with codes can answer.
+    #[error("{run}: its network was imported, so there are no codes that say which image which member saw")]
+    NoCodes {
+        /// The run.
+        run: String,
+    },
+    /// Attribution needs training images, and the recipe names none.
+    #[error("recipe: `data` is without a source: attribution needs the training images")]
+    NoTrainingImages,
+    /// A likeness by a classifier, without one.
+    #[error("classifier in {} does not exist", run.display())]
+    NoClassifier {
+        /// The run.
+        run: PathBuf,
+    },
+    /// A run of one network was to take another.
+    #[error("room for this checkpoint in {} does not exist: it is a run of another network", run.display())]
+    AnotherNetwork {
+        /// The run.
+        run: PathBuf,
+    },
+    /// A sample that is no image.
+    #[error(
+        "sample {sample} is infinite or not a number: the network's weights are damaged, or it was trained with another noise \
+         schedule"
+    )]
+    NotFinite {
+        /// Its id.
+        sample: u32,
+    },
+    /// A device that this build or machine cannot use.
+    #[error("device: {problem}")]
+    Device {
+        /// What is missing.
+        problem: DeviceError,
+    },
+    /// The pool of threads cannot be made.
+    #[error("cannot set the number of threads: {problem}")]
+    Threads {
+        /// Why.
+        problem: String,
+    },
+    /// Members in training whose steps so far another version of the program computed.
+    #[error(
+        "{} begun by another version of the numerics than this program's, {own}: {}; finish the training with the program \
+         that began it, or delete the files to train these members from the start",
+        if states.len() == 1 { "an unfinished training was" } else { "unfinished trainings were" },
+        list_of_states(states)
+    )]
+    UnfinishedByOtherNumerics {
+        /// The files of the trainings, each with its version: 0 if it did not record one.
+        states: Vec<(PathBuf, u32)>,
+        /// This program's version.
+        own: u32,
+    },
+    /// Every member saw one of the groups that are to be removed.
+    #[error(
+        "removing {removed} groups leaves none of the {members} members; leave {} in (group {}) and a member remains",
+        keep.len(),
+        keep.join(", ")
+    )]
+    NoMemberRemains {
+        /// How many different groups were to be removed.
+        removed: usize,
+        /// The number of members.
+        members: u32,
+        /// Names of the fewest groups that have to stay in.
+        keep: Vec<String>,
+    },
+    /// Something in the run contradicts something else in it.
+    #[error("{object}: {problem}")]
+    Inconsistent {
+        /// The object.
+        object: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An object that cannot be read as what its name says.
+    #[error("{object} is damaged")]
+    Damaged {
+        /// The object.
+        object: String,
+        /// What its reader says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The system refuses a file.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A value that cannot be written in the form of its object.
+    #[error("cannot write {what}")]
+    Encoding {
+        /// What was to be written.
+        what: &'static str,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The run folder.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Networks, schedules, samplers and checkpoints.
+    #[error(transparent)]
+    Diffusion(#[from] DiffusionError),
+    /// Image sets.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A public set that cannot be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Named arrays.
+    #[error(transparent)]
+    Array(#[from] ArrayError),
+    /// Codes and ensembles.
+    #[error(transparent)]
+    Ensemble(#[from] EnsembleError),
+    /// Files of codes.
+    #[error(transparent)]
+    CodeFile(#[from] CodeFileError),
+    /// Gradients of images.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    /// Kernels of features.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Files of features.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// The curvature.
+    #[error(transparent)]
+    Curvature(#[from] CurvatureError),
+    /// Likeness without gradients.
+    #[error(transparent)]
+    Likeness(#[from] LikenessError),
+    /// The classifier.
+    #[error(transparent)]
+    Classifier(#[from] ClassifierError),
+    /// The class experiment.
+    #[error(transparent)]
+    ClassAblation(#[from] ClassAblationError),
+    /// Fidelity of approximations.
+    #[error(transparent)]
+    Fidelity(#[from] FidelityError),
+    /// Statistics.
+    #[error(transparent)]
+    Statistics(#[from] StatisticsError),
+    /// The page.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// A value without a form in JSON, or JSON of another form.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// A table in Parquet.
+    #[error(transparent)]
+    Parquet(#[from] ParquetError),
+}
+
+impl RunError {
+    /// A failed operation on a file, for `map_err`.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// An object that cannot be read, for `map_err`.
+    pub fn damaged<E: Into<Box<dyn Error + Send + Sync>>>(object: &str) -> impl FnOnce(E) -> Self {
+        let object = object.to_owned();
+        move |source| Self::Damaged { object, source: source.into() }
+    }
+
+    /// A value that cannot be written, for `map_err`.
+    pub fn encoding<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Encoding { what, source: source.into() }
+    }
+
+    /// What the failure means to whoever asked.
+    pub fn kind(&self) -> FailureKind {
+        use FailureKind::{Failed, Input, NotNow};
+        let of_library: &(dyn Error + 'static) = match self {
+            Self::Stopped => return NotNow,
+            Self::Recipe { .. }
+            | Self::RecipeValue { .. }
+            | Self::Setting { .. }
+            | Self::NoSuch { .. }
+            | Self::NoRun { .. }
+            | Self::Missing { .. }
+            | Self::NoCodes { .. }
+            | Self::NoTrainingImages
+            | Self::NoClassifier { .. }
+            | Self::AnotherNetwork { .. }
+            | Self::NotFinite { .. }
+            | Self::NoMemberRemains { .. }
+            | Self::UnfinishedByOtherNumerics { .. }
+            | Self::Device { .. } => return Input,
+            Self::Threads { .. }
+            | Self::Inconsistent { .. }
+            | Self::Damaged { .. }
+            | Self::Io { .. }
+            | Self::Encoding { .. }
+            | Self::Json(_)
+            | Self::Parquet(_) => return Failed,
+            Self::Store(error) => error,
+            Self::Diffusion(error) => error,
+            Self::Data(error) => error,
+            Self::Fetch(error) => error,
+            Self::Array(error) => error,
+            Self::Ensemble(error) => error,
+            Self::CodeFile(error) => error,
+            Self::Feature(error) => error,
+            Self::Kernel(error) => error,
+            Self::Row(error) => error,
+            Self::Curvature(error) => error,
+            Self::Likeness(error) => error,
+            Self::Classifier(error) => error,
+            Self::ClassAblation(error) => error,
+            Self::Fidelity(error) => error,
+            Self::Statistics(error) => error,
+            Self::Report(error) => error,
+        };
+        FailureKind::of(of_library)
+    }
+}
+
+impl FailureKind {
+    /// What a failure of one of the libraries means; whatever is not known here has failed.
+    pub fn of(error: &(dyn Error + 'static)) -> Self {
+        if let Some(error) = error.downcast_ref::<RunError>() {
+            return error.kind();
+        }
+        if let Some(error) = error.downcast_ref() {
+            return match error {
+                StoreError::Locked { .. } | StoreError::DiskFull { .. } => Self::NotNow,
+                StoreError::NotARun { .. } | StoreError::Format { .. } | StoreError::Manifest { .. } => {
+                    Self::Input
+                }
+                _ => Self::Failed,
+            };
+        }
+        if let Some(error) = error.downcast_ref() {
+            return match error {
+                DiffusionError::Diverged { .. } => Self::Failed,
+                _ => Self::Input,
+            };
+        }
+        if let Some(error) = error.downcast_ref() {
+            return match error {
+                // A recipe names a file that is not there, or whose compressed data are damaged.
+                DataError::Io { source, .. } => match source.kind() {
+                    ErrorKind::NotFound | ErrorKind::InvalidData | ErrorKind::InvalidInput => Self::Input,
+                    _ => Self::Failed,
+                },
+                DataError::OutOfMemory { .. } => Self::Failed,
+                _ => Self::Input,
+            };
+        }
+        if let Some(error) = error.downcast_ref() {
+            return match error {
+                FetchError::NothingAnswered { .. } => Self::NotNow,
+                _ => Self::Failed,
+            };
+        }
+        if let Some(error) = error.downcast_ref() {
+            return match error {
+                CodeFileError::Io { source, .. } if source.kind() != ErrorKind::NotFound => Self::Failed,
+                _ => Self::Input,
+            };
+        }
+        let is_input = error.is::<EnsembleError>()
+            || error.is::<FeatureError>()
+            || error.is::<KernelError>()
+            || error.is::<CurvatureError>()
+            || matches!(error.downcast_ref(), Some(ClassifierError::Config { .. }));
+        if is_input { Self::Input } else { Self::Failed }
+    }
+}
+
+fn list_of_states(states: &[(PathBuf, u32)]) -> String {
+    let text = |(file, version): &(PathBuf, u32)| match version {
+        0 => format!("`{}` (not recorded)", file.display()),
+        version => format!("`{}` (version {version})", file.display()),
+    };
+    states.iter().map(text).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,214 @@
+//! What a run tells while it works. Whoever opens a run hands it a [`Reporter`]; a program draws bars of it, a test counts.
+
+use pentimento_data::{FetchEvent, OpenEvent};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Something that happened. Its text is a plain sentence without colours.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A public set is being fetched.
+    Fetch(FetchEvent<'a>),
+    /// An image set is being opened.
+    Open(OpenEvent<'a>),
+    /// A line of the run's recipe is new: what depends on it is made again.
+    RecipeSays(&'a str),
+    /// A line of the run's recipe is gone.
+    RecipeNoLongerSays(&'a str),
+    /// The recipe's schedule is not that of the checkpoint's scheduler.
+    AnotherSchedule,
+    /// Finished members that another version of the numerics trained, which are kept.
+    TrainedByOthers {
+        /// The version of the numerics; 0 if it was not recorded.
+        version: u32,
+        /// This program's version.
+        own: u32,
+        /// Their folders in the run.
+        members: &'a [String],
+        /// The run.
+        run: &'a Path,
+    },
+    /// Members are going to be trained.
+    Training {
+        /// How many.
+        members: usize,
+        /// Of how many.
+        of: u32,
+        /// Parameters of each.
+        parameters: usize,
+    },
+    /// Both ways of using the cores were tried.
+    TrainingTried {
+        /// Milliseconds of a step with one member at a time.
+        one_at_a_time_ms: f64,
+        /// Members that were trained side by side.
+        lanes: usize,
+        /// Milliseconds of a step of each of these.
+        side_by_side_ms: f64,
+        /// Whether members are trained side by side.
+        apart: bool,
+    },
+    /// An object that can be made again is damaged or half there, and is made again.
+    MadeAgain(&'a str),
+    /// The factors of a curvature are being decomposed.
+    Decomposing,
+    /// Not all queries fit into memory at once.
+    QueriesInTurns {
+        /// All of them.
+        queries: usize,
+        /// What their gradients would take.
+        bytes: usize,
+        /// How many are asked at a time.
+        at_once: usize,
+    },
+    /// A method gives all training images the same score.
+    FlatScores {
+        /// The method.
+        method: &'a str,
+        /// What people call the query.
+        query: &'a str,
+    },
+    /// The page leaves out a likeness that would take minutes.
+    PatchesLeftOut,
+    /// Figures and page are being made.
+    Reporting,
+    /// A stage begins; what was done of it before is not made again.
+    Began {
+        /// The stage.
+        stage: &'a str,
+        /// Its units.
+        total: u64,
+        /// Those that were there already.
+        done: u64,
+    },
+    /// A stage is so far.
+    Progressed {
+        /// The stage.
+        stage: &'a str,
+        /// Units that are done.
+        done: u64,
+        /// More about it.
+        detail: &'a str,
+    },
+    /// A stage is finished.
+    Ended {
+        /// The stage.
+        stage: &'a str,
+        /// What it made.
+        detail: &'a str,
+    },
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fetch(event) => event.fmt(formatter),
+            Self::Open(event) => event.fmt(formatter),
+            Self::RecipeSays(line) => {
+                write!(formatter, "the run's recipe now says `{line}`: what depends on it is made again")
+            }
+            Self::RecipeNoLongerSays(line) => write!(formatter, "the run's recipe no longer says `{line}`"),
+            Self::AnotherSchedule => formatter.write_str(
+                "note: `schedule` is not that of the checkpoint's scheduler, with which its network was trained",
+            ),
+            Self::TrainedByOthers { version, own, members, run } => {
+                formatter.write_str("note: trained by ")?;
+                match version {
+                    0 => formatter.write_str("a program that did not record its numerics version"),
+                    version => write!(formatter, "numerics version {version}"),
+                }?;
+                write!(
+                    formatter,
+                    ", kept as they are: {}. This program computes with version {own}; to train a member again, delete its \
+                     folder in {}",
+                    members.join(", "),
+                    run.display()
+                )
+            }
+            Self::Training { members, of, parameters } => {
+                write!(formatter, "training {members} of {of} members, {parameters} parameters each")
+            }
+            Self::TrainingTried { one_at_a_time_ms, lanes, side_by_side_ms, apart } => write!(
+                formatter,
+                "one member at a time: {one_at_a_time_ms:.0} ms per step; {lanes} side by side: {side_by_side_ms:.0} ms per \
+                 step and member; taking the {}",
+                if *apart { "second" } else { "first" }
+            ),
+            Self::MadeAgain(object) => {
+                write!(formatter, "warning: {object} is damaged or half there: it is made again")
+            }
+            Self::Decomposing => formatter.write_str("decomposing the factors"),
+            Self::QueriesInTurns { queries, bytes, at_once } => write!(
+                formatter,
+                "the gradients of {queries} queries take {:.1} GiB: they are asked {at_once} at a time",
+                *bytes as f64 / (1u64 << 30) as f64
+            ),
+            Self::FlatScores { method, query } => write!(
+                formatter,
+                "warning: `{method}` gives all training images one score for {query}: their order says nothing. Is a gradient \
+                 zero, or the damping or the step out of all proportion?"
+            ),
+            Self::PatchesLeftOut => {
+                formatter.write_str("note: the page has no nearest patches, which would take minutes")
+            }
+            Self::Reporting => formatter.write_str("report: measuring and writing"),
+            Self::Began { stage, total, done } => write!(formatter, "{stage}: {done} of {total} are there"),
+            Self::Progressed { stage, done, detail } => write!(formatter, "{stage}: {done}, {detail}"),
+            Self::Ended { stage, detail } => write!(formatter, "{stage}: {detail}"),
+        }
+    }
+}
+
+/// What is told of events; threads share it.
+#[derive(Clone)]
+pub struct Reporter(Arc<dyn Fn(&Event<'_>) + Send + Sync>);
+
+impl Reporter {
+    /// Hands every event to `tell`, which several threads may call at once.
+    pub fn new(tell: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Tells nobody.
+    pub fn silent() -> Self {
+        Self::new(|_| {})
+    }
+
+    /// Something happened.
+    pub fn tell(&self, event: Event<'_>) {
+        (self.0)(&event);
+    }
+
+    /// A stage with `total` units begins, of which `done` were done before.
+    pub fn begin(&self, stage: &str, total: u64, done: u64) -> Progress {
+        self.tell(Event::Began { stage, total, done });
+        Progress { reporter: self.clone(), stage: stage.to_owned() }
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Reporter")
+    }
+}
+
+/// A stage in progress; threads share it.
+#[derive(Debug)]
+pub struct Progress {
+    reporter: Reporter,
+    stage: String,
+}
+
+impl Progress {
+    /// `done` units are done; `detail` says more.
+    pub fn set(&self, done: u64, detail: &str) {
+        self.reporter.tell(Event::Progressed { stage: &self.stage, done, detail });
+    }
+
+    /// All units are done; `detail` says what they came to.
+    pub fn finish(&self, detail: &str) {
+        self.reporter.tell(Event::Ended { stage: &self.stage, detail });
+    }
+}

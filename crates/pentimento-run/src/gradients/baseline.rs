@@ -1,0 +1,199 @@
+//! Likeness of queries and training images without gradients, to hold every method against: what a method finds beyond
+//! these is what it is worth.
+
+use super::feature_store::{noise_id, row_key};
+use super::queries::{Queries, Query};
+use super::score_table::ScoreTable;
+use super::subject::Subject;
+use crate::classify::CLASSIFIER;
+use crate::error::{Result, RunError};
+use pentimento_attribution::likeness::{NearestPatches, cosines, dot, patch_noise, random_scores};
+use pentimento_evaluation::classifier::Classifier;
+use std::path::Path;
+
+/// The timestep to which queries are noised for nearest patches, of a schedule of 1000 (Zhao et al.
+/// 2025 take 100 to 500).
+const PATCH_TIMESTEP_OF_1000: usize = 300;
+
+/// A likeness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Baseline {
+    /// Inner product of pixels.
+    PixelDot,
+    /// Cosine of pixels.
+    PixelCosine,
+    /// Nearest patches without a network (NDA).
+    Patches,
+    /// Cosine of a classifier's features.
+    Classifier,
+    /// Nothing: uniformly distributed numbers.
+    Random,
+}
+
+impl Baseline {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::PixelDot, Self::PixelCosine, Self::Patches, Self::Classifier, Self::Random];
+
+    /// The name on the command line and in files.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PixelDot => "pixel-dot",
+            Self::PixelCosine => "pixel-cosine",
+            Self::Patches => "patches",
+            Self::Classifier => "classifier-cosine",
+            Self::Random => "random",
+        }
+    }
+
+    /// The name for people.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::PixelDot => "inner product of pixels",
+            Self::PixelCosine => "cosine of pixels",
+            Self::Patches => "nearest patches, without a network (NDA, Zhao et al. 2025)",
+            Self::Classifier => "cosine of a classifier's features",
+            Self::Random => "random numbers",
+        }
+    }
+
+    /// A sentence on what it is.
+    pub fn explanation(&self) -> &'static str {
+        match self {
+            Self::PixelDot => {
+                "The inner product of two images as lists of pixels. It knows nothing of the network."
+            }
+            Self::PixelCosine => {
+                "The cosine of the angle between two images as lists of pixels, from -1 to 1. It knows nothing of the network."
+            }
+            Self::Patches => {
+                "How much of a picture the patches of a training image would explain to a denoiser that knows all training \
+                 images by heart. It knows nothing of the network."
+            }
+            Self::Classifier => {
+                "The cosine of the angle between what a classifier computes of two images before it decides. It knows nothing \
+                 of the network that made the picture."
+            }
+            Self::Random => "Numbers that mean nothing: what a method without any skill would give.",
+        }
+    }
+}
+
+/// Scores every training image for every query by a likeness; `classifier` is the file of one, or the run's own.
+///
+/// # Errors
+///
+/// If a query cannot be opened, or the classifier is missing, cannot be read or is for other images.
+pub fn score_baseline(
+    subject: &Subject<'_>,
+    queries: &Queries,
+    baseline: Baseline,
+    classifier: Option<&Path>,
+) -> Result<ScoreTable> {
+    let training = &subject.training.images;
+    let images: Vec<Vec<f32>> = (0..training.len()).map(|index| training.scaled(index)).collect();
+    let asked: Vec<Vec<f32>> = queries.images.iter().map(|query| query.image.clone()).collect();
+    let scores = match baseline {
+        Baseline::PixelDot => dot(&asked, &images)?,
+        Baseline::PixelCosine => cosines(&asked, &images)?,
+        Baseline::Patches => patches(subject, &numbers_of(&queries.images), &asked, &images)?,
+        Baseline::Classifier => {
+            let classifier = open_classifier(subject, classifier)?;
+            let of = |images: &[Vec<f32>]| -> Result<Vec<Vec<f32>>> {
+                let features = classifier.features(&images.concat())?;
+                let length = features.len() / images.len().max(1);
+                Ok(features.chunks_exact(length.max(1)).map(<[f32]>::to_vec).collect())
+            };
+            cosines(&of(&asked)?, &of(&images)?)?
+        }
+        Baseline::Random => {
+            let numbers: Vec<u32> = training.source_indices().iter().map(|&index| index as u32).collect();
+            random_scores(subject.workspace.recipe.seed, &numbers_of(&queries.images), &numbers)
+        }
+    };
+    table(subject, queries, baseline, scores)
+}
+
+/// The classifier of a file, or the one that the run trained.
+///
+/// # Errors
+///
+/// If there is none, or it is for images of another size.
+pub fn open_classifier(subject: &Subject<'_>, file: Option<&Path>) -> Result<Classifier> {
+    let run = &subject.workspace.run;
+    let (name, bytes) = match file {
+        Some(file) => {
+            let bytes = std::fs::read(file).map_err(|error| no_classifier(file.display(), error))?;
+            (file.display().to_string(), bytes)
+        }
+        None if run.entry(CLASSIFIER).is_some() => (CLASSIFIER.to_owned(), run.get(CLASSIFIER)?),
+        None => {
+            return Err(RunError::NoClassifier { run: run.root().to_path_buf() });
+        }
+    };
+    let classifier = Classifier::from_bytes(&bytes).map_err(|error| no_classifier(&name, error))?;
+    let (found, wanted) = (classifier.config().image_length(), subject.shape().iter().product::<usize>());
+    if found != wanted {
+        return Err(RunError::RecipeValue {
+            file: name,
+            field: "the classifier".into(),
+            value: format!("for images of {found} values"),
+            bound: format!("the run's images have {wanted}"),
+        }
+        .into());
+    }
+    Ok(classifier)
+}
+
+fn no_classifier(file: impl std::fmt::Display, error: impl std::fmt::Display) -> RunError {
+    RunError::RecipeValue {
+        file: file.to_string(),
+        field: "the classifier".into(),
+        value: format!("not readable ({error})"),
+        bound: "`classifier/classifier.safetensors` of a run".into(),
+    }
+}
+
+/// How many patches [`Baseline::Patches`] compares: the time is about proportional to it,
+/// 2 ns each for grey images on two cores.
+pub fn compared_patches(subject: &Subject<'_>, queries: usize) -> f64 {
+    let [height, width, _] = subject.shape();
+    let positions = (height * width) as f64;
+    queries as f64 * subject.training.images.len() as f64 * positions * positions
+}
+
+/// Numbers that follow from the queries themselves, so that none depends on what else is asked about.
+fn numbers_of(queries: &[Query]) -> Vec<u32> {
+    queries.iter().map(|query| noise_id(&row_key(&query.image, query.class))).collect()
+}
+
+fn patches(
+    subject: &Subject<'_>,
+    numbers: &[u32],
+    queries: &[Vec<f32>],
+    images: &[Vec<f32>],
+) -> Result<Vec<Vec<f64>>> {
+    let recipe = &subject.workspace.recipe;
+    let timestep = PATCH_TIMESTEP_OF_1000 * recipe.schedule.num_train_timesteps / 1000;
+    let abar = recipe.schedule.alphas_cumprod()[timestep];
+    let length = subject.shape().iter().product();
+    let noises: Vec<Vec<f32>> =
+        numbers.iter().map(|&number| patch_noise(recipe.seed, timestep as u32, number, length)).collect();
+    Ok(NearestPatches::new(subject.shape(), abar).scores(queries, &noises, images)?)
+}
+
+fn table(
+    subject: &Subject<'_>,
+    queries: &Queries,
+    baseline: Baseline,
+    scores: Vec<Vec<f64>>,
+) -> Result<ScoreTable> {
+    let meaning = match baseline {
+        Baseline::Random => "nothing",
+        _ => "larger = more alike; likeness, not influence",
+    };
+    Ok(ScoreTable {
+        likeness: Some(baseline),
+        ..ScoreTable::plain(subject, queries, [baseline.name(), baseline.title(), meaning], scores)?
+    })
+}

@@ -1,0 +1,61 @@
+//! Attribution by gradients: features of training images and queries in the run, and scores from them.
+//!
+//! A feature follows from the network, the image and what the recipe's `gradients` says, so features can be made in any order
+//! and again, and methods that measure the same share them.
+//!
+//! * `training_images`: the images that scores are for.
+//! * `subject`: the networks that are asked, and what their features follow from.
+//! * `queries`: the images that are asked about, and in which parts their gradients are taken.
+//! * `feature_store`: features in the run, as Arrow files.
+//! * `replay`: training images as they were met in training.
+//! * `alike`: training images that share credit.
+//! * `projection_quality`: what the projection does to their order.
+//! * `candidates`: the training images that are scored for a query, if not all are.
+//! * `score`: scores, with intervals, by timestep, and what the damping does to them.
+//! * `score_table`: the result, and its files.
+//! * `baseline`: likeness without gradients, in tables of the same form.
+
+mod alike;
+mod baseline;
+mod candidates;
+mod feature_store;
+mod projection_quality;
+mod queries;
+mod replay;
+mod score;
+mod score_table;
+mod subject;
+mod training_images;
+
+pub use alike::nearly_the_same;
+pub use baseline::{Baseline, compared_patches, open_classifier, score_baseline};
+pub use candidates::CandidateQuality;
+pub(super) use feature_store::{noise_id, row_key, unless_damaged};
+pub use projection_quality::ProjectionQuality;
+pub use queries::{Queries, Query, QuerySet};
+pub use score::score;
+pub use score_table::{
+    DampingPoint, DampingView, FollowedTraining, SAMPLES, ScoreTable, Strips, images_digest, made_with_digest,
+};
+pub use subject::Subject;
+pub use training_images::TrainingImages;
+
+use crate::error::Result;
+use pentimento_evaluation::statistics::spearman;
+
+/// The positions of the largest scores, ties by position; what was not scored (NaN) is not among them.
+pub fn top(scores: &[f64], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).filter(|&image| !scores[image].is_nan()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+    order.truncate(count);
+    order
+}
+
+/// Mean rank correlation of two tables of scores, query by query.
+fn rank_agreement(a: &[Vec<f64>], b: &[Vec<f64>]) -> Result<Option<f64>> {
+    let mut values = Vec::new();
+    for (a, b) in a.iter().zip(b) {
+        values.extend(spearman(a, b)?);
+    }
+    Ok((!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64))
+}

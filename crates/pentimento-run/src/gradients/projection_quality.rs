@@ -1,0 +1,114 @@
+//! How well scores from projected gradients keep the order of scores from whole ones, measured on a part of the images.
+//!
+//! A projection has a noise of its own, which more draws do not lessen and intervals over draws do not show.
+
+use super::feature_store::{Item, mean_of_looks};
+use super::rank_agreement;
+use super::subject::Subject;
+use crate::error::Result;
+use pentimento_attribution::gradient::{Compared, FeatureBlock, ImageRows, Method, side_by_side};
+use pentimento_store::Fingerprint;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Most training images and queries whose whole gradients are held at once.
+const MOST_IMAGES: usize = 64;
+const MOST_QUERIES: usize = 8;
+/// Most memory for them. Networks of more than some three million parameters leave too few images to order.
+const MOST_BYTES: usize = 2 << 30;
+/// Bytes for each value of a gradient: itself and a copy in f32, and two blocks of the kernel's products in f64.
+const BYTES_PER_VALUE: usize = 2 * size_of::<f32>() + 2 * size_of::<f64>();
+/// Fewer images have too few orders to tell one projection from another.
+const FEWEST_IMAGES: usize = 16;
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectionQuality {
+    /// Training images that took part.
+    pub images: usize,
+    /// Queries.
+    pub queries: usize,
+    /// Mean rank correlation over queries of the scores from projected gradients with those from whole ones.
+    pub rank_agreement: f64,
+}
+
+/// Measures it for one network and method, or reads what was measured before; none if the whole gradients of a few images
+/// take more than two gigabytes, or if no query has an order to compare. `features_of` is what the training images' features
+/// follow from.
+///
+/// # Errors
+///
+/// As taking gradients and scoring.
+pub fn projection_quality(
+    subject: &Subject<'_>,
+    (weights, features_of): (&str, &str),
+    method: Method,
+    (images, image): (usize, &(dyn Fn(usize) -> Result<Item> + Sync)),
+    (queries, query): (usize, &(dyn Fn(usize) -> Item + Sync)),
+) -> Result<Option<ProjectionQuality>> {
+    let Subject { workspace, architecture, size, .. } = subject;
+    let parameters = architecture.parameter_count();
+    let fit = MOST_BYTES / (parameters * BYTES_PER_VALUE);
+    let queries = queries.min(MOST_QUERIES);
+    let count = images.min(MOST_IMAGES).min(fit.saturating_sub(queries));
+    if !workspace.recipe.gradients.is_projected() || count < FEWEST_IMAGES || queries == 0 {
+        return Ok(None);
+    }
+    // Spread over the set, whose images often lie in the order of their classes.
+    let chosen: Vec<usize> = (0..count).map(|place| place * images / count).collect();
+    let items = side_by_side(count + queries, |place| match chosen.get(place) {
+        Some(&index) => image(index),
+        None => Ok(query(place - count)),
+    })?;
+    let shown: Vec<f32> = items
+        .iter()
+        .flat_map(|item| {
+            item.parts.iter().flatten().flat_map(|look| look.image.iter().map(|&value| value as f32))
+        })
+        .collect();
+    let key = Fingerprint::of("projection quality")
+        .text(features_of)
+        .text(method.name)
+        .json(&(count, queries, workspace.recipe.gradients.damping))?
+        .bytes(&shown.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+        .finish();
+    // One for each set of queries. A damaged one is measured again.
+    let name = format!("scores/projection/{}-{}.json", method.name, &key.to_string()[..8]);
+    let before = workspace.run.is_current(&name, key).then(|| workspace.run.get(&name).ok()).flatten();
+    if let Some(found) = before.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+        return Ok(Some(found));
+    }
+    let (extractor, projection) = subject.extractor(weights, method)?;
+    let Some(projection) = projection else { return Ok(None) };
+    let gradients = side_by_side(items.len(), |place| -> Result<Vec<f32>> {
+        let item = &items[place];
+        let mut sum = vec![0.0f32; parameters];
+        for looks in &item.parts {
+            let gradient = mean_of_looks(looks, |look| {
+                workspace.options.stop.check()?;
+                Ok(extractor.gradient::<f32>(&look.image, *size, item.class, &look.draws, &item.name)?)
+            })?;
+            for (sum, value) in sum.iter_mut().zip(gradient) {
+                *sum += value / item.parts.len() as f32;
+            }
+        }
+        Ok(sum)
+    })?;
+    let projected: Vec<Vec<f32>> = gradients.iter().map(|gradient| projection.project(gradient)).collect();
+    let damping = workspace.recipe.gradients.damping;
+    let exact = scores(&gradients, count, method, damping)?;
+    let approximate = scores(&projected, count, method, damping)?;
+    let Some(rank_agreement) = rank_agreement(&exact, &approximate)? else { return Ok(None) };
+    let quality = ProjectionQuality { images: count, queries, rank_agreement };
+    workspace.run.put(&name, key, &serde_json::to_vec(&quality)?)?;
+    Ok(Some(quality))
+}
+
+/// Scores of the images, the first `count` rows, for the queries, the others.
+fn scores(rows: &[Vec<f32>], count: usize, method: Method, damping: Option<f64>) -> Result<Vec<Vec<f64>>> {
+    let dimension = rows.first().map_or(0, Vec::len);
+    let read = |images: Range<usize>| -> Result<FeatureBlock> { Ok(rows[images].concat().into()) };
+    let compared =
+        Compared::new(method.comparison, ImageRows { images: count, dimension, read: &read }, damping)?;
+    compared.scores(&compared.queries(rows[count..].concat())?, 0..count)
+}

@@ -1,0 +1,75 @@
+//! Training images as a network met them in its training.
+
+use super::feature_store::{Item, Look, row_key};
+use super::subject::{PartOfTraining, Subject};
+use crate::error::Result;
+use pentimento_attribution::gradient::{RowKey, events_of_images, replayed};
+use pentimento_diffusion::training::{TrainingEvent, TrainingEvents};
+use pentimento_store::Digest;
+
+/// What every training image met in a part of a member's training.
+pub struct Replay {
+    events: TrainingEvents,
+    /// Of each training image, empty for those that were not seen.
+    of_images: Vec<Vec<TrainingEvent>>,
+    shape: [usize; 3],
+    draws_per_look: usize,
+}
+
+impl Replay {
+    /// Follows the part of training; of an image with more events than it would be looked at otherwise, so many are taken,
+    /// evenly spread.
+    ///
+    /// # Errors
+    ///
+    /// If codes and groups contradict each other.
+    pub fn new(subject: &Subject<'_>, part: &PartOfTraining<'_>) -> Result<Self> {
+        let recipe = &subject.workspace.recipe;
+        let own = part.data.member_images(part.member)?;
+        let timesteps = recipe.schedule.num_train_timesteps;
+        let mut events =
+            TrainingEvents::new(&recipe.training, timesteps, own.len(), recipe.seed, part.member);
+        let mut of_images = vec![Vec::new(); subject.training.images.len()];
+        let most = subject.draws().count();
+        for (&image, events) in own.iter().zip(events_of_images(&mut events, part.steps.clone(), most)) {
+            of_images[image as usize] = events;
+        }
+        Ok(Self { events, of_images, shape: subject.shape(), draws_per_look: subject.draws().timesteps })
+    }
+
+    /// Events that are taken of all images together.
+    pub fn count(&self) -> usize {
+        self.of_images.iter().map(Vec::len).sum()
+    }
+
+    /// The digest by which the row of a training image is found: of the image and of its events, whose noise follows from
+    /// them and the member. None for one that was not seen.
+    pub fn key(&self, index: usize, image: &[f32]) -> Option<RowKey> {
+        let events = &self.of_images[index];
+        if events.is_empty() {
+            return None;
+        }
+        let mut bytes = row_key(image, None).to_vec();
+        for &TrainingEvent { step, place, timestep, mirrored, .. } in events {
+            bytes.extend([step, place, timestep, u32::from(mirrored)].into_iter().flat_map(u32::to_le_bytes));
+        }
+        Some(*Digest::of(&bytes).as_bytes())
+    }
+
+    /// What the network is shown of a training image: its events, in one part. With `unit_length` each by itself.
+    pub fn item(&self, index: usize, image: &[f32], unit_length: bool, name: String) -> Item {
+        let most = if unit_length { 1 } else { self.draws_per_look };
+        let mut looks: Vec<Look> = Vec::new();
+        // Images that were mirrored are other images than those that were not.
+        for mirrored in [false, true] {
+            let events: Vec<&TrainingEvent> =
+                self.of_images[index].iter().filter(|event| event.mirrored == mirrored).collect();
+            for events in events.chunks(most) {
+                let shown = events.iter().map(|event| replayed(&self.events, event, image, self.shape));
+                let (mut images, draws): (Vec<_>, Vec<_>) = shown.unzip();
+                looks.push(Look { image: images.pop().unwrap_or_default(), draws });
+            }
+        }
+        Item { parts: vec![looks], class: None, name }
+    }
+}

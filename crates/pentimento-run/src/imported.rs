@@ -1,0 +1,193 @@
+//! A network that was trained elsewhere, as member 0 of a run.
+
+use super::train::{member_folder, weights_name};
+use super::workspace::{RunOptions, Workspace};
+use crate::error::{MadeBy, Result, RunError};
+use crate::event::{Event, Reporter};
+use crate::recipe::{CheckpointRecipe, Recipe};
+use pentimento_diffusion::checkpoint::{
+    Checkpoint, CheckpointFiles, NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files,
+};
+use pentimento_diffusion::unet::{Architecture, UnetConfig};
+use pentimento_store::{Digest, Fingerprint};
+use std::path::{Path, PathBuf};
+
+/// Name of the network's configuration in the run.
+fn config_name() -> String {
+    format!("{}/{}", member_folder(0), NETWORK_FILES[0])
+}
+
+/// The recipe of a checkpoint that was opened from `folder`.
+///
+/// # Errors
+///
+/// As [`Recipe::of_checkpoint`].
+pub fn recipe_of(
+    name: &str,
+    folder: &Path,
+    files: &CheckpointFiles,
+    checkpoint: &Checkpoint,
+    overrides: &[String],
+    reporter: &Reporter,
+) -> Result<Recipe> {
+    // Absolute, so that they can be found from elsewhere.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let source = CheckpointRecipe {
+        folder: absolute(folder),
+        config: absolute(&files.config),
+        weights: files.weights.iter().map(|path| absolute(path)).collect(),
+        scheduler: absolute(&files.scheduler),
+    };
+    let scheduler = &checkpoint.scheduler;
+    let mut recipe =
+        Recipe::of_checkpoint(name, &source, &scheduler.schedule, &scheduler.sampling, overrides)?;
+    let broken = |field: &str, value: String, bound: &str| {
+        let (file, field, bound) = (folder.display().to_string(), field.into(), bound.into());
+        Err(RunError::RecipeValue { file, field, value, bound })
+    };
+    if recipe.checkpoint.as_ref() != Some(&source) {
+        return broken("checkpoint", "set".into(), "what was opened, which no setting changes");
+    }
+    if recipe.schedule != scheduler.schedule {
+        reporter.tell(Event::AnotherSchedule);
+    }
+    let data = &mut recipe.data;
+    for (key, path) in [("path", &mut data.path), ("images", &mut data.images), ("labels", &mut data.labels)]
+    {
+        if let Some(path) = path {
+            if !path.exists() {
+                return broken(&format!("data.{key}"), format!("{path:?}"), "a path that exists");
+            }
+            *path = absolute(path);
+        }
+    }
+    Ok(recipe)
+}
+
+/// Writes a checkpoint into a run of its own, in f32 and under the names of today whatever it came in.
+///
+/// # Errors
+///
+/// [`RunError::NoSuch`] if the folder is a run of something else; as writing to it.
+pub fn import(
+    folder: PathBuf,
+    recipe: Recipe,
+    checkpoint: &Checkpoint,
+    options: RunOptions,
+) -> Result<Workspace> {
+    let [height, width] = image_size(&checkpoint.architecture)?;
+    let network = checkpoint.architecture.config();
+    network.check_image(height, width, network.in_channels)?;
+    if network.in_channels > 4 {
+        return Err(RunError::RecipeValue {
+            file: "config.json".into(),
+            field: "in_channels".into(),
+            value: network.in_channels.to_string(),
+            bound: "1 to 4: others are no pictures".into(),
+        }
+        .into());
+    }
+    checkpoint.architecture.config().check_class(recipe.samples.class)?;
+    let network = network_files(&checkpoint.architecture, &checkpoint.values)?;
+    let mut key = Fingerprint::of("imported network");
+    for (_, bytes) in &network {
+        key = key.bytes(Digest::of(bytes).as_bytes());
+    }
+    let key = key.finish();
+    if folder.join("manifest.json").exists() {
+        refuse_another_run(&folder, key)?;
+    }
+    let scheduler = scheduler_files(&recipe.schedule, &recipe.sampling);
+    let workspace = Workspace::for_recipe(&folder, recipe, options)?;
+    workspace.save_recipe()?;
+    let in_member = |(name, bytes): (&str, Vec<u8>)| (format!("{}/{name}", member_folder(0)), bytes);
+    let network: Vec<_> = network.into_iter().map(in_member).collect();
+    // Also what was damaged since: only the checkpoint can make it again.
+    let is_whole = |name: &str| workspace.run.is_current(name, key) && workspace.run.path_of(name).is_ok();
+    if !network.iter().all(|(name, _)| is_whole(name)) {
+        workspace.run.put_many(network, key)?;
+    }
+    let mut key = Fingerprint::of("scheduler files");
+    for (_, bytes) in &scheduler {
+        key = key.bytes(bytes);
+    }
+    let scheduler: Vec<_> = scheduler.into_iter().map(in_member).collect();
+    workspace.run.put_many(scheduler, key.finish())?;
+    Ok(workspace)
+}
+
+/// A run keeps what it has: another network gets a run of its own.
+fn refuse_another_run(folder: &Path, key: Fingerprint) -> Result<()> {
+    let run = pentimento_store::Run::open_read_only(folder)?;
+    if run.entry(&config_name()).is_some_and(|entry| entry.made_from == key) || run.names().is_empty() {
+        return Ok(());
+    }
+    Err(RunError::AnotherNetwork { run: folder.to_path_buf() })
+}
+
+/// The imported network.
+///
+/// # Errors
+///
+/// [`RunError::NotYet`] if it is not there.
+pub fn architecture(workspace: &Workspace) -> Result<Architecture> {
+    let name = config_name();
+    if workspace.run.entry(&name).is_none() {
+        return Err(not_yet(workspace));
+    }
+    let text = String::from_utf8(workspace.run.get(&name)?).map_err(RunError::damaged(&name))?;
+    let (config, _) = UnetConfig::from_json(&text, &name)?;
+    Ok(Architecture::new(&config)?)
+}
+
+/// The weights of the imported network: the object's name, and the digest of its bytes.
+///
+/// # Errors
+///
+/// [`RunError::NotYet`] if they are not there.
+pub fn weights(workspace: &Workspace) -> Result<Vec<(String, Digest)>> {
+    let name = weights_name(0);
+    match workspace.run.entry(&name) {
+        Some(entry) => Ok(vec![(name, entry.blake3)]),
+        None => Err(not_yet(workspace)),
+    }
+}
+
+fn not_yet(workspace: &Workspace) -> RunError {
+    let source = workspace.recipe.checkpoint.as_ref().map(|source| source.folder.clone());
+    workspace.missing("the imported network".into(), MadeBy::Import(source))
+}
+
+/// Height and width of the images of an imported network.
+///
+/// # Errors
+///
+/// [`RunError::RecipeValue`] if its configuration does not say.
+pub fn image_size(architecture: &Architecture) -> Result<[usize; 2]> {
+    match architecture.config().sample_size {
+        Some(side) => Ok([side, side]),
+        None => Err(RunError::RecipeValue {
+            file: config_name(),
+            field: "sample_size".into(),
+            value: "null".into(),
+            bound: "the side of the network's images in pixels; write it into the checkpoint's config.json"
+                .into(),
+        }
+        .into()),
+    }
+}
+
+/// Height, width and channels that the imported network takes.
+///
+/// # Errors
+///
+/// As opening it.
+pub fn image_shape(workspace: &Workspace) -> Result<[usize; 3]> {
+    let architecture = architecture(workspace)?;
+    let [height, width] = image_size(&architecture)?;
+    Ok([height, width, architecture.config().in_channels])
+}
+
+/// The files of a member of a run, by path relative to its folder.
+pub const MEMBER_FILES: [&str; 4] =
+    [SCHEDULER_FILES[0], SCHEDULER_FILES[1], NETWORK_FILES[0], NETWORK_FILES[1]];

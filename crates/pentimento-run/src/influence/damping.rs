@@ -1,0 +1,72 @@
+//! What is added to a network's curvature before it is inverted.
+
+use super::curvature_store::MeasuredCurvature;
+use crate::analyse::Members;
+use crate::gradients::Subject;
+use crate::recipe::{InfluenceDamping, InfluenceDampingRule, InfluenceRecipe};
+use pentimento_attribution::curvature::{DampingRule, TrainingLength};
+use serde::Serialize;
+
+/// How the influence of images was measured, for tables and the page.
+#[derive(Clone, Debug, Serialize)]
+pub struct InfluenceNote {
+    /// Images on which the curvature was measured; of several networks, those of the first.
+    pub curvature_images: usize,
+    /// Looks at each of them.
+    pub curvature_draws: usize,
+    /// Where the damping comes from, in words.
+    pub damping_rule: String,
+    /// The smallest, middle and largest damping over the blocks of the network; of several networks, of the first.
+    pub dampings: [f64; 3],
+    /// The mean squared error of the network over the looks.
+    pub mean_loss: f64,
+    /// What the recipe says.
+    pub settings: InfluenceRecipe,
+}
+
+/// The damping of each block, with where it comes from.
+pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64>, InfluenceNote) {
+    let recipe = &subject.workspace.recipe;
+    let by_default = match subject.members {
+        Members::Trained(_) => InfluenceDampingRule::Training,
+        Members::Imported => InfluenceDampingRule::Block,
+    };
+    let (rule, words) = match recipe.influence.damping.unwrap_or(InfluenceDamping::Rule(by_default)) {
+        InfluenceDamping::Number(damping) => (DampingRule::Number(damping), "as the recipe says".to_owned()),
+        InfluenceDamping::Rule(InfluenceDampingRule::Block) => {
+            (DampingRule::Block, "a hundredth of each block's mean eigenvalue".to_owned())
+        }
+        InfluenceDamping::Rule(InfluenceDampingRule::Training) => {
+            let training = &recipe.training;
+            let learning_rates = (0..training.steps).map(|step| training.learning_rate_at(step)).sum();
+            let length = TrainingLength {
+                learning_rates,
+                // Of fewer images a step takes all.
+                batch: training.batch.min(measured.seen).max(1),
+                weight_decay: training.optimiser.weight_decay,
+                loss: measured.mean_loss,
+                outputs: subject.shape().iter().product(),
+            };
+            let mirrored = match training.horizontal_flip {
+                true => "; mirrored images, which the training saw too, are not looked at",
+                false => "",
+            };
+            let words =
+                format!("from the training: learning rates that sum to {learning_rates:.3e}{mirrored}");
+            (DampingRule::Training(length), words)
+        }
+    };
+    let dampings = rule.dampings(&measured.curvature);
+    let mut sorted = dampings.clone();
+    sorted.sort_by(f64::total_cmp);
+    let at = |place: usize| sorted.get(place).copied().unwrap_or_default();
+    let note = InfluenceNote {
+        curvature_images: measured.images,
+        curvature_draws: recipe.influence.draws,
+        damping_rule: words,
+        dampings: [at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1))],
+        mean_loss: measured.mean_loss,
+        settings: recipe.influence,
+    };
+    (dampings, note)
+}

@@ -1,0 +1,208 @@
+//! Gradients of queries, through the inverse of the curvature.
+
+use crate::analyse::Ensemble;
+use crate::error::{Result, RunError};
+use crate::gradients::{Query, QuerySet, Subject, noise_id, row_key};
+use pentimento_attribution::curvature::{Curvature, QuantisedRows, QueryMeasurement, output_gradient};
+use pentimento_attribution::gradient::{Draw, DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
+use pentimento_diffusion::mixture::Trajectory;
+use pentimento_diffusion::sampler::Sampler;
+use pentimento_diffusion::unet::Parameters;
+use pentimento_noise::{Purpose, Stream};
+
+/// The gradient of each query in each group of draws, before any inverse: what a network is shown does not depend on it.
+pub struct QueryGradients {
+    measurement: QueryMeasurement,
+    /// For trajectories, the steps of each query.
+    trajectories: Vec<Vec<Step>>,
+}
+
+/// A step of a sampler on the way to a query.
+#[derive(Clone)]
+struct Step {
+    timestep: usize,
+    x: Vec<f32>,
+    /// The gradient of the step's log-probability, mean over values, in the networks' output.
+    cotangent: Vec<f32>,
+}
+
+impl QueryGradients {
+    /// Prepares queries.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NoSuch`] for the trajectory of an image that was not generated, or one whose steps are not random.
+    pub fn new(
+        subject: &Subject<'_>,
+        set: &QuerySet,
+        queries: &[Query],
+        measurement: QueryMeasurement,
+    ) -> Result<Self> {
+        let trajectories = match measurement {
+            QueryMeasurement::OfImage(_) => Vec::new(),
+            QueryMeasurement::Trajectory => {
+                check_trajectory(subject, set)?;
+                trajectories(subject, queries.len())?
+            }
+        };
+        Ok(Self { measurement, trajectories })
+    }
+
+    /// The gradients of some queries in each group of draws, through the inverse of a network's curvature and in 8 bits,
+    /// query by query.
+    ///
+    /// # Errors
+    ///
+    /// As taking gradients.
+    pub fn solved(
+        &self,
+        subject: &Subject<'_>,
+        parameters: &Parameters,
+        queries: &[Query],
+        first: usize,
+        curvature: &Curvature,
+        dampings: &[f64],
+    ) -> Result<QuantisedRows> {
+        let groups = subject.draws().groups;
+        let count = queries.len() * groups;
+        let mut rows = QuantisedRows::zeros(subject.architecture.parameter_count(), count);
+        let at_once = rayon::current_num_threads().max(1);
+        for first_row in (0..count).step_by(at_once) {
+            let solved = side_by_side(at_once.min(count - first_row), |index| -> Result<Vec<f32>> {
+                subject.workspace.options.stop.check()?;
+                let (query, group) = ((first_row + index) / groups, (first_row + index) % groups);
+                let gradient = self.gradient(subject, parameters, &queries[query], first + query, group)?;
+                Ok(curvature.solve(&gradient, dampings)?)
+            })?;
+            for (index, solved) in solved.iter().enumerate() {
+                rows.set(first_row + index, solved)?;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The gradient of a query in one group of draws. The mean over the groups is the gradient of the measurement.
+    pub fn gradient(
+        &self,
+        subject: &Subject<'_>,
+        parameters: &Parameters,
+        query: &Query,
+        index: usize,
+        group: usize,
+    ) -> Result<Vec<f32>> {
+        let plan = subject.draws();
+        match self.measurement {
+            QueryMeasurement::OfImage(measurement) => {
+                let schedule = &subject.workspace.recipe.schedule;
+                let extractor = FeatureExtractor::new(
+                    &subject.architecture,
+                    parameters.clone(),
+                    schedule,
+                    measurement,
+                    false,
+                );
+                let image: Vec<f64> = query.image.iter().map(|&value| f64::from(value)).collect();
+                let draws = query_draws(subject, query, group);
+                Ok(extractor.gradient::<f32>(&image, subject.size, query.class, &draws, &query.title)?)
+            }
+            QueryMeasurement::Trajectory => {
+                let steps = self.trajectories.get(index).map_or(&[][..], Vec::as_slice);
+                let steps: Vec<&Step> = steps.iter().skip(group).step_by(plan.groups).collect();
+                let of_group = |values: fn(&Step) -> &Vec<f32>, factor: f32| -> Vec<f32> {
+                    steps
+                        .iter()
+                        .flat_map(|step| values(step).iter().map(move |value| factor * value))
+                        .collect()
+                };
+                let timesteps: Vec<usize> = steps.iter().map(|step| step.timestep).collect();
+                if timesteps.is_empty() {
+                    return Ok(vec![0.0; subject.architecture.parameter_count()]);
+                }
+                // A score is the decrease of the log-probability, and each group stands for all steps.
+                let factor = -(plan.groups as f32);
+                Ok(output_gradient(
+                    &subject.architecture,
+                    parameters,
+                    of_group(|step| &step.x, 1.0),
+                    subject.size,
+                    &timesteps,
+                    query.class,
+                    of_group(|step| &step.cotangent, factor),
+                ))
+            }
+        }
+    }
+}
+
+/// How training images are looked at: as for scores by gradients, but each with noise of its own. Noise that a training image
+/// shared with a query would be in both gradients, and its square in every score: predictions for groups of images then were
+/// half as much again too large, and less right in their order (docs/results/influence-retraining.md).
+pub fn image_draws(subject: &Subject<'_>) -> DrawPlan {
+    DrawPlan { sharing: NoiseSharing::PerImage, ..subject.draws() }
+}
+
+/// The draws at which a query is looked at in a group.
+fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> {
+    let (plan, recipe) = (image_draws(subject), &subject.workspace.recipe);
+    let key = row_key(&query.image, query.class);
+    let Some(timestep) = recipe.influence.query_timestep else {
+        // Other noise than as a training image, which it may be too.
+        return plan.draws(&recipe.schedule, group, query.image.len(), !noise_id(&key));
+    };
+    let draw = |index: usize| {
+        let mut noise = vec![0.0f32; query.image.len()];
+        let number = (group * plan.timesteps + index) as u32;
+        Stream::new(recipe.seed, Purpose::AttributionNoise, number, timestep as u32).fill_normal(&mut noise);
+        Draw { timestep, noise: noise.into_iter().map(f64::from).collect() }
+    };
+    (0..plan.timesteps).map(draw).collect()
+}
+
+/// Refuses trajectories that have no probability.
+///
+/// # Errors
+///
+/// [`RunError::NoSuch`] for images that were not generated, or a sampler without noise.
+pub fn check_trajectory(subject: &Subject<'_>, set: &QuerySet) -> Result<()> {
+    let refuse = |what: &str, value: &str, bound: &str| {
+        let (what, value, bound) = (what.into(), value.into(), bound.into());
+        Err(RunError::NoSuch { what, value, bound }.into())
+    };
+    if *set != QuerySet::Samples {
+        let bound = "it is for samples of the run, which are made step by step";
+        return refuse("trajectory to", "these images", bound);
+    }
+    let recipe = &subject.workspace.recipe;
+    let sampler = Sampler::new(&recipe.schedule, recipe.sampling)?;
+    if !(0..sampler.len()).any(|step| sampler.adds_noise(step)) {
+        let bound = "the steps of the recipe's sampler are not random; `sampling.sampler = \"ddpm\"` has noise in all but the \
+                     last of them";
+        return refuse("probability of", "the trajectory", bound);
+    }
+    Ok(())
+}
+
+/// The steps of the sampler on the way to each sample; those without noise have no density and are left out.
+fn trajectories(subject: &Subject<'_>, count: usize) -> Result<Vec<Vec<Step>>> {
+    let Ensemble { mixture, sampler, seed, .. } = subject.ensemble()?;
+    let weights = vec![1.0 / mixture.members() as f64; mixture.members()];
+    let samples: Vec<Trajectory> =
+        (0..count as u32).map(|sample| Trajectory { sample, weights: weights.clone() }).collect();
+    let length = mixture.image_length();
+    let mut steps: Vec<Vec<Step>> = vec![Vec::new(); count];
+    mixture.follow::<f32, RunError>(&sampler, seed, &samples, |step, x, predicted| {
+        subject.workspace.options.stop.check()?;
+        for (sample, steps) in steps.iter_mut().enumerate() {
+            let of = |values: &[f32]| values[sample * length..][..length].to_vec();
+            let mut noise = vec![0.0f32; length];
+            Sampler::noise(seed, sample as u32, step + 1, &mut noise);
+            let (x, output) = (of(x), of(predicted));
+            if let Some(mut cotangent) = sampler.log_probability_gradient(step, &x, &output, &noise) {
+                cotangent.iter_mut().for_each(|value| *value /= length as f32);
+                steps.push(Step { timestep: sampler.timestep(step), x, cotangent });
+            }
+        }
+        Ok(())
+    })?;
+    Ok(steps)
+}

@@ -1,0 +1,32 @@
+//! A run of pentimento as a library: a recipe, the folder that keeps what follows from it, and the stages that make it.
+//!
+//! Each stage reads objects that earlier stages finished and writes its own; an object that is there and was made from the
+//! same inputs is not made again. Nothing here prints: what happens is told as an [`Event`], results are values, and failures
+//! are a [`RunError`] whose [`FailureKind`] says what they mean to whoever asked.
+
+pub mod analyse;
+pub mod classify;
+pub mod costs;
+pub mod data;
+pub mod error;
+pub mod event;
+pub mod figures;
+pub mod gradients;
+pub mod imported;
+pub mod imported_report;
+pub mod influence;
+pub mod npy;
+pub mod pictures;
+pub mod pool;
+pub mod recipe;
+pub mod report;
+pub mod stop;
+pub mod train;
+pub mod words;
+pub mod workspace;
+
+pub use error::{FailureKind, MadeBy, RunError};
+pub use event::{Event, Reporter};
+pub use recipe::Recipe;
+pub use stop::Stop;
+pub use workspace::{RunOptions, Workspace};
