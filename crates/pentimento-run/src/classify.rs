@@ -1,15 +1,17 @@
 //! The classifier that says what a sample shows: trained on the `train` split of the run's public set.
 
-use super::costs::Costs;
 use super::data::open_images;
 use super::workspace::{Workspace, fingerprint_of_computed};
+use crate::drive::drive;
 use crate::error::{Result, RunError};
+use crate::event::Progress;
+use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::{ClassifierRecipe, Recipe};
 use pentimento_data::{Preprocessing, Split, prepare};
 use pentimento_evaluation::classifier::{Classifier, ClassifierConfig};
 use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
-use std::time::Instant;
+use std::sync::OnceLock;
 
 /// Object that holds the classifier.
 pub const CLASSIFIER: &str = "classifier/classifier.safetensors";
@@ -25,7 +27,7 @@ pub struct TrainedClassifier {
 }
 
 /// How good a classifier is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Share of the `test` split that it names rightly.
     pub test: f64,
@@ -75,47 +77,88 @@ pub fn trained_classifier(workspace: &Workspace) -> Result<Option<Fingerprint>> 
     Ok(there.then_some(key))
 }
 
+/// The stage: its one piece is the classifier with its accuracy.
+pub struct Classifying<'a> {
+    workspace: &'a Workspace,
+    settings: ClassifierRecipe,
+    preprocessing: Preprocessing,
+    accuracy: OnceLock<Accuracy>,
+}
+
+impl<'a> Classifying<'a> {
+    /// The classifier of a recipe, if it asks for one.
+    pub fn new(workspace: &'a Workspace) -> Option<Self> {
+        let preprocessing = preprocessing(&workspace.recipe);
+        let settings = workspace.recipe.classifier?;
+        Some(Self { workspace, settings, preprocessing, accuracy: OnceLock::new() })
+    }
+}
+
 /// Trains the classifier of a run if it is not there. Returns what identifies it; none if the recipe asks for none.
 ///
 /// # Errors
 ///
 /// As opening images, training, and [`RunError::Stopped`].
 pub fn train_classifier(workspace: &Workspace) -> Result<Option<Fingerprint>> {
-    let Some(settings) = workspace.recipe.classifier else { return Ok(None) };
-    let preprocessing = preprocessing(&workspace.recipe);
-    let key = fingerprint(workspace, &preprocessing)?;
-    let run = &workspace.run;
-    if run.is_current(CLASSIFIER, key) && run.is_current(ACCURACY, key) {
-        return Ok(Some(key));
+    let Some(stage) = Classifying::new(workspace) else { return Ok(None) };
+    drive(workspace, &stage)?;
+    trained_classifier(workspace)
+}
+
+impl Stage for Classifying<'_> {
+    fn name(&self) -> &str {
+        "classifier"
     }
-    let started = Instant::now();
-    let from = workspace.options.data_from.as_deref();
-    let (train, names) = open_images(&workspace.recipe.data, Split::Train, from, workspace.reporter())?;
-    let train = prepare(train.as_ref(), &preprocessing)?;
-    let shape = [train.height(), train.width(), train.channels()];
-    let config = classifier_config(settings, workspace.recipe.seed, names.len(), shape);
-    let images = |index: usize, target: &mut [f32]| train.scaled_into(index, target);
-    let steps = (config.epochs * (train.len() / config.batch).max(1)) as u64;
-    let progress = workspace.reporter().begin("classifier", steps, 0);
-    let classifier =
-        Classifier::train(config, &images, train.len(), train.labels(), |state| -> Result<()> {
-            progress.set(state.step as u64, &format!("loss {:.3}", state.loss));
-            Ok(workspace.options.stop.check()?)
-        })?;
-    let (test, _) = open_images(&workspace.recipe.data, Split::Test, from, workspace.reporter())?;
-    let test = prepare(test.as_ref(), &preprocessing)?;
-    let mut values = vec![0.0; test.len() * test.image_len()];
-    for (index, target) in values.chunks_exact_mut(test.image_len()).enumerate() {
-        test.scaled_into(index, target);
+
+    fn pieces(&self) -> Result<Vec<Piece>> {
+        Ok(vec![Piece {
+            stage: self.name().into(),
+            number: 0,
+            objects: vec![CLASSIFIER.into(), ACCURACY.into()],
+            made_from: fingerprint(self.workspace, &self.preprocessing)?,
+        }])
     }
-    let accuracy = Accuracy { test: classifier.accuracy(&values, test.labels())?, test_images: test.len() };
-    run.put_many(
-        [(CLASSIFIER, classifier.to_bytes()?), (ACCURACY, serde_json::to_vec_pretty(&accuracy)?)],
-        key,
-    )?;
-    Costs::record(workspace, &[("classifier", started.elapsed().as_secs_f64(), 1)])?;
-    progress.finish(&format!("{:.2} % right on {} test images", 100.0 * accuracy.test, accuracy.test_images));
-    Ok(Some(key))
+
+    fn begin(&self, _all: usize, _missing: &[Piece]) -> Result<Progress> {
+        // How many steps it takes is known once its images are open.
+        Ok(self.workspace.reporter().begin("classifier", 0, 0))
+    }
+
+    fn make(&self, _piece: &Piece, _making: &mut Making<'_>) -> Result<Vec<Object>> {
+        let workspace = self.workspace;
+        let (recipe, from) = (&workspace.recipe, workspace.options.data_from.as_deref());
+        let open = |split| open_images(&recipe.data, split, from, workspace.reporter());
+        let (train, names) = open(Split::Train)?;
+        let train = prepare(train.as_ref(), &self.preprocessing)?;
+        let shape = [train.height(), train.width(), train.channels()];
+        let config = classifier_config(self.settings, recipe.seed, names.len(), shape);
+        let images = |index: usize, target: &mut [f32]| train.scaled_into(index, target);
+        let steps = config.epochs * (train.len() / config.batch).max(1);
+        let progress = workspace.reporter().begin("classifier", steps as u64, 0);
+        let classifier =
+            Classifier::train(config, &images, train.len(), train.labels(), |state| -> Result<()> {
+                progress.set(state.step as u64, &format!("loss {:.3}", state.loss));
+                workspace.options.stop.check()
+            })?;
+        let (test, _) = open(Split::Test)?;
+        let test = prepare(test.as_ref(), &self.preprocessing)?;
+        let mut values = vec![0.0; test.len() * test.image_len()];
+        for (index, target) in values.chunks_exact_mut(test.image_len()).enumerate() {
+            test.scaled_into(index, target);
+        }
+        let accuracy =
+            Accuracy { test: classifier.accuracy(&values, test.labels())?, test_images: test.len() };
+        let accuracy = self.accuracy.get_or_init(|| accuracy);
+        Ok(vec![
+            (CLASSIFIER.into(), classifier.to_bytes()?),
+            (ACCURACY.into(), serde_json::to_vec_pretty(accuracy)?),
+        ])
+    }
+
+    fn summary(&self, _missing: &[Piece]) -> Option<String> {
+        let Accuracy { test, test_images } = self.accuracy.get().copied().unwrap_or_default();
+        Some(format!("{:.2} % right on {test_images} test images", 100.0 * test))
+    }
 }
 
 /// Opens the classifier that [`train_classifier`] left; none if the recipe asks for none.

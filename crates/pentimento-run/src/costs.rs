@@ -1,75 +1,94 @@
-//! What the stages of a run cost.
+//! What the pieces of a run cost.
 
-use super::workspace::Workspace;
 use crate::error::Result;
-use pentimento_store::Fingerprint;
+use crate::piece::Piece;
+use pentimento_store::{Fingerprint, Run};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// What the stages of a run cost, over all times that they ran in this folder. Seconds differ from run to run, so this
-/// object and the page that shows it do too.
+/// Name of the object.
+const COSTS: &str = "costs.json";
+
+/// Seconds and number of units (samples, counterfactuals), by what was made of them.
+pub type CostOfPiece = BTreeMap<String, (f64, usize)>;
+
+/// What the pieces of a run cost. Seconds differ from run to run, so this object and the page that shows it do too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
-    /// Seconds and number of units (samples, counterfactuals) by stage.
-    pub stages: BTreeMap<String, (f64, usize)>,
+    /// By piece, `attribute/7`. A piece that is made again costs what it cost the last time.
+    #[serde(default)]
+    pub pieces: BTreeMap<String, CostOfPiece>,
 }
 
 impl Costs {
-    /// Reads the costs so far.
-    pub fn read(workspace: &Workspace) -> Self {
-        let bytes = workspace.run.get("costs.json").ok();
+    /// Reads the costs so far; none if they cannot be read, as nothing follows from them.
+    pub fn read(run: &Run) -> Self {
+        let bytes = run.get(COSTS).ok();
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    /// Adds what stages cost, as (stage, seconds, units).
+    /// The sum over all pieces.
+    pub fn total(&self) -> CostOfPiece {
+        let mut total = CostOfPiece::new();
+        for (what, (seconds, units)) in self.pieces.values().flatten() {
+            let sum = total.entry(what.clone()).or_default();
+            sum.0 += seconds;
+            sum.1 += units;
+        }
+        total
+    }
+
+    /// Writes them to the run.
     ///
     /// # Errors
     ///
     /// As writing to the run.
-    pub fn record(workspace: &Workspace, new: &[(&str, f64, usize)]) -> Result<()> {
-        let mut costs = Self::read(workspace);
-        for &(stage, seconds, units) in new {
-            let entry = costs.stages.entry(stage.into()).or_default();
-            entry.0 += seconds;
-            entry.1 += units;
-        }
-        let key = Fingerprint::of("costs").finish();
-        workspace.run.put("costs.json", key, &serde_json::to_vec_pretty(&costs)?)?;
+    pub(crate) fn write(&self, run: &Run) -> Result<()> {
+        run.put(COSTS, Fingerprint::of("costs").finish(), &serde_json::to_vec_pretty(self)?)?;
         Ok(())
+    }
+
+    /// Takes over what a piece cost in another run.
+    ///
+    /// # Errors
+    ///
+    /// As writing to the run.
+    pub fn adopt(run: &Run, other: &Run, piece: &Piece) -> Result<()> {
+        let name = piece.to_string();
+        let Some(cost) = Self::read(other).pieces.remove(&name) else { return Ok(()) };
+        let mut costs = Self::read(run);
+        costs.pieces.insert(name, cost);
+        costs.write(run)
     }
 }
 
-/// What is being spent on an object, recorded once the object is there.
+/// What is being spent on a piece.
 #[derive(Clone, Debug, Default)]
-pub struct Spent {
-    entries: Vec<(&'static str, f64, usize)>,
-}
+pub struct Spent(CostOfPiece);
 
 impl Spent {
-    /// Does some work and notes its seconds under a stage, with the number of units that it made.
+    /// Does some work and notes its seconds, with the number of units that it made.
     ///
     /// # Errors
     ///
     /// Those of the work.
-    pub fn time<R>(
-        &mut self,
-        stage: &'static str,
-        units: usize,
-        work: impl FnOnce() -> Result<R>,
-    ) -> Result<R> {
+    pub fn time<R>(&mut self, what: &str, units: usize, work: impl FnOnce() -> Result<R>) -> Result<R> {
         let started = Instant::now();
         let result = work()?;
-        self.entries.push((stage, started.elapsed().as_secs_f64(), units));
+        self.add(what, started.elapsed().as_secs_f64(), units);
         Ok(result)
     }
 
-    /// Adds it to the costs of a run.
-    ///
-    /// # Errors
-    ///
-    /// As writing to the run.
-    pub fn record(&self, workspace: &Workspace) -> Result<()> {
-        Costs::record(workspace, &self.entries)
+    /// Notes seconds and units.
+    pub fn add(&mut self, what: &str, seconds: f64, units: usize) {
+        let sum = self.0.entry(what.to_owned()).or_default();
+        sum.0 += seconds;
+        sum.1 += units;
+    }
+
+    /// All of it.
+    pub fn into_cost(self) -> CostOfPiece {
+        self.0
     }
 }

@@ -1,5 +1,6 @@
 //! What a run tells while it works. Whoever opens a run hands it a [`Reporter`]; a program draws bars of it, a test counts.
 
+use crate::piece::Piece;
 use pentimento_data::{FetchEvent, OpenEvent};
 use std::fmt;
 use std::path::Path;
@@ -72,6 +73,8 @@ pub enum Event<'a> {
     },
     /// The page leaves out a likeness that would take minutes.
     PatchesLeftOut,
+    /// A piece was made and stored.
+    PieceMade(&'a Piece),
     /// Figures and page are being made.
     Reporting,
     /// A stage begins; what was done of it before is not made again.
@@ -153,6 +156,7 @@ impl fmt::Display for Event<'_> {
             Self::PatchesLeftOut => {
                 formatter.write_str("note: the page has no nearest patches, which would take minutes")
             }
+            Self::PieceMade(piece) => write!(formatter, "{piece} is made"),
             Self::Reporting => formatter.write_str("report: measuring and writing"),
             Self::Began { stage, total, done } => write!(formatter, "{stage}: {done} of {total} are there"),
             Self::Progressed { stage, done, detail } => write!(formatter, "{stage}: {done}, {detail}"),
@@ -195,7 +199,7 @@ impl fmt::Debug for Reporter {
 }
 
 /// A stage in progress; threads share it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Progress {
     reporter: Reporter,
     stage: String,

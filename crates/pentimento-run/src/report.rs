@@ -189,8 +189,8 @@ impl Page<'_> {
                 .map(|row| AgreementRow { question: row.question.clone(), share: estimate(&row.share) })
                 .collect(),
             loss_curves: (0..members).map(|member| self.loss_curve(member)).collect::<Result<_>>()?,
-            stage_costs: Costs::read(self.workspace)
-                .stages
+            stage_costs: Costs::read(&self.workspace.run)
+                .total()
                 .into_iter()
                 .map(|(stage, (seconds, units))| StageCost { stage, seconds, note: format!("{units} made") })
                 .collect(),

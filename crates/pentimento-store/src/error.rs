@@ -67,6 +67,17 @@ pub enum StoreError {
         expected: String,
     },
 
+    /// An object of another run that was made from something else than what is asked for.
+    #[error("`{}` was made from something else: its fingerprint is {found}, needed is {expected}", file.display())]
+    MadeFromOther {
+        /// The file of the object.
+        file: PathBuf,
+        /// Its fingerprint.
+        found: String,
+        /// The fingerprint that is needed.
+        expected: String,
+    },
+
     /// A file that must be there is not: that of a listed object, or the manifest of a run to read.
     #[error("`{}` does not exist", file.display())]
     Missing {

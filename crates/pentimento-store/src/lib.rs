@@ -32,6 +32,7 @@
 //! # }
 //! ```
 
+mod adopt;
 mod digest;
 mod error;
 mod file;

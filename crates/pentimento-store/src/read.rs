@@ -54,7 +54,8 @@ pub(crate) fn check(file: &File, path: &Path, entry: &Entry) -> Result<(), Store
     compare_digest(path, hasher.finalize().into(), entry)
 }
 
-fn compare_digest(path: &Path, found: Digest, entry: &Entry) -> Result<(), StoreError> {
+/// Refuses bytes of another digest than the entry has.
+pub(crate) fn compare_digest(path: &Path, found: Digest, entry: &Entry) -> Result<(), StoreError> {
     if found == entry.blake3 {
         return Ok(());
     }

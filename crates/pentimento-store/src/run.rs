@@ -76,6 +76,12 @@ impl Run {
         &self.root
     }
 
+    /// Whether the run was opened for reading only.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.lock.is_none()
+    }
+
     /// The names of all objects, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
@@ -241,7 +247,7 @@ impl Run {
     }
 
     /// Writes the bytes of an object to a temporary file, without holding up other threads.
-    fn stage(
+    pub(crate) fn stage(
         &self,
         name: ObjectName,
         made_from: Fingerprint,
@@ -251,14 +257,14 @@ impl Run {
         stage(&self.root, name, made_from, write)
     }
 
-    fn commit(&self, staged: Vec<Staged>) -> Result<(), StoreError> {
+    pub(crate) fn commit(&self, staged: Vec<Staged>) -> Result<(), StoreError> {
         let mut manifest = self.manifest();
         finish_replacements(&self.root, &mut manifest)?;
         commit(&self.root, &mut manifest, staged)
     }
 
     /// Opens the file of an object under the mutex, so that it is that of the entry even if another thread replaces it.
-    fn open(&self, name: &str) -> Result<(PathBuf, Entry, fs::File), StoreError> {
+    pub(crate) fn open(&self, name: &str) -> Result<(PathBuf, Entry, fs::File), StoreError> {
         let manifest = self.manifest();
         let not_listed = || StoreError::NotListed { run: self.root.clone(), name: name.to_owned() };
         let entry = manifest.entry(name).ok_or_else(not_listed)?;
@@ -267,7 +273,7 @@ impl Run {
         Ok((path, entry.clone(), file))
     }
 
-    fn refuse_if_read_only(&self) -> Result<(), StoreError> {
+    pub(crate) fn refuse_if_read_only(&self) -> Result<(), StoreError> {
         match self.lock {
             Some(_) => Ok(()),
             None => Err(StoreError::OpenForReadingOnly { path: self.root.clone() }),

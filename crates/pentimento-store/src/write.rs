@@ -11,7 +11,7 @@ use crate::file::{delete, temporary_file_in, write_hashed};
 use crate::manifest::{Entry, Manifest, Replacement};
 use crate::name::{ObjectName, TemporaryName};
 use crate::replacement::{finish_replacements, sync_folders_of};
-use crate::{Fingerprint, StoreError};
+use crate::{Digest, Fingerprint, StoreError};
 
 /// The complete and synced bytes of an object under a temporary name. Dropping it deletes them.
 pub(crate) struct Staged {
@@ -19,6 +19,13 @@ pub(crate) struct Staged {
     entry: Entry,
     /// The file is closed, as a process may have a thousand open and there may be more objects.
     temporary: TempPath,
+}
+
+impl Staged {
+    /// The digest of the bytes that were written.
+    pub(crate) fn digest(&self) -> Digest {
+        self.entry.blake3
+    }
 }
 
 /// Writes the bytes of the object `name` to a temporary file beside its place.

@@ -5,13 +5,16 @@ use super::attribution_shard;
 use super::counterfactuals::analyse_samples;
 use super::ensemble::{Ensemble, ensemble_fingerprint};
 use super::shards::{SAMPLES_PER_SHARD, remove_beyond, shard_count, shard_name, shard_samples};
-use crate::costs::Spent;
+use crate::drive::drive;
 use crate::data::CodedData;
 use crate::error::{MadeBy, Result, RunError};
 use crate::recipe::AttributionRecipe;
+use crate::event::Progress;
+use crate::piece::{Making, Object, Piece, Stage};
 use crate::workspace::Workspace;
 use pentimento_store::Fingerprint;
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 /// Where the shards are.
 const FOLDER: &str = "attribution";
@@ -32,53 +35,81 @@ fn fingerprint(
         .finish())
 }
 
-/// A shard to be made: its name, its samples, and what it is made from.
-pub type ShardToMake = (String, Vec<u32>, Fingerprint);
+/// The stage: a piece is a shard of samples with everything that is asked about them.
+pub struct Attribution<'a> {
+    workspace: &'a Workspace,
+    data: &'a CodedData,
+    ensemble: OnceLock<Ensemble>,
+}
 
-/// The shards that are not there.
-///
-/// # Errors
-///
-/// [`RunError::NotYet`] if the members are not trained.
-pub fn missing_attribution_shards(workspace: &Workspace, data: &CodedData) -> Result<Vec<ShardToMake>> {
-    let ensemble = ensemble_fingerprint(workspace, data)?;
-    let count = workspace.recipe.samples.count;
-    let mut todo = Vec::new();
-    for shard in 0..shard_count(count) {
-        let ids = shard_samples(shard, count);
-        let key = fingerprint(workspace, ensemble, data, &ids)?;
-        let name = shard_name(FOLDER, shard);
-        if !workspace.run.is_current(&name, key) {
-            todo.push((name, ids, key));
+impl<'a> Attribution<'a> {
+    /// What a recipe asks about its samples.
+    pub fn new(workspace: &'a Workspace, data: &'a CodedData) -> Self {
+        Self { workspace, data, ensemble: OnceLock::new() }
+    }
+
+    fn ensemble(&self) -> Result<&Ensemble> {
+        match self.ensemble.get() {
+            Some(ensemble) => Ok(ensemble),
+            None => {
+                let opened = Ensemble::open(self.workspace, self.data)?;
+                Ok(self.ensemble.get_or_init(|| opened))
+            }
         }
     }
-    Ok(todo)
 }
 
 /// Makes every shard that is not there.
 ///
 /// # Errors
 ///
-/// [`RunError::Stopped`] on Ctrl-C; finished shards are kept.
+/// [`RunError::Stopped`] once it is asked to stop; finished shards are kept. [`RunError::Missing`] if the members are not
+/// trained.
 pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
-    let count = workspace.recipe.samples.count;
-    let todo = missing_attribution_shards(workspace, data)?;
+    let stage = Attribution::new(workspace, data);
+    // Nothing is removed before it is known that the rest can be made.
+    stage.pieces()?;
     remove_beyond(workspace, FOLDER)?;
-    if todo.is_empty() {
-        return Ok(());
+    drive(workspace, &stage)
+}
+
+impl Stage for Attribution<'_> {
+    fn name(&self) -> &str {
+        "attribute"
     }
-    let ensemble = Ensemble::open(workspace, data)?;
-    let before = shard_count(count) - todo.len();
-    let progress = workspace.reporter().begin("attribution", shard_count(count) as u64, before as u64);
-    for (index, (name, ids, key)) in todo.into_iter().enumerate() {
-        progress.set((before + index) as u64, &format!("shards of {SAMPLES_PER_SHARD} samples"));
-        let mut spent = Spent::default();
-        let analyses = analyse_samples(workspace, data, &ensemble, &ids, &mut spent)?;
-        workspace.run.put(&name, key, &attribution_shard::to_bytes(&analyses, &name)?)?;
-        spent.record(workspace)?;
+
+    fn pieces(&self) -> Result<Vec<Piece>> {
+        let ensemble = ensemble_fingerprint(self.workspace, self.data)?;
+        let count = self.workspace.recipe.samples.count;
+        let piece = |shard| {
+            Ok(Piece {
+                stage: self.name().into(),
+                number: shard,
+                objects: vec![shard_name(FOLDER, shard)],
+                made_from: fingerprint(self.workspace, ensemble, self.data, &shard_samples(shard, count))?,
+            })
+        };
+        (0..shard_count(count)).map(piece).collect()
     }
-    progress.finish(&format!("{count} samples"));
-    Ok(())
+
+    fn begin(&self, all: usize, missing: &[Piece]) -> Result<Progress> {
+        self.ensemble()?;
+        Ok(self.workspace.reporter().begin("attribution", all as u64, (all - missing.len()) as u64))
+    }
+
+    fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
+        let count = self.workspace.recipe.samples.count;
+        let ids = shard_samples(piece.number, count);
+        making.tell_place(&format!("shards of {SAMPLES_PER_SHARD} samples"));
+        let analyses = analyse_samples(self.workspace, self.data, self.ensemble()?, &ids, &mut making.spent)?;
+        let name = shard_name(FOLDER, piece.number);
+        let bytes = attribution_shard::to_bytes(&analyses, &name)?;
+        Ok(vec![(name, bytes)])
+    }
+
+    fn summary(&self, _missing: &[Piece]) -> Option<String> {
+        Some(format!("{} samples", self.workspace.recipe.samples.count))
+    }
 }
 
 /// Reads every shard of a run.

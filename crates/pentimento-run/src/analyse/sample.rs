@@ -2,14 +2,17 @@
 
 use super::ensemble::{Ensemble, Members, ensemble_fingerprint};
 use super::shards::{remove_beyond, shard_count, shard_name, shard_samples};
-use crate::costs::Spent;
+use crate::drive::drive;
 use crate::error::{Result, RunError};
+use crate::event::Progress;
+use crate::piece::{Making, Object, Piece, Stage};
 use crate::workspace::Workspace;
 use pentimento_attribution::ensemble::approximation::clamped;
 use pentimento_attribution::ensemble::full_weights;
 use pentimento_diffusion::arrays::ArrayWriter;
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::Fingerprint;
+use std::sync::OnceLock;
 
 /// Where the samples of a run are.
 const FOLDER: &str = "samples";
@@ -22,56 +25,83 @@ fn picture_name(sample: u32) -> String {
     format!("{FOLDER}/{sample:06}.png")
 }
 
-/// The shards that are not there: number, samples, and what they are made from.
-///
-/// # Errors
-///
-/// [`RunError::NotYet`](crate::error::RunError::NotYet) if the members are not trained.
-pub fn missing_sample_shards(
-    workspace: &Workspace,
-    members: Members<'_>,
-) -> Result<Vec<(usize, Vec<u32>, Fingerprint)>> {
-    let ensemble = ensemble_fingerprint(workspace, members)?;
-    let count = workspace.recipe.samples.count;
-    let mut todo = Vec::new();
-    for shard in 0..shard_count(count) {
-        let ids = shard_samples(shard, count);
-        let key = fingerprint(ensemble, &ids)?;
-        let pictures = ids.iter().map(|&id| picture_name(id));
-        if !pictures.chain([shard_name(FOLDER, shard)]).all(|name| workspace.run.is_current(&name, key)) {
-            todo.push((shard, ids, key));
+/// The stage: a piece is a shard of samples, values and a picture of each.
+pub struct Sampling<'a> {
+    workspace: &'a Workspace,
+    members: Members<'a>,
+    ensemble: OnceLock<Ensemble>,
+}
+
+impl<'a> Sampling<'a> {
+    /// The samples of a recipe.
+    pub fn new(workspace: &'a Workspace, members: impl Into<Members<'a>>) -> Self {
+        Self { workspace, members: members.into(), ensemble: OnceLock::new() }
+    }
+
+    fn ensemble(&self) -> Result<&Ensemble> {
+        match self.ensemble.get() {
+            Some(ensemble) => Ok(ensemble),
+            None => {
+                let opened = Ensemble::open(self.workspace, self.members)?;
+                Ok(self.ensemble.get_or_init(|| opened))
+            }
         }
     }
-    Ok(todo)
 }
 
 /// Makes every sample of the recipe that is not there: a shard of values, and a PNG for each.
 ///
 /// # Errors
 ///
-/// [`RunError::Stopped`](crate::error::RunError::Stopped) on Ctrl-C; finished shards are kept.
-pub fn sample<'a>(workspace: &Workspace, members: impl Into<Members<'a>>) -> Result<()> {
-    let members = members.into();
-    let count = workspace.recipe.samples.count;
-    let todo = missing_sample_shards(workspace, members)?;
+/// [`RunError::Stopped`] once it is asked to stop; finished shards are kept. [`RunError::Missing`] if the members are not
+/// trained.
+pub fn sample<'a>(workspace: &'a Workspace, members: impl Into<Members<'a>>) -> Result<()> {
+    let stage = Sampling::new(workspace, members);
+    // Nothing is removed before it is known that the rest can be made.
+    stage.pieces()?;
     remove_beyond(workspace, FOLDER)?;
-    if todo.is_empty() {
-        return Ok(());
+    drive(workspace, &stage)
+}
+
+impl Stage for Sampling<'_> {
+    fn name(&self) -> &str {
+        "sample"
     }
-    let ensemble = Ensemble::open(workspace, members)?;
-    let steps = ensemble.sampler.len() as u64;
-    let progress = workspace.reporter().begin("sampling", todo.len() as u64 * steps, 0);
-    for (index, (shard, ids, key)) in todo.iter().enumerate() {
-        let mut spent = Spent::default();
-        let objects = spent.time("sampling", ids.len(), || {
-            let show = |done: usize| progress.set(index as u64 * steps + done as u64, "");
-            shard_objects(workspace, &ensemble, *shard, ids, show)
-        })?;
-        workspace.run.put_many(objects, *key)?;
-        spent.record(workspace)?;
+
+    fn pieces(&self) -> Result<Vec<Piece>> {
+        let ensemble = ensemble_fingerprint(self.workspace, self.members)?;
+        let count = self.workspace.recipe.samples.count;
+        let piece = |shard| {
+            let ids = shard_samples(shard, count);
+            let pictures = ids.iter().map(|&id| picture_name(id));
+            Ok(Piece {
+                stage: self.name().into(),
+                number: shard,
+                objects: pictures.chain([shard_name(FOLDER, shard)]).collect(),
+                made_from: fingerprint(ensemble, &ids)?,
+            })
+        };
+        (0..shard_count(count)).map(piece).collect()
     }
-    progress.finish(&format!("{count} samples"));
-    Ok(())
+
+    fn begin(&self, _all: usize, missing: &[Piece]) -> Result<Progress> {
+        let steps = self.ensemble()?.sampler.len() as u64;
+        Ok(self.workspace.reporter().begin("sampling", missing.len() as u64 * steps, 0))
+    }
+
+    fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
+        let ensemble = self.ensemble()?;
+        let ids = shard_samples(piece.number, self.workspace.recipe.samples.count);
+        let (before, progress) = (making.place * ensemble.sampler.len(), making.progress);
+        making.spent.time("sampling", ids.len(), || {
+            let show = |done: usize| progress.set((before + done) as u64, "");
+            shard_objects(self.workspace, ensemble, piece.number, &ids, show)
+        })
+    }
+
+    fn summary(&self, _missing: &[Piece]) -> Option<String> {
+        Some(format!("{} samples", self.workspace.recipe.samples.count))
+    }
 }
 
 /// The objects of a shard: it says that its samples are there, so it comes with their pictures in one replacement of the
@@ -82,7 +112,7 @@ fn shard_objects(
     shard: usize,
     ids: &[u32],
     show: impl Fn(usize),
-) -> Result<Vec<(String, Vec<u8>)>> {
+) -> Result<Vec<Object>> {
     let mixture = &ensemble.mixture;
     let weights = full_weights(mixture.members());
     let trajectories: Vec<Trajectory> =

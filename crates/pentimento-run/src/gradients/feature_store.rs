@@ -2,60 +2,22 @@
 //!
 //! A row is found by its image and not by a position in a set, so images that are added later are the only ones for which
 //! gradients are taken, and images that are left out cost nothing. Beside each file of rows lies its ledger, the digests of
-//! its images, one to a line; both are written at once. The run's manifest holds the digest of every file: one that was
-//! damaged is made again.
+//! its images, one to a line, by whose digest both are called; both are written at once. The run's manifest holds the digest of
+//! every file: one that was damaged is made again.
 
-use super::subject::Subject;
 use crate::error::{Result, RunError};
-use crate::event::Event;
-use pentimento_attribution::gradient::{
-    Draw, FeatureBlock, FeatureFile, FeatureRows, Method, RowKey, side_by_side,
-};
-use pentimento_store::{Digest, Fingerprint, StoreError};
+use crate::event::{Event, Reporter};
+use pentimento_attribution::gradient::{FeatureBlock, FeatureFile, FeatureRows, RowKey};
+use pentimento_store::{Digest, Fingerprint, Run, StoreError};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Most images of a file. A kill loses the gradients of one file that is not finished.
-const MOST_IMAGES_PER_FILE: usize = 64;
+pub(super) const MOST_IMAGES_PER_FILE: usize = 64;
 /// Most numbers of a file, unless it has one image: 256 MiB in memory. 64 images with 4 parts of 2048 numbers have half a
 /// million.
-const MOST_NUMBERS_PER_FILE: usize = 1 << 26;
-
-/// An image, in the parts in which its gradient is kept.
-pub struct Item {
-    /// What the network is shown and how, for each part, whose gradient is the mean over its draws.
-    pub parts: Vec<Vec<Look>>,
-    /// Its class, for networks that are told.
-    pub class: Option<u32>,
-    /// What messages call it.
-    pub name: String,
-}
-
-/// An image and the draws at which the network sees it at once.
-pub struct Look {
-    /// `[height, width, channels]` in [-1, 1].
-    pub image: Vec<f64>,
-    /// Timesteps and noise.
-    pub draws: Vec<Draw>,
-}
-
-/// Which features a table is of.
-pub struct Table<'a> {
-    /// The networks, images and settings.
-    pub subject: &'a Subject<'a>,
-    /// The object of the network's weights.
-    pub weights: &'a str,
-    /// What all features of the table follow from, but for the image.
-    pub features_of: String,
-    /// The method, of which the measurement and the unit length count.
-    pub method: Method,
-    /// What the parts of an image are, a word; with their number it names the folder.
-    pub parts_are: &'static str,
-    /// How many there are.
-    pub parts: usize,
-}
+pub(super) const MOST_NUMBERS_PER_FILE: usize = 1 << 26;
 
 /// Features of a list of images, read from the run when they are needed.
 #[derive(Clone)]
@@ -66,157 +28,6 @@ pub struct Features {
     features_of: String,
     parts: usize,
     dimension: usize,
-}
-
-/// The digest by which an image's row is found: of its values, and of the class that the network is told.
-pub fn row_key(image: &[f32], class: Option<u32>) -> RowKey {
-    let mut bytes: Vec<u8> = image.iter().flat_map(|value| value.to_le_bytes()).collect();
-    if let Some(class) = class {
-        bytes.extend(class.to_le_bytes());
-    }
-    *Digest::of(&bytes).as_bytes()
-}
-
-/// The number by which images that do not share their noise are told apart.
-pub fn noise_id(key: &RowKey) -> u32 {
-    u32::from_le_bytes([key[0], key[1], key[2], key[3]])
-}
-
-/// The gradient of a part, of which `of` gives that of a look: the mean over looks, each with the weight of its draws.
-pub fn mean_of_looks(looks: &[Look], mut of: impl FnMut(&Look) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
-    if let [look] = looks {
-        return of(look);
-    }
-    let draws: usize = looks.iter().map(|look| look.draws.len()).sum();
-    let mut sum: Vec<f64> = Vec::new();
-    for look in looks {
-        let share = look.draws.len() as f64 / draws as f64;
-        let values = of(look)?;
-        sum.resize(values.len(), 0.0);
-        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += share * f64::from(value));
-    }
-    Ok(sum.into_iter().map(|value| value as f32).collect())
-}
-
-impl Table<'_> {
-    /// The folder of the table. Features of other settings lie beside it.
-    fn folder(&self) -> String {
-        let of = Digest::of(self.features_of.as_bytes()).to_string();
-        let measured = self.method.measurement.name();
-        let unit_length = if self.method.unit_length { "-unit-length" } else { "" };
-        format!("features/{measured}{unit_length}-{}/{}-{}", &of[..8], self.parts_are, self.parts)
-    }
-
-    /// Makes the features that are missing, in files of some images each, and gives access to those of all `keys`. An image
-    /// without a key has no gradient, and its feature is zero. `item` gives the image at a position of `keys`; `show` is told
-    /// how many of them are there.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError::Stopped`] on Ctrl-C: finished files are kept. A gradient that is not finite, with the image and the
-    /// layer.
-    pub fn complete(
-        &self,
-        keys: &[Option<RowKey>],
-        item: impl Fn(usize) -> Result<Item> + Sync,
-        show: impl Fn(usize) + Sync,
-    ) -> Result<Features> {
-        let Subject { workspace, size, .. } = self.subject;
-        let run = &workspace.run;
-        let dimension = self.subject.dimension();
-        let features_of = &self.features_of;
-        let folder = self.folder();
-        let mut known = self.known(&folder, &keys.iter().flatten().copied().collect())?;
-        let mut seen = BTreeSet::new();
-        let missing: Vec<(usize, RowKey)> = keys
-            .iter()
-            .enumerate()
-            .filter_map(|(at, key)| key.map(|key| (at, key)))
-            .filter(|(_, key)| !known.rows.contains_key(key) && seen.insert(*key))
-            .collect();
-        let mut done = keys.len() - missing.len();
-        show(done);
-        let mut prepared = None;
-        let numbers_per_image = (self.parts * dimension).max(1);
-        let images_per_file = (MOST_NUMBERS_PER_FILE / numbers_per_image).clamp(1, MOST_IMAGES_PER_FILE);
-        for part in missing.chunks(images_per_file) {
-            let (extractor, projection) = match &prepared {
-                Some(prepared) => prepared,
-                None => prepared.insert(self.subject.extractor(self.weights, self.method)?),
-            };
-            let finished = AtomicUsize::new(done);
-            let features = side_by_side(part.len(), |place| -> Result<Vec<f32>> {
-                let item = item(part[place].0)?;
-                let mut values = Vec::with_capacity(self.parts * dimension);
-                for looks in &item.parts {
-                    values.extend(mean_of_looks(looks, |Look { image, draws }| {
-                        workspace.options.stop.check()?;
-                        Ok(match projection {
-                            Some(projection) => {
-                                extractor.feature(image, *size, item.class, draws, projection, &item.name)?
-                            }
-                            None => extractor.gradient::<f32>(image, *size, item.class, draws, &item.name)?,
-                        })
-                    })?);
-                }
-                show(finished.fetch_add(1, Ordering::Relaxed) + 1);
-                Ok(values)
-            })?;
-            done += part.len();
-            let values = features.concat();
-            let images: Vec<RowKey> = part.iter().map(|&(_, key)| key).collect();
-            let rows = FeatureRows { images, parts: self.parts, dimension, values };
-            let bytes = rows.to_arrow(workspace.recipe.gradients.precision, features_of)?;
-            let number = (0..).find(|number| !known.numbers.contains(number)).unwrap_or_default();
-            let name = |ending: &str| format!("{folder}/{number:05}.{ending}");
-            let key = file_key(features_of, &rows.images);
-            run.put_many([(name("arrow"), bytes), (name("images"), ledger(&rows.images).into_bytes())], key)?;
-            known.insert(number, run.path_of(&name("arrow"))?, &rows.images);
-        }
-        let place_of = |key: &Option<RowKey>| match key {
-            None => Ok(None),
-            Some(key) => known.rows.get(key).copied().map(Some).ok_or_else(|| RunError::Inconsistent {
-                object: folder.clone(),
-                problem: "features that were just made are gone".into(),
-            }),
-        };
-        let places = keys.iter().map(place_of).collect::<Result<_>>()?;
-        let (parts, features_of) = (self.parts, features_of.clone());
-        Ok(Features { files: known.files, places, features_of, parts, dimension })
-    }
-
-    /// What is there already of the images that are asked for.
-    fn known(&self, folder: &str, asked: &BTreeSet<RowKey>) -> Result<Known> {
-        let (run, features_of) = (&self.subject.workspace.run, &self.features_of);
-        let mut known = Known::default();
-        for ledger_name in run.names() {
-            let number = ledger_name
-                .strip_prefix(&format!("{folder}/"))
-                .and_then(|rest| rest.strip_suffix(".images"))
-                .and_then(|number| number.parse::<usize>().ok());
-            let Some(number) = number else { continue };
-            let rows_name = format!("{folder}/{number:05}.arrow");
-            // Reading both compares them with their digests.
-            let images = unless_damaged(run.get(&ledger_name))?.and_then(|bytes| read_ledger(&bytes));
-            let current = images.filter(|images| run.is_current(&rows_name, file_key(features_of, images)));
-            let asked_for =
-                current.as_ref().is_some_and(|images| images.iter().any(|image| asked.contains(image)));
-            let path = if asked_for { unless_damaged(run.path_of(&rows_name))? } else { None };
-            match (current, path) {
-                (Some(images), Some(path)) => known.insert(number, path, &images),
-                // Of other images only.
-                (Some(_), None) if !asked_for => {
-                    known.numbers.insert(number);
-                }
-                _ => {
-                    self.subject.workspace.reporter().tell(Event::MadeAgain(&rows_name));
-                    run.remove(&ledger_name)?;
-                    run.remove(&rows_name)?;
-                }
-            }
-        }
-        Ok(known)
-    }
 }
 
 /// None for a file that is damaged or gone. Any other trouble, such as too many open files, is no reason to make features
@@ -231,17 +42,111 @@ pub fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Option<T>, Store
     }
 }
 
+/// Names of the two files of some images in a folder: the rows and the ledger.
+pub(super) fn names_of(folder: &str, images: &[RowKey]) -> [String; 2] {
+    let digest = Digest::of(&images.concat()).to_string();
+    ["arrow", "images"].map(|ending| format!("{folder}/{}.{ending}", &digest[..16]))
+}
+
+/// What a file of rows is made from.
+pub(super) fn file_key(features_of: &str, images: &[RowKey]) -> Fingerprint {
+    Fingerprint::of("features").text(features_of).bytes(&images.concat()).finish()
+}
+
 /// Rows that are there.
-#[derive(Default)]
-struct Known {
-    numbers: BTreeSet<usize>,
+#[derive(Clone, Default)]
+pub(super) struct Known {
     files: Vec<PathBuf>,
     rows: HashMap<RowKey, (usize, usize)>,
 }
 
 impl Known {
-    fn insert(&mut self, number: usize, path: PathBuf, images: &[RowKey]) {
-        self.numbers.insert(number);
+    /// What is there already of the images that are asked for. Files that are damaged or half there are removed, and that is
+    /// told.
+    ///
+    /// # Errors
+    ///
+    /// As reading and writing the run.
+    pub fn find(
+        run: &Run,
+        reporter: &Reporter,
+        folder: &str,
+        features_of: &str,
+        asked: &BTreeSet<RowKey>,
+    ) -> Result<Self> {
+        let mut known = Self::default();
+        for ledger_name in run.names() {
+            let Some(base) =
+                ledger_name.strip_suffix(".images").filter(|base| base.starts_with(&format!("{folder}/")))
+            else {
+                continue;
+            };
+            let rows_name = format!("{base}.arrow");
+            // Reading both compares them with their digests.
+            let images = unless_damaged(run.get(&ledger_name))?.and_then(|bytes| read_ledger(&bytes));
+            let current = images.filter(|images| run.is_current(&rows_name, file_key(features_of, images)));
+            let asked_for =
+                current.as_ref().is_some_and(|images| images.iter().any(|image| asked.contains(image)));
+            let path = if asked_for { unless_damaged(run.path_of(&rows_name))? } else { None };
+            match (current, path) {
+                (Some(images), Some(path)) => known.insert(path, &images),
+                // Of other images only.
+                (Some(_), None) if !asked_for => {}
+                _ => {
+                    reporter.tell(Event::MadeAgain(&rows_name));
+                    if !run.is_read_only() {
+                        run.remove(&ledger_name)?;
+                        run.remove(&rows_name)?;
+                    }
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// Takes in a file that was just made.
+    ///
+    /// # Errors
+    ///
+    /// As reading it.
+    pub fn add(&mut self, run: &Run, [rows, ledger]: [&str; 2]) -> Result<()> {
+        let images = read_ledger(&run.get(ledger)?).ok_or_else(|| RunError::Inconsistent {
+            object: ledger.into(),
+            problem: "it is no list of digests".into(),
+        })?;
+        self.insert(run.path_of(rows)?, &images);
+        Ok(())
+    }
+
+    /// Whether there is a row of an image.
+    pub fn has(&self, image: &RowKey) -> bool {
+        self.rows.contains_key(image)
+    }
+
+    /// Access to the rows of some images; one without a key has none, and its feature is zero.
+    ///
+    /// # Errors
+    ///
+    /// If a row is not there.
+    pub fn features(
+        self,
+        keys: &[Option<RowKey>],
+        features_of: String,
+        parts: usize,
+        dimension: usize,
+    ) -> Result<Features> {
+        let place_of = |key: &Option<RowKey>| match key {
+            None => Ok(None),
+            Some(key) => self.rows.get(key).copied().map(Some).ok_or_else(|| RunError::Inconsistent {
+                object: "features".into(),
+                problem: "some that were just made are gone".into(),
+            }),
+        };
+        let places = keys.iter().map(place_of).collect::<Result<_>>()?;
+        Ok(Features { files: self.files, places, features_of, parts, dimension })
+    }
+
+    fn insert(&mut self, path: PathBuf, images: &[RowKey]) {
         for (place, image) in images.iter().enumerate() {
             self.rows.entry(*image).or_insert((self.files.len(), place));
         }
@@ -249,11 +154,8 @@ impl Known {
     }
 }
 
-fn file_key(features_of: &str, images: &[RowKey]) -> Fingerprint {
-    Fingerprint::of("features").text(features_of).bytes(&images.concat()).finish()
-}
-
-fn ledger(images: &[RowKey]) -> String {
+/// A ledger: the digests of images, one to a line.
+pub(super) fn ledger(images: &[RowKey]) -> String {
     let line = |image: &RowKey| {
         let digits: String = image.iter().map(|byte| format!("{byte:02x}")).collect();
         digits + "\n"

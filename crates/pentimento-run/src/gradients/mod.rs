@@ -6,7 +6,9 @@
 //! * `training_images`: the images that scores are for.
 //! * `subject`: the networks that are asked, and what their features follow from.
 //! * `queries`: the images that are asked about, and in which parts their gradients are taken.
-//! * `feature_store`: features in the run, as Arrow files.
+//! * `featuring`: the stage that makes features, in pieces of some images; `feature_store`: features in the run, as Arrow files.
+//! * `network_features`: what one network is asked, and its features.
+//! * `row_key`: the digest by which an image is found again.
 //! * `replay`: training images as they were met in training.
 //! * `alike`: training images that share credit.
 //! * `projection_quality`: what the projection does to their order.
@@ -19,9 +21,12 @@ mod alike;
 mod baseline;
 mod candidates;
 mod feature_store;
+mod featuring;
+mod network_features;
 mod projection_quality;
 mod queries;
 mod replay;
+mod row_key;
 mod score;
 mod score_table;
 mod subject;
@@ -30,9 +35,11 @@ mod training_images;
 pub use alike::nearly_the_same;
 pub use baseline::{Baseline, compared_patches, open_classifier, score_baseline};
 pub use candidates::CandidateQuality;
-pub(super) use feature_store::{noise_id, row_key, unless_damaged};
+pub(super) use feature_store::unless_damaged;
+pub use network_features::{Asked, AskedNetwork};
 pub use projection_quality::ProjectionQuality;
-pub use queries::{Queries, Query, QuerySet};
+pub use queries::{Queries, Query, QueryParts, QuerySet};
+pub(super) use row_key::{noise_id, row_key};
 pub use score::score;
 pub use score_table::{
     DampingPoint, DampingView, FollowedTraining, SAMPLES, ScoreTable, Strips, images_digest, made_with_digest,

@@ -2,7 +2,7 @@
 //!
 //! A projection has a noise of its own, which more draws do not lessen and intervals over draws do not show.
 
-use super::feature_store::{Item, mean_of_looks};
+use super::featuring::{Item, mean_of_looks};
 use super::rank_agreement;
 use super::subject::Subject;
 use crate::error::Result;

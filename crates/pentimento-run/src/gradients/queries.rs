@@ -1,6 +1,7 @@
 //! The images that are asked about.
 
-use super::feature_store::{Item, Look, noise_id, row_key};
+use super::featuring::{Item, Look};
+use super::row_key::{noise_id, row_key};
 use super::subject::Subject;
 use crate::analyse::{sample, shard_count, shard_samples};
 use crate::data::open_path;

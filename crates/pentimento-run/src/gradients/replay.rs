@@ -1,6 +1,7 @@
 //! Training images as a network met them in its training.
 
-use super::feature_store::{Item, Look, row_key};
+use super::featuring::{Item, Look};
+use super::row_key::row_key;
 use super::subject::{PartOfTraining, Subject};
 use crate::error::Result;
 use pentimento_attribution::gradient::{RowKey, events_of_images, replayed};

@@ -1,16 +1,14 @@
 //! Scores of training images for queries by one method, from the features in the run.
 
 use super::candidates::{CandidateQuality, candidates, quality, sample};
-use super::feature_store::{Features, Item, Look, Table, noise_id, row_key};
-use super::projection_quality::{ProjectionQuality, projection_quality};
+use super::network_features::{AskedNetwork, NetworkFeatures};
 use super::queries::{Queries as QueriedImages, QueryParts};
 use super::rank_agreement;
-use super::replay::Replay;
 use super::score_table::{DampingPoint, DampingView, FollowedTraining, ScoreTable, Strips, meaning};
 use super::subject::{Network, Subject};
 use crate::error::{Result, RunError};
 use pentimento_attribution::gradient::{
-    Compared, FeatureBlock, ImageRows, Kernel, Method, Queries, RowKey, Spread,
+    Compared, FeatureBlock, ImageRows, Kernel, Method, Queries, Spread,
 };
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -24,17 +22,6 @@ const CURVE_DECADES: i32 = 4;
 
 /// Queries that the damping's curve looks at; their order of all training images is made for every damping.
 const IN_CURVE: usize = 16;
-
-/// Features of one network.
-struct NetworkFeatures {
-    images: Features,
-    queries: Features,
-    /// What the network's scores are multiplied with.
-    factor: f64,
-    /// Events of training that were looked at, if those were taken.
-    events: Option<usize>,
-    projection: Option<ProjectionQuality>,
-}
 
 impl NetworkFeatures {
     /// Those of some of the images and queries, by their positions.
@@ -68,7 +55,10 @@ pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> 
     let networks: Vec<NetworkFeatures> = asked
         .iter()
         .enumerate()
-        .map(|(number, network)| features(subject, network, method, &parts, &images, number == 0))
+        .map(|(number, network)| {
+            let asked = AskedNetwork::new(subject, network, number, method, &parts, &images)?;
+            asked.features(number == 0)
+        })
         .collect::<Result<_>>()?;
     let Scored { scores, replicates, self_influence, strips, dampings } = match &chosen {
         None => scored(subject, method, &networks, &parts, &images)?,
@@ -226,7 +216,7 @@ fn quality_of(
     (network, count): (&Network<'_>, usize),
 ) -> Result<CandidateQuality> {
     let (images, sampled) = sample(subject, queries);
-    let network = features(subject, network, method, parts, &images, false)?;
+    let network = AskedNetwork::new(subject, network, 0, method, parts, &images)?.features(false)?;
     let everything: Vec<usize> = (0..images.len()).collect();
     let scored = scored(subject, method, &[network.of(&everything, &sampled)], parts, &images)?;
     let queries = QueriedImages {
@@ -251,82 +241,6 @@ fn rows<'a>(
     read: &'a (dyn Fn(Range<usize>) -> Result<FeatureBlock> + Sync),
 ) -> ImageRows<'a, RunError> {
     ImageRows { images: network.images.len(), dimension: network.images.dimension(), read }
-}
-
-/// Features of the training images at the positions `chosen` and of the queries, made where they are missing.
-fn features(
-    subject: &Subject<'_>,
-    network: &Network<'_>,
-    method: Method,
-    parts: &QueryParts,
-    chosen: &[usize],
-    measures_projection: bool,
-) -> Result<NetworkFeatures> {
-    let Subject { workspace, training, .. } = subject;
-    let (images, plan, schedule) = (&training.images, subject.draws(), &workspace.recipe.schedule);
-    let knows_classes = subject.knows_classes();
-    let class = |index: usize| knows_classes.then(|| images.labels()[index]);
-    let (weights, digest) = &network.weights;
-    let replay = match &network.training {
-        Some(part) if subject.replays() => Some(Replay::new(subject, part)?),
-        _ => None,
-    };
-    let key = |index: usize| match &replay {
-        Some(replay) => replay.key(index, &images.scaled(index)),
-        None => Some(row_key(&images.scaled(index), class(index))),
-    };
-    let keys: Vec<Option<RowKey>> = chosen.iter().map(|&index| key(index)).collect();
-    let query_keys: Vec<Option<RowKey>> = parts.keys().into_iter().map(Some).collect();
-    let total = (keys.len() + query_keys.len()) as u64;
-    let progress = workspace.reporter().begin(method.name, total, 0);
-    let of_queries = subject.features_of(*digest, method)?;
-    let of_images = match (&replay, &network.training) {
-        (Some(_), Some(part)) => subject.replayed_features_of(*digest, method, part.member)?,
-        _ => of_queries.clone(),
-    };
-    let (parts_are, count) = if replay.is_some() { ("events", 1) } else { ("groups", plan.groups) };
-    let table = Table { subject, weights, features_of: of_images.clone(), method, parts_are, parts: count };
-    let item = |place: usize| {
-        let index = chosen[place];
-        let name = format!("{} of the training set", images.source_indices()[index]);
-        let image = images.scaled(index);
-        if let Some(replay) = &replay {
-            return Ok(replay.item(index, &image, method.unit_length, name));
-        }
-        let image: Vec<f64> = image.into_iter().map(f64::from).collect();
-        let look = |group| {
-            let draws = plan.draws(schedule, group, image.len(), keys[place].as_ref().map_or(0, noise_id));
-            vec![Look { draws, image: image.clone() }]
-        };
-        Ok(Item { parts: (0..plan.groups).map(look).collect(), class: class(index), name })
-    };
-    let of_images_made = table.complete(&keys, item, |done| progress.set(done as u64, "training images"))?;
-    let table =
-        Table { features_of: of_queries, parts_are: parts.are, parts: parts.timesteps.len(), ..table };
-    let show = |done: usize| progress.set((keys.len() + done) as u64, "queries");
-    let of_queries_made = table.complete(&query_keys, |query| Ok(parts.item(subject, query)), show)?;
-    progress.finish(&format!("{} training images and {} queries", keys.len(), query_keys.len()));
-    // One network tells how good the projection is; an image without a gradient tells nothing.
-    let seen: Vec<usize> = (0..keys.len()).filter(|&index| keys[index].is_some()).collect();
-    let image = |place: usize| item(seen[place]);
-    let query = |query: usize| parts.item(subject, query);
-    let projection = match measures_projection {
-        true => projection_quality(
-            subject,
-            (weights, &of_images),
-            method,
-            (seen.len(), &image),
-            (query_keys.len(), &query),
-        )?,
-        false => None,
-    };
-    Ok(NetworkFeatures {
-        images: of_images_made,
-        queries: of_queries_made,
-        factor: network.factor,
-        events: replay.as_ref().map(Replay::count),
-        projection,
-    })
 }
 
 /// Queries ready to be scored, and the factor of each.

@@ -1,6 +1,6 @@
 //! Which networks are asked, at which moments of their training, and what of their gradients is kept.
 
-use super::feature_store::row_key;
+use super::row_key::row_key;
 use super::training_images::TrainingImages;
 use crate::analyse::{Ensemble, Members};
 use crate::data::CodedData;

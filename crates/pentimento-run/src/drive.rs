@@ -1,0 +1,197 @@
+//! Making pieces: in order, timed, counted, stopped and stored at one place for all stages.
+
+use crate::costs::{CostOfPiece, Costs, Spent};
+use crate::error::{Result, RunError};
+use crate::event::{Event, Progress};
+use crate::piece::{Making, Object, Piece, PieceName, Stage, no_such_piece};
+use crate::workspace::Workspace;
+use pentimento_diffusion::lanes::side_by_side;
+use pentimento_store::{Run, StoreError};
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// Makes every piece of a stage that is missing.
+///
+/// # Errors
+///
+/// [`RunError::Stopped`] once the workspace is asked to stop: finished pieces are kept, and so is what an unfinished one keeps.
+pub fn drive(workspace: &Workspace, stage: &dyn Stage) -> Result<()> {
+    let pieces = stage.pieces()?;
+    drive_some(workspace, stage, pieces.clone(), pieces.len(), &workspace.run)
+}
+
+/// Makes those of some pieces that `run` lacks, and puts them there.
+pub(crate) fn drive_some(
+    workspace: &Workspace,
+    stage: &dyn Stage,
+    pieces: Vec<Piece>,
+    all: usize,
+    run: &Run,
+) -> Result<()> {
+    let (there, missing): (Vec<_>, Vec<_>) = pieces.into_iter().partition(|piece| stage.is_there(piece, run));
+    for piece in &there {
+        // A kill may have come before it.
+        stage.stored(piece, run)?;
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let progress = stage.begin(all, &missing)?;
+    let lanes = stage.side_by_side(&missing)?;
+    let there = all - missing.len();
+    let driver = Driver { workspace, stage, lanes, there, progress: &progress, run, costs: Mutex::new(()) };
+    let make = |place: usize| driver.make_and_store(&missing[place], place);
+    if lanes == 1 {
+        (0..missing.len()).try_for_each(make)?;
+    } else {
+        let results: Vec<Result<()>> = side_by_side(missing.len(), |place| {
+            // After a stop none begins. One that fails does not keep the others from being finished.
+            Ok::<_, Infallible>(workspace.options.stop.check().and_then(|()| make(place)))
+        })
+        .unwrap_or_else(|never| match never {});
+        // A real failure says more than that the others stopped.
+        let (stopped, failed): (Vec<_>, Vec<_>) = results
+            .into_iter()
+            .filter_map(Result::err)
+            .partition(|error| matches!(error, RunError::Stopped));
+        if let Some(error) = failed.into_iter().chain(stopped).next() {
+            return Err(error);
+        }
+    }
+    if let Some(summary) = stage.summary(&missing) {
+        progress.finish(&summary);
+    }
+    Ok(())
+}
+
+/// What all pieces of a stage have in common while they are made.
+struct Driver<'a> {
+    workspace: &'a Workspace,
+    stage: &'a dyn Stage,
+    lanes: usize,
+    there: usize,
+    progress: &'a Progress,
+    run: &'a Run,
+    /// Held by whoever writes costs: several pieces may be finished at once.
+    costs: Mutex<()>,
+}
+
+impl Driver<'_> {
+    fn make_and_store(&self, piece: &Piece, place: usize) -> Result<()> {
+        let Self { workspace, stage, progress, run, .. } = *self;
+        workspace.options.stop.check()?;
+        let started = Instant::now();
+        let mut making = Making { run, place, there: self.there, progress, spent: Spent::default() };
+        let made = stage.make(piece, &mut making);
+        let mut cost = making.spent.into_cost();
+        if cost.is_empty() {
+            // Of threads that share the machine each costs its share.
+            let seconds = started.elapsed().as_secs_f64() / self.lanes as f64;
+            cost.insert(stage.cost_name().to_owned(), (seconds, usize::from(made.is_ok())));
+        }
+        match made {
+            Ok(objects) => {
+                store(run, piece, objects)?;
+                stage.stored(piece, run)?;
+                workspace.reporter().tell(Event::PieceMade(piece));
+                self.record(piece, cost, true)
+            }
+            Err(RunError::Stopped) => {
+                self.record(piece, cost, false)?;
+                Err(RunError::Stopped)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes down what a piece cost, with what it had cost before it was stopped.
+    fn record(&self, piece: &Piece, mut cost: CostOfPiece, finished: bool) -> Result<()> {
+        let _held = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut costs = Costs::read(self.run);
+        let unfinished = format!("{piece}, unfinished");
+        for (what, (seconds, units)) in costs.pieces.remove(&unfinished).unwrap_or_default() {
+            let sum = cost.entry(what).or_default();
+            sum.0 += seconds;
+            sum.1 += units;
+        }
+        costs.pieces.insert(if finished { piece.to_string() } else { unfinished }, cost);
+        costs.write(self.run)
+    }
+}
+
+fn store(run: &Run, piece: &Piece, objects: Vec<Object>) -> Result<(), StoreError> {
+    match objects.as_slice() {
+        [(name, bytes)] => run.put(name, piece.made_from, bytes),
+        _ => run.put_many(objects, piece.made_from),
+    }
+}
+
+/// Makes one piece and puts it into `run`, which may be that of the workspace or one of its own. False if it was there.
+///
+/// # Errors
+///
+/// [`RunError::NoSuch`] if the stage has no such piece; as making it.
+pub fn make_piece(workspace: &Workspace, stage: &dyn Stage, name: &PieceName, run: &Run) -> Result<bool> {
+    let mut pieces = stage.pieces()?;
+    let all = pieces.len();
+    if name.number >= all {
+        let bound = match all {
+            0 => format!("`{}` has none", name.stage),
+            all => format!("pieces of `{}` are 0 to {}", name.stage, all - 1),
+        };
+        return Err(no_such_piece(workspace, name, bound));
+    }
+    let piece = pieces.swap_remove(name.number);
+    let was_there = stage.is_there(&piece, run);
+    drive_some(workspace, stage, vec![piece], all, run)?;
+    Ok(!was_there)
+}
+
+/// What became of a piece that was to be taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Adoption {
+    /// It is now in the run.
+    Adopted,
+    /// The run had it already.
+    WasThere,
+    /// The other run does not have it.
+    NotThere,
+    /// The other run has objects of its names that were made from something else.
+    Foreign,
+}
+
+/// Takes those pieces of a stage over that another run folder has.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] for a damaged object; nothing of its piece is taken. As writing to the run.
+pub fn adopt(workspace: &Workspace, stage: &dyn Stage, other: &Run) -> Result<Vec<(Piece, Adoption)>> {
+    let run = &workspace.run;
+    let mut found = Vec::new();
+    for piece in stage.pieces()? {
+        let adoption = if piece.objects.iter().any(|object| other.entry(object).is_none()) {
+            Adoption::NotThere
+        } else if stage.is_there(&piece, run) {
+            Adoption::WasThere
+        } else {
+            // Beside what the piece is known by lies what was made with it.
+            let beside = other.names().into_iter().filter(|name| {
+                !piece.objects.contains(name)
+                    && other.entry(name).is_some_and(|entry| entry.made_from == piece.made_from)
+            });
+            let objects: Vec<String> = piece.objects.iter().cloned().chain(beside).collect();
+            match run.adopt(other, &objects, piece.made_from) {
+                Ok(_) => {
+                    stage.stored(&piece, run)?;
+                    Costs::adopt(run, other, &piece)?;
+                    Adoption::Adopted
+                }
+                Err(StoreError::MadeFromOther { .. }) => Adoption::Foreign,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        found.push((piece, adoption));
+    }
+    Ok(found)
+}

@@ -1,0 +1,239 @@
+//! The gradients that are missing, in pieces of some images each.
+
+use super::feature_store::{
+    Features, Known, MOST_IMAGES_PER_FILE, MOST_NUMBERS_PER_FILE, file_key, ledger, names_of,
+};
+use super::subject::Subject;
+use crate::drive::drive;
+use crate::error::Result;
+use crate::event::Progress;
+use crate::piece::{Making, Object, Piece, Stage};
+use pentimento_attribution::gradient::{
+    Draw, FeatureExtractor, FeatureRows, Method, RowKey, SparseProjection, side_by_side,
+};
+use pentimento_store::{Digest, Run};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// An image, in the parts in which its gradient is kept.
+pub struct Item {
+    /// What the network is shown and how, for each part, whose gradient is the mean over its draws.
+    pub parts: Vec<Vec<Look>>,
+    /// Its class, for networks that are told.
+    pub class: Option<u32>,
+    /// What messages call it.
+    pub name: String,
+}
+
+/// An image and the draws at which the network sees it at once.
+pub struct Look {
+    /// `[height, width, channels]` in [-1, 1].
+    pub image: Vec<f64>,
+    /// Timesteps and noise.
+    pub draws: Vec<Draw>,
+}
+
+/// What features are of, but for the images.
+#[derive(Clone, Debug)]
+pub struct FeatureKind {
+    /// The object of the network's weights.
+    pub weights: String,
+    /// What all features of this kind follow from, but for the image.
+    pub features_of: String,
+    /// The method, of which the measurement and the unit length count.
+    pub method: Method,
+    /// What the parts of an image are, a word; with their number it names the folder.
+    pub parts_are: &'static str,
+    /// How many there are.
+    pub parts: usize,
+}
+
+impl FeatureKind {
+    /// The folder of these features. Those of other settings lie beside it.
+    fn folder(&self) -> String {
+        let of = Digest::of(self.features_of.as_bytes()).to_string();
+        let measured = self.method.measurement.name();
+        let unit_length = if self.method.unit_length { "-unit-length" } else { "" };
+        format!("features/{measured}{unit_length}-{}/{}-{}", &of[..8], self.parts_are, self.parts)
+    }
+}
+
+/// The stage: a piece is so many of the listed images, as far as they have no row yet. One that has them all is there.
+pub struct Featuring<'a> {
+    subject: &'a Subject<'a>,
+    name: String,
+    kind: FeatureKind,
+    /// The images, by what the network is shown; one without a key has no gradient.
+    keys: &'a [Option<RowKey>],
+    /// The image at a position of `keys`.
+    item: &'a (dyn Fn(usize) -> Result<Item> + Sync),
+    /// Where to tell how many images are there.
+    show: (&'a Progress, &'static str, u64),
+    known: Mutex<Known>,
+    extractor: OnceLock<(FeatureExtractor<'a>, Option<SparseProjection>)>,
+    finished: AtomicUsize,
+}
+
+impl<'a> Featuring<'a> {
+    /// The features of some images of a subject. `show` is the progress of the whole, a word for these images, and how many
+    /// others come before them.
+    ///
+    /// # Errors
+    ///
+    /// As reading the run.
+    pub fn new(
+        subject: &'a Subject<'a>,
+        name: String,
+        kind: FeatureKind,
+        keys: &'a [Option<RowKey>],
+        item: &'a (dyn Fn(usize) -> Result<Item> + Sync),
+        show: (&'a Progress, &'static str, u64),
+    ) -> Result<Self> {
+        let asked: BTreeSet<RowKey> = keys.iter().flatten().copied().collect();
+        let workspace = subject.workspace;
+        let (folder, of) = (kind.folder(), &kind.features_of);
+        let known = Known::find(&workspace.run, workspace.reporter(), &folder, of, &asked)?;
+        Ok(Self {
+            subject,
+            name,
+            kind,
+            keys,
+            item,
+            show,
+            known: Mutex::new(known),
+            extractor: OnceLock::new(),
+            finished: AtomicUsize::new(0),
+        })
+    }
+
+    /// Makes what is missing, and gives access to all.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Stopped`](crate::RunError::Stopped) once it is asked to stop: finished files are kept. A gradient that is not
+    /// finite, with the image and the layer.
+    pub fn complete(self) -> Result<Features> {
+        drive(self.subject.workspace, &self)?;
+        self.tell(self.keys.len());
+        let known = self.known.into_inner().unwrap_or_else(PoisonError::into_inner);
+        known.features(self.keys, self.kind.features_of, self.kind.parts, self.subject.dimension())
+    }
+
+    fn tell(&self, done: usize) {
+        let (progress, what, before) = self.show;
+        progress.set(before + done as u64, what);
+    }
+
+    /// Positions of the images of each piece: each image once.
+    fn listed(&self) -> Vec<Vec<usize>> {
+        let mut seen = BTreeSet::new();
+        let first = |place: &usize| self.keys[*place].is_some_and(|key| seen.insert(key));
+        let places: Vec<usize> = (0..self.keys.len()).filter(first).collect();
+        let numbers_per_image = (self.kind.parts * self.subject.dimension()).max(1);
+        let images_per_file = (MOST_NUMBERS_PER_FILE / numbers_per_image).clamp(1, MOST_IMAGES_PER_FILE);
+        places.chunks(images_per_file).map(<[usize]>::to_vec).collect()
+    }
+
+    /// The images of a piece that have no row: their positions and keys.
+    fn missing_of(&self, places: &[usize]) -> Vec<(usize, RowKey)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = |&place: &usize| {
+            let key = self.keys[place].filter(|key| !known.has(key))?;
+            Some((place, key))
+        };
+        places.iter().filter_map(missing).collect()
+    }
+
+    fn extractor(&self) -> Result<&(FeatureExtractor<'a>, Option<SparseProjection>)> {
+        match self.extractor.get() {
+            Some(extractor) => Ok(extractor),
+            None => {
+                let opened = self.subject.extractor(&self.kind.weights, self.kind.method)?;
+                Ok(self.extractor.get_or_init(|| opened))
+            }
+        }
+    }
+}
+
+impl Stage for Featuring<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn pieces(&self) -> Result<Vec<Piece>> {
+        let folder = self.kind.folder();
+        let piece = |(number, places): (usize, &Vec<usize>)| {
+            let missing = self.missing_of(places);
+            let images: Vec<RowKey> = missing.iter().map(|&(_, key)| key).collect();
+            let objects =
+                if images.is_empty() { Vec::new() } else { names_of(&folder, &images).to_vec() };
+            let made_from = file_key(&self.kind.features_of, &images);
+            Piece { stage: self.name.clone(), number, objects, made_from }
+        };
+        Ok(self.listed().iter().enumerate().map(piece).collect())
+    }
+
+    fn begin(&self, _all: usize, _missing: &[Piece]) -> Result<Progress> {
+        let missing: usize = self.listed().iter().map(|places| self.missing_of(places).len()).sum();
+        self.finished.store(self.keys.len() - missing, Ordering::Relaxed);
+        self.tell(self.keys.len() - missing);
+        Ok(self.show.0.clone())
+    }
+
+    fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
+        let Subject { workspace, size, .. } = self.subject;
+        let (parts, dimension) = (self.kind.parts, self.subject.dimension());
+        let (extractor, projection) = self.extractor()?;
+        let missing = self.missing_of(&self.listed()[piece.number]);
+        let made = making.spent.time(self.kind.method.name, missing.len(), || {
+            side_by_side(missing.len(), |place| -> Result<Vec<f32>> {
+                let item = (self.item)(missing[place].0)?;
+                let mut values = Vec::with_capacity(parts * dimension);
+                for looks in &item.parts {
+                    values.extend(mean_of_looks(looks, |Look { image, draws }| {
+                        workspace.options.stop.check()?;
+                        Ok(match projection {
+                            Some(projection) => {
+                                extractor.feature(image, *size, item.class, draws, projection, &item.name)?
+                            }
+                            None => extractor.gradient::<f32>(image, *size, item.class, draws, &item.name)?,
+                        })
+                    })?);
+                }
+                self.tell(self.finished.fetch_add(1, Ordering::Relaxed) + 1);
+                Ok(values)
+            })
+        })?;
+        let images: Vec<RowKey> = missing.iter().map(|&(_, key)| key).collect();
+        let [rows_name, ledger_name] = names_of(&self.kind.folder(), &images);
+        let rows = FeatureRows { images, parts, dimension, values: made.concat() };
+        let bytes = rows.to_arrow(workspace.recipe.gradients.precision, &self.kind.features_of)?;
+        Ok(vec![(rows_name, bytes), (ledger_name, ledger(&rows.images).into_bytes())])
+    }
+
+    fn stored(&self, piece: &Piece, run: &Run) -> Result<()> {
+        let [rows, ledger] = piece.objects.as_slice() else { return Ok(()) };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).add(run, [rows, ledger])
+    }
+
+    fn summary(&self, _missing: &[Piece]) -> Option<String> {
+        None
+    }
+}
+
+/// The gradient of a part, of which `of` gives that of a look: the mean over looks, each with the weight of its draws.
+pub fn mean_of_looks(looks: &[Look], mut of: impl FnMut(&Look) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+    if let [look] = looks {
+        return of(look);
+    }
+    let draws: usize = looks.iter().map(|look| look.draws.len()).sum();
+    let mut sum: Vec<f64> = Vec::new();
+    for look in looks {
+        let share = look.draws.len() as f64 / draws as f64;
+        let values = of(look)?;
+        sum.resize(values.len(), 0.0);
+        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += share * f64::from(value));
+    }
+    Ok(sum.into_iter().map(|value| value as f32).collect())
+}

@@ -1,0 +1,207 @@
+//! The features of one network that a method compares: those of training images and those of queries.
+
+use super::feature_store::Features;
+use super::featuring::{FeatureKind, Featuring, Item, Look};
+use super::projection_quality::{ProjectionQuality, projection_quality};
+use super::queries::QueryParts;
+use super::replay::Replay;
+use super::row_key::{noise_id, row_key};
+use super::subject::{Network, Subject};
+use crate::error::Result;
+use crate::event::{Progress, Reporter};
+use crate::piece::Stage;
+use pentimento_attribution::gradient::{Method, RowKey};
+
+/// Features of one network.
+pub(super) struct NetworkFeatures {
+    pub images: Features,
+    pub queries: Features,
+    /// What the network's scores are multiplied with.
+    pub factor: f64,
+    /// Events of training that were looked at, if those were taken.
+    pub events: Option<usize>,
+    pub projection: Option<ProjectionQuality>,
+}
+
+/// A network that is asked by a method about some training images and queries.
+pub struct AskedNetwork<'a> {
+    subject: &'a Subject<'a>,
+    network: &'a Network<'a>,
+    /// Its number among those that the method asks.
+    number: usize,
+    method: Method,
+    parts: &'a QueryParts,
+    /// Positions of the images among the training images.
+    chosen: &'a [usize],
+    replay: Option<Replay>,
+    /// What the network is shown of each of them; none without a gradient.
+    keys: Vec<Option<RowKey>>,
+    query_keys: Vec<Option<RowKey>>,
+}
+
+impl<'a> AskedNetwork<'a> {
+    /// A network, asked about the training images at the positions `chosen` and about queries.
+    ///
+    /// # Errors
+    ///
+    /// If codes and groups contradict each other.
+    pub fn new(
+        subject: &'a Subject<'a>,
+        network: &'a Network<'a>,
+        number: usize,
+        method: Method,
+        parts: &'a QueryParts,
+        chosen: &'a [usize],
+    ) -> Result<Self> {
+        let images = &subject.training.images;
+        let replay = match &network.training {
+            Some(part) if subject.replays() => Some(Replay::new(subject, part)?),
+            _ => None,
+        };
+        let key = |&index: &usize| match &replay {
+            Some(replay) => replay.key(index, &images.scaled(index)),
+            None => Some(row_key(&images.scaled(index), subject.class_of(index))),
+        };
+        let keys = chosen.iter().map(key).collect();
+        let query_keys = parts.keys().into_iter().map(Some).collect();
+        Ok(Self { subject, network, number, method, parts, chosen, replay, keys, query_keys })
+    }
+
+    /// All features, made where they are missing.
+    ///
+    /// # Errors
+    ///
+    /// As making them, and measuring the projection if that is wanted.
+    pub(super) fn features(&self, measures_projection: bool) -> Result<NetworkFeatures> {
+        let Self { subject, network, method, .. } = *self;
+        let (images, queries) = (self.keys.len(), self.query_keys.len());
+        let progress = subject.workspace.reporter().begin(method.name, (images + queries) as u64, 0);
+        let image = |place: usize| self.image(place);
+        let of_images = self.images_stage(&image, &progress)?.complete()?;
+        let query = |query: usize| self.query(query);
+        let of_queries = self.queries_stage(&query, &progress)?.complete()?;
+        progress.finish(&format!("{images} training images and {queries} queries"));
+        let projection = if measures_projection { self.projection_quality()? } else { None };
+        Ok(NetworkFeatures {
+            images: of_images,
+            queries: of_queries,
+            factor: network.factor,
+            events: self.replay.as_ref().map(Replay::count),
+            projection,
+        })
+    }
+
+    /// Does something with one of its stages: that of the training images or that of the queries.
+    ///
+    /// # Errors
+    ///
+    /// Those of the work, and as reading the run.
+    pub fn with_stage<R>(&self, what: Asked, then: impl FnOnce(&dyn Stage) -> Result<R>) -> Result<R> {
+        let progress = Reporter::silent().begin(self.method.name, 0, 0);
+        let image = |place: usize| self.image(place);
+        let query = |query: usize| self.query(query);
+        match what {
+            Asked::Images => then(&self.images_stage(&image, &progress)?),
+            Asked::Queries => then(&self.queries_stage(&query, &progress)?),
+        }
+    }
+
+    fn images_stage<'s>(
+        &'s self,
+        image: &'s (dyn Fn(usize) -> Result<Item> + Sync),
+        progress: &'s Progress,
+    ) -> Result<Featuring<'s>> {
+        let (subject, name) = (self.subject, Asked::Images.stage(self.method, self.number));
+        let show = (progress, "training images", 0);
+        Featuring::new(subject, name, self.images_kind()?, &self.keys, image, show)
+    }
+
+    fn queries_stage<'s>(
+        &'s self,
+        query: &'s (dyn Fn(usize) -> Result<Item> + Sync),
+        progress: &'s Progress,
+    ) -> Result<Featuring<'s>> {
+        let (subject, name) = (self.subject, Asked::Queries.stage(self.method, self.number));
+        let show = (progress, "queries", self.keys.len() as u64);
+        Featuring::new(subject, name, self.queries_kind()?, &self.query_keys, query, show)
+    }
+
+    fn images_kind(&self) -> Result<FeatureKind> {
+        let (weights, digest) = &self.network.weights;
+        let (features_of, parts_are, parts) = match (&self.replay, &self.network.training) {
+            (Some(_), Some(part)) => {
+                (self.subject.replayed_features_of(*digest, self.method, part.member)?, "events", 1)
+            }
+            _ => (self.subject.features_of(*digest, self.method)?, "groups", self.subject.draws().groups),
+        };
+        Ok(FeatureKind { weights: weights.clone(), features_of, method: self.method, parts_are, parts })
+    }
+
+    fn queries_kind(&self) -> Result<FeatureKind> {
+        let (weights, digest) = &self.network.weights;
+        Ok(FeatureKind {
+            weights: weights.clone(),
+            features_of: self.subject.features_of(*digest, self.method)?,
+            method: self.method,
+            parts_are: self.parts.are,
+            parts: self.parts.timesteps.len(),
+        })
+    }
+
+    /// What the network is shown of a training image, by its place among the chosen ones.
+    fn image(&self, place: usize) -> Result<Item> {
+        let Self { subject, method, .. } = *self;
+        let (images, plan) = (&subject.training.images, subject.draws());
+        let index = self.chosen[place];
+        let name = format!("{} of the training set", images.source_indices()[index]);
+        let image = images.scaled(index);
+        if let Some(replay) = &self.replay {
+            return Ok(replay.item(index, &image, method.unit_length, name));
+        }
+        let image: Vec<f64> = image.into_iter().map(f64::from).collect();
+        let id = self.keys[place].as_ref().map_or(0, noise_id);
+        let look = |group| {
+            let draws = plan.draws(&subject.workspace.recipe.schedule, group, image.len(), id);
+            vec![Look { draws, image: image.clone() }]
+        };
+        Ok(Item { parts: (0..plan.groups).map(look).collect(), class: subject.class_of(index), name })
+    }
+
+    fn query(&self, query: usize) -> Result<Item> {
+        Ok(self.parts.item(self.subject, query))
+    }
+
+    fn projection_quality(&self) -> Result<Option<ProjectionQuality>> {
+        // An image without a gradient tells nothing.
+        let seen: Vec<usize> = (0..self.keys.len()).filter(|&place| self.keys[place].is_some()).collect();
+        let image = |place: usize| self.image(seen[place]);
+        let query = |query: usize| self.parts.item(self.subject, query);
+        projection_quality(
+            self.subject,
+            (&self.network.weights.0, &self.images_kind()?.features_of),
+            self.method,
+            (seen.len(), &image),
+            (self.query_keys.len(), &query),
+        )
+    }
+}
+
+/// Of what the features are that a stage makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Training images.
+    Images,
+    /// Queries.
+    Queries,
+}
+
+impl Asked {
+    /// The name of the stage, such as `d-trak/0/images`.
+    pub fn stage(self, method: Method, network: usize) -> String {
+        let what = match self {
+            Self::Images => "images",
+            Self::Queries => "queries",
+        };
+        format!("{}/{network}/{what}", method.name)
+    }
+}

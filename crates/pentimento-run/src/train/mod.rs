@@ -1,0 +1,242 @@
+//! The stage that trains the members, resumable at any moment.
+
+mod lanes;
+mod objects;
+
+pub use lanes::TRIAL_STEPS;
+pub use objects::{
+    architecture, checkpoint_name, kept_weights, losses, member_fingerprint, member_folder, open_member, steps_kept,
+    trained_members, weights_name,
+};
+
+use crate::data::CodedData;
+use crate::drive::drive_some;
+use crate::error::{Result, RunError};
+use crate::event::{Event, Progress};
+use crate::npy::npy;
+use crate::piece::{Making, Object, Piece, Stage};
+use crate::words::human_duration;
+use crate::workspace::Workspace;
+use objects::{
+    STAGE, TrainingRecord, checkpoints_of, losses_name, piece_of, record_name, save_scheduler, state_kept, state_name,
+    tell_who_trained,
+};
+use pentimento_diffusion::checkpoint::network_files;
+use pentimento_diffusion::training::{Trainer, TrainingImages};
+use pentimento_diffusion::unet::Architecture;
+use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
+use pentimento_store::{Fingerprint, Run};
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The stage: a piece is a member.
+pub struct Training<'a> {
+    workspace: &'a Workspace,
+    data: &'a CodedData,
+    architecture: Architecture,
+    /// Optimiser steps over all members, for the progress.
+    steps_done: AtomicU64,
+    images_seen: AtomicU64,
+    begun: OnceLock<Begun>,
+}
+
+/// What the rate of steps is told from.
+struct Begun {
+    at: Instant,
+    /// Members that are trained side by side.
+    lanes: usize,
+    steps_before: u64,
+    steps_total: u64,
+}
+
+impl<'a> Training<'a> {
+    /// The members of a recipe.
+    ///
+    /// # Errors
+    ///
+    /// If the recipe's network does not fit the images.
+    pub fn new(workspace: &'a Workspace, data: &'a CodedData) -> Result<Self> {
+        Ok(Self {
+            workspace,
+            data,
+            architecture: architecture(workspace, data)?,
+            steps_done: AtomicU64::new(0),
+            images_seen: AtomicU64::new(0),
+            begun: OnceLock::new(),
+        })
+    }
+
+    /// The members that are not finished.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stage::pieces`].
+    pub fn missing(&self) -> Result<Vec<Piece>> {
+        Ok(self.pieces()?.into_iter().filter(|piece| !piece.is_in(&self.workspace.run)).collect())
+    }
+}
+
+/// Trains every member that is not there yet, or only `member`.
+///
+/// # Errors
+///
+/// [`RunError::Stopped`] once it is asked to stop, after the state of every member in training was written.
+pub fn train(workspace: &Workspace, data: &CodedData, member: Option<u32>) -> Result<()> {
+    let members = data.codes.members();
+    if let Some(member) = member.filter(|&member| member >= members) {
+        let bound = format!("members are 0 to {}", members - 1);
+        return Err(RunError::NoSuch { what: "member".into(), value: member.to_string(), bound });
+    }
+    let stage = Training::new(workspace, data)?;
+    let mut pieces = stage.pieces()?;
+    pieces.retain(|piece| member.is_none_or(|member| piece.number == member as usize));
+    let there = pieces.iter().filter(|piece| piece.is_in(&workspace.run)).map(|piece| piece.number as u32);
+    tell_who_trained(workspace, &there.collect::<Vec<_>>());
+    drive_some(workspace, &stage, pieces, members as usize, &workspace.run)
+}
+
+impl Stage for Training<'_> {
+    fn name(&self) -> &str {
+        STAGE
+    }
+
+    fn cost_name(&self) -> &str {
+        "training"
+    }
+
+    fn pieces(&self) -> Result<Vec<Piece>> {
+        let piece = |member| piece_of(self.workspace, self.data, &self.architecture, member);
+        (0..self.data.codes.members()).map(piece).collect()
+    }
+
+    fn begin(&self, all: usize, missing: &[Piece]) -> Result<Progress> {
+        let before = steps_kept(self.workspace, missing)?;
+        let total = self.workspace.recipe.training.steps as u64 * missing.len() as u64;
+        let reporter = self.workspace.reporter();
+        let parameters = self.architecture.parameter_count();
+        reporter.tell(Event::Training { members: missing.len(), of: all as u32, parameters });
+        self.steps_done.store(before, Ordering::Relaxed);
+        let lanes = self.side_by_side(missing)?;
+        self.begun.get_or_init(|| Begun { at: Instant::now(), lanes, steps_before: before, steps_total: total });
+        Ok(reporter.begin("training", total, before))
+    }
+
+    fn side_by_side(&self, missing: &[Piece]) -> Result<usize> {
+        if let Some(begun) = self.begun.get() {
+            return Ok(begun.lanes);
+        }
+        let members: Vec<u32> = missing.iter().map(|piece| piece.number as u32).collect();
+        lanes::choose_lanes(self.workspace, self.data, &self.architecture, &members)
+    }
+
+    fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
+        let (workspace, run, member) = (self.workspace, making.run, piece.number as u32);
+        let mut trainer = trainer(workspace, &self.architecture, member)?;
+        let state = state_name(member);
+        if let Some(bytes) = state_kept(workspace, run, member, piece.made_from)? {
+            trainer.restore(&bytes, &state)?;
+        }
+        let checkpoints: BTreeMap<usize, String> = checkpoints_of(workspace, member).into_iter().collect();
+        with_images(self.data, member, |images| {
+            let mut written = Instant::now();
+            while !trainer.is_finished() {
+                let stopping = workspace.options.stop.is_set();
+                if stopping || written.elapsed() >= workspace.options.checkpoint_every {
+                    run.put(&state, piece.made_from, &trainer.state()?)?;
+                    written = Instant::now();
+                    if stopping {
+                        return Err(RunError::Stopped);
+                    }
+                }
+                let loss = trainer.train_step(images)?;
+                // Before any state that has this step behind it.
+                if let Some(name) = checkpoints.get(&trainer.steps_done()) {
+                    self.save_checkpoint(run, name, piece.made_from, &trainer)?;
+                }
+                self.tell_step(making.progress, member, loss);
+            }
+            Ok(())
+        })?;
+        // First, so that the folder of a finished member is one that diffusers opens.
+        save_scheduler(workspace, run, member)?;
+        self.member_objects(member, &trainer)
+    }
+
+    fn stored(&self, piece: &Piece, run: &Run) -> Result<()> {
+        let member = piece.number as u32;
+        run.remove(&state_name(member))?;
+        save_scheduler(self.workspace, run, member)?;
+        // Those of an earlier recipe that kept more.
+        let folder = format!("{}/checkpoints/", member_folder(member));
+        let of_member = |name: &String| name.starts_with(&folder) && !piece.objects.contains(name);
+        for name in run.names().into_iter().filter(of_member) {
+            run.remove(&name)?;
+        }
+        Ok(())
+    }
+
+    fn summary(&self, missing: &[Piece]) -> Option<String> {
+        Some(format!("{} members trained", missing.len()))
+    }
+}
+
+impl Training<'_> {
+    fn tell_step(&self, progress: &Progress, member: u32, loss: f32) {
+        let Some(begun) = self.begun.get() else { return };
+        let done = self.steps_done.fetch_add(1, Ordering::Relaxed) + 1;
+        let batch = self.workspace.recipe.training.batch as u64;
+        let images = self.images_seen.fetch_add(batch, Ordering::Relaxed) + batch;
+        let seconds = begun.at.elapsed().as_secs_f64().max(1e-9);
+        let new = (done - begun.steps_before) as f64;
+        let steps_left = begun.steps_total.saturating_sub(done);
+        let left = human_duration(Duration::from_secs_f64(steps_left as f64 * seconds / new));
+        let rate = images as f64 / seconds;
+        progress.set(done, &format!("{rate:.0} images/s, loss {loss:.4} (member {member}), {left} left"));
+    }
+
+    /// Keeps the weights of a moment of training, which would be the member if it ended there.
+    fn save_checkpoint(&self, run: &Run, name: &str, made_from: Fingerprint, trainer: &Trainer) -> Result<()> {
+        if !run.is_current(name, made_from) {
+            let [_, (_, bytes)] = network_files(&self.architecture, trainer.member())?;
+            run.put(name, made_from, &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn member_objects(&self, member: u32, trainer: &Trainer) -> Result<Vec<Object>> {
+        // The loss of a step is that of the weights before it, so the last step's weights were not looked at yet.
+        if let Some(value) = trainer.member().iter().flatten().find(|value| !value.is_finite()) {
+            let (member, step, loss) = (member as usize, trainer.steps_done(), f64::from(*value));
+            return Err(DiffusionError::Diverged { member, step, loss }.into());
+        }
+        let folder = member_folder(member);
+        let mut objects: Vec<Object> = network_files(&self.architecture, trainer.member())?
+            .into_iter()
+            .map(|(name, bytes)| (format!("{folder}/{name}"), bytes))
+            .collect();
+        objects.push((losses_name(member), npy(&[trainer.losses().len() as u64], trainer.losses())?));
+        let record = TrainingRecord { numerics_version: NUMERICS_VERSION };
+        objects.push((record_name(member), serde_json::to_vec_pretty(&record)?));
+        Ok(objects)
+    }
+}
+
+fn trainer(workspace: &Workspace, architecture: &Architecture, member: u32) -> Result<Trainer> {
+    let recipe = &workspace.recipe;
+    Ok(Trainer::new(architecture.clone(), &recipe.schedule, recipe.training, recipe.seed, member)?)
+}
+
+/// Runs `work` with the images of one member.
+fn with_images<R>(
+    data: &CodedData,
+    member: u32,
+    work: impl FnOnce(&TrainingImages<'_>) -> Result<R>,
+) -> Result<R> {
+    let own = data.member_images(member)?;
+    let read = |index: usize, target: &mut [f32]| data.images.scaled_into(own[index] as usize, target);
+    let shape = [data.images.height(), data.images.width(), data.images.channels()];
+    work(&TrainingImages { count: own.len(), shape, read: &read })
+}
+

@@ -1,0 +1,278 @@
+//! The objects of members: their names, what they are made from, and opening them.
+
+use crate::data::CodedData;
+use crate::error::{MadeBy, Result, RunError};
+use crate::event::Event;
+use crate::npy::read_npy;
+use crate::piece::Piece;
+use crate::workspace::Workspace;
+use pentimento_diffusion::checkpoint::{NETWORK_FILES, SCHEDULER_FILES, TensorFile, read_weights, scheduler_files};
+use pentimento_diffusion::training::StateSummary;
+use pentimento_diffusion::unet::{Architecture, Parameters};
+use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
+use pentimento_store::{Digest, Fingerprint, Run};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+
+/// The stage, as in `train/3`.
+pub(super) const STAGE: &str = "train";
+
+/// Folder of a member in the run.
+pub fn member_folder(member: u32) -> String {
+    format!("members/{member:03}")
+}
+
+/// What a member follows from, but for the version of the numerics: a finished member is a member, whichever version of
+/// the program trained it.
+///
+/// # Errors
+///
+/// If a setting has no JSON form.
+pub fn member_fingerprint(
+    workspace: &Workspace,
+    data: &CodedData,
+    architecture: &Architecture,
+    member: u32,
+) -> Result<Fingerprint> {
+    let recipe = &workspace.recipe;
+    Ok(Fingerprint::of("member")
+        .fingerprint(data.fingerprint)
+        .text(&architecture.config().to_json())
+        .json(&recipe.schedule)?
+        .json(&recipe.training)?
+        .json(&recipe.seed)?
+        .json(&member)?
+        .finish())
+}
+
+/// The network of a run.
+///
+/// # Errors
+///
+/// If the recipe's model does not fit the images.
+pub fn architecture(workspace: &Workspace, data: &CodedData) -> Result<Architecture> {
+    let images = &data.images;
+    let config = workspace.recipe.unet(images.height(), images.width(), images.channels())?;
+    Ok(Architecture::new(&config)?)
+}
+
+/// Name of the weights of a finished member.
+pub fn weights_name(member: u32) -> String {
+    format!("{}/unet/diffusion_pytorch_model.safetensors", member_folder(member))
+}
+
+/// Name of the weights of a member after some steps, which are kept beside it if the recipe says so.
+pub fn checkpoint_name(member: u32, steps: usize) -> String {
+    format!("{}/checkpoints/{steps:06}.safetensors", member_folder(member))
+}
+
+/// The weights that are kept beside a member: the steps after which they are taken, and their names. The end of the training
+/// is the member itself.
+pub(super) fn checkpoints_of(workspace: &Workspace, member: u32) -> Vec<(usize, String)> {
+    let mut steps = workspace.recipe.training.checkpoint_steps();
+    steps.pop();
+    steps.into_iter().map(|steps| (steps, checkpoint_name(member, steps))).collect()
+}
+
+pub(super) fn losses_name(member: u32) -> String {
+    format!("{}/losses.npy", member_folder(member))
+}
+
+pub(super) fn record_name(member: u32) -> String {
+    format!("{}/training.json", member_folder(member))
+}
+
+/// What a finished member says of its training beside the recipe.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct TrainingRecord {
+    /// The version of the numerics that trained it.
+    pub numerics_version: u32,
+}
+
+/// Tells which finished members another version of the numerics trained. They are kept: training them again takes hours,
+/// and they are no worse for their last digits.
+pub(super) fn tell_who_trained(workspace: &Workspace, members: &[u32]) {
+    let mut by_version: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for &member in members {
+        let record = workspace.run.get(&record_name(member)).ok();
+        let record = record.and_then(|bytes| serde_json::from_slice::<TrainingRecord>(&bytes).ok());
+        let version = record.unwrap_or_default().numerics_version;
+        if version != NUMERICS_VERSION {
+            by_version.entry(version).or_default().push(member_folder(member));
+        }
+    }
+    for (version, folders) in by_version {
+        workspace.reporter().tell(Event::TrainedByOthers {
+            version,
+            own: NUMERICS_VERSION,
+            members: &folders,
+            run: workspace.run.root(),
+        });
+    }
+}
+
+pub(super) fn state_name(member: u32) -> String {
+    format!("{}/training_state.safetensors", member_folder(member))
+}
+
+/// The state of an unfinished training, if there is one to go on from: not without the weights that it should have left on
+/// its way, which only a new training comes past again.
+pub(super) fn state_kept(
+    workspace: &Workspace,
+    run: &Run,
+    member: u32,
+    fingerprint: Fingerprint,
+) -> Result<Option<Vec<u8>>> {
+    let name = state_name(member);
+    if !run.is_current(&name, fingerprint) {
+        return Ok(None);
+    }
+    let bytes = run.get(&name)?;
+    let done = StateSummary::read(&bytes, &name)?.steps;
+    let is_there =
+        |(steps, name): (usize, String)| steps > done || run.is_current(&name, fingerprint);
+    Ok(checkpoints_of(workspace, member).into_iter().all(is_there).then_some(bytes))
+}
+
+/// The piece of a member. How it samples is not part of it: the files that say so are written again when the recipe says
+/// something else.
+///
+/// # Errors
+///
+/// As [`member_fingerprint`].
+pub(super) fn piece_of(
+    workspace: &Workspace,
+    data: &CodedData,
+    architecture: &Architecture,
+    member: u32,
+) -> Result<Piece> {
+    let folder = member_folder(member);
+    let objects = NETWORK_FILES
+        .iter()
+        .map(|file| format!("{folder}/{file}"))
+        .chain([losses_name(member)])
+        .chain(checkpoints_of(workspace, member).into_iter().map(|(_, name)| name));
+    Ok(Piece {
+        stage: STAGE.into(),
+        number: member as usize,
+        objects: objects.collect(),
+        made_from: member_fingerprint(workspace, data, architecture, member)?,
+    })
+}
+
+/// Steps that interrupted trainings of these members have already done.
+///
+/// Refuses trainings that another version of the numerics began, before any member trains on: a member has the bytes of
+/// one version or of another, and not of a mixture that nobody could make again.
+///
+/// # Errors
+///
+/// [`RunError::UnfinishedByOtherNumerics`] if another version of the program began one.
+pub fn steps_kept(workspace: &Workspace, missing: &[Piece]) -> Result<u64> {
+    let (mut steps, mut others) = (0, Vec::new());
+    for piece in missing {
+        let member = piece.number as u32;
+        let name = state_name(member);
+        let Some(bytes) = state_kept(workspace, &workspace.run, member, piece.made_from)? else { continue };
+        let state = StateSummary::read(&bytes, &name)?;
+        steps += state.steps as u64;
+        if state.numerics_version != NUMERICS_VERSION {
+            others.push((workspace.run.root().join(name), state.numerics_version));
+        }
+    }
+    if others.is_empty() {
+        return Ok(steps);
+    }
+    Err(RunError::UnfinishedByOtherNumerics { states: others, own: NUMERICS_VERSION })
+}
+
+/// Writes the files of a member that tell diffusers how the ensemble samples, if they are not there.
+pub(super) fn save_scheduler(workspace: &Workspace, run: &Run, member: u32) -> Result<()> {
+    let files = scheduler_files(&workspace.recipe.schedule, &workspace.recipe.sampling);
+    let mut key = Fingerprint::of("scheduler files");
+    for (_, bytes) in &files {
+        key = key.bytes(bytes);
+    }
+    let key = key.finish();
+    let name = |file: &str| format!("{}/{file}", member_folder(member));
+    if !SCHEDULER_FILES.iter().all(|file| run.is_current(&name(file), key)) {
+        run.put_many(files.into_iter().map(|(file, bytes)| (name(file), bytes)), key)?;
+    }
+    Ok(())
+}
+
+/// The loss curve of a trained member.
+///
+/// # Errors
+///
+/// If it is not there.
+pub fn losses(workspace: &Workspace, member: u32) -> Result<Vec<f32>> {
+    let bytes = workspace.run.get(&losses_name(member))?;
+    read_npy(&bytes, &losses_name(member))
+}
+
+/// The weights of every trained member: the object's name, and the digest of its bytes.
+///
+/// # Errors
+///
+/// [`RunError::NotYet`] if one is missing or was trained from another recipe.
+pub fn trained_members(
+    workspace: &Workspace,
+    data: &CodedData,
+    architecture: &Architecture,
+) -> Result<Vec<(String, Digest)>> {
+    let mut members = Vec::new();
+    for member in 0..data.codes.members() {
+        let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
+        let name = weights_name(member);
+        let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
+        let Some(entry) = entry else {
+            return Err(not_trained(workspace, &format!("member {member}")).into());
+        };
+        members.push((name, entry.blake3));
+    }
+    Ok(members)
+}
+
+/// The weights of a trained member at every moment that was kept, the last of which is the member: the number of steps
+/// behind each, the object's name, and the digest of its bytes.
+///
+/// # Errors
+///
+/// As [`trained_members`].
+pub fn kept_weights(
+    workspace: &Workspace,
+    data: &CodedData,
+    architecture: &Architecture,
+    member: u32,
+) -> Result<Vec<(usize, String, Digest)>> {
+    let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
+    let end = (workspace.recipe.training.steps, weights_name(member));
+    let of = |(steps, name): (usize, String)| {
+        let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
+        match entry {
+            Some(entry) => Ok((steps, name, entry.blake3)),
+            None => Err(not_trained(workspace, &format!("{name} of member {member}")).into()),
+        }
+    };
+    checkpoints_of(workspace, member).into_iter().chain([end]).map(of).collect()
+}
+
+fn not_trained(workspace: &Workspace, what: &str) -> RunError {
+    workspace.missing(what.into(), MadeBy::Training)
+}
+
+/// Opens the weights of a member.
+///
+/// # Errors
+///
+/// If they are damaged, or not those of this network.
+pub fn open_member(workspace: &Workspace, architecture: &Architecture, name: &str) -> Result<Parameters> {
+    // Tensor by tensor from the file, which may be as large as the memory that its values take.
+    let path = workspace.run.path_of(name)?;
+    let file = File::open(&path).map_err(RunError::io("open", &path))?;
+    let mut files = [TensorFile::open(BufReader::new(file), name).map_err(DiffusionError::from)?];
+    Ok(Parameters::from_memory(architecture, read_weights(architecture, &mut files)?))
+}
