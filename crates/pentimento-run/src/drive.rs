@@ -18,21 +18,26 @@ use std::time::Instant;
 /// [`RunError::Stopped`] once the workspace is asked to stop: finished pieces are kept, and so is what an unfinished one keeps.
 pub fn drive(workspace: &Workspace, stage: &dyn Stage) -> Result<()> {
     let pieces = stage.pieces()?;
-    drive_some(workspace, stage, pieces.clone(), pieces.len(), &workspace.run)
+    let all = pieces.len();
+    drive_some(workspace, stage, pieces, all, None)
 }
 
-/// Makes those of some pieces that `run` lacks, and puts them there.
+/// Makes those of some pieces that are missing, and puts them into the workspace's run or into another one.
 pub(crate) fn drive_some(
     workspace: &Workspace,
     stage: &dyn Stage,
     pieces: Vec<Piece>,
     all: usize,
-    run: &Run,
+    into: Option<&Run>,
 ) -> Result<()> {
+    let run = into.unwrap_or(&workspace.run);
     let (there, missing): (Vec<_>, Vec<_>) = pieces.into_iter().partition(|piece| stage.is_there(piece, run));
     for piece in &there {
         // A kill may have come before it.
         stage.stored(piece, run)?;
+    }
+    if into.is_none() {
+        stage.merge()?;
     }
     if missing.is_empty() {
         return Ok(());
@@ -40,7 +45,7 @@ pub(crate) fn drive_some(
     let progress = stage.begin(all, &missing)?;
     let lanes = stage.side_by_side(&missing)?;
     let there = all - missing.len();
-    let driver = Driver { workspace, stage, lanes, there, progress: &progress, run, costs: Mutex::new(()) };
+    let driver = Driver { workspace, stage, lanes, there, progress: &progress, into, costs: Mutex::new(()) };
     let make = |place: usize| driver.make_and_store(&missing[place], place);
     if lanes == 1 {
         (0..missing.len()).try_for_each(make)?;
@@ -72,14 +77,15 @@ struct Driver<'a> {
     lanes: usize,
     there: usize,
     progress: &'a Progress,
-    run: &'a Run,
+    into: Option<&'a Run>,
     /// Held by whoever writes costs: several pieces may be finished at once.
     costs: Mutex<()>,
 }
 
 impl Driver<'_> {
     fn make_and_store(&self, piece: &Piece, place: usize) -> Result<()> {
-        let Self { workspace, stage, progress, run, .. } = *self;
+        let Self { workspace, stage, progress, into, .. } = *self;
+        let run = into.unwrap_or(&workspace.run);
         workspace.options.stop.check()?;
         let started = Instant::now();
         let mut making = Making { run, place, there: self.there, progress, spent: Spent::default() };
@@ -94,11 +100,14 @@ impl Driver<'_> {
             Ok(objects) => {
                 store(run, piece, objects)?;
                 stage.stored(piece, run)?;
+                if into.is_none() {
+                    stage.merge()?;
+                }
                 workspace.reporter().tell(Event::PieceMade(piece));
-                self.record(piece, cost, true)
+                self.record(run, piece, cost, true)
             }
             Err(RunError::Stopped) => {
-                self.record(piece, cost, false)?;
+                self.record(run, piece, cost, false)?;
                 Err(RunError::Stopped)
             }
             Err(error) => Err(error),
@@ -106,9 +115,9 @@ impl Driver<'_> {
     }
 
     /// Writes down what a piece cost, with what it had cost before it was stopped.
-    fn record(&self, piece: &Piece, mut cost: CostOfPiece, finished: bool) -> Result<()> {
+    fn record(&self, run: &Run, piece: &Piece, mut cost: CostOfPiece, finished: bool) -> Result<()> {
         let _held = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut costs = Costs::read(self.run);
+        let mut costs = Costs::read(run);
         let unfinished = format!("{piece}, unfinished");
         for (what, (seconds, units)) in costs.pieces.remove(&unfinished).unwrap_or_default() {
             let sum = cost.entry(what).or_default();
@@ -116,7 +125,7 @@ impl Driver<'_> {
             sum.1 += units;
         }
         costs.pieces.insert(if finished { piece.to_string() } else { unfinished }, cost);
-        costs.write(self.run)
+        costs.write(run)
     }
 }
 
@@ -127,12 +136,12 @@ fn store(run: &Run, piece: &Piece, objects: Vec<Object>) -> Result<(), StoreErro
     }
 }
 
-/// Makes one piece and puts it into `run`, which may be that of the workspace or one of its own. False if it was there.
+/// Makes one piece and puts it into the workspace's run, or into another one. False if it was there.
 ///
 /// # Errors
 ///
 /// [`RunError::NoSuch`] if the stage has no such piece; as making it.
-pub fn make_piece(workspace: &Workspace, stage: &dyn Stage, name: &PieceName, run: &Run) -> Result<bool> {
+pub fn make_piece(workspace: &Workspace, stage: &dyn Stage, name: &PieceName, into: Option<&Run>) -> Result<bool> {
     let mut pieces = stage.pieces()?;
     let all = pieces.len();
     if name.number >= all {
@@ -143,8 +152,8 @@ pub fn make_piece(workspace: &Workspace, stage: &dyn Stage, name: &PieceName, ru
         return Err(no_such_piece(workspace, name, bound));
     }
     let piece = pieces.swap_remove(name.number);
-    let was_there = stage.is_there(&piece, run);
-    drive_some(workspace, stage, vec![piece], all, run)?;
+    let was_there = stage.is_there(&piece, into.unwrap_or(&workspace.run));
+    drive_some(workspace, stage, vec![piece], all, into)?;
     Ok(!was_there)
 }
 
@@ -184,6 +193,7 @@ pub fn adopt(workspace: &Workspace, stage: &dyn Stage, other: &Run) -> Result<Ve
             match run.adopt(other, &objects, piece.made_from) {
                 Ok(_) => {
                     stage.stored(&piece, run)?;
+                    stage.merge()?;
                     Costs::adopt(run, other, &piece)?;
                     Adoption::Adopted
                 }

@@ -113,7 +113,7 @@ pub trait Stage: Sync {
     /// [`RunError::Stopped`] once the workspace is asked to stop.
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>>;
 
-    /// Is told when the objects of a piece are in `run`: removes what only its making needed, puts sums together.
+    /// Is told when the objects of a piece are in `run`: removes what only its making needed.
     ///
     /// # Errors
     ///
@@ -122,9 +122,27 @@ pub trait Stage: Sync {
         Ok(())
     }
 
+    /// Puts together what pieces in the workspace's own run come to, as far as that can be done yet. Called after every piece.
+    ///
+    /// # Errors
+    ///
+    /// As reading and writing the run.
+    fn merge(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What the missing pieces came to, for [`crate::Event::Ended`]; none for a stage that is a part of a larger one, which
     /// tells that itself.
     fn summary(&self, missing: &[Piece]) -> Option<String>;
+}
+
+/// The pieces of a stage that a run does not have.
+///
+/// # Errors
+///
+/// As [`Stage::pieces`].
+pub fn missing(stage: &dyn Stage, run: &Run) -> Result<Vec<Piece>> {
+    Ok(stage.pieces()?.into_iter().filter(|piece| !stage.is_there(piece, run)).collect())
 }
 
 /// What a stage has at hand while it makes a piece.

@@ -45,8 +45,8 @@ fn show(shown: &mut Option<Bar>, event: &Event<'_>) {
             };
             say(&format!("{stage}: {detail}{taken}"));
         }
-        // Each piece of a file.
-        Event::Fetch(FetchEvent::Progress { .. }) => {}
+        // The bar says as much.
+        Event::Fetch(FetchEvent::Progress { .. }) | Event::PieceMade(_) => {}
         event => {
             let text = advised(event);
             match shown {

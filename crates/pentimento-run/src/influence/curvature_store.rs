@@ -1,11 +1,12 @@
 //! The curvature of a network, in the run.
 //!
-//! It is a sum over images, made in [`SHARDS`] parts of consecutive images that are added up in order. The run has the sum of
-//! the parts that are finished and, of the one that is made, what is there; so the result has the same bytes whatever
-//! happened on the way.
+//! It is a sum over images, made in [`SHARDS`] shards of consecutive images that are added up in their order. So the result has
+//! the same bytes whichever machine makes which shard, and whatever happens on the way.
 
 use crate::error::{Result, RunError};
-use crate::event::{Event, Progress};
+use crate::drive::drive;
+use crate::event::{Event, Progress, Reporter};
+use crate::piece::{Making, Object, Piece, Stage};
 use crate::gradients::{Subject, noise_id, unless_damaged};
 use crate::recipe::Eigenvalues;
 use crate::train::open_member;
@@ -18,18 +19,16 @@ use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::device::chosen_device_kind;
-use pentimento_store::Fingerprint;
+use pentimento_store::{Fingerprint, Run};
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Parts of the sums.
 const SHARDS: usize = 8;
 
-/// What sums say of themselves: how many shards are in the total, and which unit of which shard is next.
-const FINISHED_SHARDS: &str = "shards";
-const UNITS_OF_SHARD: &str = "next_unit";
-/// Units of a shard are counted from so many times its number.
-const SHARD_OF_UNITS: usize = 1 << 40;
+/// What the sums of an unfinished shard say of themselves: which unit is next.
+const NEXT_UNIT: &str = "next_unit";
 
 /// The share of the time that may go into writing what a kill would lose.
 const WRITING_SHARE: u32 = 20;
@@ -84,7 +83,7 @@ impl Sums<'_> {
 }
 
 /// One network whose curvature is measured.
-struct Measurement<'a> {
+pub struct Measurement<'a> {
     subject: &'a Subject<'a>,
     network: usize,
     /// Positions of its images among the training images.
@@ -93,19 +92,26 @@ struct Measurement<'a> {
     seen: usize,
     identity: Fingerprint,
     folder: String,
+    /// Names of the two stages.
+    names: [String; 2],
 }
 
 /// The curvature of a network of the run; made, if it is not there.
 ///
 /// # Errors
 ///
-/// [`Stopped`](crate::error::RunError::Stopped) on Ctrl-C, what was summed is kept; as measuring and writing.
+/// [`RunError::Stopped`] once it is asked to stop, what was summed is kept; as measuring and writing.
 pub fn curvature(subject: &Subject<'_>, network: usize) -> Result<MeasuredCurvature> {
     Measurement::new(subject, network)?.curvature()
 }
 
 impl<'a> Measurement<'a> {
-    fn new(subject: &'a Subject<'a>, network: usize) -> Result<Self> {
+    /// What the curvature of a network follows from.
+    ///
+    /// # Errors
+    ///
+    /// If a setting has no JSON form.
+    pub fn new(subject: &'a Subject<'a>, network: usize) -> Result<Self> {
         let recipe = &subject.workspace.recipe;
         let seen: Vec<usize> =
             (0..subject.training.images.len()).filter(|&image| subject.saw(network, image)).collect();
@@ -123,7 +129,9 @@ impl<'a> Measurement<'a> {
             .finish();
         let digest = identity.to_string();
         let folder = format!("curvature/{}", &digest[..16.min(digest.len())]);
-        Ok(Self { subject, network, images, seen: seen.len(), identity, folder })
+        let names = [CurvaturePart::Factors, CurvaturePart::Eigenvalues]
+            .map(|part| format!("curvature/{network}/{}", word(part)));
+        Ok(Self { subject, network, images, seen: seen.len(), identity, folder, names })
     }
 
     fn workspace(&self) -> &'a Workspace {
@@ -143,52 +151,68 @@ impl<'a> Measurement<'a> {
         Ok(MeasuredCurvature { curvature, mean_loss, images, seen: self.seen, identity })
     }
 
+    /// The stage that sums the factors.
+    pub fn factors(&self) -> Summing<'_> {
+        Summing { measurement: self, part: CurvaturePart::Factors, bases: &[], pass: OnceLock::new() }
+    }
+
+    /// The stage that sums the eigenvalues in the directions of the factors.
+    pub fn eigenvalues_in<'s>(&'s self, bases: &'s [BlockBasis]) -> Summing<'s> {
+        Summing { measurement: self, part: CurvaturePart::Eigenvalues, bases, pass: OnceLock::new() }
+    }
+
+    /// The eigenvectors of the factors if they are there, and the mean loss of the looks that they are of.
+    ///
+    /// # Errors
+    ///
+    /// As reading the run.
+    pub fn kept_bases(&self) -> Result<Option<(Vec<BlockBasis>, f64)>> {
+        let name = self.bases_name();
+        let Some(bytes) = kept(self.workspace(), &name, self.identity)? else { return Ok(None) };
+        let arrays = ArrayReader::new(&bytes, &name)?;
+        let loss = arrays.f64("mean_loss")?.first().copied();
+        let loss = loss.ok_or_else(|| arrays.broken("mean_loss", "is empty".into()))?;
+        Ok(Some((read_bases(&self.subject.architecture, &arrays)?, loss)))
+    }
+
     /// Eigenvectors of the factors, and the mean loss of the looks that they are of.
     fn bases(&self) -> Result<(Vec<BlockBasis>, f64)> {
-        let architecture = &self.subject.architecture;
-        let name = format!("{}/bases.safetensors", self.folder);
-        if let Some(bytes) = kept(self.workspace(), &name, self.identity)? {
-            self.remove_sums(CurvaturePart::Factors)?;
-            let arrays = ArrayReader::new(&bytes, &name)?;
-            let loss = arrays
-                .f64("mean_loss")?
-                .first()
-                .copied()
-                .ok_or_else(|| arrays.broken("mean_loss", "is empty".into()))?;
-            return Ok((read_bases(architecture, &arrays)?, loss));
+        let stage = self.factors();
+        if let Some(found) = self.kept_bases()? {
+            stage.remove_sums()?;
+            return Ok(found);
         }
-        let sharing = self.workspace().recipe.influence.sharing;
-        let sums = self.sum(
-            CurvaturePart::Factors,
-            || Sums::Factors(FactorSums::new(architecture, sharing)),
-            |arrays| Ok(Sums::Factors(FactorSums::read(architecture, sharing, arrays)?)),
-        )?;
-        let Sums::Factors(sums) = sums else { return Err(sums_of_another_kind(&name)) };
+        let Sums::Factors(sums) = stage.total()? else { return Err(sums_of_another_kind(&self.folder)) };
         self.workspace().reporter().tell(Event::Decomposing);
         let loss = sums.mean_loss();
         let bases = bases(sums)?;
         let mut arrays = ArrayWriter::default();
         write_bases(&bases, &mut arrays);
         arrays.put_f64("mean_loss", &[1], &[loss]);
-        self.keep(&name, &arrays, CurvaturePart::Factors)?;
+        self.keep(&self.bases_name(), &arrays)?;
+        stage.remove_sums()?;
         Ok((bases, loss))
     }
 
     fn eigenvalues(&self, bases: &[BlockBasis]) -> Result<EigenvalueSums> {
-        let name = format!("{}/eigenvalues.safetensors", self.folder);
+        let (name, stage) = (self.eigenvalues_name(), self.eigenvalues_in(bases));
         if let Some(bytes) = kept(self.workspace(), &name, self.identity)? {
-            self.remove_sums(CurvaturePart::Eigenvalues)?;
+            stage.remove_sums()?;
             return Ok(EigenvalueSums::read(bases, self.planned_looks(), &ArrayReader::new(&bytes, &name)?)?);
         }
-        let planned = self.planned_looks();
-        let sums = self.sum(
-            CurvaturePart::Eigenvalues,
-            || Sums::Eigenvalues(bases, EigenvalueSums::new(bases, planned)),
-            |arrays| Ok(Sums::Eigenvalues(bases, EigenvalueSums::read(bases, planned, arrays)?)),
-        )?;
-        self.keep(&name, &sums.to_arrays(), CurvaturePart::Eigenvalues)?;
+        let sums = stage.total()?;
+        self.keep(&name, &sums.to_arrays())?;
+        stage.remove_sums()?;
         let Sums::Eigenvalues(_, sums) = sums else { return Err(sums_of_another_kind(&name)) };
         Ok(sums)
+    }
+
+    fn bases_name(&self) -> String {
+        format!("{}/bases.safetensors", self.folder)
+    }
+
+    fn eigenvalues_name(&self) -> String {
+        format!("{}/eigenvalues.safetensors", self.folder)
     }
 
     /// Looks over all images for one part.
@@ -196,117 +220,140 @@ impl<'a> Measurement<'a> {
         (self.images.len() * (self.workspace().recipe.influence.draws / 2)) as u64
     }
 
-    /// Writes a result, then removes the sums that it was made from.
-    fn keep(&self, name: &str, arrays: &ArrayWriter, part: CurvaturePart) -> Result<()> {
-        let run = &self.workspace().run;
-        run.put(name, self.identity, &arrays.to_bytes(name, None)?)?;
-        self.remove_sums(part)
-    }
-
-    /// Removes the sums of a part, which a kill may have left beside its result.
-    fn remove_sums(&self, part: CurvaturePart) -> Result<()> {
-        for name in [self.total_name(part), self.shard_name(part)] {
-            self.workspace().run.remove(&name)?;
-        }
-        Ok(())
-    }
-
-    /// The sum of finished shards.
-    fn total_name(&self, part: CurvaturePart) -> String {
-        format!("{}/{}-total.safetensors", self.folder, word(part))
-    }
-
-    /// What is there of the shard that is made.
-    fn shard_name(&self, part: CurvaturePart) -> String {
-        format!("{}/{}-shard.safetensors", self.folder, word(part))
+    /// Writes a result.
+    fn keep(&self, name: &str, arrays: &ArrayWriter) -> Result<()> {
+        Ok(self.workspace().run.put(name, self.identity, &arrays.to_bytes(name, None)?)?)
     }
 
     fn shard_images(&self, shard: usize) -> Range<usize> {
         let at = |shard: usize| shard * self.images.len() / SHARDS;
         at(shard)..at(shard + 1)
     }
+}
 
-    /// The sums over all images.
-    fn sum<'s>(
-        &self,
-        part: CurvaturePart,
-        new: impl Fn() -> Sums<'s>,
-        read: impl Fn(&ArrayReader<'_>) -> Result<Sums<'s>>,
-    ) -> Result<Sums<'s>> {
-        let subject = self.subject;
-        let recipe = &subject.workspace.recipe;
-        let network = &subject.networks[self.network];
-        let parameters = open_member(subject.workspace, &subject.architecture, &network.0)?;
-        let pass = CurvaturePass::new(&subject.architecture, parameters, &recipe.schedule, subject.size);
-        let progress = subject.workspace.reporter().begin(word(part), self.images.len() as u64, 0);
-        let run = &self.workspace().run;
-        let (total_name, shard_name) = (self.total_name(part), self.shard_name(part));
-        loop {
-            // Not held while a shard is made: the sums of a large network take gigabytes.
-            let total = self.read_sums(&total_name, FINISHED_SHARDS, &read)?;
-            let shard = match total {
-                Some((finished, total)) if finished == SHARDS => {
-                    let looks = recipe.influence.draws / 2;
-                    progress.finish(&format!("{} images, {looks} looks at each", self.images.len()));
-                    return Ok(total);
-                }
-                Some((finished, _)) => finished,
-                None => 0,
-            };
-            let found = self.read_sums(&shard_name, UNITS_OF_SHARD, &read)?;
-            // What is there of another shard is left from a kill between two writes: it is in the total already.
-            let (unit, sums) = match found {
-                Some((units, sums)) if units / SHARD_OF_UNITS == shard => (units % SHARD_OF_UNITS, sums),
-                _ => (0, new()),
-            };
-            let sums = self.sum_shard(&pass, (part, shard), unit, sums, &progress)?;
-            let total = match self.read_sums(&total_name, FINISHED_SHARDS, &read)? {
-                Some((_, mut total)) => {
-                    total.merge(&sums)?;
-                    total
-                }
-                None => sums,
-            };
-            let metadata = (FINISHED_SHARDS, &*(shard + 1).to_string());
-            let bytes = total.to_arrays().to_bytes(&total_name, Some(metadata))?;
-            drop(total);
-            run.put(&total_name, self.identity, &bytes)?;
-            run.remove(&shard_name)?;
+/// The stage that sums one part of a curvature over images: a piece is a shard of consecutive images. Shards are added up in
+/// their order, each as soon as those before it are in the total, and are then removed.
+pub struct Summing<'a> {
+    measurement: &'a Measurement<'a>,
+    part: CurvaturePart,
+    /// For eigenvalues: the directions in which they are measured.
+    bases: &'a [BlockBasis],
+    pass: OnceLock<CurvaturePass<'a>>,
+}
+
+impl<'a> Summing<'a> {
+    fn new_sums(&self) -> Sums<'a> {
+        let Measurement { subject, .. } = self.measurement;
+        match self.part {
+            CurvaturePart::Factors => {
+                let sharing = subject.workspace.recipe.influence.sharing;
+                Sums::Factors(FactorSums::new(&subject.architecture, sharing))
+            }
+            CurvaturePart::Eigenvalues => {
+                let planned = self.measurement.planned_looks();
+                Sums::Eigenvalues(self.bases, EigenvalueSums::new(self.bases, planned))
+            }
         }
     }
 
-    /// Sums in the run, with the number that they say of themselves.
-    fn read_sums<'s>(
-        &self,
-        name: &str,
-        number: &str,
-        read: impl Fn(&ArrayReader<'_>) -> Result<Sums<'s>>,
-    ) -> Result<Option<(usize, Sums<'s>)>> {
-        let Some(bytes) = kept(self.workspace(), name, self.identity)? else { return Ok(None) };
-        let arrays = ArrayReader::new(&bytes, name)?;
-        let count = arrays.metadata(number).and_then(|text| text.parse().ok());
-        let count = count.ok_or_else(|| arrays.broken("looks", format!("does not say `{number}`")))?;
-        Ok(Some((count, read(&arrays)?)))
+    fn read_sums(&self, arrays: &ArrayReader<'_>) -> Result<Sums<'a>> {
+        let Measurement { subject, .. } = self.measurement;
+        Ok(match self.part {
+            CurvaturePart::Factors => {
+                let sharing = subject.workspace.recipe.influence.sharing;
+                Sums::Factors(FactorSums::read(&subject.architecture, sharing, arrays)?)
+            }
+            CurvaturePart::Eigenvalues => {
+                let planned = self.measurement.planned_looks();
+                Sums::Eigenvalues(self.bases, EigenvalueSums::read(self.bases, planned, arrays)?)
+            }
+        })
+    }
+
+    /// The sums over all images, made as far as they are missing.
+    fn total(&self) -> Result<Sums<'a>> {
+        let workspace = self.measurement.workspace();
+        loop {
+            drive(workspace, self)?;
+            // One that was damaged is gone now, and its shards are made again.
+            let name = self.total_name();
+            if let Some(bytes) = kept(workspace, &name, self.total_key(SHARDS)?)? {
+                return self.read_sums(&ArrayReader::new(&bytes, &name)?);
+            }
+        }
+    }
+
+    /// Removes the sums, which a kill may have left beside their result.
+    fn remove_sums(&self) -> Result<()> {
+        let run = &self.measurement.workspace().run;
+        let prefix = format!("{}/{}-", self.measurement.folder, word(self.part));
+        for name in run.names().into_iter().filter(|name| name.starts_with(&prefix)) {
+            run.remove(&name)?;
+        }
+        Ok(())
+    }
+
+    /// The sum of the first shards.
+    fn total_name(&self) -> String {
+        format!("{}/{}-total.safetensors", self.measurement.folder, word(self.part))
+    }
+
+    fn shard_name(&self, shard: usize) -> String {
+        format!("{}/{}-{shard}.safetensors", self.measurement.folder, word(self.part))
+    }
+
+    /// What is there of a shard that is made.
+    fn state_name(&self, shard: usize) -> String {
+        format!("{}/{}-{shard}-unfinished.safetensors", self.measurement.folder, word(self.part))
+    }
+
+    fn key(&self, label: &str, number: usize) -> Result<Fingerprint> {
+        let builder = Fingerprint::of(label).fingerprint(self.measurement.identity);
+        Ok(builder.text(word(self.part)).json(&number)?.finish())
+    }
+
+    fn total_key(&self, shards: usize) -> Result<Fingerprint> {
+        self.key("curvature total", shards)
+    }
+
+    /// How many shards the total in a run has.
+    fn finished(&self, run: &Run) -> Result<usize> {
+        let name = self.total_name();
+        for shards in (1..=SHARDS).rev() {
+            if run.is_current(&name, self.total_key(shards)?) {
+                return Ok(shards);
+            }
+        }
+        Ok(0)
+    }
+
+    fn pass(&self) -> Result<&CurvaturePass<'a>> {
+        if let Some(pass) = self.pass.get() {
+            return Ok(pass);
+        }
+        let Measurement { subject, network, .. } = self.measurement;
+        let (recipe, weights) = (&subject.workspace.recipe, &subject.networks[*network].0);
+        let parameters = open_member(subject.workspace, &subject.architecture, weights)?;
+        let pass = CurvaturePass::new(&subject.architecture, parameters, &recipe.schedule, subject.size);
+        Ok(self.pass.get_or_init(|| pass))
     }
 
     /// The sums of a shard, from a unit on.
-    fn sum_shard<'s>(
+    fn sum_shard(
         &self,
-        pass: &CurvaturePass<'_>,
-        (part, shard): (CurvaturePart, usize),
+        piece: &Piece,
+        making: &Making<'_>,
         mut unit: usize,
-        mut sums: Sums<'s>,
-        progress: &Progress,
-    ) -> Result<Sums<'s>> {
-        let subject = self.subject;
-        let workspace = self.workspace();
+        mut sums: Sums<'a>,
+    ) -> Result<Sums<'a>> {
+        let Measurement { subject, images, .. } = self.measurement;
+        let (workspace, part, pass) = (subject.workspace, self.part, self.pass()?);
         let recipe = &workspace.recipe;
-        let range = self.shard_images(shard);
-        let name = self.shard_name(part);
+        let range = self.measurement.shard_images(piece.number);
+        let name = self.state_name(piece.number);
         let save = |sums: &Sums<'_>, unit: usize| -> Result<()> {
-            let metadata = (UNITS_OF_SHARD, &*(shard * SHARD_OF_UNITS + unit).to_string());
-            let bytes = sums.to_arrays().to_bytes(&name, Some(metadata))?;
-            Ok(workspace.run.put(&name, self.identity, &bytes)?)
+            let bytes = sums.to_arrays().to_bytes(&name, Some((NEXT_UNIT, &*unit.to_string())))?;
+            Ok(making.run.put(&name, piece.made_from, &bytes)?)
         };
         let (mut written, mut writing) = (Instant::now(), Duration::ZERO);
         let due = |writing: Duration| workspace.options.checkpoint_every.max(writing * WRITING_SHARE);
@@ -326,7 +373,7 @@ impl<'a> Measurement<'a> {
             let count = at_once.min(units - unit);
             let records = side_by_side(count, |index| {
                 let (place, part_of_image) = ((unit + index) / parts, (unit + index) % parts);
-                let image = self.images[range.start + place];
+                let image = images[range.start + place];
                 let (key, class) = (subject.image_key(image), subject.class_of(image));
                 let values = subject.training.images.scaled(image);
                 let looks = curvature_looks(
@@ -344,22 +391,139 @@ impl<'a> Measurement<'a> {
             })?;
             sums.add(&records)?;
             unit += count;
-            progress.set((range.start + unit / parts) as u64, "images");
+            making.progress.set((range.start + unit / parts) as u64, "images");
         }
         Ok(sums)
     }
 }
 
+impl Stage for Summing<'_> {
+    fn name(&self) -> &str {
+        match self.part {
+            CurvaturePart::Factors => &self.measurement.names[0],
+            CurvaturePart::Eigenvalues => &self.measurement.names[1],
+        }
+    }
+
+    fn cost_name(&self) -> &str {
+        word(self.part)
+    }
+
+    fn pieces(&self) -> Result<Vec<Piece>> {
+        let piece = |shard| {
+            Ok(Piece {
+                stage: self.name().into(),
+                number: shard,
+                objects: vec![self.shard_name(shard)],
+                made_from: self.key("curvature shard", shard)?,
+            })
+        };
+        (0..SHARDS).map(piece).collect()
+    }
+
+    fn is_there(&self, piece: &Piece, run: &Run) -> bool {
+        let result = match self.part {
+            CurvaturePart::Factors => self.measurement.bases_name(),
+            CurvaturePart::Eigenvalues => self.measurement.eigenvalues_name(),
+        };
+        piece.is_in(run)
+            || run.is_current(&result, self.measurement.identity)
+            || self.finished(run).is_ok_and(|finished| finished > piece.number)
+    }
+
+    fn begin(&self, _all: usize, _missing: &[Piece]) -> Result<Progress> {
+        let images = self.measurement.images.len() as u64;
+        Ok(self.measurement.workspace().reporter().begin(word(self.part), images, 0))
+    }
+
+    fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
+        let state = self.state_name(piece.number);
+        let before = match kept_in(making.run, self.measurement.workspace().reporter(), &state, piece.made_from)? {
+            Some(bytes) => {
+                let arrays = ArrayReader::new(&bytes, &state)?;
+                let unit = arrays.metadata(NEXT_UNIT).and_then(|text| text.parse().ok());
+                let unit =
+                    unit.ok_or_else(|| arrays.broken("sums", format!("does not say `{NEXT_UNIT}`")))?;
+                Some((unit, self.read_sums(&arrays)?))
+            }
+            None => None,
+        };
+        let (unit, sums) = before.unwrap_or_else(|| (0, self.new_sums()));
+        let sums = self.sum_shard(piece, making, unit, sums)?;
+        let name = self.shard_name(piece.number);
+        let bytes = sums.to_arrays().to_bytes(&name, None)?;
+        Ok(vec![(name, bytes)])
+    }
+
+    fn stored(&self, piece: &Piece, run: &Run) -> Result<()> {
+        run.remove(&self.state_name(piece.number))?;
+        Ok(())
+    }
+
+    fn merge(&self) -> Result<()> {
+        let workspace = self.measurement.workspace();
+        let run = &workspace.run;
+        let mut finished = self.finished(run)?;
+        // What lies beside a total that has it already is left from a kill.
+        for shard in 0..finished {
+            run.remove(&self.shard_name(shard))?;
+        }
+        let total_name = self.total_name();
+        let mut total = None;
+        while finished < SHARDS {
+            let name = self.shard_name(finished);
+            let key = self.key("curvature shard", finished)?;
+            let Some(bytes) = kept(workspace, &name, key)? else { break };
+            let shard = self.read_sums(&ArrayReader::new(&bytes, &name)?)?;
+            drop(bytes);
+            if total.is_none() && finished > 0 {
+                match kept(workspace, &total_name, self.total_key(finished)?)? {
+                    Some(bytes) => total = Some(self.read_sums(&ArrayReader::new(&bytes, &total_name)?)?),
+                    // Damaged, and gone now: the sum begins anew.
+                    None => return self.merge(),
+                }
+            }
+            let sum = match total.take() {
+                Some(mut sum) => {
+                    sum.merge(&shard)?;
+                    sum
+                }
+                None => shard,
+            };
+            let bytes = sum.to_arrays().to_bytes(&total_name, None)?;
+            run.put(&total_name, self.total_key(finished + 1)?, &bytes)?;
+            run.remove(&name)?;
+            total = Some(sum);
+            finished += 1;
+        }
+        Ok(())
+    }
+
+    fn summary(&self, _missing: &[Piece]) -> Option<String> {
+        let looks = self.measurement.workspace().recipe.influence.draws / 2;
+        Some(format!("{} images, {looks} looks at each", self.measurement.images.len()))
+    }
+}
+
 /// The bytes of an object that need not be made again. One that is damaged is, and that is said.
+///
+/// # Errors
+///
+/// As reading and writing the run.
 pub fn kept(workspace: &Workspace, name: &str, made_from: Fingerprint) -> Result<Option<Vec<u8>>> {
-    let run = &workspace.run;
+    kept_in(&workspace.run, workspace.reporter(), name, made_from)
+}
+
+fn kept_in(run: &Run, reporter: &Reporter, name: &str, made_from: Fingerprint) -> Result<Option<Vec<u8>>> {
     if !run.is_current(name, made_from) {
         return Ok(None);
     }
     let bytes = unless_damaged(run.get(name))?;
     if bytes.is_none() {
-        workspace.reporter().tell(Event::MadeAgain(name));
-        run.remove(name)?;
+        reporter.tell(Event::MadeAgain(name));
+        if !run.is_read_only() {
+            run.remove(name)?;
+        }
     }
     Ok(bytes)
 }

@@ -6,7 +6,9 @@
 use super::curvature_store::{MeasuredCurvature, kept};
 use super::query_gradients::{QueryGradients, image_draws};
 use crate::error::Result;
-use crate::event::Event;
+use crate::drive::drive;
+use crate::event::{Event, Progress};
+use crate::piece::{Making, Object, Piece, Stage};
 use crate::gradients::{Query, Subject, noise_id};
 use crate::train::open_member;
 use pentimento_attribution::curvature::QuantisedRows;
@@ -14,6 +16,7 @@ use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_si
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_store::{Digest, Fingerprint};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Images of a file. A kill loses the gradients of one file that is not finished.
@@ -94,46 +97,18 @@ impl ProductsOf<'_> {
         images: &[usize],
         products: &mut Products,
     ) -> Result<()> {
-        let Self { subject, measured, dampings, .. } = *self;
-        let (workspace, groups) = (subject.workspace, subject.draws().groups);
-        let identity = self.identity(queries)?;
-        let folder = format!("curvature/products/{}", &identity.to_string()[..16]);
-        let files: Vec<&[usize]> = images.chunks(IMAGES_PER_FILE).collect();
-        let mut rows = None;
-        let done = AtomicUsize::new(0);
-        let progress = workspace.reporter().begin("influence", images.len() as u64, 0);
-        for (number, images) in files.iter().enumerate() {
-            let name = format!("{folder}/{number:05}.safetensors");
-            let keys: Vec<u8> = images.iter().flat_map(|&image| subject.image_key(image)).collect();
-            let key = Fingerprint::of("products").fingerprint(identity).bytes(&keys).finish();
-            let known = kept(workspace, &name, key)?;
-            let bytes = match known {
-                Some(bytes) => {
-                    done.fetch_add(images.len(), Ordering::Relaxed);
-                    bytes
-                }
+        let workspace = self.subject.workspace;
+        let stage = self.stage(gradients, parameters, queries, first, images)?;
+        drive(workspace, &stage)?;
+        let groups = self.subject.draws().groups;
+        for (piece, images) in stage.pieces()?.iter().zip(images.chunks(IMAGES_PER_FILE)) {
+            let name = stage.file_name(piece.number);
+            let bytes = match kept(workspace, &name, piece.made_from)? {
+                Some(bytes) => bytes,
+                // It was damaged, and is gone now.
                 None => {
-                    let rows = match &rows {
-                        Some(rows) => rows,
-                        None => {
-                            let solved = gradients.solved(
-                                subject,
-                                parameters,
-                                queries,
-                                first,
-                                &measured.curvature,
-                                dampings,
-                            )?;
-                            rows.insert(solved)
-                        }
-                    };
-                    let arrays = self.file(parameters, rows, images, || {
-                        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                        progress.set(done as u64, "training images");
-                    })?;
-                    let bytes = arrays.to_bytes(&name, None)?;
-                    workspace.run.put(&name, key, &bytes)?;
-                    bytes
+                    drive(workspace, &stage)?;
+                    workspace.run.get(&name)?
                 }
             };
             let arrays = ArrayReader::new(&bytes, &name)?;
@@ -148,8 +123,32 @@ impl ProductsOf<'_> {
                 }
             }
         }
-        progress.finish(&format!("{} training images and {} queries", images.len(), queries.len()));
         Ok(())
+    }
+
+    /// The stage that makes the products with some queries, of which `first` is the number of the first one.
+    fn stage<'s>(
+        &'s self,
+        gradients: &'s QueryGradients,
+        parameters: &'s Parameters,
+        queries: &'s [Query],
+        first: usize,
+        images: &'s [usize],
+    ) -> Result<MakingProducts<'s>> {
+        let identity = self.identity(queries)?;
+        Ok(MakingProducts {
+            of: self,
+            name: format!("{}/{}/products-{first}", self.measurement, self.network),
+            folder: format!("curvature/products/{}", &identity.to_string()[..16]),
+            identity,
+            gradients,
+            parameters,
+            queries,
+            first,
+            images,
+            rows: OnceLock::new(),
+            done: AtomicUsize::new(0),
+        })
     }
 
     /// What products with some queries follow from, but for the training images.
@@ -233,5 +232,94 @@ impl ProductsOf<'_> {
         arrays.put_f64("products", &[images.len(), plan.groups, columns], &products);
         arrays.put_f64("self_influence", &[images.len()], &own);
         Ok(arrays)
+    }
+}
+
+/// The stage: a piece is the products of some training images with some queries.
+struct MakingProducts<'a> {
+    of: &'a ProductsOf<'a>,
+    name: String,
+    folder: String,
+    identity: Fingerprint,
+    gradients: &'a QueryGradients,
+    parameters: &'a Parameters,
+    queries: &'a [Query],
+    /// Number of the first of these queries among all.
+    first: usize,
+    /// Positions of the images that the network saw.
+    images: &'a [usize],
+    /// The queries' gradients through the inverse.
+    rows: OnceLock<QuantisedRows>,
+    done: AtomicUsize,
+}
+
+impl MakingProducts<'_> {
+    fn file_name(&self, number: usize) -> String {
+        format!("{}/{number:05}.safetensors", self.folder)
+    }
+
+    fn rows(&self) -> Result<&QuantisedRows> {
+        match self.rows.get() {
+            Some(rows) => Ok(rows),
+            None => {
+                let ProductsOf { subject, measured, dampings, .. } = *self.of;
+                let solved = self.gradients.solved(
+                    subject,
+                    self.parameters,
+                    self.queries,
+                    self.first,
+                    &measured.curvature,
+                    dampings,
+                )?;
+                Ok(self.rows.get_or_init(|| solved))
+            }
+        }
+    }
+
+    fn images_of(&self, piece: &Piece) -> &[usize] {
+        self.images.chunks(IMAGES_PER_FILE).nth(piece.number).unwrap_or_default()
+    }
+}
+
+impl Stage for MakingProducts<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn cost_name(&self) -> &str {
+        "influence"
+    }
+
+    fn pieces(&self) -> Result<Vec<Piece>> {
+        let piece = |(number, images): (usize, &[usize])| {
+            let keys: Vec<u8> = images.iter().flat_map(|&image| self.of.subject.image_key(image)).collect();
+            Piece {
+                stage: self.name.clone(),
+                number,
+                objects: vec![self.file_name(number)],
+                made_from: Fingerprint::of("products").fingerprint(self.identity).bytes(&keys).finish(),
+            }
+        };
+        Ok(self.images.chunks(IMAGES_PER_FILE).enumerate().map(piece).collect())
+    }
+
+    fn begin(&self, _all: usize, missing: &[Piece]) -> Result<Progress> {
+        let left: usize = missing.iter().map(|piece| self.images_of(piece).len()).sum();
+        self.done.store(self.images.len() - left, Ordering::Relaxed);
+        Ok(self.of.subject.workspace.reporter().begin("influence", self.images.len() as u64, 0))
+    }
+
+    fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
+        let arrays = self.of.file(self.parameters, self.rows()?, self.images_of(piece), || {
+            let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+            making.progress.set(done as u64, "training images");
+        })?;
+        let name = self.file_name(piece.number);
+        let bytes = arrays.to_bytes(&name, None)?;
+        Ok(vec![(name, bytes)])
+    }
+
+    fn summary(&self, _missing: &[Piece]) -> Option<String> {
+        Some(format!("{} training images and {} queries", self.images.len(), self.queries.len()))
     }
 }

@@ -3,7 +3,10 @@
 
 use super::curvature_store::{MeasuredCurvature, kept};
 use super::query_gradients::{QueryGradients, image_draws};
+use crate::drive::drive;
 use crate::error::Result;
+use crate::event::Progress;
+use crate::piece::{Making, Object, Piece, Stage};
 use crate::gradients::{Query, Subject, noise_id, row_key};
 use crate::train::open_member;
 use pentimento_attribution::curvature::{losses, moved};
@@ -11,6 +14,7 @@ use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_store::Fingerprint;
+use std::sync::OnceLock;
 
 /// One network whose queries are unlearned.
 pub struct UnlearningOf<'a> {
@@ -32,61 +36,35 @@ impl UnlearningOf<'_> {
     ///
     /// [`Stopped`](crate::error::RunError::Stopped) on Ctrl-C, finished queries are kept; as taking gradients.
     pub fn complete(&self, gradients: &QueryGradients, queries: &[Query]) -> Result<Vec<Vec<Vec<f64>>>> {
-        let Self { subject, measured, dampings, .. } = *self;
-        let workspace = subject.workspace;
-        let network = &subject.networks[self.network];
-        let parameters = open_member(workspace, &subject.architecture, &network.0)?;
-        let (images, groups) = (subject.training.images.len(), subject.draws().groups);
-        let seen = (0..images).filter(|&image| subject.saw(self.network, image)).count();
-        let step = workspace.recipe.influence.unlearning_step / seen.max(1) as f64;
-        let identity = self.identity()?;
-        let progress = workspace.reporter().begin("unlearning", queries.len() as u64, 0);
-        let mut before = None;
+        let workspace = self.subject.workspace;
+        let network = &self.subject.networks[self.network];
+        let stage = Unlearning {
+            of: self,
+            name: format!("unlearning/{}/queries", self.network),
+            identity: self.identity()?,
+            gradients,
+            queries,
+            parameters: open_member(workspace, &self.subject.architecture, &network.0)?,
+            before: OnceLock::new(),
+        };
+        drive(workspace, &stage)?;
+        let (images, groups) = (self.subject.training.images.len(), self.subject.draws().groups);
         let mut found = Vec::with_capacity(queries.len());
-        for (index, query) in queries.iter().enumerate() {
-            let key = row_key(&query.image, query.class);
-            let made_from = Fingerprint::of("unlearned").fingerprint(identity).bytes(&key).finish();
-            let name = format!("curvature/unlearned/{}.safetensors", &made_from.to_string()[..16]);
-            let known = kept(workspace, &name, made_from)?;
-            let bytes = match known {
+        for piece in stage.pieces()? {
+            let name = &stage.name_of(piece.made_from);
+            let bytes = match kept(workspace, name, piece.made_from)? {
                 Some(bytes) => bytes,
+                // It was damaged, and is gone now.
                 None => {
-                    let before = match &before {
-                        Some(before) => before,
-                        None => before.insert(self.losses(&parameters, |_| {})?),
-                    };
-                    let mut gradient = vec![0.0f32; subject.architecture.parameter_count()];
-                    for group in 0..groups {
-                        let part = gradients.gradient(subject, &parameters, query, index, group)?;
-                        gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value / groups as f32);
-                    }
-                    let direction = measured.curvature.solve(&gradient, dampings)?;
-                    let unlearned = moved(&subject.architecture, &parameters, &direction, step);
-                    let after = self.losses(&unlearned, |image| {
-                        progress.set(index as u64, &format!("queries; image {image} of {images}"));
-                    })?;
-                    let increase: Vec<f64> = after
-                        .iter()
-                        .zip(before)
-                        .flat_map(|(after, before)| {
-                            after.iter().zip(before).map(|(after, before)| after - before)
-                        })
-                        .collect();
-                    let mut arrays = ArrayWriter::default();
-                    arrays.put_f64("loss_increase", &[images, groups], &increase);
-                    let bytes = arrays.to_bytes(&name, None)?;
-                    workspace.run.put(&name, made_from, &bytes)?;
-                    bytes
+                    drive(workspace, &stage)?;
+                    workspace.run.get(name)?
                 }
             };
-            let arrays = ArrayReader::new(&bytes, &name)?;
+            let arrays = ArrayReader::new(&bytes, name)?;
             arrays.expect_shape("loss_increase", &[images, groups])?;
             let increase = arrays.f64("loss_increase")?;
             found.push(increase.chunks_exact(groups).map(<[f64]>::to_vec).collect());
-            progress.set(index as u64 + 1, "queries");
         }
-        progress
-            .finish(&format!("{} queries, the loss of {images} training images after each", queries.len()));
         Ok(found)
     }
 
@@ -130,5 +108,92 @@ impl UnlearningOf<'_> {
             .json(&(plan.timesteps, plan.groups, plan.antithetic, plan.sharing, recipe.seed))?
             .bytes(&images)
             .finish())
+    }
+}
+
+/// The stage: a piece is a query that is unlearned.
+struct Unlearning<'a> {
+    of: &'a UnlearningOf<'a>,
+    name: String,
+    identity: Fingerprint,
+    gradients: &'a QueryGradients,
+    queries: &'a [Query],
+    parameters: Parameters,
+    /// The losses of all training images before anything is unlearned.
+    before: OnceLock<Vec<Vec<f64>>>,
+}
+
+impl Unlearning<'_> {
+    fn name_of(&self, made_from: Fingerprint) -> String {
+        format!("curvature/unlearned/{}.safetensors", &made_from.to_string()[..16])
+    }
+
+    fn before(&self) -> Result<&Vec<Vec<f64>>> {
+        match self.before.get() {
+            Some(before) => Ok(before),
+            None => {
+                let losses = self.of.losses(&self.parameters, |_| {})?;
+                Ok(self.before.get_or_init(|| losses))
+            }
+        }
+    }
+}
+
+impl Stage for Unlearning<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn cost_name(&self) -> &str {
+        "unlearning"
+    }
+
+    fn pieces(&self) -> Result<Vec<Piece>> {
+        let piece = |(number, query): (usize, &Query)| {
+            let key = row_key(&query.image, query.class);
+            let made_from = Fingerprint::of("unlearned").fingerprint(self.identity).bytes(&key).finish();
+            let objects = vec![self.name_of(made_from)];
+            Piece { stage: self.name.clone(), number, objects, made_from }
+        };
+        Ok(self.queries.iter().enumerate().map(piece).collect())
+    }
+
+    fn begin(&self, _all: usize, _missing: &[Piece]) -> Result<Progress> {
+        Ok(self.of.subject.workspace.reporter().begin("unlearning", self.queries.len() as u64, 0))
+    }
+
+    fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
+        let UnlearningOf { subject, measured, dampings, network } = *self.of;
+        let (images, groups) = (subject.training.images.len(), subject.draws().groups);
+        let seen = (0..images).filter(|&image| subject.saw(network, image)).count();
+        let step = subject.workspace.recipe.influence.unlearning_step / seen.max(1) as f64;
+        let (index, query) = (piece.number, &self.queries[piece.number]);
+        let before = self.before()?;
+        let mut gradient = vec![0.0f32; subject.architecture.parameter_count()];
+        for group in 0..groups {
+            let part = self.gradients.gradient(subject, &self.parameters, query, index, group)?;
+            gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value / groups as f32);
+        }
+        let direction = measured.curvature.solve(&gradient, dampings)?;
+        let unlearned = moved(&subject.architecture, &self.parameters, &direction, step);
+        let done = making.there + making.place;
+        let after = self.of.losses(&unlearned, |image| {
+            making.progress.set(done as u64, &format!("queries; image {image} of {images}"));
+        })?;
+        let increase: Vec<f64> = after
+            .iter()
+            .zip(before)
+            .flat_map(|(after, before)| after.iter().zip(before).map(|(after, before)| after - before))
+            .collect();
+        let mut arrays = ArrayWriter::default();
+        arrays.put_f64("loss_increase", &[images, groups], &increase);
+        let name = self.name_of(piece.made_from);
+        let bytes = arrays.to_bytes(&name, None)?;
+        Ok(vec![(name, bytes)])
+    }
+
+    fn summary(&self, _missing: &[Piece]) -> Option<String> {
+        let images = self.of.subject.training.images.len();
+        Some(format!("{} queries, the loss of {images} training images after each", self.queries.len()))
     }
 }

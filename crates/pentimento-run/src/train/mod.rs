@@ -67,15 +67,6 @@ impl<'a> Training<'a> {
             begun: OnceLock::new(),
         })
     }
-
-    /// The members that are not finished.
-    ///
-    /// # Errors
-    ///
-    /// As [`Stage::pieces`].
-    pub fn missing(&self) -> Result<Vec<Piece>> {
-        Ok(self.pieces()?.into_iter().filter(|piece| !piece.is_in(&self.workspace.run)).collect())
-    }
 }
 
 /// Trains every member that is not there yet, or only `member`.
@@ -94,7 +85,7 @@ pub fn train(workspace: &Workspace, data: &CodedData, member: Option<u32>) -> Re
     pieces.retain(|piece| member.is_none_or(|member| piece.number == member as usize));
     let there = pieces.iter().filter(|piece| piece.is_in(&workspace.run)).map(|piece| piece.number as u32);
     tell_who_trained(workspace, &there.collect::<Vec<_>>());
-    drive_some(workspace, &stage, pieces, members as usize, &workspace.run)
+    drive_some(workspace, &stage, pieces, members as usize, None)
 }
 
 impl Stage for Training<'_> {

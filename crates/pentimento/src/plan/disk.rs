@@ -7,7 +7,12 @@ use pentimento_diffusion::checkpoint::{network_files, scheduler_files};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_run::npy::npy;
 use pentimento_run::train::checkpoint_name;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+/// Bytes of a piece in `costs.json`: its name and brackets.
+const PIECE_COST: u64 = 27;
+/// Bytes of one thing that a piece spent seconds on, in four lines: its name of about 20 letters, two numbers, brackets.
+const ONE_COST: u64 = 78;
 
 /// Bytes of each part of a run's folder.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,9 +85,10 @@ impl Disk {
                 .entry(work.kind_of(&pentimento_run::analyse::shard_samples(shard, samples)))
                 .or_insert(0) += 1;
         }
-        let mut stages = BTreeSet::from(["training", "sampling", "classifier"]);
+        // Members and shards of samples each have one cost.
+        let mut costs = (members + pentimento_run::analyse::shard_count(samples) as u64) * (PIECE_COST + ONE_COST);
         for (kind, shards) in kinds {
-            stages.extend(work.shard(kind).iter().map(|stage| stage.name));
+            costs += shards * (PIECE_COST + ONE_COST * work.shard(kind).len() as u64);
             let image = vec![kind.samples, images.height(), images.width(), images.channels()];
             let sample =
                 safetensors_bytes(vec![("sample", "U32", vec![kind.samples]), ("image", "F32", image)]);
@@ -91,6 +97,7 @@ impl Disk {
             attribution += listed.objects(shards, "attribution/shard-00000.safetensors".len(), shard);
         }
         let classifier = if recipe.classifier.is_some() {
+            costs += PIECE_COST + ONE_COST;
             listed.object("classifier/classifier.safetensors", classifier)
                 + listed.object(
                     "classifier/accuracy.json",
@@ -99,8 +106,6 @@ impl Disk {
         } else {
             0
         };
-        // A stage takes four lines of costs.json: its name of about 20 letters, two numbers, brackets.
-        let costs = 70 * stages.len() as u64;
         let report = listed.object("report.html", page.bytes)
             + listed.object("figures.json", figures.bytes)
             + listed.object("costs.json", costs);

@@ -4,12 +4,13 @@ use super::PlanRequest;
 use anyhow::{Context, Result};
 use pentimento_data::{FetchOptions, ImageSet, ImageSource, PublicSet, Split, default_cache_dir, fetch};
 use pentimento_diffusion::unet::Architecture;
-use pentimento_run::analyse::{missing_attribution_shards, missing_sample_shards};
+use pentimento_run::analyse::{Attribution, Sampling, shard_count, shard_samples};
 use pentimento_run::classify::trained_classifier;
 use pentimento_run::data::{CodedData, NamedImages, open_images};
 use pentimento_run::recipe::{DataRecipe, Recipe};
 use pentimento_run::report::is_reported;
-use pentimento_run::train::{architecture, steps_left};
+use pentimento_run::piece::{Piece, Stage, missing};
+use pentimento_run::train::{Training, steps_kept};
 use pentimento_run::{Reporter, RunOptions, Stop, Workspace};
 use pentimento_store::Run;
 use std::path::Path;
@@ -146,15 +147,21 @@ impl Remaining {
             recipe: recipe.clone(),
             options: RunOptions { stop: Stop::default(), ..request.options.clone() },
         };
-        let architecture = architecture(&workspace, data)?;
-        remaining.training_steps = steps_left(&workspace, data, &architecture)?;
+        let steps = recipe.training.steps as u64;
+        let steps_left = |piece: &Piece| -> Result<u64> {
+            Ok(steps.saturating_sub(steps_kept(&workspace, std::slice::from_ref(piece))?))
+        };
+        let missing_members = missing(&Training::new(&workspace, data)?, &workspace.run)?;
+        remaining.training_steps = missing_members.iter().map(steps_left).collect::<Result<_>>()?;
         let classifier = if recipe.classifier.is_some() { trained_classifier(&workspace)? } else { None };
         remaining.classifier = recipe.classifier.is_some() && classifier.is_none();
         if remaining.training_steps.is_empty() {
-            let shards = missing_sample_shards(&workspace, data.into())?;
-            remaining.sample_shards = shards.into_iter().map(|(_, ids, _)| ids).collect();
-            let shards = missing_attribution_shards(&workspace, data)?;
-            remaining.attribution_shards = shards.into_iter().map(|(_, ids, _)| ids).collect();
+            let samples_of = |stage: &dyn Stage| -> Result<Vec<Vec<u32>>> {
+                let missing = missing(stage, &workspace.run)?;
+                Ok(missing.iter().map(|piece| shard_samples(piece.number, recipe.samples.count)).collect())
+            };
+            remaining.sample_shards = samples_of(&Sampling::new(&workspace, data))?;
+            remaining.attribution_shards = samples_of(&Attribution::new(&workspace, data))?;
             remaining.report = remaining.classifier
                 || !remaining.attribution_shards.is_empty()
                 || !is_reported(&workspace, data, classifier)?;
@@ -165,6 +172,5 @@ impl Remaining {
 
 /// The samples of every shard.
 fn all_shards(samples: usize) -> Vec<Vec<u32>> {
-    use pentimento_run::analyse::{shard_count, shard_samples};
     (0..shard_count(samples)).map(|shard| shard_samples(shard, samples)).collect()
 }
