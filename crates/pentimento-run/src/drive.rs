@@ -56,10 +56,8 @@ pub(crate) fn drive_some(
         })
         .unwrap_or_else(|never| match never {});
         // A real failure says more than that the others stopped.
-        let (stopped, failed): (Vec<_>, Vec<_>) = results
-            .into_iter()
-            .filter_map(Result::err)
-            .partition(|error| matches!(error, RunError::Stopped));
+        let (stopped, failed): (Vec<_>, Vec<_>) =
+            results.into_iter().filter_map(Result::err).partition(|error| matches!(error, RunError::Stopped));
         if let Some(error) = failed.into_iter().chain(stopped).next() {
             return Err(error);
         }
@@ -141,7 +139,12 @@ fn store(run: &Run, piece: &Piece, objects: Vec<Object>) -> Result<(), StoreErro
 /// # Errors
 ///
 /// [`RunError::NoSuch`] if the stage has no such piece; as making it.
-pub fn make_piece(workspace: &Workspace, stage: &dyn Stage, name: &PieceName, into: Option<&Run>) -> Result<bool> {
+pub fn make_piece(
+    workspace: &Workspace,
+    stage: &dyn Stage,
+    name: &PieceName,
+    into: Option<&Run>,
+) -> Result<bool> {
     let mut pieces = stage.pieces()?;
     let all = pieces.len();
     if name.number >= all {

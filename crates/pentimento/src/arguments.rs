@@ -1,11 +1,12 @@
 //! The command line.
 
 use crate::plan::size::parse_bytes;
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use pentimento_attribution::curvature::InfluenceMethod;
 use pentimento_attribution::gradient::Method;
 use pentimento_run::gradients::{Baseline, QuerySet};
+use pentimento_run::piece::PieceName;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -213,6 +214,45 @@ pub enum Command {
         #[arg(long, value_name = "QUERY", default_value = "samples")]
         query: QuerySet,
     },
+    /// List the pieces that a run is made of, each with whether it is there.
+    Pieces {
+        /// A run, or a recipe whose run is begun.
+        #[command(flatten)]
+        recipe: RecipeArguments,
+        /// List those of these methods too, separated by commas.
+        #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = table_method())]
+        method: Vec<String>,
+        /// Who is asked about, as in `attribute`.
+        #[arg(long, value_name = "QUERY", default_value = "samples")]
+        query: QuerySet,
+    },
+    /// Make one piece of a run, such as `attribute/7`.
+    Make {
+        /// The run.
+        #[command(flatten)]
+        run: ExistingRun,
+        /// The piece, as `pieces` lists it.
+        #[arg(value_name = "STAGE/NUMBER")]
+        piece: PieceName,
+        /// Put it into a run folder of its own, from which `adopt` takes it; the run itself is then only read.
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
+        /// Who is asked about, as in `attribute`.
+        #[arg(long, value_name = "QUERY", default_value = "samples")]
+        query: QuerySet,
+    },
+    /// Take finished pieces over from the folders that `make --into` wrote.
+    Adopt {
+        /// The run.
+        #[command(flatten)]
+        run: ExistingRun,
+        /// The folders.
+        #[arg(required = true)]
+        folders: Vec<PathBuf>,
+        /// Who was asked about, as in `make`.
+        #[arg(long, value_name = "QUERY", default_value = "samples")]
+        query: QuerySet,
+    },
     /// Measure this machine, in about a minute: kernels, training, sampling, Jacobian and search, and how much of the
     /// processor's and the memory's speed each reaches.
     Bench,
@@ -297,6 +337,11 @@ pub enum DataCommand {
         #[arg(long, value_name = "FILE.png")]
         contact_sheet: Option<PathBuf>,
     },
+}
+
+/// Accepts the methods whose scores are kept as tables.
+fn table_method() -> PossibleValuesParser {
+    PossibleValuesParser::new(AttributeMethod::writes_tables())
 }
 
 /// Methods that give a distance for every training image.

@@ -1,8 +1,8 @@
 //! Likeness of queries and training images without gradients, to hold every method against: what a method finds beyond
 //! these is what it is worth.
 
-use super::row_key::{noise_id, row_key};
 use super::queries::{Queries, Query};
+use super::row_key::{noise_id, row_key};
 use super::score_table::ScoreTable;
 use super::subject::Subject;
 use crate::classify::CLASSIFIER;

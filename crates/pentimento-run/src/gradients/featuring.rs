@@ -166,8 +166,7 @@ impl Stage for Featuring<'_> {
         let piece = |(number, places): (usize, &Vec<usize>)| {
             let missing = self.missing_of(places);
             let images: Vec<RowKey> = missing.iter().map(|&(_, key)| key).collect();
-            let objects =
-                if images.is_empty() { Vec::new() } else { names_of(&folder, &images).to_vec() };
+            let objects = if images.is_empty() { Vec::new() } else { names_of(&folder, &images).to_vec() };
             let made_from = file_key(&self.kind.features_of, &images);
             Piece { stage: self.name.clone(), number, objects, made_from }
         };

@@ -196,12 +196,20 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// The name of the stage, such as `d-trak/0/images`.
-    pub fn stage(self, method: Method, network: usize) -> String {
-        let what = match self {
+    /// That of a word in a stage's name.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Images, Self::Queries].into_iter().find(|asked| asked.word() == word)
+    }
+
+    fn word(self) -> &'static str {
+        match self {
             Self::Images => "images",
             Self::Queries => "queries",
-        };
-        format!("{}/{network}/{what}", method.name)
+        }
+    }
+
+    /// The name of the stage, such as `d-trak/0/images`.
+    pub fn stage(self, method: Method, network: usize) -> String {
+        format!("{}/{network}/{}", method.name, self.word())
     }
 }

@@ -16,4 +16,3 @@ pub fn row_key(image: &[f32], class: Option<u32>) -> RowKey {
 pub fn noise_id(key: &RowKey) -> u32 {
     u32::from_le_bytes([key[0], key[1], key[2], key[3]])
 }
-

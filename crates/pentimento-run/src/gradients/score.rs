@@ -7,9 +7,7 @@ use super::rank_agreement;
 use super::score_table::{DampingPoint, DampingView, FollowedTraining, ScoreTable, Strips, meaning};
 use super::subject::{Network, Subject};
 use crate::error::{Result, RunError};
-use pentimento_attribution::gradient::{
-    Compared, FeatureBlock, ImageRows, Kernel, Method, Queries, Spread,
-};
+use pentimento_attribution::gradient::{Compared, FeatureBlock, ImageRows, Kernel, Method, Queries, Spread};
 use std::collections::BTreeSet;
 use std::ops::Range;
 

@@ -3,11 +3,11 @@
 //! It is a sum over images, made in [`SHARDS`] shards of consecutive images that are added up in their order. So the result has
 //! the same bytes whichever machine makes which shard, and whatever happens on the way.
 
-use crate::error::{Result, RunError};
 use crate::drive::drive;
+use crate::error::{MadeBy, Result, RunError};
 use crate::event::{Event, Progress, Reporter};
-use crate::piece::{Making, Object, Piece, Stage};
 use crate::gradients::{Subject, noise_id, unless_damaged};
+use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::Eigenvalues;
 use crate::train::open_member;
 use crate::workspace::Workspace;
@@ -149,6 +149,28 @@ impl<'a> Measurement<'a> {
             }
         };
         Ok(MeasuredCurvature { curvature, mean_loss, images, seen: self.seen, identity })
+    }
+
+    /// The curvature, if it is in the run.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Missing`] if it is not.
+    pub fn kept_curvature(&self) -> Result<MeasuredCurvature> {
+        let run = &self.workspace().run;
+        let corrected = self.workspace().recipe.influence.eigenvalues == Eigenvalues::Corrected;
+        let is_there = |name: &str| run.is_current(name, self.identity);
+        if !is_there(&self.bases_name()) || (corrected && !is_there(&self.eigenvalues_name())) {
+            return Err(self.missing("curvature"));
+        }
+        self.curvature()
+    }
+
+    /// The failure of whoever needs a part of the curvature that is not there.
+    pub fn missing(&self, what: &str) -> RunError {
+        let method = Some("influence".to_owned());
+        let what = format!("the {what} of network {}", self.network);
+        self.workspace().missing(what, MadeBy::Scores { method, query: None })
     }
 
     /// The stage that sums the factors.
@@ -438,16 +460,17 @@ impl Stage for Summing<'_> {
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
         let state = self.state_name(piece.number);
-        let before = match kept_in(making.run, self.measurement.workspace().reporter(), &state, piece.made_from)? {
-            Some(bytes) => {
-                let arrays = ArrayReader::new(&bytes, &state)?;
-                let unit = arrays.metadata(NEXT_UNIT).and_then(|text| text.parse().ok());
-                let unit =
-                    unit.ok_or_else(|| arrays.broken("sums", format!("does not say `{NEXT_UNIT}`")))?;
-                Some((unit, self.read_sums(&arrays)?))
-            }
-            None => None,
-        };
+        let before =
+            match kept_in(making.run, self.measurement.workspace().reporter(), &state, piece.made_from)? {
+                Some(bytes) => {
+                    let arrays = ArrayReader::new(&bytes, &state)?;
+                    let unit = arrays.metadata(NEXT_UNIT).and_then(|text| text.parse().ok());
+                    let unit =
+                        unit.ok_or_else(|| arrays.broken("sums", format!("does not say `{NEXT_UNIT}`")))?;
+                    Some((unit, self.read_sums(&arrays)?))
+                }
+                None => None,
+            };
         let (unit, sums) = before.unwrap_or_else(|| (0, self.new_sums()));
         let sums = self.sum_shard(piece, making, unit, sums)?;
         let name = self.shard_name(piece.number);

@@ -5,19 +5,19 @@
 
 use super::curvature_store::{MeasuredCurvature, kept};
 use super::query_gradients::{QueryGradients, image_draws};
-use crate::error::Result;
 use crate::drive::drive;
+use crate::error::Result;
 use crate::event::{Event, Progress};
-use crate::piece::{Making, Object, Piece, Stage};
 use crate::gradients::{Query, Subject, noise_id};
+use crate::piece::{Making, Object, Piece, Stage};
 use crate::train::open_member;
 use pentimento_attribution::curvature::QuantisedRows;
 use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_side};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_store::{Digest, Fingerprint};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Images of a file. A kill loses the gradients of one file that is not finished.
 const IMAGES_PER_FILE: usize = 64;
@@ -59,50 +59,24 @@ impl ProductsOf<'_> {
     ///
     /// # Errors
     ///
-    /// [`Stopped`](crate::error::RunError::Stopped) on Ctrl-C, finished files are kept; a gradient that is not finite,
-    /// with the image and the layer.
+    /// [`RunError::Stopped`](crate::RunError::Stopped) once it is asked to stop, finished files are kept; a gradient that is not
+    /// finite, with the image and the layer.
     pub fn complete(&self, gradients: &QueryGradients, queries: &[Query]) -> Result<Products> {
         let subject = self.subject;
-        let network = &subject.networks[self.network];
-        let parameters = open_member(subject.workspace, &subject.architecture, &network.0)?;
+        let stage = self.stage(gradients, queries)?;
         let groups = subject.draws().groups;
-        let bytes_per_query = (groups * subject.architecture.parameter_count()).max(1);
-        let at_once = (MOST_QUERY_BYTES / bytes_per_query).clamp(1, queries.len().max(1));
-        if at_once < queries.len() {
-            let (queries, bytes) = (queries.len(), bytes_per_query * queries.len());
-            subject.workspace.reporter().tell(Event::QueriesInTurns { queries, bytes, at_once });
-        }
-        let images: Vec<usize> =
-            (0..subject.training.images.len()).filter(|&image| subject.saw(self.network, image)).collect();
         let mut products = Products {
             of_images: vec![Vec::new(); subject.training.images.len()],
             self_influence: vec![0.0; subject.training.images.len()],
         };
-        for image in &images {
+        for image in &stage.images {
             products.of_images[*image] = vec![Vec::with_capacity(queries.len() * groups); groups];
         }
-        for (part, asked) in queries.chunks(at_once).enumerate() {
-            self.part(gradients, &parameters, asked, part * at_once, &images, &mut products)?;
-        }
-        Ok(products)
-    }
-
-    /// Appends the products with some queries.
-    fn part(
-        &self,
-        gradients: &QueryGradients,
-        parameters: &Parameters,
-        queries: &[Query],
-        first: usize,
-        images: &[usize],
-        products: &mut Products,
-    ) -> Result<()> {
-        let workspace = self.subject.workspace;
-        let stage = self.stage(gradients, parameters, queries, first, images)?;
+        let workspace = subject.workspace;
         drive(workspace, &stage)?;
-        let groups = self.subject.draws().groups;
-        for (piece, images) in stage.pieces()?.iter().zip(images.chunks(IMAGES_PER_FILE)) {
-            let name = stage.file_name(piece.number);
+        for piece in stage.pieces()? {
+            let (batch, images) = stage.part(&piece);
+            let name = stage.file_name(&piece);
             let bytes = match kept(workspace, &name, piece.made_from)? {
                 Some(bytes) => bytes,
                 // It was damaged, and is gone now.
@@ -112,7 +86,7 @@ impl ProductsOf<'_> {
                 }
             };
             let arrays = ArrayReader::new(&bytes, &name)?;
-            let columns = queries.len() * groups;
+            let columns = batch.queries.len() * groups;
             arrays.expect_shape("products", &[images.len(), groups, columns])?;
             arrays.expect_shape("self_influence", &[images.len()])?;
             let (values, own) = (arrays.f64("products")?, arrays.f64("self_influence")?);
@@ -123,30 +97,37 @@ impl ProductsOf<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(products)
     }
 
-    /// The stage that makes the products with some queries, of which `first` is the number of the first one.
-    fn stage<'s>(
+    /// The stage that makes the products with some queries.
+    ///
+    /// # Errors
+    ///
+    /// As opening the network.
+    pub fn stage<'s>(
         &'s self,
         gradients: &'s QueryGradients,
-        parameters: &'s Parameters,
         queries: &'s [Query],
-        first: usize,
-        images: &'s [usize],
     ) -> Result<MakingProducts<'s>> {
-        let identity = self.identity(queries)?;
+        let subject = self.subject;
+        let bytes_per_query = (subject.draws().groups * subject.architecture.parameter_count()).max(1);
+        let at_once = (MOST_QUERY_BYTES / bytes_per_query).clamp(1, queries.len().max(1));
+        let batch = |(number, queries): (usize, &'s [Query])| -> Result<Batch<'s>> {
+            Ok(Batch { first: number * at_once, queries, identity: self.identity(queries)? })
+        };
+        let network = &subject.networks[self.network];
         Ok(MakingProducts {
             of: self,
-            name: format!("{}/{}/products-{first}", self.measurement, self.network),
-            folder: format!("curvature/products/{}", &identity.to_string()[..16]),
-            identity,
+            name: format!("{}/{}/products", self.measurement, self.network),
             gradients,
-            parameters,
-            queries,
-            first,
-            images,
-            rows: OnceLock::new(),
+            parameters: open_member(subject.workspace, &subject.architecture, &network.0)?,
+            batches: queries.chunks(at_once).enumerate().map(batch).collect::<Result<_>>()?,
+            images: (0..subject.training.images.len())
+                .filter(|&image| subject.saw(self.network, image))
+                .collect(),
+            bytes: bytes_per_query * queries.len(),
+            rows: Mutex::new(None),
             done: AtomicUsize::new(0),
         })
     }
@@ -235,49 +216,66 @@ impl ProductsOf<'_> {
     }
 }
 
-/// The stage: a piece is the products of some training images with some queries.
-struct MakingProducts<'a> {
+/// Queries whose gradients are held at once.
+struct Batch<'a> {
+    /// Number of the first of them among all.
+    first: usize,
+    queries: &'a [Query],
+    /// What their products follow from, but for the training images.
+    identity: Fingerprint,
+}
+
+/// The stage: a piece is the products of some training images with a batch of queries, batch by batch.
+pub struct MakingProducts<'a> {
     of: &'a ProductsOf<'a>,
     name: String,
-    folder: String,
-    identity: Fingerprint,
     gradients: &'a QueryGradients,
-    parameters: &'a Parameters,
-    queries: &'a [Query],
-    /// Number of the first of these queries among all.
-    first: usize,
+    parameters: Parameters,
+    batches: Vec<Batch<'a>>,
     /// Positions of the images that the network saw.
-    images: &'a [usize],
-    /// The queries' gradients through the inverse.
-    rows: OnceLock<QuantisedRows>,
+    images: Vec<usize>,
+    /// What the gradients of all queries would take.
+    bytes: usize,
+    /// The gradients of the queries of one batch through the inverse.
+    rows: Mutex<Option<(usize, Arc<QuantisedRows>)>>,
     done: AtomicUsize,
 }
 
 impl MakingProducts<'_> {
-    fn file_name(&self, number: usize) -> String {
-        format!("{}/{number:05}.safetensors", self.folder)
+    fn files_of_batch(&self) -> usize {
+        self.images.len().div_ceil(IMAGES_PER_FILE).max(1)
     }
 
-    fn rows(&self) -> Result<&QuantisedRows> {
-        match self.rows.get() {
-            Some(rows) => Ok(rows),
-            None => {
-                let ProductsOf { subject, measured, dampings, .. } = *self.of;
-                let solved = self.gradients.solved(
-                    subject,
-                    self.parameters,
-                    self.queries,
-                    self.first,
-                    &measured.curvature,
-                    dampings,
-                )?;
-                Ok(self.rows.get_or_init(|| solved))
-            }
+    /// The batch and the images of a piece.
+    fn part(&self, piece: &Piece) -> (&Batch<'_>, &[usize]) {
+        let (batch, file) = (piece.number / self.files_of_batch(), piece.number % self.files_of_batch());
+        (&self.batches[batch], self.images.chunks(IMAGES_PER_FILE).nth(file).unwrap_or_default())
+    }
+
+    fn file_name(&self, piece: &Piece) -> String {
+        let (batch, _) = self.part(piece);
+        let file = piece.number % self.files_of_batch();
+        format!("curvature/products/{}/{file:05}.safetensors", &batch.identity.to_string()[..16])
+    }
+
+    fn rows(&self, batch: &Batch<'_>) -> Result<Arc<QuantisedRows>> {
+        let mut held = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, rows)) = held.as_ref().filter(|(first, _)| *first == batch.first) {
+            return Ok(Arc::clone(rows));
         }
-    }
-
-    fn images_of(&self, piece: &Piece) -> &[usize] {
-        self.images.chunks(IMAGES_PER_FILE).nth(piece.number).unwrap_or_default()
+        // Those of another batch go first.
+        *held = None;
+        let ProductsOf { subject, measured, dampings, .. } = *self.of;
+        let rows = Arc::new(self.gradients.solved(
+            subject,
+            &self.parameters,
+            batch.queries,
+            batch.first,
+            &measured.curvature,
+            dampings,
+        )?);
+        *held = Some((batch.first, Arc::clone(&rows)));
+        Ok(rows)
     }
 }
 
@@ -291,35 +289,53 @@ impl Stage for MakingProducts<'_> {
     }
 
     fn pieces(&self) -> Result<Vec<Piece>> {
-        let piece = |(number, images): (usize, &[usize])| {
-            let keys: Vec<u8> = images.iter().flat_map(|&image| self.of.subject.image_key(image)).collect();
-            Piece {
-                stage: self.name.clone(),
-                number,
-                objects: vec![self.file_name(number)],
-                made_from: Fingerprint::of("products").fingerprint(self.identity).bytes(&keys).finish(),
+        let keys: Vec<Vec<u8>> = self
+            .images
+            .chunks(IMAGES_PER_FILE)
+            .map(|images| images.iter().flat_map(|&image| self.of.subject.image_key(image)).collect())
+            .collect();
+        let mut pieces = Vec::new();
+        for batch in &self.batches {
+            for keys in &keys {
+                let made_from = Fingerprint::of("products").fingerprint(batch.identity).bytes(keys).finish();
+                let (stage, number) = (self.name.clone(), pieces.len());
+                let mut piece = Piece { stage, number, objects: Vec::new(), made_from };
+                piece.objects.push(self.file_name(&piece));
+                pieces.push(piece);
             }
-        };
-        Ok(self.images.chunks(IMAGES_PER_FILE).enumerate().map(piece).collect())
+        }
+        Ok(pieces)
     }
 
-    fn begin(&self, _all: usize, missing: &[Piece]) -> Result<Progress> {
-        let left: usize = missing.iter().map(|piece| self.images_of(piece).len()).sum();
-        self.done.store(self.images.len() - left, Ordering::Relaxed);
-        Ok(self.of.subject.workspace.reporter().begin("influence", self.images.len() as u64, 0))
+    fn begin(&self, all: usize, missing: &[Piece]) -> Result<Progress> {
+        let reporter = self.of.subject.workspace.reporter();
+        if let [first, _, ..] = self.batches.as_slice() {
+            let queries = self.batches.iter().map(|batch| batch.queries.len()).sum();
+            let (bytes, at_once) = (self.bytes, first.queries.len());
+            reporter.tell(Event::QueriesInTurns { queries, bytes, at_once });
+        }
+        let total = self.images.len() * self.batches.len();
+        let left: usize = missing.iter().map(|piece| self.part(piece).1.len()).sum();
+        // One piece alone may be asked for.
+        let done = if missing.len() < all { total.saturating_sub(left) } else { 0 };
+        self.done.store(done, Ordering::Relaxed);
+        Ok(reporter.begin("influence", total as u64, done as u64))
     }
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
-        let arrays = self.of.file(self.parameters, self.rows()?, self.images_of(piece), || {
+        let (batch, images) = self.part(piece);
+        let rows = self.rows(batch)?;
+        let arrays = self.of.file(&self.parameters, &rows, images, || {
             let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
             making.progress.set(done as u64, "training images");
         })?;
-        let name = self.file_name(piece.number);
+        let name = self.file_name(piece);
         let bytes = arrays.to_bytes(&name, None)?;
         Ok(vec![(name, bytes)])
     }
 
     fn summary(&self, _missing: &[Piece]) -> Option<String> {
-        Some(format!("{} training images and {} queries", self.images.len(), self.queries.len()))
+        let queries: usize = self.batches.iter().map(|batch| batch.queries.len()).sum();
+        Some(format!("{} training images and {queries} queries", self.images.len()))
     }
 }

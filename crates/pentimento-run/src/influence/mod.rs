@@ -5,6 +5,7 @@
 //! * `query_gradients`: gradients of the queries, through the inverse, in 8 bits.
 //! * `influence_products`: gradients of the training images against all of them, kept in the run.
 //! * `score`: scores with intervals.
+//! * `stages`: the stages of all this by their names.
 //! * `unlearning`: what unlearning a query does to the loss of each training image.
 
 mod curvature_store;
@@ -12,7 +13,9 @@ mod damping;
 mod influence_products;
 mod query_gradients;
 mod score;
+mod stages;
 mod unlearning;
 
 pub use damping::InfluenceNote;
 pub use score::{check_influence, score_influence};
+pub use stages::{with_curvature_stage, with_influence_stage};

@@ -6,8 +6,8 @@ use super::query_gradients::{QueryGradients, image_draws};
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::Progress;
-use crate::piece::{Making, Object, Piece, Stage};
 use crate::gradients::{Query, Subject, noise_id, row_key};
+use crate::piece::{Making, Object, Piece, Stage};
 use crate::train::open_member;
 use pentimento_attribution::curvature::{losses, moved};
 use pentimento_attribution::gradient::side_by_side;
@@ -37,16 +37,7 @@ impl UnlearningOf<'_> {
     /// [`Stopped`](crate::error::RunError::Stopped) on Ctrl-C, finished queries are kept; as taking gradients.
     pub fn complete(&self, gradients: &QueryGradients, queries: &[Query]) -> Result<Vec<Vec<Vec<f64>>>> {
         let workspace = self.subject.workspace;
-        let network = &self.subject.networks[self.network];
-        let stage = Unlearning {
-            of: self,
-            name: format!("unlearning/{}/queries", self.network),
-            identity: self.identity()?,
-            gradients,
-            queries,
-            parameters: open_member(workspace, &self.subject.architecture, &network.0)?,
-            before: OnceLock::new(),
-        };
+        let stage = self.stage(gradients, queries)?;
         drive(workspace, &stage)?;
         let (images, groups) = (self.subject.training.images.len(), self.subject.draws().groups);
         let mut found = Vec::with_capacity(queries.len());
@@ -66,6 +57,28 @@ impl UnlearningOf<'_> {
             found.push(increase.chunks_exact(groups).map(<[f64]>::to_vec).collect());
         }
         Ok(found)
+    }
+
+    /// The stage that unlearns queries.
+    ///
+    /// # Errors
+    ///
+    /// As opening the network.
+    pub fn stage<'s>(
+        &'s self,
+        gradients: &'s QueryGradients,
+        queries: &'s [Query],
+    ) -> Result<Unlearning<'s>> {
+        let network = &self.subject.networks[self.network];
+        Ok(Unlearning {
+            of: self,
+            name: format!("unlearning/{}/queries", self.network),
+            identity: self.identity()?,
+            gradients,
+            queries,
+            parameters: open_member(self.subject.workspace, &self.subject.architecture, &network.0)?,
+            before: OnceLock::new(),
+        })
     }
 
     /// The mean loss of each training image in each group of draws; zero for those that the network never saw.
@@ -112,7 +125,7 @@ impl UnlearningOf<'_> {
 }
 
 /// The stage: a piece is a query that is unlearned.
-struct Unlearning<'a> {
+pub struct Unlearning<'a> {
     of: &'a UnlearningOf<'a>,
     name: String,
     identity: Fingerprint,

@@ -54,4 +54,3 @@ pub(super) fn choose_lanes(
     });
     Ok(if faster_apart { lanes } else { 1 })
 }
-

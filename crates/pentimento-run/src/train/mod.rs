@@ -5,8 +5,8 @@ mod objects;
 
 pub use lanes::TRIAL_STEPS;
 pub use objects::{
-    architecture, checkpoint_name, kept_weights, losses, member_fingerprint, member_folder, open_member, steps_kept,
-    trained_members, weights_name,
+    architecture, checkpoint_name, kept_weights, losses, member_fingerprint, member_folder, open_member,
+    steps_kept, trained_members, weights_name,
 };
 
 use crate::data::CodedData;
@@ -18,8 +18,8 @@ use crate::piece::{Making, Object, Piece, Stage};
 use crate::words::human_duration;
 use crate::workspace::Workspace;
 use objects::{
-    STAGE, TrainingRecord, checkpoints_of, losses_name, piece_of, record_name, save_scheduler, state_kept, state_name,
-    tell_who_trained,
+    STAGE, TrainingRecord, checkpoints_of, losses_name, piece_of, record_name, save_scheduler, state_kept,
+    state_name, tell_who_trained,
 };
 use pentimento_diffusion::checkpoint::network_files;
 use pentimento_diffusion::training::{Trainer, TrainingImages};
@@ -110,7 +110,12 @@ impl Stage for Training<'_> {
         reporter.tell(Event::Training { members: missing.len(), of: all as u32, parameters });
         self.steps_done.store(before, Ordering::Relaxed);
         let lanes = self.side_by_side(missing)?;
-        self.begun.get_or_init(|| Begun { at: Instant::now(), lanes, steps_before: before, steps_total: total });
+        self.begun.get_or_init(|| Begun {
+            at: Instant::now(),
+            lanes,
+            steps_before: before,
+            steps_total: total,
+        });
         Ok(reporter.begin("training", total, before))
     }
 
@@ -188,7 +193,13 @@ impl Training<'_> {
     }
 
     /// Keeps the weights of a moment of training, which would be the member if it ended there.
-    fn save_checkpoint(&self, run: &Run, name: &str, made_from: Fingerprint, trainer: &Trainer) -> Result<()> {
+    fn save_checkpoint(
+        &self,
+        run: &Run,
+        name: &str,
+        made_from: Fingerprint,
+        trainer: &Trainer,
+    ) -> Result<()> {
         if !run.is_current(name, made_from) {
             let [_, (_, bytes)] = network_files(&self.architecture, trainer.member())?;
             run.put(name, made_from, &bytes)?;
@@ -230,4 +241,3 @@ fn with_images<R>(
     let shape = [data.images.height(), data.images.width(), data.images.channels()];
     work(&TrainingImages { count: own.len(), shape, read: &read })
 }
-

@@ -6,7 +6,9 @@ use crate::event::Event;
 use crate::npy::read_npy;
 use crate::piece::Piece;
 use crate::workspace::Workspace;
-use pentimento_diffusion::checkpoint::{NETWORK_FILES, SCHEDULER_FILES, TensorFile, read_weights, scheduler_files};
+use pentimento_diffusion::checkpoint::{
+    NETWORK_FILES, SCHEDULER_FILES, TensorFile, read_weights, scheduler_files,
+};
 use pentimento_diffusion::training::StateSummary;
 use pentimento_diffusion::unet::{Architecture, Parameters};
 use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
@@ -131,8 +133,7 @@ pub(super) fn state_kept(
     }
     let bytes = run.get(&name)?;
     let done = StateSummary::read(&bytes, &name)?.steps;
-    let is_there =
-        |(steps, name): (usize, String)| steps > done || run.is_current(&name, fingerprint);
+    let is_there = |(steps, name): (usize, String)| steps > done || run.is_current(&name, fingerprint);
     Ok(checkpoints_of(workspace, member).into_iter().all(is_there).then_some(bytes))
 }
 

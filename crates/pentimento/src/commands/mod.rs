@@ -9,6 +9,7 @@ mod doctor;
 mod export;
 mod gradients;
 mod inspect;
+mod pieces;
 mod plan;
 mod scores;
 mod search;
@@ -167,6 +168,19 @@ fn run_command(arguments: Arguments) -> Result<()> {
             let data = coded_data(&workspace)?;
             report(&workspace, &data)
         }
+        Command::Pieces { recipe, method, query } => {
+            if recipe.recipe.is_dir() && recipe.overrides.is_empty() {
+                let workspace = Workspace::open_read_only(&recipe.recipe, options)?;
+                return pieces::list(&workspace, &method, &query);
+            }
+            let workspace = recipe_workspace(&recipe, &options)?;
+            pieces::begin(&workspace)?;
+            pieces::list(&workspace, &method, &query)
+        }
+        Command::Make { run, piece, into, query } => {
+            pieces::make(&run.run, &piece, &query, into.as_deref(), options)
+        }
+        Command::Adopt { run, folders, query } => pieces::adopt(&open(&run.run)?, &folders, &query),
         Command::Bench => bench::bench(&options),
         Command::Verify(run) => verify(&run.run),
     }

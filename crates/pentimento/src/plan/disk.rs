@@ -86,7 +86,8 @@ impl Disk {
                 .or_insert(0) += 1;
         }
         // Members and shards of samples each have one cost.
-        let mut costs = (members + pentimento_run::analyse::shard_count(samples) as u64) * (PIECE_COST + ONE_COST);
+        let mut costs =
+            (members + pentimento_run::analyse::shard_count(samples) as u64) * (PIECE_COST + ONE_COST);
         for (kind, shards) in kinds {
             costs += shards * (PIECE_COST + ONE_COST * work.shard(kind).len() as u64);
             let image = vec![kind.samples, images.height(), images.width(), images.channels()];

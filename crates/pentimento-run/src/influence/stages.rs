@@ -1,0 +1,63 @@
+//! The stages of influence functions by their names, for whoever makes one piece.
+
+use super::curvature_store::Measurement as CurvatureMeasurement;
+use super::damping::dampings;
+use super::influence_products::ProductsOf;
+use super::query_gradients::QueryGradients;
+use super::unlearning::UnlearningOf;
+use crate::error::Result;
+use crate::gradients::{Queries, Subject};
+use crate::piece::Stage;
+use pentimento_attribution::curvature::{CurvaturePart, InfluenceKind, InfluenceMethod, QueryMeasurement};
+use pentimento_attribution::gradient::Measurement;
+
+/// Does something with the stage that sums a part of a network's curvature.
+///
+/// # Errors
+///
+/// [`RunError::Missing`](crate::RunError::Missing) for eigenvalues without the bases in which they are measured.
+pub fn with_curvature_stage<R>(
+    subject: &Subject<'_>,
+    network: usize,
+    part: CurvaturePart,
+    then: impl FnOnce(&dyn Stage) -> Result<R>,
+) -> Result<R> {
+    let measurement = CurvatureMeasurement::new(subject, network)?;
+    match part {
+        CurvaturePart::Factors => then(&measurement.factors()),
+        CurvaturePart::Eigenvalues => match measurement.kept_bases()? {
+            Some((bases, _)) => then(&measurement.eigenvalues_in(&bases)),
+            None => Err(measurement.missing("bases of the curvature")),
+        },
+    }
+}
+
+/// Does something with the stage of a method that goes through a network's curvature, which has to be there.
+///
+/// # Errors
+///
+/// [`RunError::Missing`](crate::RunError::Missing) without the curvature.
+pub fn with_influence_stage<R>(
+    subject: &Subject<'_>,
+    network: usize,
+    method: InfluenceMethod,
+    queries: &Queries,
+    then: impl FnOnce(&dyn Stage) -> Result<R>,
+) -> Result<R> {
+    let measured = &CurvatureMeasurement::new(subject, network)?.kept_curvature()?;
+    let (dampings, _) = &dampings(subject, measured);
+    match method.kind {
+        InfluenceKind::Linear(measurement) => {
+            let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
+            let looks_at_images = measurement != QueryMeasurement::Trajectory;
+            let measurement = method.name;
+            let of = ProductsOf { subject, network, measured, dampings, measurement, looks_at_images };
+            then(&of.stage(&gradients, &queries.images)?)
+        }
+        InfluenceKind::Unlearning => {
+            let loss = QueryMeasurement::OfImage(Measurement::Loss);
+            let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
+            then(&UnlearningOf { subject, network, measured, dampings }.stage(&gradients, &queries.images)?)
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! All stages of a run by their names: listing their pieces, making one, taking finished ones over.
+//!
+//! | stage | its pieces |
+//! | --- | --- |
+//! | `train` | members |
+//! | `sample`, `attribute` | shards of samples |
+//! | `classifier` | the classifier |
+//! | `METHOD/NETWORK/images`, `METHOD/NETWORK/queries` | features of 64 images |
+//! | `curvature/NETWORK/factors`, `curvature/NETWORK/eigenvalues` | shards of the images on which the curvature is measured |
+//! | `METHOD/NETWORK/products` | products of 64 training images with the queries, through the curvature |
+//! | `unlearning/NETWORK/queries` | queries that are unlearned |
+
+use crate::analyse::{Attribution, Members, Sampling};
+use crate::classify::Classifying;
+use crate::costs::Costs;
+use crate::data::CodedData;
+use crate::drive::{self, Adoption};
+use crate::error::{Result, RunError};
+use crate::gradients::{Asked, AskedNetwork, Queries, QueryParts, QuerySet, Subject, TrainingImages};
+use crate::influence::{with_curvature_stage, with_influence_stage};
+use crate::piece::{Piece, PieceName, Stage};
+use crate::train::Training;
+use crate::workspace::Workspace;
+use pentimento_attribution::curvature::{CurvaturePart, InfluenceKind, InfluenceMethod};
+use pentimento_attribution::gradient::Method;
+use pentimento_store::Run;
+use std::path::Path;
+
+/// The pieces of a stage, each with whether it is there.
+pub type Listed = Vec<(Piece, bool)>;
+
+/// The names of the stages that a recipe has, and of those that some methods need.
+///
+/// # Errors
+///
+/// As opening the networks.
+pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
+    let recipe = &workspace.recipe;
+    let is_trained = recipe.checkpoint.is_none();
+    let mut names: Vec<String> = if is_trained {
+        vec!["train".into(), "sample".into(), "attribute".into()]
+    } else {
+        vec!["sample".into()]
+    };
+    names.extend(recipe.classifier.map(|_| "classifier".into()));
+    if methods.is_empty() {
+        return Ok(names);
+    }
+    with_subject(workspace, |subject| {
+        for name in methods {
+            if let Some(method) = Method::named(name) {
+                for number in 0..subject.networks_of(method)?.len() {
+                    names.extend([Asked::Images, Asked::Queries].map(|asked| asked.stage(method, number)));
+                }
+            }
+            if let Some(method) = InfluenceMethod::named(name) {
+                for network in 0..subject.networks.len() {
+                    names.push(format!("curvature/{network}/factors"));
+                    names.push(format!("curvature/{network}/eigenvalues"));
+                    names.push(match method.kind {
+                        InfluenceKind::Unlearning => format!("unlearning/{network}/queries"),
+                        InfluenceKind::Linear(_) => format!("{name}/{network}/products"),
+                    });
+                }
+            }
+        }
+        Ok(())
+    })?;
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Ok(names)
+}
+
+/// The pieces of a stage, each with whether it is there.
+///
+/// # Errors
+///
+/// [`RunError::NoSuch`] for a stage that the run does not have, [`RunError::Missing`] if an earlier one is not finished.
+pub fn list(workspace: &Workspace, stage: &str, queries: &QuerySet) -> Result<Listed> {
+    with_stage(workspace, stage, queries, |stage| {
+        let with_state = |piece: Piece| (stage.is_there(&piece, &workspace.run), piece);
+        Ok(stage.pieces()?.into_iter().map(with_state).map(|(there, piece)| (piece, there)).collect())
+    })
+}
+
+/// Makes one piece: in the workspace's run, or in a run folder of its own, which then holds its objects and nothing else. The
+/// workspace may then be open for reading only. False if it was there.
+///
+/// # Errors
+///
+/// As [`drive::make_piece`].
+pub fn make(
+    workspace: &Workspace,
+    piece: &PieceName,
+    queries: &QuerySet,
+    into: Option<&Path>,
+) -> Result<bool> {
+    let into = into.map(Run::create_or_open).transpose()?;
+    with_stage(workspace, &piece.stage, queries, |stage| {
+        drive::make_piece(workspace, stage, piece, into.as_ref())
+    })
+}
+
+/// Takes over what another run folder has of this run's pieces. That folder stays as it is.
+///
+/// # Errors
+///
+/// As [`drive::adopt`].
+pub fn adopt(workspace: &Workspace, folder: &Path, queries: &QuerySet) -> Result<Vec<(Piece, Adoption)>> {
+    if !folder.join("manifest.json").exists() {
+        return Err(RunError::NoRun { run: folder.to_path_buf() });
+    }
+    let other = Run::open_read_only(folder)?;
+    // What it cost says which pieces it made.
+    let made = Costs::read(&other).pieces.into_keys().filter_map(|name| name.parse::<PieceName>().ok());
+    let mut stages: Vec<String> = names(workspace, &[])?;
+    for PieceName { stage, .. } in made {
+        if !stages.contains(&stage) {
+            stages.push(stage);
+        }
+    }
+    let mut found = Vec::new();
+    for stage in stages {
+        let taken = with_stage(workspace, &stage, queries, |stage| drive::adopt(workspace, stage, &other));
+        match taken {
+            Ok(taken) => {
+                found.extend(taken.into_iter().filter(|(_, adoption)| *adoption != Adoption::NotThere));
+            }
+            // Of a stage that cannot begin yet there is nothing to take.
+            Err(RunError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Does something with the stage of a name.
+///
+/// # Errors
+///
+/// [`RunError::NoSuch`] for a stage that the run does not have; [`RunError::Missing`] if an earlier one is not finished; as
+/// opening what it works on, and those of the work.
+pub fn with_stage<R>(
+    workspace: &Workspace,
+    name: &str,
+    queries: &QuerySet,
+    then: impl FnOnce(&dyn Stage) -> Result<R>,
+) -> Result<R> {
+    let is_trained = workspace.recipe.checkpoint.is_none();
+    let data =
+        || CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref(), workspace.reporter());
+    match name {
+        "train" if is_trained => return then(&Training::new(workspace, &data()?)?),
+        "attribute" if is_trained => return then(&Attribution::new(workspace, &data()?)),
+        "sample" if is_trained => return then(&Sampling::new(workspace, &data()?)),
+        "sample" => return then(&Sampling::new(workspace, Members::Imported)),
+        "classifier" => {
+            if let Some(stage) = Classifying::new(workspace) {
+                return then(&stage);
+            }
+        }
+        _ => {}
+    }
+    let mut words = name.splitn(3, '/');
+    let (Some(method), Some(network), Some(what)) = (words.next(), words.next(), words.next()) else {
+        return Err(no_such_stage(name));
+    };
+    let Ok(network) = network.parse::<usize>() else { return Err(no_such_stage(name)) };
+    if let (Some(method), Some(asked)) = (Method::named(method), Asked::named(what)) {
+        return with_subject(workspace, |subject| {
+            let networks = subject.networks_of(method)?;
+            let asked_network = networks.get(network).ok_or_else(|| no_such_stage(name))?;
+            let queries = match asked {
+                Asked::Queries => queries.clone().open(subject)?,
+                Asked::Images => Queries { set: queries.clone(), images: Vec::new() },
+            };
+            let parts = QueryParts::new(subject, &queries, method)?;
+            let all: Vec<usize> = (0..subject.training.images.len()).collect();
+            let network = AskedNetwork::new(subject, asked_network, network, method, &parts, &all)?;
+            network.with_stage(asked, then)
+        });
+    }
+    let part = match what {
+        "factors" => Some(CurvaturePart::Factors),
+        "eigenvalues" => Some(CurvaturePart::Eigenvalues),
+        _ => None,
+    };
+    with_subject(workspace, |subject| {
+        if network >= subject.networks.len() {
+            return Err(no_such_stage(name));
+        }
+        match (method, part, what, InfluenceMethod::named(method)) {
+            ("curvature", Some(part), ..) => with_curvature_stage(subject, network, part, then),
+            (_, None, "products" | "queries", Some(method)) => {
+                let queries = queries.clone().open(subject)?;
+                with_influence_stage(subject, network, method, &queries, then)
+            }
+            _ => Err(no_such_stage(name)),
+        }
+    })
+}
+
+fn with_subject<R>(workspace: &Workspace, then: impl FnOnce(&Subject<'_>) -> Result<R>) -> Result<R> {
+    if workspace.recipe.checkpoint.is_some() {
+        let training = TrainingImages::open(workspace)?;
+        return then(&Subject::imported(workspace, &training)?);
+    }
+    let from = workspace.options.data_from.as_deref();
+    let data = CodedData::open(&workspace.recipe, from, workspace.reporter())?;
+    let training = TrainingImages::of(&data);
+    then(&Subject::trained(workspace, &data, &training)?)
+}
+
+fn no_such_stage(name: &str) -> RunError {
+    RunError::NoSuch {
+        what: "stage".into(),
+        value: format!("`{name}`"),
+        bound: "a stage is `train`, `sample`, `attribute`, `classifier`, or that of a method, such as `d-trak/0/images`".into(),
+    }
+}

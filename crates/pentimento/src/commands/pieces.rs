@@ -1,0 +1,86 @@
+//! `pentimento pieces`, `make` and `adopt`: the parts of a run, wherever they are made.
+
+use super::print;
+use crate::progress::say;
+use anyhow::Result;
+use pentimento_run::data::coded_data;
+use pentimento_run::drive::Adoption;
+use pentimento_run::gradients::QuerySet;
+use pentimento_run::piece::PieceName;
+use pentimento_run::{RunError, RunOptions, Workspace, stages};
+use std::path::{Path, PathBuf};
+
+/// Prints a line for every piece, and says of which stages they are not known yet.
+pub(super) fn list(workspace: &Workspace, methods: &[String], queries: &QuerySet) -> Result<()> {
+    let methods: Vec<&str> = methods.iter().map(String::as_str).collect();
+    for name in stages::names(workspace, &methods)? {
+        match stages::list(workspace, &name, queries) {
+            Ok(pieces) => {
+                for (piece, is_there) in pieces {
+                    print(&format!("{piece} {}", if is_there { "there" } else { "missing" }))?;
+                }
+            }
+            Err(error @ RunError::Missing { .. }) => {
+                say(&format!("note: the pieces of `{name}` are not known yet: {error}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Begins the run of a recipe, so that its pieces can be listed and made.
+pub(super) fn begin(workspace: &Workspace) -> Result<()> {
+    coded_data(workspace)?;
+    Ok(())
+}
+
+/// Makes one piece and prints its name.
+pub(super) fn make(
+    run: &Path,
+    piece: &PieceName,
+    queries: &QuerySet,
+    into: Option<&Path>,
+    options: RunOptions,
+) -> Result<()> {
+    // The run of a piece that goes elsewhere may be in use, by other machines too.
+    let workspace = match into {
+        Some(_) => Workspace::open_read_only(run, options)?,
+        None => Workspace::open(run, options)?,
+    };
+    let was_made = stages::make(&workspace, piece, queries, into)?;
+    if !was_made {
+        say(&format!("{piece} is there already"));
+    }
+    print(&piece.to_string())?;
+    Ok(())
+}
+
+/// Takes over what folders have of a run, and prints what it took.
+pub(super) fn adopt(workspace: &Workspace, folders: &[PathBuf], queries: &QuerySet) -> Result<()> {
+    let mut refused = 0;
+    for folder in folders {
+        let found = stages::adopt(workspace, folder, queries)?;
+        if found.is_empty() {
+            say(&format!("note: {} has no piece of this run", folder.display()));
+        }
+        for (piece, adoption) in found {
+            match adoption {
+                Adoption::Adopted => print(&piece.to_string())?,
+                Adoption::WasThere => say(&format!("{piece} is there already")),
+                Adoption::Foreign => {
+                    refused += 1;
+                    say(&format!(
+                        "{piece} of {} was made from something else than this run's recipe, images or networks: it stays there",
+                        folder.display()
+                    ));
+                }
+                Adoption::NotThere => {}
+            }
+        }
+    }
+    match refused {
+        0 => Ok(()),
+        refused => anyhow::bail!("{refused} of the pieces were not taken"),
+    }
+}
