@@ -36,7 +36,7 @@ pub struct Figures {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MethodFidelity {
     /// The method.
-    pub method: Method,
+    pub method: Approximation,
     /// Its figures.
     pub fidelity: Fidelity,
 }
@@ -47,9 +47,9 @@ pub struct Comparison {
     /// What was compared.
     pub measure: String,
     /// First method.
-    pub first: Method,
+    pub first: Approximation,
     /// Second method.
-    pub second: Method,
+    pub second: Approximation,
     /// Number of values of each.
     pub counts: [usize; 2],
     /// Probability that the first is larger.
@@ -70,7 +70,7 @@ pub struct Agreement {
 /// The approximations of a counterfactual, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Method {
+pub enum Approximation {
     /// Along the full ensemble's trajectory, corrected by one surviving member.
     ControlVariate,
     /// One member's tangents with the diagonal second-order term, clamped after.
@@ -87,7 +87,7 @@ pub enum Method {
     LastStep,
 }
 
-impl Method {
+impl Approximation {
     /// Every method, the best first.
     pub const ALL: [Self; 7] = [
         Self::ControlVariate,
@@ -294,7 +294,7 @@ fn fidelities(
         .zip(&bases)
         .map(|(sample, base)| sample.exact.iter().map(|image| difference(&clamped(image), base)).collect())
         .collect();
-    for method in Method::ALL {
+    for method in Approximation::ALL {
         let mut approximate: Vec<Vec<Vec<f32>>> = Vec::new();
         for (sample, base) in measured.iter().zip(&bases) {
             let images: Option<Vec<Vec<f32>>> = (0..sample.groups.len())
@@ -324,14 +324,14 @@ fn fidelities(
 
 /// Each of our methods and the paper's against both baselines, and the control variate against the paper's.
 fn comparisons(fidelity: &[MethodFidelity]) -> Result<Vec<Comparison>> {
-    let find = |method: Method| fidelity.iter().find(|entry| entry.method == method);
+    let find = |method: Approximation| fidelity.iter().find(|entry| entry.method == method);
     let mut all = Vec::new();
     for (first, second) in [
-        (Method::PaperJacobian, Method::IndividualMembers),
-        (Method::PaperJacobian, Method::LastStep),
-        (Method::OneMemberJacobian, Method::PaperJacobian),
-        (Method::ControlVariate, Method::PaperJacobian),
-        (Method::ControlVariate, Method::IndividualMembers),
+        (Approximation::PaperJacobian, Approximation::IndividualMembers),
+        (Approximation::PaperJacobian, Approximation::LastStep),
+        (Approximation::OneMemberJacobian, Approximation::PaperJacobian),
+        (Approximation::ControlVariate, Approximation::PaperJacobian),
+        (Approximation::ControlVariate, Approximation::IndividualMembers),
     ] {
         let (Some(a), Some(b)) = (find(first), find(second)) else { continue };
         let tests = compare(&a.fidelity, &b.fidelity)?;

@@ -17,6 +17,7 @@ mod ablation;
 pub mod approximation;
 mod base_run;
 mod bounds;
+mod code_distance;
 mod code_file;
 mod code_map;
 mod code_table;
@@ -35,6 +36,7 @@ mod walsh;
 
 pub use base_run::{BaseRun, full_weights};
 pub use bounds::{BiasBounds, BiasBoundsNotApplicable, bias_bounds};
+pub use code_distance::CodeDistance;
 pub use code_file::{CodeFile, CodeFileError};
 pub use codes::{Code, CodeBook, MAX_MEMBERS};
 pub use combinatorics::binomial;
