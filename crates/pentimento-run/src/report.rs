@@ -1,19 +1,19 @@
 //! The page: turns what a run found into what a person reads.
 
-use super::analyse::{
-    Candidate, SampleAnalysis, analysis_fingerprint, clamped_distance, read_analysis, sort_by_best,
-};
+use super::analyse::{SampleAnalysis, analysis_fingerprint, read_analysis};
 use super::classify::{TrainedClassifier, open_classifier, train_classifier};
 use super::costs::Costs;
 use super::data::CodedData;
-use super::figures::{Approximation, Figures, SeenSample, group_classes, measure, see_all};
+use super::figures::{Figures, SeenSample, group_classes, measure, see_all};
 use super::train::losses;
 use super::workspace::Workspace;
 use crate::error::Result;
 use crate::event::Event;
 use crate::recipe::GroupBy;
-use pentimento_attribution::ensemble::approximation::clamped;
-use pentimento_attribution::ensemble::{DistinctLists, distinct_influences};
+use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance};
+use pentimento_attribution::ensemble::{
+    Approximation, Candidate, DistinctLists, distinct_influences, sort_by_best,
+};
 use pentimento_data::exact_duplicates;
 use pentimento_evaluation::statistics::{self, euclidean_distance, pearson};
 use pentimento_report::{
@@ -345,7 +345,7 @@ impl Page<'_> {
         let mut approximations = Vec::new();
         if detail {
             for method in Approximation::ALL {
-                let Some(image) = method.image(self.data, sample, place)? else { continue };
+                let Some(image) = sample.approximate(method, &self.data.codes, place)? else { continue };
                 approximations.push(ApproximationView {
                     method: method.name().into(),
                     distance: Some(euclidean_distance(&image, &base)?),

@@ -4,10 +4,10 @@ use super::print;
 use crate::error::message;
 use crate::progress::say;
 use anyhow::Result;
-use pentimento_attribution::ensemble::{CodeDistance, QuadraticForm, gram_matrix};
+use pentimento_attribution::ensemble::{CodeDistance, QuadraticForm, jacobian_form, second_order_form};
 use pentimento_attribution::methods::Method;
 use pentimento_run::Workspace;
-use pentimento_run::analyse::{SampleAnalysis, read_analysis, search_form};
+use pentimento_run::analyse::{SampleAnalysis, read_analysis};
 use pentimento_run::data::CodedData;
 use pentimento_run::npy::npy;
 use pentimento_run::{MadeBy, RunError};
@@ -94,14 +94,14 @@ pub(super) fn form(
     };
     match method {
         CodeDistance::SecondOrder => {
-            let along = sample.along.as_ref().ok_or_else(|| missing("one-member Jacobian"))?;
-            Ok(search_form(&data.codes, &sample.image, &along.one_member_jacobian, &along.without_member)?)
+            let derivatives = sample.derivatives.as_ref().ok_or_else(|| missing("one-member Jacobian"))?;
+            Ok(second_order_form(&data.codes, &sample.image, derivatives)?)
         }
         CodeDistance::Jacobian => {
-            let jacobian = sample.measured.as_ref().and_then(|measured| measured.full_jacobian.as_ref());
+            let inputs = sample.fidelity_inputs.as_ref();
+            let jacobian = inputs.and_then(|inputs| inputs.full_jacobian.as_ref());
             let jacobian = jacobian.ok_or_else(|| missing("full Jacobian"))?;
-            let columns = jacobian.masked(&sample.image).columns;
-            Ok(QuadraticForm::linear(&data.codes, &gram_matrix::<f32>(&columns))?)
+            Ok(jacobian_form(&data.codes, &sample.image, jacobian)?)
         }
     }
 }

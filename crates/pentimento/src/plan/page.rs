@@ -3,6 +3,7 @@
 
 use super::work::Work;
 use anyhow::Result;
+use pentimento_attribution::ensemble::Approximation;
 use pentimento_evaluation::fidelity::{DifferencePair, fidelity};
 use pentimento_evaluation::statistics::IntervalSettings;
 use pentimento_noise::{Purpose, Stream};
@@ -11,7 +12,6 @@ use pentimento_report::{
     Interval, LossCurve, LossPoint, MethodView, Picture, Removed, ReportView, SampleView, SeenAs,
     TopImageView, TrainingImageList, render,
 };
-use pentimento_run::figures::Approximation;
 use pentimento_run::recipe::GroupBy;
 use pentimento_run::report::{CURVE_POINTS, IMAGES_SHOWN};
 use std::time::Instant;

@@ -3,7 +3,7 @@
 use super::calls::{Calls, Sizes};
 use super::disk::ArrayShape;
 use super::situation::Situation;
-use pentimento_run::figures::Approximation;
+use pentimento_attribution::ensemble::Approximation;
 use pentimento_run::recipe::Recipe;
 use std::collections::BTreeMap;
 
