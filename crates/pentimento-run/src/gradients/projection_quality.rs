@@ -3,10 +3,12 @@
 //! A projection has a noise of its own, which more draws do not lessen and intervals over draws do not show.
 
 use super::featuring::{Item, mean_of_looks};
-use super::rank_agreement;
 use super::subject::Subject;
 use crate::error::Result;
-use pentimento_attribution::gradient::{Compared, FeatureBlock, GradientMethod, ImageRows, side_by_side};
+use pentimento_attribution::gradient::{
+    Compared, FeatureBlock, GradientMethod, ImageRows, evenly, side_by_side,
+};
+use pentimento_attribution::scores::rank_agreement;
 use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -55,7 +57,7 @@ pub fn projection_quality(
         return Ok(None);
     }
     // Spread over the set, whose images often lie in the order of their classes.
-    let chosen: Vec<usize> = (0..count).map(|place| place * images / count).collect();
+    let chosen = evenly(images, count);
     let items = side_by_side(count + queries, |place| match chosen.get(place) {
         Some(&index) => image(index),
         None => Ok(query(place - count)),
