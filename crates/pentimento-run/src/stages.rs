@@ -7,6 +7,7 @@
 //! | `classifier` | the classifier |
 //! | `METHOD/NETWORK/images`, `METHOD/NETWORK/queries` | features of 64 images |
 //! | `curvature/NETWORK/factors`, `curvature/NETWORK/eigenvalues` | shards of the images on which the curvature is measured |
+//! | `curvature/NETWORK/decomposition` | the eigenvectors of the factors, between the two |
 //! | `METHOD/NETWORK/products` | products of 64 training images with the queries, through the curvature |
 //! | `unlearning/NETWORK/queries` | queries that are unlearned |
 
@@ -21,7 +22,7 @@ use crate::influence::{with_curvature_stage, with_influence_stage};
 use crate::piece::{Piece, PieceName, Stage};
 use crate::train::Training;
 use crate::workspace::Workspace;
-use pentimento_attribution::curvature::{CurvaturePart, InfluenceKind, InfluenceMethod};
+use pentimento_attribution::curvature::{InfluenceKind, InfluenceMethod};
 use pentimento_attribution::gradient::Method;
 use pentimento_store::Run;
 use std::path::Path;
@@ -56,6 +57,7 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
             if let Some(method) = InfluenceMethod::named(name) {
                 for network in 0..subject.networks.len() {
                     names.push(format!("curvature/{network}/factors"));
+                    names.push(format!("curvature/{network}/decomposition"));
                     names.push(format!("curvature/{network}/eigenvalues"));
                     names.push(match method.kind {
                         InfluenceKind::Unlearning => format!("unlearning/{network}/queries"),
@@ -180,18 +182,13 @@ pub fn with_stage<R>(
             network.with_stage(asked, then)
         });
     }
-    let part = match what {
-        "factors" => Some(CurvaturePart::Factors),
-        "eigenvalues" => Some(CurvaturePart::Eigenvalues),
-        _ => None,
-    };
     with_subject(workspace, |subject| {
         if network >= subject.networks.len() {
             return Err(no_such_stage(name));
         }
-        match (method, part, what, InfluenceMethod::named(method)) {
-            ("curvature", Some(part), ..) => with_curvature_stage(subject, network, part, then),
-            (_, None, "products" | "queries", Some(method)) => {
+        match (what, InfluenceMethod::named(method)) {
+            (what, None) if method == "curvature" => with_curvature_stage(subject, network, what, then),
+            ("products" | "queries", Some(method)) => {
                 let queries = queries.clone().open(subject)?;
                 with_influence_stage(subject, network, method, &queries, then)
             }
@@ -211,7 +208,7 @@ fn with_subject<R>(workspace: &Workspace, then: impl FnOnce(&Subject<'_>) -> Res
     then(&Subject::trained(workspace, &data, &training)?)
 }
 
-fn no_such_stage(name: &str) -> RunError {
+pub(crate) fn no_such_stage(name: &str) -> RunError {
     RunError::NoSuch {
         what: "stage".into(),
         value: format!("`{name}`"),

@@ -92,8 +92,8 @@ pub struct Measurement<'a> {
     seen: usize,
     identity: Fingerprint,
     folder: String,
-    /// Names of the two stages.
-    names: [String; 2],
+    /// Names of the stages: factors, eigenvalues, decomposition.
+    names: [String; 3],
 }
 
 /// The curvature of a network of the run; made, if it is not there.
@@ -129,8 +129,8 @@ impl<'a> Measurement<'a> {
             .finish();
         let digest = identity.to_string();
         let folder = format!("curvature/{}", &digest[..16.min(digest.len())]);
-        let names = [CurvaturePart::Factors, CurvaturePart::Eigenvalues]
-            .map(|part| format!("curvature/{network}/{}", word(part)));
+        let names =
+            ["factors", "eigenvalues", "decomposition"].map(|what| format!("curvature/{network}/{what}"));
         Ok(Self { subject, network, images, seen: seen.len(), identity, folder, names })
     }
 
@@ -197,36 +197,34 @@ impl<'a> Measurement<'a> {
         Ok(Some((read_bases(&self.subject.architecture, &arrays)?, loss)))
     }
 
+    /// The stage that decomposes the factors, once all of them are summed.
+    pub fn decomposition(&self) -> Decomposing<'_> {
+        Decomposing { factors: self.factors() }
+    }
+
     /// Eigenvectors of the factors, and the mean loss of the looks that they are of.
     fn bases(&self) -> Result<(Vec<BlockBasis>, f64)> {
-        let stage = self.factors();
-        if let Some(found) = self.kept_bases()? {
-            stage.remove_sums()?;
-            return Ok(found);
+        loop {
+            if let Some(found) = self.kept_bases()? {
+                self.factors().remove_sums()?;
+                return Ok(found);
+            }
+            // Again, if something was damaged and is gone now.
+            drive(self.workspace(), &self.factors())?;
+            drive(self.workspace(), &self.decomposition())?;
         }
-        let Sums::Factors(sums) = stage.total()? else { return Err(sums_of_another_kind(&self.folder)) };
-        self.workspace().reporter().tell(Event::Decomposing);
-        let loss = sums.mean_loss();
-        let bases = bases(sums)?;
-        let mut arrays = ArrayWriter::default();
-        write_bases(&bases, &mut arrays);
-        arrays.put_f64("mean_loss", &[1], &[loss]);
-        self.keep(&self.bases_name(), &arrays)?;
-        stage.remove_sums()?;
-        Ok((bases, loss))
     }
 
     fn eigenvalues(&self, bases: &[BlockBasis]) -> Result<EigenvalueSums> {
         let (name, stage) = (self.eigenvalues_name(), self.eigenvalues_in(bases));
-        if let Some(bytes) = kept(self.workspace(), &name, self.identity)? {
-            stage.remove_sums()?;
-            return Ok(EigenvalueSums::read(bases, self.planned_looks(), &ArrayReader::new(&bytes, &name)?)?);
+        loop {
+            if let Some(bytes) = kept(self.workspace(), &name, self.identity)? {
+                stage.remove_sums()?;
+                let arrays = ArrayReader::new(&bytes, &name)?;
+                return Ok(EigenvalueSums::read(bases, self.planned_looks(), &arrays)?);
+            }
+            drive(self.workspace(), &stage)?;
         }
-        let sums = stage.total()?;
-        self.keep(&name, &sums.to_arrays())?;
-        stage.remove_sums()?;
-        let Sums::Eigenvalues(_, sums) = sums else { return Err(sums_of_another_kind(&name)) };
-        Ok(sums)
     }
 
     fn bases_name(&self) -> String {
@@ -240,11 +238,6 @@ impl<'a> Measurement<'a> {
     /// Looks over all images for one part.
     fn planned_looks(&self) -> u64 {
         (self.images.len() * (self.workspace().recipe.influence.draws / 2)) as u64
-    }
-
-    /// Writes a result.
-    fn keep(&self, name: &str, arrays: &ArrayWriter) -> Result<()> {
-        Ok(self.workspace().run.put(name, self.identity, &arrays.to_bytes(name, None)?)?)
     }
 
     fn shard_images(&self, shard: usize) -> Range<usize> {
@@ -292,19 +285,6 @@ impl<'a> Summing<'a> {
         })
     }
 
-    /// The sums over all images, made as far as they are missing.
-    fn total(&self) -> Result<Sums<'a>> {
-        let workspace = self.measurement.workspace();
-        loop {
-            drive(workspace, self)?;
-            // One that was damaged is gone now, and its shards are made again.
-            let name = self.total_name();
-            if let Some(bytes) = kept(workspace, &name, self.total_key(SHARDS)?)? {
-                return self.read_sums(&ArrayReader::new(&bytes, &name)?);
-            }
-        }
-    }
-
     /// Removes the sums, which a kill may have left beside their result.
     fn remove_sums(&self) -> Result<()> {
         let run = &self.measurement.workspace().run;
@@ -347,6 +327,21 @@ impl<'a> Summing<'a> {
             }
         }
         Ok(0)
+    }
+
+    /// The total of the eigenvalues is their result.
+    fn finish_eigenvalues(&self) -> Result<()> {
+        let (workspace, name) = (self.measurement.workspace(), self.measurement.eigenvalues_name());
+        let run = &workspace.run;
+        if run.is_current(&name, self.measurement.identity) {
+            return Ok(());
+        }
+        if let Some(bytes) = kept(workspace, &self.total_name(), self.total_key(SHARDS)?)? {
+            let sums = self.read_sums(&ArrayReader::new(&bytes, &self.total_name())?)?;
+            run.put(&name, self.measurement.identity, &sums.to_arrays().to_bytes(&name, None)?)?;
+            self.remove_sums()?;
+        }
+        Ok(())
     }
 
     fn pass(&self) -> Result<&CurvaturePass<'a>> {
@@ -519,12 +514,68 @@ impl Stage for Summing<'_> {
             total = Some(sum);
             finished += 1;
         }
+        if self.part == CurvaturePart::Eigenvalues && finished == SHARDS {
+            self.finish_eigenvalues()?;
+        }
         Ok(())
     }
 
     fn summary(&self, _missing: &[Piece]) -> Option<String> {
         let looks = self.measurement.workspace().recipe.influence.draws / 2;
         Some(format!("{} images, {looks} looks at each", self.measurement.images.len()))
+    }
+}
+
+/// The stage that decomposes the factors: one piece.
+pub struct Decomposing<'a> {
+    factors: Summing<'a>,
+}
+
+impl Stage for Decomposing<'_> {
+    fn name(&self) -> &str {
+        &self.factors.measurement.names[2]
+    }
+
+    fn cost_name(&self) -> &str {
+        "decomposition"
+    }
+
+    fn pieces(&self) -> Result<Vec<Piece>> {
+        let measurement = self.factors.measurement;
+        Ok(vec![Piece {
+            stage: self.name().into(),
+            number: 0,
+            objects: vec![measurement.bases_name()],
+            made_from: measurement.identity,
+        }])
+    }
+
+    fn begin(&self, _all: usize, _missing: &[Piece]) -> Result<Progress> {
+        let reporter = self.factors.measurement.workspace().reporter();
+        reporter.tell(Event::Decomposing);
+        Ok(reporter.begin("decomposition", 1, 0))
+    }
+
+    fn make(&self, _piece: &Piece, _making: &mut Making<'_>) -> Result<Vec<Object>> {
+        let measurement = self.factors.measurement;
+        let (workspace, total) = (measurement.workspace(), self.factors.total_name());
+        let Some(bytes) = kept(workspace, &total, self.factors.total_key(SHARDS)?)? else {
+            return Err(measurement.missing("factors of the curvature"));
+        };
+        let sums = self.factors.read_sums(&ArrayReader::new(&bytes, &total)?)?;
+        drop(bytes);
+        let Sums::Factors(sums) = sums else { return Err(sums_of_another_kind(&total)) };
+        let loss = sums.mean_loss();
+        let mut arrays = ArrayWriter::default();
+        write_bases(&bases(sums)?, &mut arrays);
+        arrays.put_f64("mean_loss", &[1], &[loss]);
+        let name = measurement.bases_name();
+        let bytes = arrays.to_bytes(&name, None)?;
+        Ok(vec![(name, bytes)])
+    }
+
+    fn summary(&self, _missing: &[Piece]) -> Option<String> {
+        None
     }
 }
 
