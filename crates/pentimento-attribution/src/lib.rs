@@ -8,8 +8,11 @@
 //! their kin.
 //!
 //! [`likeness`] has scores that need no gradient of a network: what every method of attribution is held against.
+//!
+//! [`methods`] names all of them.
 
 pub mod curvature;
 pub mod ensemble;
 pub mod gradient;
 pub mod likeness;
+pub mod methods;

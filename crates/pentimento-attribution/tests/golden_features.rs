@@ -9,9 +9,10 @@ use faer::Mat;
 use faer::prelude::Solve;
 use golden_cases::{Golden, golden_cases, goldens};
 use pentimento_attribution::gradient::{
-    Compared, Comparison, Divisor, Draw, FeatureExtractor, ImageRows, Kernel, KernelError, Measurement,
-    Method, products,
+    Compared, Comparison, Divisor, Draw, FeatureExtractor, GradientMethod, ImageRows, Kernel, KernelError,
+    Measurement, products,
 };
+use pentimento_attribution::methods::{Family, Method};
 use pentimento_diffusion::checkpoint::{CheckpointFiles, Selection};
 use pentimento_diffusion::unet::{Parameters, Precision};
 use pentimento_noise::{Purpose, Stream};
@@ -110,13 +111,20 @@ fn features<T: Precision>(
     })
 }
 
+fn gradient_method(name: &str) -> GradientMethod {
+    let Family::Gradients(method) = Method::named(name).unwrap().family else {
+        panic!("{name} is no method by gradients")
+    };
+    method
+}
+
 fn check<T: Precision>(case: &str) {
     let golden = Golden::read(case);
     let relative_damping = golden.values("features.relative_lambda")[0];
     for (name, label) in [("trak", "trak"), ("d-trak", "d_trak"), ("das", "das")] {
         let what = |part: &str| format!("{part} of {name} in {case}");
         let truth = |part: &str| golden.values(&format!("features.{label}.{part}"));
-        let method = Method::named(name).unwrap();
+        let method = gradient_method(name);
         let [images, queries] = features::<T>(case, &golden, method.measurement, method.unit_length);
         let kernel: Vec<f64> = images.dot(&images).concat();
         assert_close(&what("kernel"), &kernel, truth("kernel"));
@@ -163,7 +171,7 @@ fn check<T: Precision>(case: &str) {
         }
     }
     for name in ["tracin", "retrac"] {
-        let method = Method::named(name).unwrap();
+        let method = gradient_method(name);
         let [images, queries] = features::<T>(case, &golden, method.measurement, method.unit_length);
         let truth = golden.values(&format!("features.{name}.scores"));
         let (scores, _) = compare(method.comparison, &images, &queries, None).unwrap();

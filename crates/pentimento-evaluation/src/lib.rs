@@ -8,4 +8,5 @@
 pub mod class_ablation;
 pub mod classifier;
 pub mod fidelity;
-pub mod statistics;
+
+pub use pentimento_statistics as statistics;

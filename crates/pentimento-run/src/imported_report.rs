@@ -1,14 +1,16 @@
 //! The page of an imported network: its queries, and the training images that methods and plain likeness put first.
 
 use super::gradients::{
-    Baseline, DampingView, Queries, QuerySet, ScoreTable, Subject, compared_patches, nearly_the_same,
-    score_baseline, top,
+    DampingView, Queries, QuerySet, ScoreTable, Subject, compared_patches, nearly_the_same, top,
 };
 use super::influence::InfluenceNote;
 use super::report::{machine, today};
+use super::scores::score;
 use crate::error::Result;
 use crate::event::Event;
 use crate::words::counted;
+use pentimento_attribution::likeness::Likeness;
+use pentimento_attribution::methods::{Family, Method};
 use pentimento_report::{
     Basis, DampingCurve, DampingCurvePoint, GroupScore, MadeWith, MethodView, Picture, ReportView,
     SampleView, TimestepScore, TopImageView, TrainingImageList, render,
@@ -44,15 +46,18 @@ pub fn report(subject: &Subject<'_>, queries: &Queries, tables: &[ScoreTable]) -
 /// The likeness that every page holds methods against, but for what is among the tables already.
 fn baselines(subject: &Subject<'_>, queries: &Queries, tables: &[ScoreTable]) -> Result<Vec<ScoreTable>> {
     let mut baselines = Vec::new();
-    for one in [Baseline::PixelCosine, Baseline::Patches] {
-        if tables.iter().any(|table| table.likeness == Some(one)) {
+    for method in Method::ALL {
+        let Family::Likeness(likeness @ (Likeness::PixelCosine | Likeness::Patches)) = method.family else {
+            continue;
+        };
+        if tables.iter().any(|table| table.method == method) {
             continue;
         }
-        if one == Baseline::Patches && compared_patches(subject, queries.images.len()) > MOST_PATCHES {
+        if likeness == Likeness::Patches && compared_patches(subject, queries.images.len()) > MOST_PATCHES {
             subject.workspace.reporter().tell(Event::PatchesLeftOut);
             continue;
         }
-        baselines.push(score_baseline(subject, queries, one, None)?);
+        baselines.push(score(subject, queries, method, None)?);
     }
     Ok(baselines)
 }
@@ -82,7 +87,7 @@ impl<'a> Page<'a> {
         let recipe = &self.subject.workspace.recipe;
         let samples = (0..self.queries.images.len()).map(|query| self.sample(query)).collect();
         let method = |table: &&ScoreTable| MethodView {
-            name: table.name.into(),
+            name: table.method.name.into(),
             explanation: self.explanation(table),
         };
         let methods = self.tables.iter().map(method).collect();
@@ -123,9 +128,9 @@ impl<'a> Page<'a> {
     }
 
     fn sample(&self, query: usize) -> SampleView {
-        let lists = self.tables.iter().map(|table| match table.likeness {
-            None => self.scored(table, query),
-            Some(baseline) => self.alike_to(table, baseline, query),
+        let lists = self.tables.iter().map(|table| match table.method.family {
+            Family::Likeness(likeness) => self.alike_to(table, likeness, query),
+            _ => self.scored(table, query),
         });
         SampleView {
             id: query as u64,
@@ -176,7 +181,7 @@ impl<'a> Page<'a> {
             .unzip();
         // Scores that do not add up stand for the largest of them.
         let together = |scores: &mut dyn Iterator<Item = f64>| {
-            if table.adds_up { scores.sum() } else { scores.fold(f64::NEG_INFINITY, f64::max) }
+            if table.method.adds_up { scores.sum() } else { scores.fold(f64::NEG_INFINITY, f64::max) }
         };
         let value = |members: &Vec<usize>| together(&mut members.iter().map(|&image| scores[image]));
         let values: Vec<f64> = members.iter().map(value).collect();
@@ -207,7 +212,7 @@ impl<'a> Page<'a> {
                     timesteps.zip(values).map(point).collect()
                 });
                 let basis = Basis::Scored {
-                    method: table.name.into(),
+                    method: table.method.name.into(),
                     reach: table.spread.standard_error(query, value_of(place)).map(|error| factor * error),
                     by_timestep,
                     near_duplicates: members.len() as u32 - 1,
@@ -217,12 +222,12 @@ impl<'a> Page<'a> {
             })
             .collect();
         // Of groups of which not all images were scored, there is no sum.
-        let adds_up = table.adds_up && table.candidates.is_none();
+        let adds_up = table.method.adds_up && table.candidates.is_none();
         let groups = if adds_up { self.group_scores(table, query) } else { Vec::new() };
         TrainingImageList {
             title: match self.queries.set {
-                QuerySet::Samples => format!("Helped most to make it, by {}", table.name),
-                _ => format!("Taught most of it, by {}", table.name),
+                QuerySet::Samples => format!("Helped most to make it, by {}", table.method.name),
+                _ => format!("Taught most of it, by {}", table.method.name),
             },
             explanation: format!(
                 "Of {}, those with the largest scores. Training on an image with a larger score is held to have \
@@ -264,25 +269,25 @@ impl<'a> Page<'a> {
         groups
     }
 
-    fn alike_to(&self, table: &ScoreTable, baseline: Baseline, query: usize) -> TrainingImageList {
+    fn alike_to(&self, table: &ScoreTable, likeness: Likeness, query: usize) -> TrainingImageList {
         let values = &table.scores[query];
         let image = |(rank, image): (usize, usize)| {
             let basis = Basis::Scored {
-                method: table.name.into(),
+                method: table.method.name.into(),
                 reach: None,
                 by_timestep: Vec::new(),
                 near_duplicates: 0,
             };
             self.top_image(image, rank, values[image], basis, false)
         };
-        let title = match baseline {
-            Baseline::Random => "Picked at random".into(),
-            _ => format!("Look most like it, by {}", table.title),
+        let title = match likeness {
+            Likeness::Random => "Picked at random".into(),
+            _ => format!("Look most like it, by {}", table.method.title),
         };
         TrainingImageList {
             title,
-            explanation: match baseline {
-                Baseline::Random => "By random numbers: what a method without any skill would show.".into(),
+            explanation: match likeness {
+                Likeness::Random => "By random numbers: what a method without any skill would show.".into(),
                 _ => "Likeness, not influence: a method that only finds these has found nothing more.".into(),
             },
             images: top(values, SHOWN).into_iter().enumerate().map(image).collect(),
@@ -291,8 +296,8 @@ impl<'a> Page<'a> {
     }
 
     fn explanation(&self, table: &ScoreTable) -> String {
-        if let Some(baseline) = table.likeness {
-            return baseline.explanation().into();
+        if let Family::Likeness(likeness) = table.method.family {
+            return likeness.explanation().into();
         }
         let length = if table.influence.is_some() {
             "through the inverse of its curvature".into()
@@ -303,7 +308,7 @@ impl<'a> Page<'a> {
         };
         let mut text = format!(
             "{}: gradients of the network in all its parameters, {} looks at each image, {length}.",
-            table.title, table.draws
+            table.method.title, table.draws
         );
         if let Some(InfluenceNote { curvature_images, curvature_draws, dampings, damping_rule, .. }) =
             &table.influence
@@ -312,7 +317,7 @@ impl<'a> Page<'a> {
             text.push_str(&format!(
                 " A score is {}. The curvature was measured on {curvature_images} images with {curvature_draws} looks each; \
                  its damping is {middle:.1e} in the middle block ({least:.1e} to {most:.1e}), {damping_rule}.",
-                table.meaning
+                table.method.meaning
             ));
         }
         if let Some(reliability) = table.spread.reliability(&table.scores) {
@@ -347,8 +352,8 @@ impl<'a> Page<'a> {
 
     fn dampings(&self, table: &ScoreTable) -> Vec<DampingCurve> {
         let name = |number: usize| match table.dampings.len() {
-            1 => table.name.into(),
-            _ => format!("{}, member {number}", table.name),
+            1 => table.method.name.into(),
+            _ => format!("{}, member {number}", table.method.name),
         };
         table.dampings.iter().enumerate().map(|(number, view)| self.damping(name(number), view)).collect()
     }

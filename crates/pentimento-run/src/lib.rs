@@ -22,6 +22,7 @@ pub mod piece;
 pub mod pool;
 pub mod recipe;
 pub mod report;
+pub mod scores;
 pub mod stages;
 pub mod stop;
 pub mod train;

@@ -1,19 +1,19 @@
 //! The page: turns what a run found into what a person reads.
 
-use super::analyse::{
-    Candidate, SampleAnalysis, analysis_fingerprint, clamped_distance, read_analysis, sort_by_best,
-};
+use super::analyse::{SampleAnalysis, analysis_fingerprint, read_analysis};
 use super::classify::{TrainedClassifier, open_classifier, train_classifier};
 use super::costs::Costs;
 use super::data::CodedData;
-use super::figures::{Figures, Method, SeenSample, group_classes, measure, see_all};
+use super::figures::{Figures, SeenSample, group_classes, measure, see_all};
 use super::train::losses;
 use super::workspace::Workspace;
 use crate::error::Result;
 use crate::event::Event;
 use crate::recipe::GroupBy;
-use pentimento_attribution::ensemble::approximation::clamped;
-use pentimento_attribution::ensemble::{DistinctLists, distinct_influences};
+use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance};
+use pentimento_attribution::ensemble::{
+    Approximation, Candidate, DistinctLists, distinct_influences, sort_by_best,
+};
 use pentimento_data::exact_duplicates;
 use pentimento_evaluation::statistics::{self, euclidean_distance, pearson};
 use pentimento_report::{
@@ -123,8 +123,8 @@ impl Page<'_> {
         let recipe = &self.workspace.recipe;
         let members = self.data.codes.members();
         let shown = self.figures.fidelity.iter().map(|entry| entry.method);
-        let shown: Vec<Method> =
-            Method::ALL.into_iter().filter(|method| shown.clone().any(|m| m == *method)).collect();
+        let shown: Vec<Approximation> =
+            Approximation::ALL.into_iter().filter(|method| shown.clone().any(|m| m == *method)).collect();
         Ok(ReportView {
             title: format!("What {} generated pictures rest on", self.samples.len()),
             what_this_is: recipe.description.clone(),
@@ -241,7 +241,9 @@ impl Page<'_> {
                 references: vec![reference("Dai and Gifford", 0.43)],
             });
         }
-        for method in [Method::ControlVariate, Method::OneMemberJacobian, Method::PaperJacobian] {
+        for method in
+            [Approximation::ControlVariate, Approximation::OneMemberJacobian, Approximation::PaperJacobian]
+        {
             let entry = self.figures.fidelity.iter().find(|entry| entry.method == method);
             if let Some((entry, pearson)) =
                 entry.and_then(|entry| Some((entry, entry.fidelity.pearson.as_ref()?)))
@@ -342,8 +344,8 @@ impl Page<'_> {
             |image: &[f32]| -> Vec<f32> { image.iter().zip(&base).map(|(a, b)| a - b).collect() };
         let mut approximations = Vec::new();
         if detail {
-            for method in Method::ALL {
-                let Some(image) = method.image(self.data, sample, place)? else { continue };
+            for method in Approximation::ALL {
+                let Some(image) = sample.approximate(method, &self.data.codes, place)? else { continue };
                 approximations.push(ApproximationView {
                     method: method.name().into(),
                     distance: Some(euclidean_distance(&image, &base)?),
@@ -568,8 +570,8 @@ fn top_candidates(sample: &SampleAnalysis, count: usize) -> Vec<Candidate> {
 fn basis_of(candidate: &Candidate) -> Basis {
     let method = match (candidate.exact, candidate.control_variate) {
         (Some(_), _) => return Basis::Exact,
-        (None, Some(_)) => Method::ControlVariate,
-        (None, None) => Method::SecondOrder,
+        (None, Some(_)) => Approximation::ControlVariate,
+        (None, None) => Approximation::SecondOrder,
     };
     Basis::Approximate { method: method.name().into() }
 }

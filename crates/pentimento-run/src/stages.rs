@@ -22,8 +22,8 @@ use crate::influence::{with_curvature_stage, with_influence_stage};
 use crate::piece::{Piece, PieceName, Stage};
 use crate::train::Training;
 use crate::workspace::Workspace;
-use pentimento_attribution::curvature::{InfluenceKind, InfluenceMethod};
-use pentimento_attribution::gradient::Method;
+use pentimento_attribution::curvature::InfluenceKind;
+use pentimento_attribution::methods::{Family, Method};
 use pentimento_store::Run;
 use std::path::Path;
 
@@ -49,21 +49,25 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
     }
     with_subject(workspace, |subject| {
         for name in methods {
-            if let Some(method) = Method::named(name) {
-                for number in 0..subject.networks_of(method)?.len() {
-                    names.extend([Asked::Images, Asked::Queries].map(|asked| asked.stage(method, number)));
+            match Method::named(name).map(|method| method.family) {
+                Some(Family::Gradients(method)) => {
+                    for number in 0..subject.networks_of(method)?.len() {
+                        names
+                            .extend([Asked::Images, Asked::Queries].map(|asked| asked.stage(method, number)));
+                    }
                 }
-            }
-            if let Some(method) = InfluenceMethod::named(name) {
-                for network in 0..subject.networks.len() {
-                    names.push(format!("curvature/{network}/factors"));
-                    names.push(format!("curvature/{network}/decomposition"));
-                    names.push(format!("curvature/{network}/eigenvalues"));
-                    names.push(match method.kind {
-                        InfluenceKind::Unlearning => format!("unlearning/{network}/queries"),
-                        InfluenceKind::Linear(_) => format!("{name}/{network}/products"),
-                    });
+                Some(Family::Influence(kind)) => {
+                    for network in 0..subject.networks.len() {
+                        names.push(format!("curvature/{network}/factors"));
+                        names.push(format!("curvature/{network}/decomposition"));
+                        names.push(format!("curvature/{network}/eigenvalues"));
+                        names.push(match kind {
+                            InfluenceKind::Unlearning => format!("unlearning/{network}/queries"),
+                            InfluenceKind::Linear(_) => format!("{name}/{network}/products"),
+                        });
+                    }
                 }
+                Some(Family::Codes(_) | Family::Likeness(_)) | None => {}
             }
         }
         Ok(())
@@ -168,7 +172,10 @@ pub fn with_stage<R>(
         return Err(no_such_stage(name));
     };
     let Ok(network) = network.parse::<usize>() else { return Err(no_such_stage(name)) };
-    if let (Some(method), Some(asked)) = (Method::named(method), Asked::named(what)) {
+    let named = Method::named(method);
+    if let (Some(Family::Gradients(method)), Some(asked)) =
+        (named.map(|method| method.family), Asked::named(what))
+    {
         return with_subject(workspace, |subject| {
             let networks = subject.networks_of(method)?;
             let asked_network = networks.get(network).ok_or_else(|| no_such_stage(name))?;
@@ -186,11 +193,11 @@ pub fn with_stage<R>(
         if network >= subject.networks.len() {
             return Err(no_such_stage(name));
         }
-        match (what, InfluenceMethod::named(method)) {
-            (what, None) if method == "curvature" => with_curvature_stage(subject, network, what, then),
-            ("products" | "queries", Some(method)) => {
+        match (what, named) {
+            (what, _) if method == "curvature" => with_curvature_stage(subject, network, what, then),
+            ("products" | "queries", Some(Method { name, family: Family::Influence(kind), .. })) => {
                 let queries = queries.clone().open(subject)?;
-                with_influence_stage(subject, network, method, &queries, then)
+                with_influence_stage(subject, network, name, kind, &queries, then)
             }
             _ => Err(no_such_stage(name)),
         }

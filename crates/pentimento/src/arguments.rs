@@ -3,9 +3,9 @@
 use crate::plan::size::parse_bytes;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
-use pentimento_attribution::curvature::InfluenceMethod;
-use pentimento_attribution::gradient::Method;
-use pentimento_run::gradients::{Baseline, QuerySet};
+use pentimento_attribution::ensemble::CodeDistance;
+use pentimento_attribution::methods::{Family, Method};
+use pentimento_run::gradients::QuerySet;
 use pentimento_run::piece::PieceName;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -178,7 +178,7 @@ pub enum Command {
         #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         top: u32,
         /// By which approximation.
-        #[arg(long, value_enum, default_value_t = ScoreMethod::SecondOrder)]
+        #[arg(long, value_enum, default_value_t = ScoreMethod(CodeDistance::SecondOrder))]
         method: ScoreMethod,
     },
     /// Make one sample again without some of the training images.
@@ -341,59 +341,40 @@ pub enum DataCommand {
 
 /// Accepts the methods whose scores are kept as tables.
 fn table_method() -> PossibleValuesParser {
-    PossibleValuesParser::new(AttributeMethod::writes_tables())
+    PossibleValuesParser::new(Method::names_of_tables())
 }
 
-/// Methods that give a distance for every training image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ScoreMethod {
-    /// The paper's Jacobian.
-    Jacobian,
-    /// The one-member Jacobian with the second-order term: the search's first stage.
-    SecondOrder,
-}
-
-/// Methods of `pentimento attribute`.
+/// Methods that measure every code of an ensemble, by their names in the table of all methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttributeMethod {
-    /// Ranks the codes of a trained ensemble.
-    Codes(ScoreMethod),
-    /// By gradients, of any network.
-    Gradients(Method),
-    /// Through the curvature, of any network.
-    Influence(InfluenceMethod),
-    /// Likeness without the network.
-    Likeness(Baseline),
+pub struct ScoreMethod(pub CodeDistance);
+
+/// Methods of `pentimento attribute`: all of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttributeMethod(pub Method);
+
+fn possible_value(method: Method) -> PossibleValue {
+    PossibleValue::new(method.name).help(method.title)
 }
 
-impl AttributeMethod {
-    /// Names of the methods whose scores `pentimento scores` shows.
-    pub fn writes_tables() -> Vec<&'static str> {
-        let gradients = Method::ALL.iter().map(|method| method.name);
-        let influence = InfluenceMethod::ALL.iter().map(|method| method.name);
-        gradients.chain(influence).chain(Baseline::ALL.iter().map(Baseline::name)).collect()
+impl clap::ValueEnum for ScoreMethod {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self(CodeDistance::Jacobian), Self(CodeDistance::SecondOrder)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Method::ALL.into_iter().find(|method| method.family == Family::Codes(self.0)).map(possible_value)
     }
 }
 
 impl clap::ValueEnum for AttributeMethod {
     fn value_variants<'a>() -> &'a [Self] {
-        static ALL: LazyLock<Vec<AttributeMethod>> = LazyLock::new(|| {
-            let codes = ScoreMethod::value_variants().iter().map(|&method| AttributeMethod::Codes(method));
-            let gradients = Method::ALL.map(AttributeMethod::Gradients);
-            let influence = InfluenceMethod::ALL.map(AttributeMethod::Influence);
-            let likeness = Baseline::ALL.map(AttributeMethod::Likeness);
-            codes.chain(gradients).chain(influence).chain(likeness).collect()
-        });
+        static ALL: LazyLock<Vec<AttributeMethod>> =
+            LazyLock::new(|| Method::ALL.map(AttributeMethod).to_vec());
         &ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        match self {
-            Self::Codes(method) => method.to_possible_value(),
-            Self::Gradients(method) => Some(PossibleValue::new(method.name).help(method.title)),
-            Self::Influence(method) => Some(PossibleValue::new(method.name).help(method.title)),
-            Self::Likeness(baseline) => Some(PossibleValue::new(baseline.name()).help(baseline.title())),
-        }
+        Some(possible_value(self.0))
     }
 }
 

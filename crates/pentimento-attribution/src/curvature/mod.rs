@@ -14,7 +14,7 @@
 //! * `damping`: what is added before it is inverted.
 //! * `quantised`: query gradients that went through the inverse, kept in 8 bits.
 //! * `loss`: losses of images, and networks a step away.
-//! * `method`: the methods, by name.
+//! * `method`: what a method does.
 //! * `matrices`: products, by the kernels of the network.
 
 mod basis;
@@ -37,6 +37,6 @@ pub use error::CurvatureError;
 pub use factors::{FactorSums, Factors, WeightSharing};
 pub use inverse::{Curvature, EigenvalueSums};
 pub use loss::{losses, moved, output_gradient};
-pub use method::{InfluenceKind, InfluenceMethod, QueryMeasurement};
+pub use method::{InfluenceKind, QueryMeasurement};
 pub use pass::{CurvatureLook, CurvaturePart, CurvaturePass, ImageRecords, curvature_looks};
 pub use quantised::QuantisedRows;

@@ -1,5 +1,6 @@
 //! The full ensemble's own trajectory, with what every member said along it.
 
+use super::weights::full_weights;
 use pentimento_diffusion::mixture::Mixture;
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::Precision;
@@ -127,9 +128,4 @@ fn base_step<T: Precision>(
     let weights = full_weights(members);
     let predicted = (0..x.len() / length).flat_map(|sample| record.mixed(sample, length, &weights)).collect();
     (record, predicted)
-}
-
-/// Every member at 1/n.
-pub fn full_weights(members: usize) -> Vec<f64> {
-    vec![1.0 / members as f64; members]
 }

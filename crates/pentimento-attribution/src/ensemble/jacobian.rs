@@ -1,6 +1,7 @@
 //! The derivative of a sample in the weights of the members (Dai and Gifford 2023, section 2.3), by forward mode through the sampler.
 
-use super::base_run::{BaseRun, full_weights};
+use super::base_run::BaseRun;
+use super::weights::full_weights;
 use pentimento_diffusion::mixture::Mixture;
 use pentimento_diffusion::sampler::{Sampler, clamp};
 use pentimento_diffusion::unet::Precision;

@@ -11,18 +11,22 @@
 //! number of further images of the same design.
 //!
 //! The images themselves come from a [`BaseRun`]: [`jacobians`] and [`control_variates`] work along it, and
-//! [`approximation`] turns what they return into approximate counterfactual images.
+//! [`approximation`] turns what they return into approximate counterfactual images, which are named by
+//! [`Approximation`]. A [`Candidate`] is a group on its way through the stages of a search.
 
 mod ablation;
 pub mod approximation;
 mod base_run;
 mod bounds;
+mod candidate;
+mod code_distance;
 mod code_file;
 mod code_map;
 mod code_table;
 mod codes;
 mod combinatorics;
 mod control_variate;
+mod counterfactual;
 mod displacement;
 mod error;
 mod influential;
@@ -32,16 +36,23 @@ mod ranking;
 mod scan;
 mod search;
 mod walsh;
+mod weights;
 
-pub use base_run::{BaseRun, full_weights};
+pub use base_run::BaseRun;
 pub use bounds::{BiasBounds, BiasBoundsNotApplicable, bias_bounds};
+pub use candidate::{
+    Candidate, first_by, linear_candidates, ranked_by_control_variate, ranked_exactly, sort_by_best,
+};
+pub use code_distance::{CodeDistance, jacobian_form, second_order_form};
 pub use code_file::{CodeFile, CodeFileError};
 pub use codes::{Code, CodeBook, MAX_MEMBERS};
 pub use combinatorics::binomial;
 pub use control_variate::{Request, control_variates};
+pub use counterfactual::{Approximation, Derivatives, FidelityInputs};
 pub use displacement::{displacement_distance, linear_coefficients, second_order_coefficients};
 pub use error::{EnsembleError, MembersThatWouldDo};
 pub use influential::{DistinctLists, distinct_influences};
 pub use jacobian::{Jacobian, TangentMembers, gram_matrix, jacobians};
 pub use ranking::FoundCode;
 pub use search::{Influence, QuadraticForm};
+pub use weights::{full_weights, leave_out, only};

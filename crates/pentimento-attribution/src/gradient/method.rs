@@ -1,4 +1,4 @@
-//! The names of the literature, as compositions of the same parts.
+//! What a method by gradients is composed of. Its name stands in the table of all methods.
 
 use super::measurement::Measurement;
 
@@ -38,11 +38,9 @@ pub enum QueryLook {
 
 /// What a method does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Method {
-    /// The name on the command line.
+pub struct GradientMethod {
+    /// Its name in the table of all methods, which errors, costs and objects carry.
     pub name: &'static str,
-    /// The name for people, with its source.
-    pub title: &'static str,
     /// What is measured, of query and training image alike.
     pub measurement: Measurement,
     /// Whether each timestep's gradient is brought to unit length.
@@ -56,10 +54,9 @@ pub struct Method {
     pub follows_training: bool,
 }
 
-/// TRAK; the others say in what they differ.
-const TRAK: Method = Method {
+/// TRAK (Park et al. 2023); the other methods say in what they differ.
+pub const TRAK: GradientMethod = GradientMethod {
     name: "trak",
-    title: "TRAK (Park et al. 2023)",
     measurement: Measurement::Loss,
     unit_length: false,
     query: QueryLook::Image,
@@ -67,108 +64,31 @@ const TRAK: Method = Method {
     follows_training: false,
 };
 
-impl Method {
-    /// Every method, as its paper defines it; all but those that follow the training look at its end only. DAS is its kernel,
-    /// alone and with the leverage; the residual changes next to nothing.
-    pub const ALL: [Self; 14] = [
-        Self {
-            name: "tracin",
-            title: "TracIn (Xie et al. 2024)",
-            comparison: Comparison::Dot,
-            follows_training: true,
-            ..TRAK
-        },
-        Self {
-            name: "retrac",
-            title: "ReTrac (Xie et al. 2024)",
-            unit_length: true,
-            comparison: Comparison::Dot,
-            follows_training: true,
-            ..TRAK
-        },
-        Self {
-            name: "gradient-cosine",
-            title: "cosine of gradients, GAS at one checkpoint (Hammoudeh and Lowd 2022)",
-            comparison: Comparison::Cosine,
-            ..TRAK
-        },
-        TRAK,
-        Self {
-            name: "elbo-trak",
-            title: "TRAK of the weighted loss, the bound on the likelihood",
-            measurement: Measurement::WeightedLoss,
-            ..TRAK
-        },
-        Self {
-            name: "relative-influence",
-            title: "relative influence (Barshan et al. 2020)",
-            comparison: Comparison::InverseKernel(Divisor::SolvedLength),
-            ..TRAK
-        },
-        Self {
-            name: "renormalised-influence",
-            title: "renormalised influence (Hammoudeh and Lowd 2022)",
-            comparison: Comparison::InverseKernel(Divisor::Length),
-            ..TRAK
-        },
-        Self {
-            name: "journey-trak",
-            title: "Journey-TRAK (Georgiev et al. 2023) over the whole trajectory",
-            query: QueryLook::Journey,
-            ..TRAK
-        },
-        Self {
-            name: "d-trak",
-            title: "D-TRAK (Zheng et al. 2024)",
-            measurement: Measurement::Square,
-            ..TRAK
-        },
-        Self {
-            name: "d-trak-l1",
-            title: "D-TRAK of the sum of magnitudes (Zheng et al. 2024)",
-            measurement: Measurement::SumOfMagnitudes,
-            ..TRAK
-        },
-        Self {
-            name: "d-trak-l2",
-            title: "D-TRAK of the length (Zheng et al. 2024)",
-            measurement: Measurement::Length,
-            ..TRAK
-        },
-        Self {
-            name: "d-trak-max",
-            title: "D-TRAK of the largest magnitude (Zheng et al. 2024)",
-            measurement: Measurement::LargestMagnitude,
-            ..TRAK
-        },
-        Self {
-            name: "das-leverage",
-            title: "the kernel of DAS with its leverage (Lin et al. 2025)",
-            measurement: Measurement::Mean,
-            unit_length: true,
-            comparison: Comparison::InverseKernel(Divisor::OneLessLeverage),
-            ..TRAK
-        },
-        Self {
-            name: "das",
-            title: "the kernel of DAS (Lin et al. 2025)",
-            measurement: Measurement::Mean,
-            unit_length: true,
-            ..TRAK
-        },
-    ];
-
+impl GradientMethod {
     /// Whether scores of several training images may be added up: not if each is divided by something of its own image that
     /// has another unit.
-    pub fn adds_up(&self) -> bool {
+    pub const fn adds_up(&self) -> bool {
         matches!(
             self.comparison,
             Comparison::Dot | Comparison::InverseKernel(Divisor::One | Divisor::OneLessLeverage)
         )
     }
 
-    /// The method of a name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.name == name)
+    /// What a larger score means.
+    pub const fn meaning(&self) -> &'static str {
+        match self.measurement {
+            Measurement::Loss | Measurement::WeightedLoss => {
+                "larger = training on the image helped more to make the query"
+            }
+            // Of other functions than the loss, a step of training has no direction by itself.
+            Measurement::Square
+            | Measurement::Mean
+            | Measurement::SumOfMagnitudes
+            | Measurement::Length
+            | Measurement::LargestMagnitude => {
+                "larger = training on the image is held to have helped more to make the query; the sign is the convention of \
+                 the method's authors, not derived from a step of training"
+            }
+        }
     }
 }

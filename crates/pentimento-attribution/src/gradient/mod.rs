@@ -2,7 +2,7 @@
 //!
 //! A method says what is measured of an image ([`Measurement`]), whether each timestep's gradient is brought to unit length,
 //! what of a query is looked at ([`QueryLook`]), and how the features of two images are compared ([`Comparison`]). The names
-//! from the literature are lines of a table: [`Method::ALL`]. Timesteps and noise ([`DrawPlan`]) and the projection are the
+//! from the literature are lines of a table: [`Method::ALL`](crate::methods::Method::ALL). Timesteps and noise ([`DrawPlan`]) and the projection are the
 //! same for all.
 //!
 //! * `measurement`: functions of the network's output, and their derivative in it.
@@ -14,7 +14,7 @@
 //! * `products`, `kernel`: inner products of features, and through the inverse of their kernel; the damping.
 //! * `comparison`: scores by either.
 //! * `spread`: how sure scores are.
-//! * `method`: the table.
+//! * `method`: what a method does.
 
 mod block;
 mod comparison;
@@ -35,7 +35,7 @@ pub use draws::{Draw, DrawPlan, NoiseSharing};
 pub use feature::{FeatureError, FeatureExtractor};
 pub use kernel::{ImageMeasures, ImageRows, Kernel, KernelError, QueryCoordinates};
 pub use measurement::Measurement;
-pub use method::{Comparison, Divisor, Method, QueryLook};
+pub use method::{Comparison, Divisor, GradientMethod, QueryLook, TRAK};
 pub use products::products;
 pub use projection::SparseProjection;
 pub use replay::{events_of_images, replayed};

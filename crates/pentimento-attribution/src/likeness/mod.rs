@@ -5,11 +5,14 @@
 //! * `pixels`: inner products and cosines, of pixels or of the features of any network.
 //! * `patches`: nearest patches, by the denoiser that is optimal for the training images and sees one patch at a time.
 //! * `random`: scores that know nothing.
+//! * `kind`: which likeness.
 
+mod kind;
 mod patches;
 mod pixels;
 mod random;
 
+pub use kind::Likeness;
 pub use patches::{NearestPatches, patch_noise};
 pub use pixels::{cosines, dot};
 pub use random::random_scores;

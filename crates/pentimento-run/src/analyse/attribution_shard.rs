@@ -3,9 +3,9 @@
 //! Shapes are `[samples, ...]`. Arrays of what is made for measured samples only have fewer samples: those are the first
 //! ones of a shard.
 
-use super::analysis::{Along, Candidate, Measured, SampleAnalysis};
+use super::analysis::SampleAnalysis;
 use crate::error::{Result, RunError};
-use pentimento_attribution::ensemble::Jacobian;
+use pentimento_attribution::ensemble::{Candidate, Derivatives, FidelityInputs, Jacobian};
 use pentimento_diffusion::arrays::{ArrayError, ArrayReader, ArrayWriter};
 
 /// Ids of the samples, `[samples]`.
@@ -62,13 +62,15 @@ pub(super) fn to_bytes(samples: &[SampleAnalysis], name: &str) -> Result<Vec<u8>
     writer.put_groups(GROUP, samples.iter().map(|sample| sample.groups.clone()).collect());
     writer.put_images(EXACT, samples.iter().map(|sample| &sample.exact[..]).collect());
 
-    let along: Vec<&Along> = samples.iter().filter_map(|sample| sample.along.as_ref()).collect();
-    if !along.is_empty() {
-        let jacobians = along.iter().map(|along| &along.one_member_jacobian.columns[..]);
+    let derivatives: Vec<&Derivatives> =
+        samples.iter().filter_map(|sample| sample.derivatives.as_ref()).collect();
+    if !derivatives.is_empty() {
+        let jacobians = derivatives.iter().map(|one| &one.one_member_jacobian.columns[..]);
         writer.put_images(ONE_MEMBER_JACOBIAN, jacobians.collect());
-        writer.put_images(WITHOUT_MEMBER, along.iter().map(|along| &along.without_member[..]).collect());
+        writer.put_images(WITHOUT_MEMBER, derivatives.iter().map(|one| &one.without_member[..]).collect());
     }
-    let measured: Vec<&Measured> = samples.iter().filter_map(|sample| sample.measured.as_ref()).collect();
+    let measured: Vec<&FidelityInputs> =
+        samples.iter().filter_map(|sample| sample.fidelity_inputs.as_ref()).collect();
     if !measured.is_empty() {
         writer.put_images(CONTROL_VARIATE, measured.iter().map(|one| &one.control_variate[..]).collect());
         writer.put_images(LAST_STEP, measured.iter().map(|one| &one.last_step[..]).collect());
@@ -119,14 +121,14 @@ pub(super) fn from_bytes(bytes: &[u8], name: &str, ids: &[u32], sizes: Sizes) ->
     let images = reader.arrays.f32(IMAGE)?;
     let groups = reader.groups(GROUP, samples, asked)?;
     let exact = reader.images(EXACT, samples, asked)?;
-    let along = reader.along(samples, members)?;
-    let measured = reader.measured(samples, asked, members)?;
+    let derivatives = reader.derivatives(samples, members)?;
+    let fidelity_inputs = reader.fidelity_inputs(samples, asked, members)?;
     let candidates = reader.candidates(samples, found)?;
     let checked = reader.checked(samples, found)?;
 
     let (mut images, mut groups, mut exact) =
         (images.chunks_exact(length), groups.into_iter(), exact.into_iter());
-    let (mut along, mut measured) = (along.into_iter(), measured.into_iter());
+    let (mut derivatives, mut fidelity_inputs) = (derivatives.into_iter(), fidelity_inputs.into_iter());
     let (mut candidates, mut checked) = (candidates.into_iter(), checked.into_iter());
     let analyses = ids.iter().map(|&sample| {
         let candidates: Vec<Candidate> = candidates.next().unwrap_or_default();
@@ -136,8 +138,8 @@ pub(super) fn from_bytes(bytes: &[u8], name: &str, ids: &[u32], sizes: Sizes) ->
             image: images.next().unwrap_or_default().to_vec(),
             groups: groups.next().unwrap_or_default(),
             exact: exact.next().unwrap_or_default(),
-            along: along.next(),
-            measured: measured.next(),
+            derivatives: derivatives.next(),
+            fidelity_inputs: fidelity_inputs.next(),
             checked: first.zip(checked.next().unwrap_or_default()).collect(),
             candidates,
         }
@@ -228,7 +230,7 @@ impl Reader<'_> {
         Ok((0..samples).map(|_| groups.by_ref().take(columns).collect()).collect())
     }
 
-    fn along(&self, samples: usize, members: usize) -> Result<Vec<Along>, ArrayError> {
+    fn derivatives(&self, samples: usize, members: usize) -> Result<Vec<Derivatives>, ArrayError> {
         if !self.arrays.contains(ONE_MEMBER_JACOBIAN) {
             return Ok(Vec::new());
         }
@@ -237,14 +239,19 @@ impl Reader<'_> {
         Ok(jacobians
             .into_iter()
             .zip(without)
-            .map(|(columns, without_member)| Along {
+            .map(|(columns, without_member)| Derivatives {
                 one_member_jacobian: Jacobian { columns },
                 without_member,
             })
             .collect())
     }
 
-    fn measured(&self, samples: usize, asked: usize, members: usize) -> Result<Vec<Measured>, ArrayError> {
+    fn fidelity_inputs(
+        &self,
+        samples: usize,
+        asked: usize,
+        members: usize,
+    ) -> Result<Vec<FidelityInputs>, ArrayError> {
         let rows = self.rows(CONTROL_VARIATE, samples)?;
         if rows == 0 {
             return Ok(Vec::new());
@@ -262,7 +269,7 @@ impl Reader<'_> {
             .into_iter()
             .zip(last_step)
             .zip(alone)
-            .map(|((control_variate, last_step), alone)| Measured {
+            .map(|((control_variate, last_step), alone)| FidelityInputs {
                 control_variate,
                 last_step,
                 full_jacobian: full_jacobian.next().map(|columns| Jacobian { columns }),
@@ -347,11 +354,11 @@ mod tests {
                     image: images.next(),
                     groups: vec![sample, 40, 41],
                     exact: images.some(3),
-                    along: Some(Along {
+                    derivatives: Some(Derivatives {
                         one_member_jacobian: Jacobian { columns: images.some(2) },
                         without_member: images.some(2),
                     }),
-                    measured: (sample == IDS[0]).then(|| Measured {
+                    fidelity_inputs: (sample == IDS[0]).then(|| FidelityInputs {
                         control_variate: images.some(3),
                         last_step: images.some(3),
                         full_jacobian: Some(Jacobian { columns: images.some(2) }),
@@ -373,8 +380,8 @@ mod tests {
     fn complete() -> Vec<SampleAnalysis> {
         let mut samples = searched();
         for sample in &mut samples {
-            sample.along = None;
-            sample.measured = None;
+            sample.derivatives = None;
+            sample.fidelity_inputs = None;
             sample.checked = Vec::new();
             for candidate in &mut sample.candidates {
                 *candidate =
@@ -391,8 +398,8 @@ mod tests {
     #[test]
     fn a_shard_is_read_as_it_was_written() {
         let mut without_full = searched();
-        for measured in without_full.iter_mut().filter_map(|sample| sample.measured.as_mut()) {
-            measured.full_jacobian = None;
+        for inputs in without_full.iter_mut().filter_map(|sample| sample.fidelity_inputs.as_mut()) {
+            inputs.full_jacobian = None;
         }
         let mut unchecked = searched();
         for sample in &mut unchecked {

@@ -1,15 +1,16 @@
 //! What the `attribute` stage computes for the samples of a shard.
 
-use super::analysis::{Along, Candidate, Measured, SampleAnalysis, clamped_distance, sort_by_best};
+use super::analysis::SampleAnalysis;
 use super::ensemble::Ensemble;
-use super::search::{Found, search};
+use super::search::{SearchResult, search};
 use crate::costs::Spent;
 use crate::data::CodedData;
 use crate::error::Result;
 use crate::workspace::Workspace;
 use pentimento_attribution::ensemble::approximation::last_step;
 use pentimento_attribution::ensemble::{
-    BaseRun, Jacobian, Request, TangentMembers, control_variates, jacobians,
+    BaseRun, Derivatives, FidelityInputs, Jacobian, Request, TangentMembers, control_variates, jacobians,
+    leave_out, only, ranked_exactly,
 };
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_noise::{Purpose, Stream};
@@ -47,22 +48,23 @@ pub(super) fn analyse_samples(
     let measured = ids.iter().filter(|&&id| (id as usize) < fidelity_samples).count();
     // Every sample is asked about equally many groups.
     let complete = groups.iter().all(|groups| groups.len() == data.groups.len());
-    let along =
+    let derivatives =
         if measured > 0 || !complete { derivatives(workspace, ensemble, &base, spent)? } else { Vec::new() };
-    let found = if complete { Vec::new() } else { search(workspace, data, ensemble, &base, &along, spent)? };
+    let searched =
+        if complete { Vec::new() } else { search(workspace, data, ensemble, &base, &derivatives, spent)? };
     let first: Vec<Request> = asked.into_iter().filter(|request| request.sample < measured).collect();
-    let approximations = if measured > 0 {
-        approximations(workspace, ensemble, &base.first(measured, mixture.image_length()), &first, spent)?
+    let fidelity_inputs = if measured > 0 {
+        fidelity_inputs(workspace, ensemble, &base.first(measured, mixture.image_length()), &first, spent)?
     } else {
         Vec::new()
     };
 
-    let (mut along, mut found) = (along.into_iter(), found.into_iter());
-    let mut approximations = approximations.into_iter();
+    let (mut derivatives, mut searched) = (derivatives.into_iter(), searched.into_iter());
+    let mut fidelity_inputs = fidelity_inputs.into_iter();
     let analyses = groups.into_iter().enumerate().map(|(sample, groups)| {
         let image = base.image(sample).to_vec();
         let exact: Vec<Vec<f32>> = exact.by_ref().take(groups.len()).collect();
-        let Found { candidates, checked } = found.next().unwrap_or_else(|| Found {
+        let SearchResult { candidates, checked } = searched.next().unwrap_or_else(|| SearchResult {
             candidates: ranked_exactly(&image, &groups, &exact),
             checked: Vec::new(),
         });
@@ -71,8 +73,8 @@ pub(super) fn analyse_samples(
             image,
             groups,
             exact,
-            along: along.next(),
-            measured: approximations.next(),
+            derivatives: derivatives.next(),
+            fidelity_inputs: fidelity_inputs.next(),
             candidates,
             checked,
         }
@@ -94,29 +96,13 @@ fn asked_groups(workspace: &Workspace, data: &CodedData, sample: u32) -> Vec<u32
     chosen
 }
 
-/// Every group of a sample by its exact distance, the most influential first.
-fn ranked_exactly(image: &[f32], groups: &[u32], exact: &[Vec<f32>]) -> Vec<Candidate> {
-    let mut candidates: Vec<Candidate> = groups
-        .iter()
-        .zip(exact)
-        .map(|(&group, without)| Candidate {
-            group,
-            linear: None,
-            control_variate: None,
-            exact: Some(clamped_distance(image, without)),
-        })
-        .collect();
-    sort_by_best(&mut candidates);
-    candidates
-}
-
 /// What the approximations need of each sample.
 fn derivatives(
     workspace: &Workspace,
     ensemble: &Ensemble,
     base: &BaseRun<f32>,
     spent: &mut Spent,
-) -> Result<Vec<Along>> {
+) -> Result<Vec<Derivatives>> {
     let Ensemble { mixture, sampler, .. } = ensemble;
     let (samples, members) = (base.samples.len(), mixture.members());
     let go_on = |_: usize| workspace.options.stop.check();
@@ -134,21 +120,21 @@ fn derivatives(
     let mut without = without.into_iter();
     Ok(one
         .into_iter()
-        .map(|one_member_jacobian| Along {
+        .map(|one_member_jacobian| Derivatives {
             one_member_jacobian,
             without_member: without.by_ref().take(members).collect(),
         })
         .collect())
 }
 
-/// Every other approximation of the asked counterfactuals, for each sample of `base`.
-fn approximations(
+/// What else the approximations of the asked counterfactuals take, for each sample of `base`.
+fn fidelity_inputs(
     workspace: &Workspace,
     ensemble: &Ensemble,
     base: &BaseRun<f32>,
     asked: &[Request],
     spent: &mut Spent,
-) -> Result<Vec<Measured>> {
+) -> Result<Vec<FidelityInputs>> {
     let Ensemble { mixture, sampler, seed, .. } = ensemble;
     let (samples, members, length) = (base.samples.len(), mixture.members(), mixture.image_length());
     let go_on = |_: usize| workspace.options.stop.check();
@@ -181,7 +167,7 @@ fn approximations(
     Ok((0..samples)
         .map(|sample| {
             let count = asked.iter().filter(|request| request.sample == sample).count();
-            Measured {
+            FidelityInputs {
                 control_variate: varied.by_ref().take(count).collect(),
                 last_step: last.by_ref().take(count).collect(),
                 full_jacobian: all.next(),
@@ -210,14 +196,4 @@ pub(super) fn exact_images(
 /// Cuts values, `[images, length]`, into images.
 pub(super) fn images(values: &[f32], length: usize) -> Vec<Vec<f32>> {
     values.chunks_exact(length).map(<[f32]>::to_vec).collect()
-}
-
-/// All members but one, equally.
-pub fn leave_out(members: usize, removed: usize) -> Vec<f64> {
-    (0..members).map(|member| if member == removed { 0.0 } else { 1.0 / (members - 1) as f64 }).collect()
-}
-
-/// One member alone.
-fn only(members: usize, member: usize) -> Vec<f64> {
-    (0..members).map(|index| f64::from(u8::from(index == member))).collect()
 }

@@ -18,10 +18,8 @@ mod sample;
 mod search;
 mod shards;
 
-pub use analysis::{Along, Candidate, Measured, SampleAnalysis, clamped_distance, sort_by_best};
+pub use analysis::SampleAnalysis;
 pub use attribute::{Attribution, analysis_fingerprint, attribute, read_analysis, read_samples};
-pub use counterfactuals::leave_out;
 pub use ensemble::{Ensemble, Members, ensemble_fingerprint};
 pub use sample::{Sampling, sample};
-pub use search::{linear_candidates, search_form};
 pub use shards::{SAMPLES_PER_SHARD, shard_count, shard_samples};

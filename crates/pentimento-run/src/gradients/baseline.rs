@@ -7,77 +7,14 @@ use super::score_table::ScoreTable;
 use super::subject::Subject;
 use crate::classify::CLASSIFIER;
 use crate::error::{Result, RunError};
-use pentimento_attribution::likeness::{NearestPatches, cosines, dot, patch_noise, random_scores};
+use pentimento_attribution::likeness::{Likeness, NearestPatches, cosines, dot, patch_noise, random_scores};
+use pentimento_attribution::methods::Method;
 use pentimento_evaluation::classifier::Classifier;
 use std::path::Path;
 
 /// The timestep to which queries are noised for nearest patches, of a schedule of 1000 (Zhao et al.
 /// 2025 take 100 to 500).
 const PATCH_TIMESTEP_OF_1000: usize = 300;
-
-/// A likeness.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Baseline {
-    /// Inner product of pixels.
-    PixelDot,
-    /// Cosine of pixels.
-    PixelCosine,
-    /// Nearest patches without a network (NDA).
-    Patches,
-    /// Cosine of a classifier's features.
-    Classifier,
-    /// Nothing: uniformly distributed numbers.
-    Random,
-}
-
-impl Baseline {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::PixelDot, Self::PixelCosine, Self::Patches, Self::Classifier, Self::Random];
-
-    /// The name on the command line and in files.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::PixelDot => "pixel-dot",
-            Self::PixelCosine => "pixel-cosine",
-            Self::Patches => "patches",
-            Self::Classifier => "classifier-cosine",
-            Self::Random => "random",
-        }
-    }
-
-    /// The name for people.
-    pub fn title(&self) -> &'static str {
-        match self {
-            Self::PixelDot => "inner product of pixels",
-            Self::PixelCosine => "cosine of pixels",
-            Self::Patches => "nearest patches, without a network (NDA, Zhao et al. 2025)",
-            Self::Classifier => "cosine of a classifier's features",
-            Self::Random => "random numbers",
-        }
-    }
-
-    /// A sentence on what it is.
-    pub fn explanation(&self) -> &'static str {
-        match self {
-            Self::PixelDot => {
-                "The inner product of two images as lists of pixels. It knows nothing of the network."
-            }
-            Self::PixelCosine => {
-                "The cosine of the angle between two images as lists of pixels, from -1 to 1. It knows nothing of the network."
-            }
-            Self::Patches => {
-                "How much of a picture the patches of a training image would explain to a denoiser that knows all training \
-                 images by heart. It knows nothing of the network."
-            }
-            Self::Classifier => {
-                "The cosine of the angle between what a classifier computes of two images before it decides. It knows nothing \
-                 of the network that made the picture."
-            }
-            Self::Random => "Numbers that mean nothing: what a method without any skill would give.",
-        }
-    }
-}
 
 /// Scores every training image for every query by a likeness; `classifier` is the file of one, or the run's own.
 ///
@@ -87,17 +24,18 @@ impl Baseline {
 pub fn score_baseline(
     subject: &Subject<'_>,
     queries: &Queries,
-    baseline: Baseline,
+    method: Method,
+    likeness: Likeness,
     classifier: Option<&Path>,
 ) -> Result<ScoreTable> {
     let training = &subject.training.images;
     let images: Vec<Vec<f32>> = (0..training.len()).map(|index| training.scaled(index)).collect();
     let asked: Vec<Vec<f32>> = queries.images.iter().map(|query| query.image.clone()).collect();
-    let scores = match baseline {
-        Baseline::PixelDot => dot(&asked, &images)?,
-        Baseline::PixelCosine => cosines(&asked, &images)?,
-        Baseline::Patches => patches(subject, &numbers_of(&queries.images), &asked, &images)?,
-        Baseline::Classifier => {
+    let scores = match likeness {
+        Likeness::PixelDot => dot(&asked, &images)?,
+        Likeness::PixelCosine => cosines(&asked, &images)?,
+        Likeness::Patches => patches(subject, &numbers_of(&queries.images), &asked, &images)?,
+        Likeness::Classifier => {
             let classifier = open_classifier(subject, classifier)?;
             let of = |images: &[Vec<f32>]| -> Result<Vec<Vec<f32>>> {
                 let features = classifier.features(&images.concat())?;
@@ -106,12 +44,12 @@ pub fn score_baseline(
             };
             cosines(&of(&asked)?, &of(&images)?)?
         }
-        Baseline::Random => {
+        Likeness::Random => {
             let numbers: Vec<u32> = training.source_indices().iter().map(|&index| index as u32).collect();
             random_scores(subject.workspace.recipe.seed, &numbers_of(&queries.images), &numbers)
         }
     };
-    table(subject, queries, baseline, scores)
+    ScoreTable::plain(subject, queries, method, scores)
 }
 
 /// The classifier of a file, or the one that the run trained.
@@ -154,7 +92,7 @@ fn no_classifier(file: impl std::fmt::Display, error: impl std::fmt::Display) ->
     }
 }
 
-/// How many patches [`Baseline::Patches`] compares: the time is about proportional to it,
+/// How many patches [`Likeness::Patches`] compares: the time is about proportional to it,
 /// 2 ns each for grey images on two cores.
 pub fn compared_patches(subject: &Subject<'_>, queries: usize) -> f64 {
     let [height, width, _] = subject.shape();
@@ -180,20 +118,4 @@ fn patches(
     let noises: Vec<Vec<f32>> =
         numbers.iter().map(|&number| patch_noise(recipe.seed, timestep as u32, number, length)).collect();
     Ok(NearestPatches::new(subject.shape(), abar).scores(queries, &noises, images)?)
-}
-
-fn table(
-    subject: &Subject<'_>,
-    queries: &Queries,
-    baseline: Baseline,
-    scores: Vec<Vec<f64>>,
-) -> Result<ScoreTable> {
-    let meaning = match baseline {
-        Baseline::Random => "nothing",
-        _ => "larger = more alike; likeness, not influence",
-    };
-    Ok(ScoreTable {
-        likeness: Some(baseline),
-        ..ScoreTable::plain(subject, queries, [baseline.name(), baseline.title(), meaning], scores)?
-    })
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::event::Progress;
 use crate::piece::{Making, Object, Piece, Stage};
 use pentimento_attribution::gradient::{
-    Draw, FeatureExtractor, FeatureRows, Method, RowKey, SparseProjection, side_by_side,
+    Draw, FeatureExtractor, FeatureRows, GradientMethod, RowKey, SparseProjection, side_by_side,
 };
 use pentimento_store::{Digest, Run};
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ pub struct FeatureKind {
     /// What all features of this kind follow from, but for the image.
     pub features_of: String,
     /// The method, of which the measurement and the unit length count.
-    pub method: Method,
+    pub method: GradientMethod,
     /// What the parts of an image are, a word; with their number it names the folder.
     pub parts_are: &'static str,
     /// How many there are.

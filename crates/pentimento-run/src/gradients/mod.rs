@@ -33,7 +33,7 @@ mod subject;
 mod training_images;
 
 pub use alike::nearly_the_same;
-pub use baseline::{Baseline, compared_patches, open_classifier, score_baseline};
+pub use baseline::{compared_patches, open_classifier, score_baseline};
 pub use candidates::CandidateQuality;
 pub(super) use feature_store::unless_damaged;
 pub use network_features::{Asked, AskedNetwork};

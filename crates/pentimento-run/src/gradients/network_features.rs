@@ -10,7 +10,7 @@ use super::subject::{Network, Subject};
 use crate::error::Result;
 use crate::event::{Progress, Reporter};
 use crate::piece::Stage;
-use pentimento_attribution::gradient::{Method, RowKey};
+use pentimento_attribution::gradient::{GradientMethod, RowKey};
 
 /// Features of one network.
 pub(super) struct NetworkFeatures {
@@ -29,7 +29,7 @@ pub struct AskedNetwork<'a> {
     network: &'a Network<'a>,
     /// Its number among those that the method asks.
     number: usize,
-    method: Method,
+    method: GradientMethod,
     parts: &'a QueryParts,
     /// Positions of the images among the training images.
     chosen: &'a [usize],
@@ -49,7 +49,7 @@ impl<'a> AskedNetwork<'a> {
         subject: &'a Subject<'a>,
         network: &'a Network<'a>,
         number: usize,
-        method: Method,
+        method: GradientMethod,
         parts: &'a QueryParts,
         chosen: &'a [usize],
     ) -> Result<Self> {
@@ -209,7 +209,7 @@ impl Asked {
     }
 
     /// The name of the stage, such as `d-trak/0/images`.
-    pub fn stage(self, method: Method, network: usize) -> String {
+    pub fn stage(self, method: GradientMethod, network: usize) -> String {
         format!("{}/{network}/{}", method.name, self.word())
     }
 }

@@ -6,7 +6,7 @@ use super::featuring::{Item, mean_of_looks};
 use super::rank_agreement;
 use super::subject::Subject;
 use crate::error::Result;
-use pentimento_attribution::gradient::{Compared, FeatureBlock, ImageRows, Method, side_by_side};
+use pentimento_attribution::gradient::{Compared, FeatureBlock, GradientMethod, ImageRows, side_by_side};
 use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -42,7 +42,7 @@ pub struct ProjectionQuality {
 pub fn projection_quality(
     subject: &Subject<'_>,
     (weights, features_of): (&str, &str),
-    method: Method,
+    method: GradientMethod,
     (images, image): (usize, &(dyn Fn(usize) -> Result<Item> + Sync)),
     (queries, query): (usize, &(dyn Fn(usize) -> Item + Sync)),
 ) -> Result<Option<ProjectionQuality>> {
@@ -105,7 +105,12 @@ pub fn projection_quality(
 }
 
 /// Scores of the images, the first `count` rows, for the queries, the others.
-fn scores(rows: &[Vec<f32>], count: usize, method: Method, damping: Option<f64>) -> Result<Vec<Vec<f64>>> {
+fn scores(
+    rows: &[Vec<f32>],
+    count: usize,
+    method: GradientMethod,
+    damping: Option<f64>,
+) -> Result<Vec<Vec<f64>>> {
     let dimension = rows.first().map_or(0, Vec::len);
     let read = |images: Range<usize>| -> Result<FeatureBlock> { Ok(rows[images].concat().into()) };
     let compared =

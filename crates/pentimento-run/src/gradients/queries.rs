@@ -6,7 +6,7 @@ use super::subject::Subject;
 use crate::analyse::{sample, shard_count, shard_samples};
 use crate::data::open_path;
 use crate::error::{Result, RunError};
-use pentimento_attribution::gradient::{Draw, Method, QueryLook, RowKey};
+use pentimento_attribution::gradient::{Draw, GradientMethod, QueryLook, RowKey};
 use pentimento_data::{Colours, Split, prepare};
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::mixture::Trajectory;
@@ -44,7 +44,7 @@ impl QuerySet {
     /// # Errors
     ///
     /// [`RunError::NoSuch`] for the journey of an image that was not generated.
-    pub fn check(&self, method: Method) -> Result<(), RunError> {
+    pub fn check(&self, method: GradientMethod) -> Result<(), RunError> {
         if method.query == QueryLook::Journey && *self != Self::Samples {
             return Err(RunError::NoSuch {
                 what: "way to".into(),
@@ -260,7 +260,7 @@ impl QueryParts {
     /// # Errors
     ///
     /// [`RunError::NoSuch`] for the journey of an image that was not generated; as sampling.
-    pub fn new(subject: &Subject<'_>, queries: &Queries, method: Method) -> Result<Self> {
+    pub fn new(subject: &Subject<'_>, queries: &Queries, method: GradientMethod) -> Result<Self> {
         queries.set.check(method)?;
         match method.query {
             QueryLook::Image => Ok(Self::of_images(subject, &queries.images)),

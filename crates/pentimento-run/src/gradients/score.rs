@@ -4,10 +4,13 @@ use super::candidates::{CandidateQuality, candidates, quality, sample};
 use super::network_features::{AskedNetwork, NetworkFeatures};
 use super::queries::{Queries as QueriedImages, QueryParts};
 use super::rank_agreement;
-use super::score_table::{DampingPoint, DampingView, FollowedTraining, ScoreTable, Strips, meaning};
+use super::score_table::{DampingPoint, DampingView, FollowedTraining, ScoreTable, Strips};
 use super::subject::{Network, Subject};
 use crate::error::{Result, RunError};
-use pentimento_attribution::gradient::{Compared, FeatureBlock, ImageRows, Kernel, Method, Queries, Spread};
+use pentimento_attribution::gradient::{
+    Compared, FeatureBlock, GradientMethod, ImageRows, Kernel, Queries, Spread,
+};
+use pentimento_attribution::methods::Method;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -40,7 +43,12 @@ impl NetworkFeatures {
 ///
 /// [`Stopped`](crate::error::RunError::Stopped) on Ctrl-C, finished features are kept; what the features, the damping
 /// or the queries do not allow.
-pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> Result<ScoreTable> {
+pub fn score(
+    subject: &Subject<'_>,
+    queries: &QueriedImages,
+    named: Method,
+    method: GradientMethod,
+) -> Result<ScoreTable> {
     let parts = QueryParts::new(subject, queries, method)?;
     let asked = subject.networks_of(method)?;
     let all: Vec<usize> = (0..subject.training.images.len()).collect();
@@ -67,7 +75,6 @@ pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> 
         _ => None,
     };
     Ok(ScoreTable {
-        adds_up: method.adds_up(),
         spread: Spread::new(replicates),
         self_influence,
         strips,
@@ -79,7 +86,7 @@ pub fn score(subject: &Subject<'_>, queries: &QueriedImages, method: Method) -> 
         networks: subject.networks.len(),
         followed: followed(&asked, &networks),
         candidates,
-        ..ScoreTable::plain(subject, queries, [method.name, method.title, meaning(method)], scores)?
+        ..ScoreTable::plain(subject, queries, named, scores)?
     })
 }
 
@@ -97,7 +104,7 @@ struct Scored {
 /// Scores all images that the networks have features of, which are those at `images` of the training set.
 fn scored(
     subject: &Subject<'_>,
-    method: Method,
+    method: GradientMethod,
     networks: &[NetworkFeatures],
     parts: &QueryParts,
     images: &[usize],
@@ -165,7 +172,7 @@ fn scored(
 /// images' scores for themselves.
 fn each_with_its_own(
     subject: &Subject<'_>,
-    method: Method,
+    method: GradientMethod,
     networks: &[NetworkFeatures],
     parts: &QueryParts,
     (images, chosen): (&[usize], &[Vec<usize>]),
@@ -209,7 +216,7 @@ fn each_with_its_own(
 fn quality_of(
     subject: &Subject<'_>,
     queries: &QueriedImages,
-    method: Method,
+    method: GradientMethod,
     parts: &QueryParts,
     (network, count): (&Network<'_>, usize),
 ) -> Result<CandidateQuality> {

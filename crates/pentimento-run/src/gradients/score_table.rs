@@ -1,6 +1,5 @@
 //! Scores of a method, and what is known of them.
 
-use super::baseline::Baseline;
 use super::candidates::CandidateQuality;
 use super::projection_quality::ProjectionQuality;
 use super::queries::Queries;
@@ -14,7 +13,8 @@ use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use pentimento_attribution::gradient::{Measurement, Method, Spread};
+use pentimento_attribution::gradient::Spread;
+use pentimento_attribution::methods::Method;
 use pentimento_data::PreparedSet;
 use pentimento_store::Fingerprint;
 use serde_json::json;
@@ -28,16 +28,8 @@ pub const SAMPLES: &str = "samples";
 
 /// Scores of all training images for some queries by one method.
 pub struct ScoreTable {
-    /// The method's name, as files have it.
-    pub name: &'static str,
-    /// The likeness, if it is one and no method by gradients.
-    pub likeness: Option<Baseline>,
-    /// Its name for people.
-    pub title: &'static str,
-    /// What a larger score means.
-    pub meaning: &'static str,
-    /// Whether scores of several training images may be added up.
-    pub adds_up: bool,
+    /// The method.
+    pub method: Method,
     /// Who was asked about.
     pub set: String,
     /// Names of the queries, as tables have them.
@@ -164,24 +156,6 @@ pub fn made_with_digest(workspace: &Workspace, about_samples: bool) -> Result<St
     Ok(builder.finish().to_string())
 }
 
-/// What a larger score by a method means.
-pub fn meaning(method: Method) -> &'static str {
-    match method.measurement {
-        Measurement::Loss | Measurement::WeightedLoss => {
-            "larger = training on the image helped more to make the query"
-        }
-        // Of other functions than the loss, a step of training has no direction by itself.
-        Measurement::Square
-        | Measurement::Mean
-        | Measurement::SumOfMagnitudes
-        | Measurement::Length
-        | Measurement::LargestMagnitude => {
-            "larger = training on the image is held to have helped more to make the query; the sign is the convention of the \
-             method's authors, not derived from a step of training"
-        }
-    }
-}
-
 impl DampingView {
     /// The step of the curve over which scores change most, if they fall off a cliff there: its two dampings and their rank
     /// agreement.
@@ -200,8 +174,7 @@ impl DampingView {
 }
 
 impl ScoreTable {
-    /// A table of scores `[queries][images]` of which nothing else is known: a method's name, its title, what a larger score
-    /// means.
+    /// A table of scores `[queries][images]` of which nothing else is known.
     ///
     /// # Errors
     ///
@@ -209,15 +182,11 @@ impl ScoreTable {
     pub fn plain(
         subject: &Subject<'_>,
         queries: &Queries,
-        [name, title, meaning]: [&'static str; 3],
+        method: Method,
         scores: Vec<Vec<f64>>,
     ) -> Result<Self> {
         Ok(Self {
-            name,
-            likeness: None,
-            title,
-            meaning,
-            adds_up: false,
+            method,
             set: queries.set.to_string(),
             queries: queries.images.iter().map(|query| query.name.clone()).collect(),
             titles: queries.images.iter().map(|query| query.title.clone()).collect(),
@@ -251,7 +220,7 @@ impl ScoreTable {
     ///
     /// As writing to the run.
     pub fn write(&self, workspace: &Workspace, set: &str) -> Result<String> {
-        let name = |ending: &str| format!("scores/{set}/{}.{ending}", self.name);
+        let name = |ending: &str| format!("scores/{set}/{}.{ending}", self.method.name);
         let flat: Vec<f32> = self.scores.iter().flatten().map(|&score| score as f32).collect();
         let array = npy(&[self.scores.len() as u64, self.images.len() as u64], &flat)?;
         let made_with = made_with_digest(workspace, set == SAMPLES)?;
@@ -282,9 +251,9 @@ impl ScoreTable {
             })
         };
         json!({
-            "method": self.name,
-            "title": self.title,
-            "value": self.meaning,
+            "method": self.method.name,
+            "title": self.method.title,
+            "value": self.method.meaning,
             "asked_about": self.set,
             "axes": ["query", "training_image"],
             "query": self.queries,

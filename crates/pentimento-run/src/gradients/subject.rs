@@ -9,7 +9,9 @@ use crate::imported;
 use crate::recipe::TrainingDraws;
 use crate::train;
 use crate::workspace::Workspace;
-use pentimento_attribution::gradient::{DrawPlan, FeatureExtractor, Method, RowKey, SparseProjection};
+use pentimento_attribution::gradient::{
+    DrawPlan, FeatureExtractor, GradientMethod, RowKey, SparseProjection,
+};
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::device::chosen_device_kind;
 use pentimento_diffusion::unet::Architecture;
@@ -92,7 +94,7 @@ impl<'a> Subject<'a> {
     /// # Errors
     ///
     /// [`NotYet`](crate::error::RunError::NotYet) if one is missing.
-    pub fn networks_of(&self, method: Method) -> Result<Vec<Network<'a>>> {
+    pub fn networks_of(&self, method: GradientMethod) -> Result<Vec<Network<'a>>> {
         let share = 1.0 / self.networks.len().max(1) as f64;
         let Members::Trained(data) = self.members else { return Ok(self.ends(share)) };
         if !method.follows_training {
@@ -139,7 +141,7 @@ impl<'a> Subject<'a> {
     pub fn extractor(
         &self,
         weights: &str,
-        method: Method,
+        method: GradientMethod,
     ) -> Result<(FeatureExtractor<'_>, Option<SparseProjection>)> {
         let Self { workspace, architecture, .. } = self;
         let extractor = FeatureExtractor::new(
@@ -210,7 +212,7 @@ impl<'a> Subject<'a> {
     /// # Errors
     ///
     /// If the schedule cannot be written, which does not happen.
-    pub fn features_of(&self, network: Digest, method: Method) -> Result<String> {
+    pub fn features_of(&self, network: Digest, method: GradientMethod) -> Result<String> {
         Ok(self.features(network, method)?.to_string())
     }
 
@@ -219,13 +221,18 @@ impl<'a> Subject<'a> {
     /// # Errors
     ///
     /// As [`features_of`](Self::features_of).
-    pub fn replayed_features_of(&self, network: Digest, method: Method, member: u32) -> Result<String> {
+    pub fn replayed_features_of(
+        &self,
+        network: Digest,
+        method: GradientMethod,
+        member: u32,
+    ) -> Result<String> {
         let mut features = self.features(network, method)?;
         features["replayed_of_member"] = member.into();
         Ok(features.to_string())
     }
 
-    fn features(&self, network: Digest, method: Method) -> Result<serde_json::Value> {
+    fn features(&self, network: Digest, method: GradientMethod) -> Result<serde_json::Value> {
         let (recipe, settings) = (&self.workspace.recipe, self.workspace.recipe.gradients);
         Ok(serde_json::json!({
             "network": Fingerprint::of("network")

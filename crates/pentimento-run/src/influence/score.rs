@@ -8,16 +8,17 @@ use super::unlearning::UnlearningOf;
 use crate::error::{Result, RunError};
 use crate::event::Event;
 use crate::gradients::{Queries, Query, QuerySet, ScoreTable, Subject};
-use pentimento_attribution::curvature::{InfluenceKind, InfluenceMethod, QueryMeasurement};
+use pentimento_attribution::curvature::{InfluenceKind, QueryMeasurement};
 use pentimento_attribution::gradient::{Measurement, Spread};
+use pentimento_attribution::methods::Method;
 
 /// Refuses a method that cannot be asked about some queries, before anything is computed.
 ///
 /// # Errors
 ///
 /// [`RunError::NoSuch`] for the trajectory of an image that was not generated, or of a sampler without noise.
-pub fn check_influence(subject: &Subject<'_>, set: &QuerySet, method: InfluenceMethod) -> Result<()> {
-    match method.kind {
+pub fn check_influence(subject: &Subject<'_>, set: &QuerySet, kind: InfluenceKind) -> Result<()> {
+    match kind {
         InfluenceKind::Linear(QueryMeasurement::Trajectory) => check_trajectory(subject, set),
         _ => Ok(()),
     }
@@ -43,7 +44,8 @@ struct OfNetwork {
 pub fn score_influence(
     subject: &Subject<'_>,
     queries: &Queries,
-    method: InfluenceMethod,
+    method: Method,
+    kind: InfluenceKind,
 ) -> Result<ScoreTable> {
     let (mut scores, mut replicates): (Scores, Vec<Scores>) = (Vec::new(), Vec::new());
     let mut self_influence = vec![0.0; subject.training.images.len()];
@@ -59,7 +61,7 @@ pub fn score_influence(
             bound: error.to_string(),
         })?;
         let network = Network { subject, network, measured, dampings };
-        let found = network.score(&queries.set, &queries.images, method)?;
+        let found = network.score(&queries.set, &queries.images, (method.name, kind))?;
         add(&mut scores, &found.scores, share);
         replicates.resize_with(found.replicates.len(), Vec::new);
         for (sum, found) in replicates.iter_mut().zip(&found.replicates) {
@@ -80,7 +82,7 @@ pub fn score_influence(
                     subject.training.images.source_indices()[image]
                 ),
                 value: format!("not finite for {}", queries.images[query].title),
-                bound: match method.kind {
+                bound: match kind {
                     InfluenceKind::Unlearning => {
                         format!("a shorter step is needed than `influence.unlearning_step` = {step}")
                     }
@@ -100,7 +102,6 @@ pub fn score_influence(
         subject.workspace.reporter().tell(Event::FlatScores { method: method.name, query });
     }
     Ok(ScoreTable {
-        adds_up: true,
         spread: Spread::new(replicates),
         self_influence,
         influence: note,
@@ -108,7 +109,7 @@ pub fn score_influence(
         most_draws: subject.workspace.recipe.schedule.num_train_timesteps * subject.draws().per_timestep(),
         dimension: subject.architecture.parameter_count(),
         networks: subject.networks.len(),
-        ..ScoreTable::plain(subject, queries, [method.name, method.title, method.meaning], scores)?
+        ..ScoreTable::plain(subject, queries, method, scores)?
     })
 }
 
@@ -130,22 +131,21 @@ struct Network<'a> {
 }
 
 impl Network<'_> {
-    fn score(&self, set: &QuerySet, queries: &[Query], method: InfluenceMethod) -> Result<OfNetwork> {
+    fn score(
+        &self,
+        set: &QuerySet,
+        queries: &[Query],
+        (name, kind): (&str, InfluenceKind),
+    ) -> Result<OfNetwork> {
         let Self { subject, network, measured, dampings } = self;
         let (subject, network) = (*subject, *network);
         let seen = (0..subject.training.images.len()).filter(|&image| subject.saw(network, image)).count();
-        match method.kind {
+        match kind {
             InfluenceKind::Linear(measurement) => {
                 let gradients = QueryGradients::new(subject, set, queries, measurement)?;
                 let looks_at_images = measurement != QueryMeasurement::Trajectory;
-                let of = ProductsOf {
-                    subject,
-                    network,
-                    measured,
-                    dampings,
-                    measurement: method.name,
-                    looks_at_images,
-                };
+                let of =
+                    ProductsOf { subject, network, measured, dampings, measurement: name, looks_at_images };
                 let products = of.complete(&gradients, queries)?;
                 Ok(linear(&products, [queries.len(), subject.draws().groups, seen], looks_at_images))
             }

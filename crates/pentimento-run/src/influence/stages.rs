@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::gradients::{Queries, Subject};
 use crate::piece::Stage;
 use crate::stages::no_such_stage;
-use pentimento_attribution::curvature::{InfluenceKind, InfluenceMethod, QueryMeasurement};
+use pentimento_attribution::curvature::{InfluenceKind, QueryMeasurement};
 use pentimento_attribution::gradient::Measurement;
 
 /// Does something with a stage of a network's curvature: `factors`, `decomposition` or `eigenvalues`.
@@ -43,17 +43,18 @@ pub fn with_curvature_stage<R>(
 pub fn with_influence_stage<R>(
     subject: &Subject<'_>,
     network: usize,
-    method: InfluenceMethod,
+    method: &str,
+    kind: InfluenceKind,
     queries: &Queries,
     then: impl FnOnce(&dyn Stage) -> Result<R>,
 ) -> Result<R> {
     let measured = &CurvatureMeasurement::new(subject, network)?.kept_curvature()?;
     let (dampings, _) = &dampings(subject, measured);
-    match method.kind {
+    match kind {
         InfluenceKind::Linear(measurement) => {
             let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
             let looks_at_images = measurement != QueryMeasurement::Trajectory;
-            let measurement = method.name;
+            let measurement = method;
             let of = ProductsOf { subject, network, measured, dampings, measurement, looks_at_images };
             then(&of.stage(&gradients, &queries.images)?)
         }

@@ -5,10 +5,11 @@
     reason = "each test uses a part of it; helpers of tests may panic as tests do"
 )]
 
+use pentimento_attribution::methods::Method;
 use pentimento_run::data::coded_data;
 use pentimento_run::error::Result;
-use pentimento_run::gradients::{QuerySet, Subject, TrainingImages, score};
-use pentimento_run::influence::score_influence;
+use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
+use pentimento_run::scores::score;
 use pentimento_run::{Recipe, RunOptions, Workspace, analyse, report, train};
 use pentimento_store::{Digest, Run};
 use std::collections::BTreeMap;
@@ -104,13 +105,7 @@ pub fn everything(workspace: &Workspace) -> Result<()> {
     let set: QuerySet = QUERIES.parse().unwrap();
     let queries = set.open(&subject)?;
     for name in METHODS {
-        let table = match pentimento_attribution::gradient::Method::named(name) {
-            Some(method) => score(&subject, &queries, method)?,
-            None => {
-                let method = pentimento_attribution::curvature::InfluenceMethod::named(name).unwrap();
-                score_influence(&subject, &queries, method)?
-            }
-        };
+        let table = score(&subject, &queries, Method::named(name).unwrap(), None)?;
         table.write(workspace, &queries.set.name())?;
     }
     Ok(())

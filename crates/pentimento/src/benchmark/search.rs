@@ -1,12 +1,13 @@
 //! The two-stage search of one sample, as a run does it, without a run.
 
 use anyhow::Result;
+use pentimento_attribution::ensemble::approximation::clamped_distance;
 use pentimento_attribution::ensemble::{
-    BaseRun, CodeBook, Request, TangentMembers, control_variates, jacobians,
+    BaseRun, Candidate, CodeBook, Derivatives, Request, TangentMembers, control_variates, jacobians,
+    leave_out, linear_candidates, ranked_by_control_variate, sort_by_best,
 };
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
-use pentimento_run::analyse::{Candidate, clamped_distance, leave_out, linear_candidates, sort_by_best};
 
 /// How far a search looks in its second and third stage.
 #[derive(Clone, Copy, Debug)]
@@ -33,29 +34,22 @@ pub fn two_stage_search(
 ) -> Result<Vec<Candidate>> {
     let (members, length) = (mixture.members(), mixture.image_length());
     let base = BaseRun::<f32>::new(mixture, sampler, seed, &[sample], &go_on)?;
-    let jacobian = jacobians(mixture, sampler, &base, TangentMembers::OnePerStep, &go_on)?.remove(0);
+    let one_member_jacobian =
+        jacobians(mixture, sampler, &base, TangentMembers::OnePerStep, &go_on)?.remove(0);
     let removals: Vec<Request> =
         (0..members).map(|removed| Request { sample: 0, weights: leave_out(members, removed) }).collect();
     let without = control_variates(mixture, sampler, &base, &removals, &go_on)?;
-    let without: Vec<Vec<f32>> = without.chunks_exact(length).map(<[f32]>::to_vec).collect();
-    let linear = linear_candidates(codes, base.image(0), &jacobian, &without, depth.candidates)?;
+    let without_member = without.chunks_exact(length).map(<[f32]>::to_vec).collect();
+    let derivatives = Derivatives { one_member_jacobian, without_member };
+    let linear = linear_candidates(codes, base.image(0), &derivatives, depth.candidates)?;
 
     let requests: Vec<Request> = linear
         .iter()
         .map(|influence| Ok(Request { sample: 0, weights: codes.weights_without(&[influence.group])? }))
         .collect::<Result<_>>()?;
     let varied = control_variates(mixture, sampler, &base, &requests, &go_on)?;
-    let mut candidates: Vec<Candidate> = linear
-        .iter()
-        .zip(varied.chunks_exact(length))
-        .map(|(influence, image)| Candidate {
-            group: influence.group,
-            linear: Some(influence.distance as f32),
-            control_variate: Some(clamped_distance(base.image(0), image)),
-            exact: None,
-        })
-        .collect();
-    sort_by_best(&mut candidates);
+    let varied = varied.chunks_exact(length).map(<[f32]>::to_vec);
+    let mut candidates = ranked_by_control_variate(base.image(0), &linear, varied);
 
     let checked: Vec<u32> = candidates.iter().take(depth.exact).map(|candidate| candidate.group).collect();
     let images = exact_counterfactuals(mixture, sampler, seed, sample, codes, &checked, &go_on)?;

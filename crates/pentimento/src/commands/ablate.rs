@@ -3,14 +3,14 @@
 use super::print;
 use crate::arguments::AblationMethod;
 use anyhow::Result;
-use pentimento_attribution::ensemble::approximation::{clamped, linear_masked};
+use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance, linear_masked};
 use pentimento_attribution::ensemble::{
     BaseRun, EnsembleError, Request, TangentMembers, control_variates, jacobians, linear_coefficients,
 };
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_run::RunError;
 use pentimento_run::Workspace;
-use pentimento_run::analyse::{Ensemble, clamped_distance};
+use pentimento_run::analyse::Ensemble;
 use pentimento_run::data::{CodedData, coded_data};
 use pentimento_run::pictures::png;
 use pentimento_run::words::counted;

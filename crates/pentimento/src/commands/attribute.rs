@@ -1,27 +1,30 @@
 //! `pentimento attribute --method`: a distance for every training image.
 
 use super::print;
-use crate::arguments::ScoreMethod;
 use crate::error::message;
 use crate::progress::say;
 use anyhow::Result;
-use pentimento_attribution::ensemble::{QuadraticForm, gram_matrix};
+use pentimento_attribution::ensemble::{CodeDistance, QuadraticForm, jacobian_form, second_order_form};
+use pentimento_attribution::methods::Method;
 use pentimento_run::Workspace;
-use pentimento_run::analyse::{SampleAnalysis, read_analysis, search_form};
+use pentimento_run::analyse::{SampleAnalysis, read_analysis};
 use pentimento_run::data::CodedData;
 use pentimento_run::npy::npy;
 use pentimento_run::{MadeBy, RunError};
 
 /// Writes `scores/METHOD.npy`, `[samples, training images]`, with its axes in a JSON file, and prints the top groups.
-pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMethod, top: usize) -> Result<()> {
+pub(super) fn scores(
+    workspace: &Workspace,
+    data: &CodedData,
+    method: Method,
+    distance: CodeDistance,
+    top: usize,
+) -> Result<()> {
     let (samples, fingerprint) = read_analysis(workspace, data)?;
-    let name = match method {
-        ScoreMethod::Jacobian => "jacobian",
-        ScoreMethod::SecondOrder => "second-order",
-    };
+    let name = method.name;
     let (mut forms, mut first_missing) = (Vec::new(), None);
     for sample in &samples {
-        match form(workspace, data, sample, method) {
+        match form(workspace, data, sample, distance) {
             Ok(form) => forms.push((sample, form)),
             Err(error) if matches!(error.downcast_ref(), Some(RunError::Missing { .. })) => {
                 first_missing.get_or_insert(error);
@@ -51,12 +54,7 @@ pub(super) fn scores(workspace: &Workspace, data: &CodedData, method: ScoreMetho
     }
     let axes = serde_json::json!({
         "method": name,
-        "value": match method {
-            ScoreMethod::Jacobian => "length of J (u - 1/n), the first-order change of the sample without the training \
-                                      image's group; pixels beyond black or white count as still",
-            ScoreMethod::SecondOrder => "length of J (u - 1/n) + sum_j c_j^2 S_j, with one member's tangents per step; \
-                                         pixels beyond black or white count as still",
-        },
+        "value": method.meaning,
         "unit": "Euclidean, black -1 and white 1; larger = the sample rests on the image more",
         "axes": ["sample", "training_image"],
         "sample": forms.iter().map(|(sample, _)| sample.sample).collect::<Vec<_>>(),
@@ -81,7 +79,7 @@ pub(super) fn form(
     workspace: &Workspace,
     data: &CodedData,
     sample: &SampleAnalysis,
-    method: ScoreMethod,
+    method: CodeDistance,
 ) -> Result<QuadraticForm> {
     let recipe = &workspace.recipe;
     let missing = |what: &str| {
@@ -89,21 +87,21 @@ pub(super) fn form(
         if sample.sample as usize >= recipe.attribution.fidelity_samples {
             settings.push(format!("attribution.fidelity_samples={}", recipe.samples.count));
         }
-        if method == ScoreMethod::Jacobian && !recipe.attribution.full_jacobian {
+        if method == CodeDistance::Jacobian && !recipe.attribution.full_jacobian {
             settings.push("attribution.full_jacobian=true".to_owned());
         }
         workspace.missing(format!("the {what} of sample {}", sample.sample), MadeBy::Settings(settings))
     };
     match method {
-        ScoreMethod::SecondOrder => {
-            let along = sample.along.as_ref().ok_or_else(|| missing("one-member Jacobian"))?;
-            Ok(search_form(&data.codes, &sample.image, &along.one_member_jacobian, &along.without_member)?)
+        CodeDistance::SecondOrder => {
+            let derivatives = sample.derivatives.as_ref().ok_or_else(|| missing("one-member Jacobian"))?;
+            Ok(second_order_form(&data.codes, &sample.image, derivatives)?)
         }
-        ScoreMethod::Jacobian => {
-            let jacobian = sample.measured.as_ref().and_then(|measured| measured.full_jacobian.as_ref());
+        CodeDistance::Jacobian => {
+            let inputs = sample.fidelity_inputs.as_ref();
+            let jacobian = inputs.and_then(|inputs| inputs.full_jacobian.as_ref());
             let jacobian = jacobian.ok_or_else(|| missing("full Jacobian"))?;
-            let columns = jacobian.masked(&sample.image).columns;
-            Ok(QuadraticForm::linear(&data.codes, &gram_matrix::<f32>(&columns))?)
+            Ok(jacobian_form(&data.codes, &sample.image, jacobian)?)
         }
     }
 }

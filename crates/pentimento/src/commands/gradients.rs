@@ -1,25 +1,19 @@
 //! What is asked by gradients: `attribute` of any network, and `report` and `run` of an imported one.
 
 use super::{Asked, print};
-use crate::arguments::AttributeMethod;
 use crate::error::ProgramError;
 use crate::progress::say;
-use anyhow::{Context, Result};
-use pentimento_attribution::gradient::Method;
+use anyhow::Result;
+use pentimento_attribution::methods::Method;
 use pentimento_run::RunError;
 use pentimento_run::analyse::{Members, sample};
 use pentimento_run::data::CodedData;
 use pentimento_run::gradients::{
-    Baseline, CandidateQuality, Queries, QuerySet, ScoreTable, Subject, TrainingImages, open_classifier,
-    score, score_baseline, top,
+    CandidateQuality, Queries, QuerySet, ScoreTable, Subject, TrainingImages, top,
 };
-use pentimento_run::influence::{check_influence, score_influence};
+use pentimento_run::scores::{check, score};
 use pentimento_run::words::counted;
 use pentimento_run::{Workspace, imported_report};
-
-/// The method that is taken if a person names none: with squared or mean outputs the scores predict retraining clearly
-/// better than with the loss, and on generated queries this one is as good as any other here.
-pub(super) const DEFAULT: &str = "d-trak";
 
 /// Training images of each list that `run` prints.
 const PRINTED: usize = 5;
@@ -39,7 +33,7 @@ pub(super) fn attribute_members(
     set: QuerySet,
     count: usize,
 ) -> Result<()> {
-    if asked.names_no_table() {
+    if asked.tables().is_empty() {
         return Ok(());
     }
     let training = TrainingImages::of(data);
@@ -47,7 +41,7 @@ pub(super) fn attribute_members(
 }
 
 fn attribute_subject(subject: &Subject<'_>, asked: &Asked, set: QuerySet, count: usize) -> Result<()> {
-    check(subject, asked, &set)?;
+    check_all(subject, asked, &set)?;
     let queries = set.open(subject)?;
     for table in tables(subject, asked, &queries) {
         let table = table?;
@@ -59,15 +53,9 @@ fn attribute_subject(subject: &Subject<'_>, asked: &Asked, set: QuerySet, count:
 }
 
 /// Refuses what cannot be done before anything is computed.
-fn check(subject: &Subject<'_>, asked: &Asked, set: &QuerySet) -> Result<()> {
-    for &method in &asked.gradients {
-        set.check(method)?;
-    }
-    for &method in &asked.influence {
-        check_influence(subject, set, method)?;
-    }
-    if asked.likeness.contains(&Baseline::Classifier) {
-        open_classifier(subject, asked.classifier.as_deref())?;
+fn check_all(subject: &Subject<'_>, asked: &Asked, set: &QuerySet) -> Result<()> {
+    for method in asked.tables() {
+        check(subject, set, method, asked.classifier.as_deref())?;
     }
     let (wanted, draws) = (subject.workspace.recipe.gradients, subject.draws());
     if (draws.timesteps, draws.groups) != (wanted.timesteps, wanted.groups) {
@@ -89,14 +77,11 @@ fn tables<'a>(
     asked: &'a Asked,
     queries: &'a Queries,
 ) -> impl Iterator<Item = Result<ScoreTable, RunError>> + 'a {
-    let default = Method::named(DEFAULT).filter(|_| asked.names_no_table());
-    let gradients = asked.gradients.iter().copied().chain(default);
-    let likeness = asked.likeness.iter().copied();
-    let influence = asked.influence.iter().copied();
-    gradients
-        .map(|method| score(subject, queries, method))
-        .chain(influence.map(|method| score_influence(subject, queries, method)))
-        .chain(likeness.map(|one| score_baseline(subject, queries, one, asked.classifier.as_deref())))
+    let mut methods = asked.tables();
+    if methods.is_empty() {
+        methods.push(Method::DEFAULT);
+    }
+    methods.into_iter().map(|method| score(subject, queries, method, asked.classifier.as_deref()))
 }
 
 fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Result<()> {
@@ -123,10 +108,10 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
         };
         print(&format!(
             "{}: gradients in {parameters} of {parameters} parameters (100 %){networks}{checkpoints}, {looks}",
-            table.title
+            table.method.title
         ))?;
     } else {
-        print(&format!("{}: {}", table.title, table.meaning))?;
+        print(&format!("{}: {}", table.method.title, table.method.meaning))?;
     }
     for (query, values) in table.scores.iter().enumerate() {
         let first = top(values, count + 1);
@@ -173,7 +158,7 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
         let of = if table.networks > 1 { " of the first network" } else { "" };
         print(&format!(
             "{}; curvature{of} from {} with {} looks each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}",
-            table.meaning,
+            table.method.meaning,
             counted(influence.curvature_images, "image"),
             influence.curvature_draws,
             influence.damping_rule
@@ -233,7 +218,7 @@ pub(super) fn report(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Res
     refuse_codes(asked)?;
     let training = TrainingImages::open(workspace)?;
     let subject = Subject::imported(workspace, &training)?;
-    check(&subject, asked, &set)?;
+    check_all(&subject, asked, &set)?;
     let queries = set.open(&subject)?;
     let tables: Vec<ScoreTable> = tables(&subject, asked, &queries).collect::<Result<_, RunError>>()?;
     let path = imported_report::report(&subject, &queries, &tables)?;
@@ -248,11 +233,10 @@ pub(super) fn everything(workspace: &Workspace) -> Result<()> {
         print(&format!("{}", workspace.run.root().join("samples").display()))?;
         return Ok(());
     }
-    let method = Method::named(DEFAULT).context("the default method is in the table")?;
     let training = TrainingImages::open(workspace)?;
     let subject = Subject::imported(workspace, &training)?;
     let queries = QuerySet::Samples.open(&subject)?;
-    let table = score(&subject, &queries, method)?;
+    let table = score(&subject, &queries, Method::DEFAULT, None)?;
     print_scores(&subject, &table, PRINTED)?;
     table.write(workspace, &queries.set.name())?;
     let path = imported_report::report(&subject, &queries, &[table])?;
@@ -261,11 +245,9 @@ pub(super) fn everything(workspace: &Workspace) -> Result<()> {
 }
 
 fn refuse_codes(asked: &Asked) -> Result<(), ProgramError> {
-    let names: Vec<String> =
-        AttributeMethod::writes_tables().iter().map(|name| format!("`{name}`")).collect();
+    let names: Vec<String> = Method::names_of_tables().iter().map(|name| format!("`{name}`")).collect();
     let names = names.join(", ");
-    asked.refuse_codes_unless(
-        false,
-        &format!("it needs an ensemble that was trained with codes; an imported network has {names}"),
-    )
+    asked.refuse_codes(&format!(
+        "it needs an ensemble that was trained with codes; an imported network has {names}"
+    ))
 }

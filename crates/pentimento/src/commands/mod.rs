@@ -15,20 +15,18 @@ mod scores;
 mod search;
 mod summary;
 
-use crate::arguments::{
-    Arguments, AttributeMethod, Command, DataCommand, DeviceChoice, RecipeArguments, ScoreMethod,
-};
+use crate::arguments::{Arguments, AttributeMethod, Command, DataCommand, DeviceChoice, RecipeArguments};
 use crate::error::{ProgramError, how_to_make_again};
 use crate::progress::{harmless, say, terminal};
 use crate::stop::on_signals;
 use anyhow::{Context, Result};
-use clap::ValueEnum;
-use pentimento_attribution::curvature::InfluenceMethod;
-use pentimento_attribution::gradient::Method;
+use pentimento_attribution::ensemble::CodeDistance;
+use pentimento_attribution::likeness::Likeness;
+use pentimento_attribution::methods::{Family, Method};
 use pentimento_diffusion::device::DeviceKind;
 use pentimento_run::analyse::{self, Members};
 use pentimento_run::data::{CodedData, coded_data, fetch_public};
-use pentimento_run::gradients::{Baseline, QuerySet};
+use pentimento_run::gradients::QuerySet;
 use pentimento_run::pool::on_pool;
 use pentimento_run::train::train;
 use pentimento_run::workspace::refuse_what_is_no_run;
@@ -119,7 +117,9 @@ fn run_command(arguments: Arguments) -> Result<()> {
                 return gradients::attribute(&workspace, &asked, query, top as usize);
             }
             let data = coded_data(&workspace)?;
-            asked.refuse_codes_unless(query == QuerySet::Samples, "it is for samples of the run")?;
+            if query != QuerySet::Samples {
+                asked.refuse_codes("it is for samples of the run")?;
+            }
             if method.is_empty() && query != QuerySet::Samples {
                 return Err(ProgramError::NoSuch {
                     what: "method without a name for".into(),
@@ -128,11 +128,11 @@ fn run_command(arguments: Arguments) -> Result<()> {
                 }
                 .into());
             }
-            if !asked.codes.is_empty() || method.is_empty() {
+            if asked.codes().next().is_some() || method.is_empty() {
                 analyse::attribute(&workspace, &data)?;
             }
-            for &method in &asked.codes {
-                attribute::scores(&workspace, &data, method, top as usize)?;
+            for (method, distance) in asked.codes() {
+                attribute::scores(&workspace, &data, method, distance, top as usize)?;
             }
             gradients::attribute_members(&workspace, &data, &asked, query, top as usize)
         }
@@ -144,7 +144,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
         Command::Search { run, samples, codes, top, method } => {
             let workspace = open(&run.run)?;
             let data = coded_data(&workspace)?;
-            search::search(&workspace, &data, &samples, codes.as_deref(), top as usize, method)
+            search::search(&workspace, &data, &samples, codes.as_deref(), top as usize, method.0)
         }
         Command::Ablate { run, sample, groups, images, method } => {
             ablate::ablate(&open(&run.run)?, sample, &groups, &images, method)
@@ -186,61 +186,56 @@ fn run_command(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Methods that a person named, by kind.
+/// What a person asks by.
 struct Asked {
-    codes: Vec<ScoreMethod>,
-    gradients: Vec<Method>,
-    influence: Vec<InfluenceMethod>,
-    likeness: Vec<Baseline>,
+    /// The methods that were named, each once, family by family.
+    methods: Vec<Method>,
+    /// The file of a classifier.
     classifier: Option<PathBuf>,
 }
 
 impl Asked {
-    fn of(methods: &[AttributeMethod], classifier: Option<PathBuf>) -> Result<Self, ProgramError> {
-        let mut asked = Self {
-            codes: Vec::new(),
-            gradients: Vec::new(),
-            influence: Vec::new(),
-            likeness: Vec::new(),
-            classifier,
-        };
-        for &method in methods {
-            match method {
-                AttributeMethod::Codes(method) if !asked.codes.contains(&method) => asked.codes.push(method),
-                AttributeMethod::Gradients(method) if !asked.gradients.contains(&method) => {
-                    asked.gradients.push(method);
-                }
-                AttributeMethod::Influence(method) if !asked.influence.contains(&method) => {
-                    asked.influence.push(method);
-                }
-                AttributeMethod::Likeness(one) if !asked.likeness.contains(&one) => asked.likeness.push(one),
-                _ => {}
+    fn of(named: &[AttributeMethod], classifier: Option<PathBuf>) -> Result<Self, ProgramError> {
+        let mut methods: Vec<Method> = Vec::new();
+        for &AttributeMethod(method) in named {
+            if !methods.contains(&method) {
+                methods.push(method);
             }
         }
-        match &asked.classifier {
-            Some(file) if !asked.likeness.contains(&Baseline::Classifier) => Err(ProgramError::NoSuch {
+        methods.sort_by_key(|method| method.family.place());
+        let needs_classifier = |method: &Method| method.family == Family::Likeness(Likeness::Classifier);
+        match &classifier {
+            Some(file) if !methods.iter().any(needs_classifier) => Err(ProgramError::NoSuch {
                 what: "use for the classifier".into(),
                 value: file.display().to_string(),
                 bound: "name the method `classifier-cosine` too".into(),
             }),
-            _ => Ok(asked),
+            _ => Ok(Self { methods, classifier }),
         }
     }
 
-    /// Whether no method was named that writes a table of scores.
-    fn names_no_table(&self) -> bool {
-        self.gradients.is_empty() && self.influence.is_empty() && self.likeness.is_empty()
+    /// Those that rank codes.
+    fn codes(&self) -> impl Iterator<Item = (Method, CodeDistance)> {
+        self.methods.iter().filter_map(|&method| match method.family {
+            Family::Codes(distance) => Some((method, distance)),
+            _ => None,
+        })
     }
 
-    /// Refuses methods that rank codes, if they do not apply.
-    fn refuse_codes_unless(&self, applies: bool, why: &str) -> Result<(), ProgramError> {
-        match self.codes.first().and_then(ValueEnum::to_possible_value) {
-            Some(method) if !applies => Err(ProgramError::NoSuch {
+    /// Those that write a table of scores.
+    fn tables(&self) -> Vec<Method> {
+        self.methods.iter().copied().filter(Method::writes_table).collect()
+    }
+
+    /// Refuses methods that rank codes, where these do not apply.
+    fn refuse_codes(&self, why: &str) -> Result<(), ProgramError> {
+        match self.codes().next() {
+            Some((method, _)) => Err(ProgramError::NoSuch {
                 what: "method".into(),
-                value: method.get_name().into(),
+                value: method.name.into(),
                 bound: why.into(),
             }),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }

@@ -1,13 +1,12 @@
 //! `pentimento scores`: what `attribute` wrote, to look at and to take elsewhere.
 
-use super::gradients::DEFAULT;
 use super::print;
-use crate::arguments::AttributeMethod;
 use crate::error::ProgramError;
 use crate::progress::say;
 use anyhow::{Context, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor as _;
+use pentimento_attribution::methods::Method;
 use pentimento_run::Workspace;
 use pentimento_run::data::CodedData;
 use pentimento_run::gradients::{QuerySet, SAMPLES, TrainingImages, images_digest, made_with_digest};
@@ -231,19 +230,19 @@ fn method_of(sets: &QuerySets, folder: &Path, method: Option<&str>, set: &KeptSe
     match (method, there.len()) {
         (Some(method), _) if there.contains(method) => Ok(method.to_owned()),
         (None, 1) => Ok(list),
-        (None, 2..) if there.contains(DEFAULT) => Ok(DEFAULT.to_owned()),
+        (None, 2..) if there.contains(Method::DEFAULT.name) => Ok(Method::DEFAULT.name.to_owned()),
         (None, 2..) => Err(ProgramError::NoSuch {
             what: "a method of that name".into(),
             value: "(none given)".into(),
             bound: format!("there are scores by several; name one of {list} with `--method`"),
         }
         .into()),
-        (Some(method), _) if !AttributeMethod::writes_tables().contains(&method) => Err(ProgramError::NoSuch {
+        (Some(method), _) if !Method::names_of_tables().contains(&method) => Err(ProgramError::NoSuch {
             what: "table of scores by".into(),
             value: method.into(),
             bound: format!(
                 "methods that write one are {}; distances by codes are in scores/jacobian.npy and scores/second-order.npy",
-                AttributeMethod::writes_tables().join(", ")
+                Method::names_of_tables().join(", ")
             ),
         }
         .into()),

@@ -2,9 +2,8 @@
 
 use super::attribute::form;
 use super::print;
-use crate::arguments::ScoreMethod;
 use anyhow::Result;
-use pentimento_attribution::ensemble::{CodeFile, QuadraticForm};
+use pentimento_attribution::ensemble::{CodeDistance, CodeFile, QuadraticForm};
 use pentimento_run::RunError;
 use pentimento_run::Workspace;
 use pentimento_run::analyse::read_samples;
@@ -19,7 +18,7 @@ pub(super) fn search(
     samples: &[u32],
     codes: Option<&Path>,
     top: usize,
-    method: ScoreMethod,
+    method: CodeDistance,
 ) -> Result<()> {
     let count = workspace.recipe.samples.count;
     if let Some(sample) = samples.iter().find(|&&sample| sample as usize >= count) {

@@ -5,9 +5,8 @@ use super::memory::ProcessMemory;
 use super::work::Work;
 use crate::progress::say;
 use anyhow::{Context, Result};
-use pentimento_attribution::ensemble::Jacobian;
 use pentimento_attribution::ensemble::approximation::{second_order, second_order_terms};
-use pentimento_attribution::ensemble::linear_coefficients;
+use pentimento_attribution::ensemble::{Derivatives, Jacobian, linear_candidates, linear_coefficients};
 use pentimento_diffusion::mixture::{CallShape, Mixture};
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::training::{Trainer, TrainingImages};
@@ -15,7 +14,6 @@ use pentimento_diffusion::unet::Parameters;
 use pentimento_evaluation::classifier::{Classifier, ClassifierConfig};
 use pentimento_noise::{Purpose, Stream};
 use pentimento_run::Stop;
-use pentimento_run::analyse::linear_candidates;
 use pentimento_run::train::TRIAL_STEPS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -432,17 +430,12 @@ impl<'a> Bench<'a> {
 
     /// Seconds per sample.
     fn linear_search(&self) -> Result<f64> {
-        let jacobian = Jacobian { columns: self.columns() };
+        let derivatives = Derivatives {
+            one_member_jacobian: Jacobian { columns: self.columns() },
+            without_member: self.columns(),
+        };
         let codes = &self.work.situation.data.codes;
-        timed(1.0, || {
-            Ok(linear_candidates(
-                codes,
-                self.images(1),
-                &jacobian,
-                &jacobian.columns,
-                self.work.candidates(),
-            )?)
-        })
+        timed(1.0, || Ok(linear_candidates(codes, self.images(1), &derivatives, self.work.candidates())?))
     }
 
     /// Seconds per image.

@@ -3,6 +3,7 @@
 
 use super::work::Work;
 use anyhow::Result;
+use pentimento_attribution::ensemble::Approximation;
 use pentimento_evaluation::fidelity::{DifferencePair, fidelity};
 use pentimento_evaluation::statistics::IntervalSettings;
 use pentimento_noise::{Purpose, Stream};
@@ -11,7 +12,6 @@ use pentimento_report::{
     Interval, LossCurve, LossPoint, MethodView, Picture, Removed, ReportView, SampleView, SeenAs,
     TopImageView, TrainingImageList, render,
 };
-use pentimento_run::figures::Method;
 use pentimento_run::recipe::GroupBy;
 use pentimento_run::report::{CURVE_POINTS, IMAGES_SHOWN};
 use std::time::Instant;
@@ -196,7 +196,7 @@ impl<'a> StandIns<'a> {
         }
     }
 
-    fn approximation(&self, method: Method, index: usize) -> ApproximationView {
+    fn approximation(&self, method: Approximation, index: usize) -> ApproximationView {
         ApproximationView {
             method: method.name().into(),
             picture: Some(self.picture(index)),
@@ -220,7 +220,7 @@ impl<'a> StandIns<'a> {
                 &data.images.scaled(rank % data.images.len()),
             )),
             distance: 2.5,
-            basis: Basis::Approximate { method: Method::ControlVariate.name().into() },
+            basis: Basis::Approximate { method: Approximation::ControlVariate.name().into() },
             rank: rank as u32 + 1,
             near_tie: by_image,
         };

@@ -3,7 +3,7 @@
 use super::calls::{Calls, Sizes};
 use super::disk::ArrayShape;
 use super::situation::Situation;
-use pentimento_run::figures::Method;
+use pentimento_attribution::ensemble::Approximation;
 use pentimento_run::recipe::Recipe;
 use std::collections::BTreeMap;
 
@@ -79,10 +79,11 @@ impl<'a> Work<'a> {
     }
 
     /// The approximations that are measured.
-    pub fn methods(&self) -> Vec<Method> {
-        let full = |method: &Method| matches!(method, Method::Jacobian | Method::PaperJacobian);
+    pub fn methods(&self) -> Vec<Approximation> {
+        let full =
+            |method: &Approximation| matches!(method, Approximation::Jacobian | Approximation::PaperJacobian);
         let asked = self.recipe.attribution.full_jacobian;
-        Method::ALL.into_iter().filter(|method| asked || !full(method)).collect()
+        Approximation::ALL.into_iter().filter(|method| asked || !full(method)).collect()
     }
 
     /// What a shard of these samples is.

@@ -1,4 +1,4 @@
-use super::error::{StatisticsError, check_pairs, to_f64};
+use crate::error::{StatisticsError, check_pairs, to_f64};
 
 /// Pearson's correlation of two paired vectors, within [-1, 1]; `None` if one of them is constant.
 ///

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF as _};
 use statrs::function::factorial::ln_binomial;
 
-use super::error::{StatisticsError, check_probability};
+use crate::error::{StatisticsError, check_probability};
 
 /// The exact test of whether successes are more frequent than chance.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

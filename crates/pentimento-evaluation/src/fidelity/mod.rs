@@ -3,6 +3,12 @@
 //! A *difference image* is a counterfactual image minus the sample it belongs to. Every counterfactual of every sample
 //! has two: that of the exact counterfactual and that of the approximation.
 
+mod methods;
+
+pub use methods::{
+    Agreement, Comparison, MethodFidelity, SampleImages, agreement, comparisons, fidelity_of_images,
+};
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +113,7 @@ pub fn fidelity(
     let measured = samples
         .par_iter()
         .enumerate()
-        .map(|(index, pairs)| Measured::of_sample(index, pairs))
+        .map(|(index, pairs)| SampleMeasures::of_sample(index, pairs))
         // Collected before errors are looked at, so that the error is the first sample's on any number of threads.
         .collect::<Vec<_>>()
         .into_iter()
@@ -119,7 +125,7 @@ pub fn fidelity(
         let clusters: Vec<_> = clusters.into_iter().filter(|values| !values.is_empty()).collect();
         (!clusters.is_empty()).then(|| bootstrap_mean(&clusters, confidence, resamples, seed)).transpose()
     };
-    let defined = |measured: &Measured| measured.pearson.iter().flatten().copied().collect();
+    let defined = |measured: &SampleMeasures| measured.pearson.iter().flatten().copied().collect();
     let errors: Vec<(f64, f64)> =
         measured.iter().map(|sample| (sample.squared_error, sample.squared_norm)).collect();
     let agreeing = measured.iter().filter(|sample| sample.top_1_agrees).count() as u64;
@@ -134,7 +140,7 @@ pub fn fidelity(
         spearman_undefined: measured.iter().filter(|sample| sample.spearman.is_none()).count(),
         top_1_agreement: wilson_interval(agreeing, measured.len() as u64, confidence)?,
         relative_squared_error: bootstrap_ratio(&errors, confidence, resamples, seed)?,
-        per_sample: measured.iter().map(Measured::summary).collect(),
+        per_sample: measured.iter().map(SampleMeasures::summary).collect(),
     })
 }
 
@@ -162,7 +168,7 @@ pub fn compare(first: &Fidelity, second: &Fidelity) -> Result<FidelityComparison
 }
 
 /// What is measured on one sample.
-struct Measured {
+struct SampleMeasures {
     /// One for each counterfactual.
     pearson: Vec<Option<f64>>,
     spearman: Option<f64>,
@@ -173,7 +179,7 @@ struct Measured {
     squared_norm: f64,
 }
 
-impl Measured {
+impl SampleMeasures {
     fn of_sample(sample: usize, pairs: &[DifferencePair<'_>]) -> Result<Self, FidelityError> {
         if pairs.is_empty() {
             return Err(FidelityError::NoCounterfactuals { sample });

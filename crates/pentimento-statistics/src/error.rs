@@ -58,7 +58,7 @@ pub enum StatisticsError {
 }
 
 /// Refuses NaN and infinities.
-pub(super) fn check_finite(field: &str, values: &[f64]) -> Result<(), StatisticsError> {
+pub(crate) fn check_finite(field: &str, values: &[f64]) -> Result<(), StatisticsError> {
     match values.iter().position(|value| !value.is_finite()) {
         Some(index) => {
             Err(StatisticsError::NotFinite { field: field.to_owned(), index, value: values[index] })
@@ -68,12 +68,12 @@ pub(super) fn check_finite(field: &str, values: &[f64]) -> Result<(), Statistics
 }
 
 /// Refuses what is not strictly between 0 and 1.
-pub(super) fn check_probability(field: &'static str, value: f64) -> Result<(), StatisticsError> {
+pub(crate) fn check_probability(field: &'static str, value: f64) -> Result<(), StatisticsError> {
     if value > 0.0 && value < 1.0 { Ok(()) } else { Err(StatisticsError::NotAProbability { field, value }) }
 }
 
 /// Refuses vectors that are not paired, empty or not finite.
-pub(super) fn check_pairs(left: &[f64], right: &[f64]) -> Result<(), StatisticsError> {
+pub(crate) fn check_pairs(left: &[f64], right: &[f64]) -> Result<(), StatisticsError> {
     if left.len() != right.len() {
         return Err(StatisticsError::LengthMismatch { left: left.len(), right: right.len() });
     }
@@ -84,6 +84,6 @@ pub(super) fn check_pairs(left: &[f64], right: &[f64]) -> Result<(), StatisticsE
     check_finite("second vector", right)
 }
 
-pub(super) fn to_f64<T: Copy + Into<f64>>(values: &[T]) -> Vec<f64> {
+pub(crate) fn to_f64<T: Copy + Into<f64>>(values: &[T]) -> Vec<f64> {
     values.iter().map(|&value| value.into()).collect()
 }

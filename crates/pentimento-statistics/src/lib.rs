@@ -1,4 +1,4 @@
-//! Correlations, tests and intervals.
+//! Correlations, tests and intervals: what every figure of an evaluation is stated with, and what scores are compared by.
 //!
 //! # Undefined values
 //!

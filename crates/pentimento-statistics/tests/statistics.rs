@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture should fail the test")]
 
-use pentimento_evaluation::statistics::{
-    binomial_test_above, mann_whitney, pearson, spearman, wilson_interval,
-};
+use pentimento_statistics::{binomial_test_above, mann_whitney, pearson, spearman, wilson_interval};
 use serde_json::Value;
 
 fn cases(kind: &str) -> Vec<Value> {

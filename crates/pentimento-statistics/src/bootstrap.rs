@@ -1,8 +1,8 @@
 use pentimento_noise::{Purpose, Stream};
 use rayon::prelude::*;
 
-use super::Estimate;
-use super::error::{StatisticsError, check_finite, check_probability};
+use crate::Estimate;
+use crate::error::{StatisticsError, check_finite, check_probability};
 
 /// The mean over all values of all samples, with the percentile interval of a cluster bootstrap (Efron and Tibshirani,
 /// 1993, chapter 13).

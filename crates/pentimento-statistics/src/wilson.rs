@@ -1,7 +1,7 @@
 use statrs::distribution::{ContinuousCDF as _, Normal};
 
-use super::Estimate;
-use super::error::{StatisticsError, check_probability};
+use crate::Estimate;
+use crate::error::{StatisticsError, check_probability};
 
 /// The proportion `successes` / `trials` and its Wilson score interval (Wilson, 1927), without continuity correction.
 ///

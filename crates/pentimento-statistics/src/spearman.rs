@@ -1,7 +1,7 @@
 use statrs::statistics::{Data, OrderStatistics as _, RankTieBreaker};
 
-use super::error::{StatisticsError, check_pairs, to_f64};
-use super::pearson::pearson;
+use crate::error::{StatisticsError, check_pairs, to_f64};
+use crate::pearson::pearson;
 
 /// Spearman's rank correlation of two paired vectors: Pearson's correlation of their ranks, where equal values share
 /// their average rank. `None` if one of them is constant.
@@ -16,7 +16,7 @@ pub fn spearman<T: Copy + Into<f64>>(left: &[T], right: &[T]) -> Result<Option<f
 }
 
 /// Ranks from 1; equal values share their average rank. The values must be finite.
-pub(super) fn average_ranks(values: Vec<f64>) -> Vec<f64> {
+pub(crate) fn average_ranks(values: Vec<f64>) -> Vec<f64> {
     Data::new(values).ranks(RankTieBreaker::Average)
 }
 

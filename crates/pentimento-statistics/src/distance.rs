@@ -1,4 +1,4 @@
-use super::error::{StatisticsError, check_pairs, to_f64};
+use crate::error::{StatisticsError, check_pairs, to_f64};
 
 /// The Euclidean distance of two vectors, such as the pixels of two images, in their units. Summed in f64.
 ///

@@ -2,8 +2,8 @@ use std::f64::consts::{LN_2, PI, SQRT_2};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{StatisticsError, check_finite, to_f64};
-use super::spearman::average_ranks;
+use crate::error::{StatisticsError, check_finite, to_f64};
+use crate::spearman::average_ranks;
 
 /// From this |z| on, ln p comes from the asymptotic series. There p is 10^-197 and still exact as an f64, and the series
 /// is off by its first omitted term, 105 / z^8 = 1.6e-10.

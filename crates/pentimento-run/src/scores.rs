@@ -1,0 +1,52 @@
+//! Scores of training images by any method that writes a table of them: the one place that tells the families apart.
+
+use crate::error::{Result, RunError};
+use crate::gradients::{self, Queries, QuerySet, ScoreTable, Subject, open_classifier};
+use crate::influence::{check_influence, score_influence};
+use pentimento_attribution::likeness::Likeness;
+use pentimento_attribution::methods::{Family, Method};
+use std::path::Path;
+
+/// Refuses a method that cannot be asked about some queries, before anything is computed; `classifier` is as for [`score`].
+///
+/// # Errors
+///
+/// [`RunError::NoSuch`] for the way to images that were not generated, and for a method that writes no table; a classifier
+/// that cannot be opened.
+pub fn check(subject: &Subject<'_>, set: &QuerySet, method: Method, classifier: Option<&Path>) -> Result<()> {
+    match method.family {
+        Family::Codes(_) => Err(no_table(method)),
+        Family::Gradients(asked) => Ok(set.check(asked)?),
+        Family::Influence(asked) => check_influence(subject, set, asked),
+        Family::Likeness(Likeness::Classifier) => open_classifier(subject, classifier).map(|_| ()),
+        Family::Likeness(_) => Ok(()),
+    }
+}
+
+/// Scores every training image for every query by a method; `classifier` is the file of one, for the likeness that needs it,
+/// or else the run's own is taken.
+///
+/// # Errors
+///
+/// [`RunError::Stopped`] on Ctrl-C, what is finished is kept; as [`check`]; what a family does not allow.
+pub fn score(
+    subject: &Subject<'_>,
+    queries: &Queries,
+    method: Method,
+    classifier: Option<&Path>,
+) -> Result<ScoreTable> {
+    match method.family {
+        Family::Codes(_) => Err(no_table(method)),
+        Family::Gradients(asked) => gradients::score(subject, queries, method, asked),
+        Family::Influence(asked) => score_influence(subject, queries, method, asked),
+        Family::Likeness(asked) => gradients::score_baseline(subject, queries, method, asked, classifier),
+    }
+}
+
+fn no_table(method: Method) -> RunError {
+    RunError::NoSuch {
+        what: "table of scores by".into(),
+        value: method.name.into(),
+        bound: "it measures the codes of an ensemble, for samples of its own".into(),
+    }
+}
