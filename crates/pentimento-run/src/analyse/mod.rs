@@ -3,7 +3,7 @@
 //! A shard is a fixed number of samples. What a shard holds follows from the members and the recipe alone, so shards
 //! can be made in any order, on any machine, and again.
 //!
-//! * `ensemble`: the trained members with their sampler.
+//! * `ensemble`: the networks with their sampler.
 //! * `shards`: which samples make up a shard.
 //! * `sample`: the stage that makes samples; `attribute`: the stage that makes everything asked about them.
 //! * `counterfactuals` and `search`: what `attribute` computes for a shard.
@@ -21,7 +21,7 @@ mod shards;
 pub use analysis::{Along, Candidate, Measured, SampleAnalysis, clamped_distance, sort_by_best};
 pub use attribute::{Attribution, analysis_fingerprint, attribute, read_analysis, read_samples};
 pub use counterfactuals::leave_out;
-pub use ensemble::{Ensemble, Members, ensemble_fingerprint};
+pub use ensemble::Ensemble;
 pub use sample::{Sampling, sample};
 pub use search::{linear_candidates, search_form};
 pub use shards::{SAMPLES_PER_SHARD, shard_count, shard_samples};
