@@ -11,7 +11,7 @@
 //! | `METHOD/NETWORK/products` | products of 64 training images with the queries, through the curvature |
 //! | `unlearning/NETWORK/queries` | queries that are unlearned |
 
-use crate::analyse::{Attribution, Members, Sampling};
+use crate::analyse::{Attribution, Sampling};
 use crate::classify::Classifying;
 use crate::costs::Costs;
 use crate::data::CodedData;
@@ -19,7 +19,9 @@ use crate::drive::{self, Adoption};
 use crate::error::{Result, RunError};
 use crate::gradients::{Asked, AskedNetwork, Queries, QueryParts, QuerySet, Subject, TrainingImages};
 use crate::influence::{with_curvature_stage, with_influence_stage};
+use crate::networks::Networks;
 use crate::piece::{Piece, PieceName, Stage};
+use crate::recipe::Origin;
 use crate::train::Training;
 use crate::workspace::Workspace;
 use pentimento_attribution::curvature::InfluenceKind;
@@ -37,11 +39,9 @@ pub type Listed = Vec<(Piece, bool)>;
 /// As opening the networks.
 pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
     let recipe = &workspace.recipe;
-    let is_trained = recipe.checkpoint.is_none();
-    let mut names: Vec<String> = if is_trained {
-        vec!["train".into(), "sample".into(), "attribute".into()]
-    } else {
-        vec!["sample".into()]
+    let mut names: Vec<String> = match recipe.origin {
+        Origin::Trained(_) => vec!["train".into(), "sample".into(), "attribute".into()],
+        Origin::Imported(_) => vec!["sample".into()],
     };
     names.extend(recipe.classifier.map(|_| "classifier".into()));
     if methods.is_empty() {
@@ -57,7 +57,7 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
                     }
                 }
                 Some(Family::Influence(kind)) => {
-                    for network in 0..subject.networks.len() {
+                    for network in 0..subject.networks.weights.len() {
                         names.push(format!("curvature/{network}/factors"));
                         names.push(format!("curvature/{network}/decomposition"));
                         names.push(format!("curvature/{network}/eigenvalues"));
@@ -152,14 +152,17 @@ pub fn with_stage<R>(
     queries: &QuerySet,
     then: impl FnOnce(&dyn Stage) -> Result<R>,
 ) -> Result<R> {
-    let is_trained = workspace.recipe.checkpoint.is_none();
-    let data =
-        || CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref(), workspace.reporter());
     match name {
-        "train" if is_trained => return then(&Training::new(workspace, &data()?)?),
-        "attribute" if is_trained => return then(&Attribution::new(workspace, &data()?)),
-        "sample" if is_trained => return then(&Sampling::new(workspace, &data()?)),
-        "sample" => return then(&Sampling::new(workspace, Members::Imported)),
+        "train" | "sample" | "attribute" => {
+            let data = CodedData::of_run(workspace)?;
+            let networks = || Networks::open(workspace, data.as_ref());
+            match (name, &data) {
+                ("train", Some(data)) => return then(&Training::new(workspace, data)?),
+                ("attribute", Some(data)) => return then(&Attribution::new(workspace, data, &networks()?)),
+                ("sample", _) => return then(&Sampling::new(workspace, &networks()?)),
+                _ => {}
+            }
+        }
         "classifier" => {
             if let Some(stage) = Classifying::new(workspace) {
                 return then(&stage);
@@ -190,7 +193,7 @@ pub fn with_stage<R>(
         });
     }
     with_subject(workspace, |subject| {
-        if network >= subject.networks.len() {
+        if network >= subject.networks.weights.len() {
             return Err(no_such_stage(name));
         }
         match (what, named) {
@@ -205,14 +208,10 @@ pub fn with_stage<R>(
 }
 
 fn with_subject<R>(workspace: &Workspace, then: impl FnOnce(&Subject<'_>) -> Result<R>) -> Result<R> {
-    if workspace.recipe.checkpoint.is_some() {
-        let training = TrainingImages::open(workspace)?;
-        return then(&Subject::imported(workspace, &training)?);
-    }
-    let from = workspace.options.data_from.as_deref();
-    let data = CodedData::open(&workspace.recipe, from, workspace.reporter())?;
-    let training = TrainingImages::of(&data);
-    then(&Subject::trained(workspace, &data, &training)?)
+    let data = CodedData::of_run(workspace)?;
+    let networks = &Networks::open(workspace, data.as_ref())?;
+    let training = &TrainingImages::open(workspace, networks)?;
+    then(&Subject { workspace, networks, training })
 }
 
 pub(crate) fn no_such_stage(name: &str) -> RunError {

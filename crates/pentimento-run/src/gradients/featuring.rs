@@ -7,6 +7,7 @@ use super::subject::Subject;
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::Progress;
+use crate::networks::Weights;
 use crate::piece::{Making, Object, Piece, Stage};
 use pentimento_attribution::gradient::{
     Draw, FeatureExtractor, FeatureRows, GradientMethod, RowKey, SparseProjection, side_by_side,
@@ -37,8 +38,8 @@ pub struct Look {
 /// What features are of, but for the images.
 #[derive(Clone, Debug)]
 pub struct FeatureKind {
-    /// The object of the network's weights.
-    pub weights: String,
+    /// The network.
+    pub weights: Weights,
     /// What all features of this kind follow from, but for the image.
     pub features_of: String,
     /// The method, of which the measurement and the unit length count.
@@ -181,7 +182,8 @@ impl Stage for Featuring<'_> {
     }
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
-        let Subject { workspace, size, .. } = self.subject;
+        let Subject { workspace, networks, .. } = self.subject;
+        let size = networks.size;
         let (parts, dimension) = (self.kind.parts, self.subject.dimension());
         let (extractor, projection) = self.extractor()?;
         let missing = self.missing_of(&self.listed()[piece.number]);
@@ -194,9 +196,9 @@ impl Stage for Featuring<'_> {
                         workspace.options.stop.check()?;
                         Ok(match projection {
                             Some(projection) => {
-                                extractor.feature(image, *size, item.class, draws, projection, &item.name)?
+                                extractor.feature(image, size, item.class, draws, projection, &item.name)?
                             }
-                            None => extractor.gradient::<f32>(image, *size, item.class, draws, &item.name)?,
+                            None => extractor.gradient::<f32>(image, size, item.class, draws, &item.name)?,
                         })
                     })?);
                 }

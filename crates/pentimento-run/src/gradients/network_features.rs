@@ -127,21 +127,25 @@ impl<'a> AskedNetwork<'a> {
     }
 
     fn images_kind(&self) -> Result<FeatureKind> {
-        let (weights, digest) = &self.network.weights;
+        let weights = &self.network.weights;
         let (features_of, parts_are, parts) = match (&self.replay, &self.network.training) {
             (Some(_), Some(part)) => {
-                (self.subject.replayed_features_of(*digest, self.method, part.member)?, "events", 1)
+                (self.subject.replayed_features_of(weights.digest, self.method, part.member)?, "events", 1)
             }
-            _ => (self.subject.features_of(*digest, self.method)?, "groups", self.subject.draws().groups),
+            _ => (
+                self.subject.features_of(weights.digest, self.method)?,
+                "groups",
+                self.subject.draws().groups,
+            ),
         };
         Ok(FeatureKind { weights: weights.clone(), features_of, method: self.method, parts_are, parts })
     }
 
     fn queries_kind(&self) -> Result<FeatureKind> {
-        let (weights, digest) = &self.network.weights;
+        let weights = &self.network.weights;
         Ok(FeatureKind {
             weights: weights.clone(),
-            features_of: self.subject.features_of(*digest, self.method)?,
+            features_of: self.subject.features_of(weights.digest, self.method)?,
             method: self.method,
             parts_are: self.parts.are,
             parts: self.parts.timesteps.len(),
@@ -178,7 +182,7 @@ impl<'a> AskedNetwork<'a> {
         let query = |query: usize| self.parts.item(self.subject, query);
         projection_quality(
             self.subject,
-            (&self.network.weights.0, &self.images_kind()?.features_of),
+            (&self.network.weights, &self.images_kind()?.features_of),
             self.method,
             (seen.len(), &image),
             (self.query_keys.len(), &query),

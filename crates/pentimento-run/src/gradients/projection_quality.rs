@@ -6,6 +6,7 @@ use super::featuring::{Item, mean_of_looks};
 use super::rank_agreement;
 use super::subject::Subject;
 use crate::error::Result;
+use crate::networks::Weights;
 use pentimento_attribution::gradient::{Compared, FeatureBlock, GradientMethod, ImageRows, side_by_side};
 use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -41,13 +42,13 @@ pub struct ProjectionQuality {
 /// As taking gradients and scoring.
 pub fn projection_quality(
     subject: &Subject<'_>,
-    (weights, features_of): (&str, &str),
+    (weights, features_of): (&Weights, &str),
     method: GradientMethod,
     (images, image): (usize, &(dyn Fn(usize) -> Result<Item> + Sync)),
     (queries, query): (usize, &(dyn Fn(usize) -> Item + Sync)),
 ) -> Result<Option<ProjectionQuality>> {
-    let Subject { workspace, architecture, size, .. } = subject;
-    let parameters = architecture.parameter_count();
+    let Subject { workspace, networks, .. } = subject;
+    let parameters = networks.architecture.parameter_count();
     let fit = MOST_BYTES / (parameters * BYTES_PER_VALUE);
     let queries = queries.min(MOST_QUERIES);
     let count = images.min(MOST_IMAGES).min(fit.saturating_sub(queries));
@@ -86,7 +87,13 @@ pub fn projection_quality(
         for looks in &item.parts {
             let gradient = mean_of_looks(looks, |look| {
                 workspace.options.stop.check()?;
-                Ok(extractor.gradient::<f32>(&look.image, *size, item.class, &look.draws, &item.name)?)
+                Ok(extractor.gradient::<f32>(
+                    &look.image,
+                    networks.size,
+                    item.class,
+                    &look.draws,
+                    &item.name,
+                )?)
             })?;
             for (sum, value) in sum.iter_mut().zip(gradient) {
                 *sum += value / item.parts.len() as f32;

@@ -3,7 +3,7 @@
 use super::featuring::{Item, Look};
 use super::row_key::{noise_id, row_key};
 use super::subject::Subject;
-use crate::analyse::{sample, shard_count, shard_samples};
+use crate::analyse::{Ensemble, sample, shard_count, shard_samples};
 use crate::data::open_path;
 use crate::error::{Result, RunError};
 use pentimento_attribution::gradient::{Draw, GradientMethod, QueryLook, RowKey};
@@ -122,7 +122,7 @@ impl QuerySet {
 
 fn samples(subject: &Subject<'_>) -> Result<Vec<Query>> {
     let workspace = subject.workspace;
-    sample(workspace, subject.members)?;
+    sample(workspace, subject.networks)?;
     let count = workspace.recipe.samples.count;
     let length = subject.shape().iter().product();
     let mut queries = Vec::new();
@@ -196,7 +196,7 @@ fn images_of(subject: &Subject<'_>, path: &std::path::Path) -> Result<Vec<Query>
         return Err(broken(text(found), bound).into());
     }
     let class_of = |index: usize| -> Result<Option<u32>, RunError> {
-        let Some(classes) = subject.architecture.config().classes() else { return Ok(None) };
+        let Some(classes) = subject.networks.architecture.config().classes() else { return Ok(None) };
         let label = pentimento_data::ImageSource::labels(&source).map(|_| images.labels()[index]);
         match label.or(recipe.samples.class) {
             Some(class) if class < classes => Ok(Some(class)),
@@ -289,7 +289,7 @@ impl QueryParts {
     /// Each part is a step of the sampler, and its image what the networks then predicted (Georgiev et al.
     /// 2023, in the variant of D-TRAK's authors: all steps, one noise each).
     fn of_journeys(subject: &Subject<'_>, queries: &[Query]) -> Result<Self> {
-        let ensemble = subject.ensemble()?;
+        let ensemble = Ensemble::open(subject.workspace, subject.networks)?;
         let (mixture, sampler) = (&ensemble.mixture, &ensemble.sampler);
         let samples: Vec<u32> = (0..queries.len() as u32).collect();
         let weights = vec![1.0 / mixture.members() as f64; mixture.members()];

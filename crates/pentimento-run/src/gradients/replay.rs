@@ -29,7 +29,7 @@ impl Replay {
         let own = part.data.member_images(part.member)?;
         let timesteps = recipe.schedule.num_train_timesteps;
         let mut events =
-            TrainingEvents::new(&recipe.training, timesteps, own.len(), recipe.seed, part.member);
+            TrainingEvents::new(&part.data.trained.training, timesteps, own.len(), recipe.seed, part.member);
         let mut of_images = vec![Vec::new(); subject.training.images.len()];
         let most = subject.draws().count();
         for (&image, events) in own.iter().zip(events_of_images(&mut events, part.steps.clone(), most)) {

@@ -83,7 +83,7 @@ pub fn score(
         draws: subject.draws().count(),
         most_draws: subject.workspace.recipe.schedule.num_train_timesteps * subject.draws().per_timestep(),
         dimension: networks.first().map_or(0, |network| network.images.dimension()),
-        networks: subject.networks.len(),
+        networks: subject.networks.weights.len(),
         followed: followed(&asked, &networks),
         candidates,
         ..ScoreTable::plain(subject, queries, named, scores)?

@@ -9,7 +9,6 @@ use crate::event::{Event, Progress, Reporter};
 use crate::gradients::{Subject, noise_id, unless_damaged};
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::Eigenvalues;
-use crate::train::open_member;
 use crate::workspace::Workspace;
 use pentimento_attribution::curvature::{
     BlockBasis, Curvature, CurvaturePart, CurvaturePass, EigenvalueSums, FactorSums, ImageRecords, bases,
@@ -113,14 +112,15 @@ impl<'a> Measurement<'a> {
     /// If a setting has no JSON form.
     pub fn new(subject: &'a Subject<'a>, network: usize) -> Result<Self> {
         let recipe = &subject.workspace.recipe;
-        let seen: Vec<usize> =
-            (0..subject.training.images.len()).filter(|&image| subject.saw(network, image)).collect();
+        let seen: Vec<usize> = (0..subject.training.images.len())
+            .filter(|&image| subject.networks.saw(network, image))
+            .collect();
         let count = recipe.influence.images.min(seen.len());
         let images: Vec<usize> = (0..count).map(|index| seen[index * seen.len() / count]).collect();
         let keys: Vec<u8> = images.iter().flat_map(|&image| subject.image_key(image)).collect();
         let identity = Fingerprint::of("curvature")
-            .text(&subject.architecture.config().to_json())
-            .bytes(subject.networks[network].1.as_bytes())
+            .text(&subject.networks.architecture.config().to_json())
+            .bytes(subject.networks.weights[network].digest.as_bytes())
             .json(&recipe.schedule)?
             .json(&(recipe.influence.draws, recipe.influence.sharing, recipe.seed))?
             .bytes(&keys)
@@ -194,7 +194,7 @@ impl<'a> Measurement<'a> {
         let arrays = ArrayReader::new(&bytes, &name)?;
         let loss = arrays.f64("mean_loss")?.first().copied();
         let loss = loss.ok_or_else(|| arrays.broken("mean_loss", "is empty".into()))?;
-        Ok(Some((read_bases(&self.subject.architecture, &arrays)?, loss)))
+        Ok(Some((read_bases(&self.subject.networks.architecture, &arrays)?, loss)))
     }
 
     /// The stage that decomposes the factors, once all of them are summed.
@@ -262,7 +262,7 @@ impl<'a> Summing<'a> {
         match self.part {
             CurvaturePart::Factors => {
                 let sharing = subject.workspace.recipe.influence.sharing;
-                Sums::Factors(FactorSums::new(&subject.architecture, sharing))
+                Sums::Factors(FactorSums::new(&subject.networks.architecture, sharing))
             }
             CurvaturePart::Eigenvalues => {
                 let planned = self.measurement.planned_looks();
@@ -276,7 +276,7 @@ impl<'a> Summing<'a> {
         Ok(match self.part {
             CurvaturePart::Factors => {
                 let sharing = subject.workspace.recipe.influence.sharing;
-                Sums::Factors(FactorSums::read(&subject.architecture, sharing, arrays)?)
+                Sums::Factors(FactorSums::read(&subject.networks.architecture, sharing, arrays)?)
             }
             CurvaturePart::Eigenvalues => {
                 let planned = self.measurement.planned_looks();
@@ -349,9 +349,14 @@ impl<'a> Summing<'a> {
             return Ok(pass);
         }
         let Measurement { subject, network, .. } = self.measurement;
-        let (recipe, weights) = (&subject.workspace.recipe, &subject.networks[*network].0);
-        let parameters = open_member(subject.workspace, &subject.architecture, weights)?;
-        let pass = CurvaturePass::new(&subject.architecture, parameters, &recipe.schedule, subject.size);
+        let (recipe, weights) = (&subject.workspace.recipe, &subject.networks.weights[*network]);
+        let parameters = subject.networks.parameters(subject.workspace, weights)?;
+        let pass = CurvaturePass::new(
+            &subject.networks.architecture,
+            parameters,
+            &recipe.schedule,
+            subject.networks.size,
+        );
         Ok(self.pass.get_or_init(|| pass))
     }
 

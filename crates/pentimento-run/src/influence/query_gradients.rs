@@ -65,7 +65,7 @@ impl QueryGradients {
     ) -> Result<QuantisedRows> {
         let groups = subject.draws().groups;
         let count = queries.len() * groups;
-        let mut rows = QuantisedRows::zeros(subject.architecture.parameter_count(), count);
+        let mut rows = QuantisedRows::zeros(subject.networks.architecture.parameter_count(), count);
         let at_once = rayon::current_num_threads().max(1);
         for first_row in (0..count).step_by(at_once) {
             let solved = side_by_side(at_once.min(count - first_row), |index| -> Result<Vec<f32>> {
@@ -95,7 +95,7 @@ impl QueryGradients {
             QueryMeasurement::OfImage(measurement) => {
                 let schedule = &subject.workspace.recipe.schedule;
                 let extractor = FeatureExtractor::new(
-                    &subject.architecture,
+                    &subject.networks.architecture,
                     parameters.clone(),
                     schedule,
                     measurement,
@@ -103,7 +103,13 @@ impl QueryGradients {
                 );
                 let image: Vec<f64> = query.image.iter().map(|&value| f64::from(value)).collect();
                 let draws = query_draws(subject, query, group);
-                Ok(extractor.gradient::<f32>(&image, subject.size, query.class, &draws, &query.title)?)
+                Ok(extractor.gradient::<f32>(
+                    &image,
+                    subject.networks.size,
+                    query.class,
+                    &draws,
+                    &query.title,
+                )?)
             }
             QueryMeasurement::Trajectory => {
                 let steps = self.trajectories.get(index).map_or(&[][..], Vec::as_slice);
@@ -116,15 +122,15 @@ impl QueryGradients {
                 };
                 let timesteps: Vec<usize> = steps.iter().map(|step| step.timestep).collect();
                 if timesteps.is_empty() {
-                    return Ok(vec![0.0; subject.architecture.parameter_count()]);
+                    return Ok(vec![0.0; subject.networks.architecture.parameter_count()]);
                 }
                 // A score is the decrease of the log-probability, and each group stands for all steps.
                 let factor = -(plan.groups as f32);
                 Ok(output_gradient(
-                    &subject.architecture,
+                    &subject.networks.architecture,
                     parameters,
                     of_group(|step| &step.x, 1.0),
-                    subject.size,
+                    subject.networks.size,
                     &timesteps,
                     query.class,
                     of_group(|step| &step.cotangent, factor),
@@ -184,7 +190,7 @@ pub fn check_trajectory(subject: &Subject<'_>, set: &QuerySet) -> Result<()> {
 
 /// The steps of the sampler on the way to each sample; those without noise have no density and are left out.
 fn trajectories(subject: &Subject<'_>, count: usize) -> Result<Vec<Vec<Step>>> {
-    let Ensemble { mixture, sampler, seed, .. } = subject.ensemble()?;
+    let Ensemble { mixture, sampler, seed, .. } = Ensemble::open(subject.workspace, subject.networks)?;
     let weights = vec![1.0 / mixture.members() as f64; mixture.members()];
     let samples: Vec<Trajectory> =
         (0..count as u32).map(|sample| Trajectory { sample, weights: weights.clone() }).collect();

@@ -50,8 +50,8 @@ pub fn score_influence(
     let (mut scores, mut replicates): (Scores, Vec<Scores>) = (Vec::new(), Vec::new());
     let mut self_influence = vec![0.0; subject.training.images.len()];
     let mut note: Option<InfluenceNote> = None;
-    let share = 1.0 / subject.networks.len().max(1) as f64;
-    for network in 0..subject.networks.len() {
+    let share = 1.0 / subject.networks.weights.len().max(1) as f64;
+    for network in 0..subject.networks.weights.len() {
         let measured = curvature(subject, network)?;
         let (dampings, of_network) = dampings(subject, &measured);
         measured.curvature.check(&dampings).map_err(|error| RunError::RecipeValue {
@@ -107,8 +107,8 @@ pub fn score_influence(
         influence: note,
         draws: subject.draws().count(),
         most_draws: subject.workspace.recipe.schedule.num_train_timesteps * subject.draws().per_timestep(),
-        dimension: subject.architecture.parameter_count(),
-        networks: subject.networks.len(),
+        dimension: subject.networks.architecture.parameter_count(),
+        networks: subject.networks.weights.len(),
         ..ScoreTable::plain(subject, queries, method, scores)?
     })
 }
@@ -139,7 +139,8 @@ impl Network<'_> {
     ) -> Result<OfNetwork> {
         let Self { subject, network, measured, dampings } = self;
         let (subject, network) = (*subject, *network);
-        let seen = (0..subject.training.images.len()).filter(|&image| subject.saw(network, image)).count();
+        let seen =
+            (0..subject.training.images.len()).filter(|&image| subject.networks.saw(network, image)).count();
         match kind {
             InfluenceKind::Linear(measurement) => {
                 let gradients = QueryGradients::new(subject, set, queries, measurement)?;
@@ -163,10 +164,11 @@ impl Network<'_> {
         let groups = self.subject.draws().groups;
         let without = |left_out: Option<usize>| -> Scores {
             let kept: Vec<usize> = (0..groups).filter(|&group| Some(group) != left_out).collect();
-            let mean = |(image, values): (usize, &Vec<f64>)| match self.subject.saw(self.network, image) {
-                true => kept.iter().map(|&group| values[group]).sum::<f64>() / kept.len().max(1) as f64,
-                false => 0.0,
-            };
+            let mean =
+                |(image, values): (usize, &Vec<f64>)| match self.subject.networks.saw(self.network, image) {
+                    true => kept.iter().map(|&group| values[group]).sum::<f64>() / kept.len().max(1) as f64,
+                    false => 0.0,
+                };
             increases.iter().map(|images| images.iter().enumerate().map(mean).collect()).collect()
         };
         OfNetwork {

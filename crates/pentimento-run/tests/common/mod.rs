@@ -9,6 +9,7 @@ use pentimento_attribution::methods::Method;
 use pentimento_run::data::coded_data;
 use pentimento_run::error::Result;
 use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
+use pentimento_run::networks::Networks;
 use pentimento_run::scores::score;
 use pentimento_run::{Recipe, RunOptions, Workspace, analyse, report, train};
 use pentimento_store::{Digest, Run};
@@ -97,11 +98,12 @@ draws = 4
 pub fn everything(workspace: &Workspace) -> Result<()> {
     let data = coded_data(workspace)?;
     train::train(workspace, &data, None)?;
-    analyse::sample(workspace, &data)?;
-    analyse::attribute(workspace, &data)?;
-    report::report(workspace, &data)?;
-    let training = TrainingImages::of(&data);
-    let subject = Subject::trained(workspace, &data, &training)?;
+    let networks = &Networks::trained(workspace, &data)?;
+    analyse::sample(workspace, networks)?;
+    analyse::attribute(workspace, &data, networks)?;
+    report::report(workspace, &data, networks)?;
+    let training = &TrainingImages::open(workspace, networks)?;
+    let subject = Subject { workspace, networks, training };
     let set: QuerySet = QUERIES.parse().unwrap();
     let queries = set.open(&subject)?;
     for name in METHODS {
