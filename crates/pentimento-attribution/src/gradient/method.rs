@@ -27,9 +27,9 @@ pub enum Divisor {
     OneLessLeverage,
 }
 
-/// What of a query is looked at.
+/// What the network is shown of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueryLook {
+pub enum QueryInput {
     /// The image itself, at the same timesteps as the training images.
     Image,
     /// The images that the network predicts on the way to it, each at the timestep at which it was predicted.
@@ -47,12 +47,12 @@ pub struct Method {
     pub measurement: Measurement,
     /// Whether each timestep's gradient is brought to unit length.
     pub unit_length: bool,
-    /// What of the query is looked at.
-    pub query: QueryLook,
+    /// What the network is shown of the query.
+    pub query: QueryInput,
     /// How features are compared.
     pub comparison: Comparison,
     /// Whether it follows the training, where that is known: scores of several checkpoints are added up, and training images
-    /// are looked at as they were in training.
+    /// have the timesteps, noises and flips that they had in training.
     pub follows_training: bool,
 }
 
@@ -62,13 +62,13 @@ const TRAK: Method = Method {
     title: "TRAK (Park et al. 2023)",
     measurement: Measurement::Loss,
     unit_length: false,
-    query: QueryLook::Image,
+    query: QueryInput::Image,
     comparison: Comparison::InverseKernel(Divisor::One),
     follows_training: false,
 };
 
 impl Method {
-    /// Every method, as its paper defines it; all but those that follow the training look at its end only. DAS is its kernel,
+    /// Every method, as its paper defines it; all but those that follow the training know its end only. DAS is its kernel,
     /// alone and with the leverage; the residual changes next to nothing.
     pub const ALL: [Self; 14] = [
         Self {
@@ -114,7 +114,7 @@ impl Method {
         Self {
             name: "journey-trak",
             title: "Journey-TRAK (Georgiev et al. 2023) over the whole trajectory",
-            query: QueryLook::Journey,
+            query: QueryInput::Journey,
             ..TRAK
         },
         Self {

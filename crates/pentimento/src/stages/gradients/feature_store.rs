@@ -10,8 +10,9 @@ use crate::error::ProgramError;
 use crate::progress::say;
 use anyhow::{Context, Result};
 use pentimento_attribution::gradient::{
-    Draw, FeatureBlock, FeatureFile, FeatureRows, Method, RowKey, side_by_side,
+    FeatureBlock, FeatureFile, FeatureRows, Method, RowKey, side_by_side,
 };
+use pentimento_diffusion::denoising::Draw;
 use pentimento_store::{Digest, Fingerprint, StoreError};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -27,7 +28,7 @@ const MOST_NUMBERS_PER_FILE: usize = 1 << 26;
 /// An image, in the parts in which its gradient is kept.
 pub struct Item {
     /// What the network is shown and how, for each part, whose gradient is the mean over its draws.
-    pub parts: Vec<Vec<Look>>,
+    pub parts: Vec<Vec<ImageDraws>>,
     /// Its class, for networks that are told.
     pub class: Option<u32>,
     /// What messages call it.
@@ -35,9 +36,9 @@ pub struct Item {
 }
 
 /// An image and the draws at which the network sees it at once.
-pub struct Look {
+pub struct ImageDraws {
     /// `[height, width, channels]` in [-1, 1].
-    pub image: Vec<f64>,
+    pub image: Vec<f32>,
     /// Timesteps and noise.
     pub draws: Vec<Draw>,
 }
@@ -83,16 +84,19 @@ pub fn noise_id(key: &RowKey) -> u32 {
     u32::from_le_bytes([key[0], key[1], key[2], key[3]])
 }
 
-/// The gradient of a part, of which `of` gives that of a look: the mean over looks, each with the weight of its draws.
-pub fn mean_of_looks(looks: &[Look], mut of: impl FnMut(&Look) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
-    if let [look] = looks {
-        return of(look);
+/// The gradient of a part, of which `of` gives that of an image at its draws: the mean over all draws.
+pub fn mean_over_draws(
+    part: &[ImageDraws],
+    mut of: impl FnMut(&ImageDraws) -> Result<Vec<f32>>,
+) -> Result<Vec<f32>> {
+    if let [image] = part {
+        return of(image);
     }
-    let draws: usize = looks.iter().map(|look| look.draws.len()).sum();
+    let draws: usize = part.iter().map(|image| image.draws.len()).sum();
     let mut sum: Vec<f64> = Vec::new();
-    for look in looks {
-        let share = look.draws.len() as f64 / draws as f64;
-        let values = of(look)?;
+    for image in part {
+        let share = image.draws.len() as f64 / draws as f64;
+        let values = of(image)?;
         sum.resize(values.len(), 0.0);
         sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += share * f64::from(value));
     }
@@ -149,8 +153,8 @@ impl Table<'_> {
             let features = side_by_side(part.len(), |place| -> Result<Vec<f32>> {
                 let item = item(part[place].0)?;
                 let mut values = Vec::with_capacity(self.parts * dimension);
-                for looks in &item.parts {
-                    values.extend(mean_of_looks(looks, |Look { image, draws }| {
+                for part in &item.parts {
+                    values.extend(mean_over_draws(part, |ImageDraws { image, draws }| {
                         workspace.stop.check()?;
                         Ok(match projection {
                             Some(projection) => {

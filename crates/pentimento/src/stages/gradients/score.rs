@@ -1,7 +1,7 @@
 //! Scores of training images for queries by one method, from the features in the run.
 
 use super::candidates::{CandidateQuality, candidates, quality, sample};
-use super::feature_store::{Features, Item, Look, Table, noise_id, row_key};
+use super::feature_store::{Features, ImageDraws, Item, Table, noise_id, row_key};
 use super::projection_quality::{ProjectionQuality, projection_quality};
 use super::queries::{Queries as QueriedImages, QueryParts};
 use super::rank_agreement;
@@ -295,12 +295,11 @@ fn features(
         if let Some(replay) = &replay {
             return Ok(replay.item(index, &image, method.unit_length, name));
         }
-        let image: Vec<f64> = image.into_iter().map(f64::from).collect();
-        let look = |group| {
+        let of_group = |group| {
             let draws = plan.draws(schedule, group, image.len(), keys[place].as_ref().map_or(0, noise_id));
-            vec![Look { draws, image: image.clone() }]
+            vec![ImageDraws { draws, image: image.clone() }]
         };
-        Ok(Item { parts: (0..plan.groups).map(look).collect(), class: class(index), name })
+        Ok(Item { parts: (0..plan.groups).map(of_group).collect(), class: class(index), name })
     };
     let of_images_made = table.complete(&keys, item, |done| progress.set(done as u64, "training images"))?;
     let table =

@@ -12,7 +12,7 @@ use crate::stages::workspace::Workspace;
 use anyhow::{Context, Result};
 use pentimento_attribution::curvature::{
     BlockBasis, Curvature, CurvaturePart, CurvaturePass, EigenvalueSums, FactorSums, ImageRecords, bases,
-    curvature_looks, read_bases, write_bases,
+    curvature_draws, read_bases, write_bases,
 };
 use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::NUMERICS_VERSION;
@@ -38,7 +38,7 @@ const WRITING_SHARE: u32 = 20;
 pub struct MeasuredCurvature {
     /// The curvature.
     pub curvature: Curvature,
-    /// The mean squared error over the looks at which it was measured.
+    /// The mean squared error over the draws at which it was measured.
     pub mean_loss: f64,
     /// Images on which it was measured.
     pub images: usize,
@@ -143,7 +143,7 @@ impl<'a> Measurement<'a> {
         Ok(MeasuredCurvature { curvature, mean_loss, images, seen: self.seen, identity })
     }
 
-    /// Eigenvectors of the factors, and the mean loss of the looks that they are of.
+    /// Eigenvectors of the factors, and the mean loss over the draws that they are of.
     fn bases(&self) -> Result<(Vec<BlockBasis>, f64)> {
         let architecture = &self.subject.architecture;
         let name = format!("{}/bases.safetensors", self.folder);
@@ -174,9 +174,9 @@ impl<'a> Measurement<'a> {
         let name = format!("{}/eigenvalues.safetensors", self.folder);
         if let Some(bytes) = kept(self.workspace(), &name, self.identity)? {
             self.remove_sums(CurvaturePart::Eigenvalues)?;
-            return Ok(EigenvalueSums::read(bases, self.planned_looks(), &ArrayReader::new(&bytes, &name)?)?);
+            return Ok(EigenvalueSums::read(bases, self.planned_draws(), &ArrayReader::new(&bytes, &name)?)?);
         }
-        let planned = self.planned_looks();
+        let planned = self.planned_draws();
         let sums = self.sum(
             CurvaturePart::Eigenvalues,
             || Sums::Eigenvalues(bases, EigenvalueSums::new(bases, planned)),
@@ -187,8 +187,8 @@ impl<'a> Measurement<'a> {
         Ok(sums)
     }
 
-    /// Looks over all images for one part.
-    fn planned_looks(&self) -> u64 {
+    /// Draws over all images for one part.
+    fn planned_draws(&self) -> u64 {
         (self.images.len() * (self.workspace().recipe.influence.draws / 2)) as u64
     }
 
@@ -242,8 +242,8 @@ impl<'a> Measurement<'a> {
             let total = self.read_sums(&total_name, FINISHED_SHARDS, &read)?;
             let shard = match total {
                 Some((finished, total)) if finished == SHARDS => {
-                    let looks = recipe.influence.draws / 2;
-                    progress.finish(&format!("{} images, {looks} looks at each", self.images.len()));
+                    let draws = recipe.influence.draws / 2;
+                    progress.finish(&format!("{} images, {draws} draws of each", self.images.len()));
                     return Ok(total);
                 }
                 Some((finished, _)) => finished,
@@ -306,10 +306,10 @@ impl<'a> Measurement<'a> {
         };
         let (mut written, mut writing) = (Instant::now(), Duration::ZERO);
         let due = |writing: Duration| workspace.options.checkpoint_every.max(writing * WRITING_SHARE);
-        // Units are images, in parts if all looks at one do not pass at once. As many as there are threads are worked on at
+        // Units are images, in parts if all draws of one do not pass at once. As many as there are threads are worked on at
         // a time; they are added one after another.
-        let looks_of_image = recipe.influence.draws / 2;
-        let parts = looks_of_image.div_ceil(pass.looks_at_once());
+        let draws_of_image = recipe.influence.draws / 2;
+        let parts = draws_of_image.div_ceil(pass.draws_at_once());
         let (at_once, units) = (rayon::current_num_threads().max(1), range.len() * parts);
         while unit < units {
             let stopped = workspace.stop.check();
@@ -325,18 +325,18 @@ impl<'a> Measurement<'a> {
                 let image = self.images[range.start + place];
                 let (key, class) = (subject.image_key(image), subject.class_of(image));
                 let values = subject.training.images.scaled(image);
-                let looks = curvature_looks(
+                let draws = curvature_draws(
                     &recipe.schedule,
                     recipe.seed,
                     part,
-                    looks_of_image,
+                    draws_of_image,
                     noise_id(&key),
                     values.len(),
                 );
-                let first = part_of_image * pass.looks_at_once();
-                let looks = &looks[first..looks.len().min(first + pass.looks_at_once())];
+                let first = part_of_image * pass.draws_at_once();
+                let draws = &draws[first..draws.len().min(first + pass.draws_at_once())];
                 let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-                pass.records(&values, class, looks, &name)
+                pass.records(&values, class, draws, &name)
             })?;
             sums.add(&records)?;
             unit += count;

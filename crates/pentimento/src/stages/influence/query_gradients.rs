@@ -5,7 +5,8 @@ use crate::stages::analyse::Ensemble;
 use crate::stages::gradients::{Query, QuerySet, Subject, noise_id, row_key};
 use anyhow::Result;
 use pentimento_attribution::curvature::{Curvature, QuantisedRows, QueryMeasurement, output_gradient};
-use pentimento_attribution::gradient::{Draw, DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
+use pentimento_attribution::gradient::{DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
+use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::Parameters;
@@ -102,9 +103,14 @@ impl QueryGradients {
                     measurement,
                     false,
                 );
-                let image: Vec<f64> = query.image.iter().map(|&value| f64::from(value)).collect();
                 let draws = query_draws(subject, query, group);
-                Ok(extractor.gradient::<f32>(&image, subject.size, query.class, &draws, &query.title)?)
+                Ok(extractor.gradient::<f32>(
+                    &query.image,
+                    subject.size,
+                    query.class,
+                    &draws,
+                    &query.title,
+                )?)
             }
             QueryMeasurement::Trajectory => {
                 let steps = self.trajectories.get(index).map_or(&[][..], Vec::as_slice);
@@ -154,7 +160,7 @@ fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> 
         let mut noise = vec![0.0f32; query.image.len()];
         let number = (group * plan.timesteps + index) as u32;
         Stream::new(recipe.seed, Purpose::AttributionNoise, number, timestep as u32).fill_normal(&mut noise);
-        Draw { timestep, noise: noise.into_iter().map(f64::from).collect() }
+        Draw { timestep, noise }
     };
     (0..plan.timesteps).map(draw).collect()
 }
