@@ -1,7 +1,7 @@
 //! The features of one network that a method compares: those of training images and those of queries.
 
 use super::feature_store::Features;
-use super::featuring::{FeatureKind, Featuring, Item, Look};
+use super::featuring::{FeatureKind, Featuring, ImageDraws, Item};
 use super::projection_quality::{ProjectionQuality, projection_quality};
 use super::queries::QueryParts;
 use super::replay::Replay;
@@ -162,13 +162,12 @@ impl<'a> AskedNetwork<'a> {
         if let Some(replay) = &self.replay {
             return Ok(replay.item(index, &image, method.unit_length, name));
         }
-        let image: Vec<f64> = image.into_iter().map(f64::from).collect();
         let id = self.keys[place].as_ref().map_or(0, noise_id);
-        let look = |group| {
+        let of_group = |group| {
             let draws = plan.draws(&subject.workspace.recipe.schedule, group, image.len(), id);
-            vec![Look { draws, image: image.clone() }]
+            vec![ImageDraws { draws, image: image.clone() }]
         };
-        Ok(Item { parts: (0..plan.groups).map(look).collect(), class: subject.class_of(index), name })
+        Ok(Item { parts: (0..plan.groups).map(of_group).collect(), class: subject.class_of(index), name })
     }
 
     fn query(&self, query: usize) -> Result<Item> {

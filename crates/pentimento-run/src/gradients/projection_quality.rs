@@ -2,7 +2,7 @@
 //!
 //! A projection has a noise of its own, which more draws do not lessen and intervals over draws do not show.
 
-use super::featuring::{Item, mean_of_looks};
+use super::featuring::{ImageDraws, Item, mean_over_draws};
 use super::rank_agreement;
 use super::subject::Subject;
 use crate::error::Result;
@@ -63,9 +63,7 @@ pub fn projection_quality(
     })?;
     let shown: Vec<f32> = items
         .iter()
-        .flat_map(|item| {
-            item.parts.iter().flatten().flat_map(|look| look.image.iter().map(|&value| value as f32))
-        })
+        .flat_map(|item| item.parts.iter().flatten().flat_map(|part| part.image.iter().copied()))
         .collect();
     let key = Fingerprint::of("projection quality")
         .text(features_of)
@@ -84,16 +82,10 @@ pub fn projection_quality(
     let gradients = side_by_side(items.len(), |place| -> Result<Vec<f32>> {
         let item = &items[place];
         let mut sum = vec![0.0f32; parameters];
-        for looks in &item.parts {
-            let gradient = mean_of_looks(looks, |look| {
+        for part in &item.parts {
+            let gradient = mean_over_draws(part, |ImageDraws { image, draws }| {
                 workspace.options.stop.check()?;
-                Ok(extractor.gradient::<f32>(
-                    &look.image,
-                    networks.size,
-                    item.class,
-                    &look.draws,
-                    &item.name,
-                )?)
+                Ok(extractor.gradient::<f32>(image, networks.size, item.class, draws, &item.name)?)
             })?;
             for (sum, value) in sum.iter_mut().zip(gradient) {
                 *sum += value / item.parts.len() as f32;

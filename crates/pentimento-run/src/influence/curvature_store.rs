@@ -12,7 +12,7 @@ use crate::recipe::Eigenvalues;
 use crate::workspace::Workspace;
 use pentimento_attribution::curvature::{
     BlockBasis, Curvature, CurvaturePart, CurvaturePass, EigenvalueSums, FactorSums, ImageRecords, bases,
-    curvature_looks, read_bases, write_bases,
+    curvature_draws, read_bases, write_bases,
 };
 use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::NUMERICS_VERSION;
@@ -36,7 +36,7 @@ const WRITING_SHARE: u32 = 20;
 pub struct MeasuredCurvature {
     /// The curvature.
     pub curvature: Curvature,
-    /// The mean squared error over the looks at which it was measured.
+    /// The mean squared error over the draws at which it was measured.
     pub mean_loss: f64,
     /// Images on which it was measured.
     pub images: usize,
@@ -183,7 +183,7 @@ impl<'a> Measurement<'a> {
         Summing { measurement: self, part: CurvaturePart::Eigenvalues, bases, pass: OnceLock::new() }
     }
 
-    /// The eigenvectors of the factors if they are there, and the mean loss of the looks that they are of.
+    /// The eigenvectors of the factors if they are there, and the mean loss over the draws that they are of.
     ///
     /// # Errors
     ///
@@ -202,7 +202,7 @@ impl<'a> Measurement<'a> {
         Decomposing { factors: self.factors() }
     }
 
-    /// Eigenvectors of the factors, and the mean loss of the looks that they are of.
+    /// Eigenvectors of the factors, and the mean loss over the draws that they are of.
     fn bases(&self) -> Result<(Vec<BlockBasis>, f64)> {
         loop {
             if let Some(found) = self.kept_bases()? {
@@ -221,7 +221,7 @@ impl<'a> Measurement<'a> {
             if let Some(bytes) = kept(self.workspace(), &name, self.identity)? {
                 stage.remove_sums()?;
                 let arrays = ArrayReader::new(&bytes, &name)?;
-                return Ok(EigenvalueSums::read(bases, self.planned_looks(), &arrays)?);
+                return Ok(EigenvalueSums::read(bases, self.planned_draws(), &arrays)?);
             }
             drive(self.workspace(), &stage)?;
         }
@@ -235,8 +235,8 @@ impl<'a> Measurement<'a> {
         format!("{}/eigenvalues.safetensors", self.folder)
     }
 
-    /// Looks over all images for one part.
-    fn planned_looks(&self) -> u64 {
+    /// Draws over all images for one part.
+    fn planned_draws(&self) -> u64 {
         (self.images.len() * (self.workspace().recipe.influence.draws / 2)) as u64
     }
 
@@ -265,7 +265,7 @@ impl<'a> Summing<'a> {
                 Sums::Factors(FactorSums::new(&subject.networks.architecture, sharing))
             }
             CurvaturePart::Eigenvalues => {
-                let planned = self.measurement.planned_looks();
+                let planned = self.measurement.planned_draws();
                 Sums::Eigenvalues(self.bases, EigenvalueSums::new(self.bases, planned))
             }
         }
@@ -279,7 +279,7 @@ impl<'a> Summing<'a> {
                 Sums::Factors(FactorSums::read(&subject.networks.architecture, sharing, arrays)?)
             }
             CurvaturePart::Eigenvalues => {
-                let planned = self.measurement.planned_looks();
+                let planned = self.measurement.planned_draws();
                 Sums::Eigenvalues(self.bases, EigenvalueSums::read(self.bases, planned, arrays)?)
             }
         })
@@ -379,10 +379,10 @@ impl<'a> Summing<'a> {
         };
         let (mut written, mut writing) = (Instant::now(), Duration::ZERO);
         let due = |writing: Duration| workspace.options.checkpoint_every.max(writing * WRITING_SHARE);
-        // Units are images, in parts if all looks at one do not pass at once. As many as there are threads are worked on at
+        // Units are images, in parts if all draws of one do not pass at once. As many as there are threads are worked on at
         // a time; they are added one after another.
-        let looks_of_image = recipe.influence.draws / 2;
-        let parts = looks_of_image.div_ceil(pass.looks_at_once());
+        let draws_of_image = recipe.influence.draws / 2;
+        let parts = draws_of_image.div_ceil(pass.draws_at_once());
         let (at_once, units) = (rayon::current_num_threads().max(1), range.len() * parts);
         while unit < units {
             let stopped = workspace.options.stop.check();
@@ -398,16 +398,16 @@ impl<'a> Summing<'a> {
                 let image = images[range.start + place];
                 let (key, class) = (subject.image_key(image), subject.class_of(image));
                 let values = subject.training.images.scaled(image);
-                let looks = curvature_looks(
+                let looks = curvature_draws(
                     &recipe.schedule,
                     recipe.seed,
                     part,
-                    looks_of_image,
+                    draws_of_image,
                     noise_id(&key),
                     values.len(),
                 );
-                let first = part_of_image * pass.looks_at_once();
-                let looks = &looks[first..looks.len().min(first + pass.looks_at_once())];
+                let first = part_of_image * pass.draws_at_once();
+                let looks = &looks[first..looks.len().min(first + pass.draws_at_once())];
                 let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
                 pass.records(&values, class, looks, &name)
             })?;
@@ -526,8 +526,8 @@ impl Stage for Summing<'_> {
     }
 
     fn summary(&self, _missing: &[Piece]) -> Option<String> {
-        let looks = self.measurement.workspace().recipe.influence.draws / 2;
-        Some(format!("{} images, {looks} looks at each", self.measurement.images.len()))
+        let draws = self.measurement.workspace().recipe.influence.draws / 2;
+        Some(format!("{} images, {draws} draws of each", self.measurement.images.len()))
     }
 }
 

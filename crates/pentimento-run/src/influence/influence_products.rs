@@ -172,7 +172,7 @@ impl ProductsOf<'_> {
         );
         let of = |image: usize| -> Result<(Vec<f32>, f64)> {
             let key = subject.image_key(image);
-            let values: Vec<f64> = subject.training.images.scaled(image).into_iter().map(f64::from).collect();
+            let values = subject.training.images.scaled(image);
             let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
             let mut gradients = Vec::with_capacity(plan.groups * count);
             for group in 0..plan.groups {

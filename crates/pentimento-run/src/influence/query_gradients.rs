@@ -4,7 +4,8 @@ use crate::analyse::Ensemble;
 use crate::error::{Result, RunError};
 use crate::gradients::{Query, QuerySet, Subject, noise_id, row_key};
 use pentimento_attribution::curvature::{Curvature, QuantisedRows, QueryMeasurement, output_gradient};
-use pentimento_attribution::gradient::{Draw, DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
+use pentimento_attribution::gradient::{DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
+use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::Parameters;
@@ -101,10 +102,9 @@ impl QueryGradients {
                     measurement,
                     false,
                 );
-                let image: Vec<f64> = query.image.iter().map(|&value| f64::from(value)).collect();
                 let draws = query_draws(subject, query, group);
                 Ok(extractor.gradient::<f32>(
-                    &image,
+                    &query.image,
                     subject.networks.size,
                     query.class,
                     &draws,
@@ -159,7 +159,7 @@ fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> 
         let mut noise = vec![0.0f32; query.image.len()];
         let number = (group * plan.timesteps + index) as u32;
         Stream::new(recipe.seed, Purpose::AttributionNoise, number, timestep as u32).fill_normal(&mut noise);
-        Draw { timestep, noise: noise.into_iter().map(f64::from).collect() }
+        Draw { timestep, noise }
     };
     (0..plan.timesteps).map(draw).collect()
 }

@@ -91,7 +91,7 @@ impl UnlearningOf<'_> {
                 return Ok(vec![0.0; plan.groups]);
             }
             let key = subject.image_key(image);
-            let values: Vec<f64> = subject.training.images.scaled(image).into_iter().map(f64::from).collect();
+            let values = subject.training.images.scaled(image);
             let of_group = |group| {
                 let draws = plan.draws(schedule, group, values.len(), noise_id(&key));
                 let class = subject.class_of(image);
