@@ -398,7 +398,7 @@ impl<'a> Summing<'a> {
                 let image = images[range.start + place];
                 let (key, class) = (subject.image_key(image), subject.class_of(image));
                 let values = subject.training.images.scaled(image);
-                let looks = curvature_draws(
+                let draws = curvature_draws(
                     &recipe.schedule,
                     recipe.seed,
                     part,
@@ -407,9 +407,9 @@ impl<'a> Summing<'a> {
                     values.len(),
                 );
                 let first = part_of_image * pass.draws_at_once();
-                let looks = &looks[first..looks.len().min(first + pass.draws_at_once())];
+                let draws = &draws[first..draws.len().min(first + pass.draws_at_once())];
                 let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-                pass.records(&values, class, looks, &name)
+                pass.records(&values, class, draws, &name)
             })?;
             sums.add(&records)?;
             unit += count;
