@@ -1,13 +1,13 @@
 //! How long the curvature of a network takes: `cargo bench -p pentimento-attribution --bench curvature -- [1.16M|35.7M]`.
 //!
-//! Per look: what layers see (a forward and a backward pass), the factors, the squares for the eigenvalues. Once: the
+//! Per draw: what layers see (a forward and a backward pass), the factors, the squares for the eigenvalues. Once: the
 //! decomposition, a product with the inverse. Prints medians over rounds as JSON, with the largest memory of the process.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its measurements")]
 
 use pentimento_attribution::curvature::{
     Curvature, CurvatureError, CurvaturePart, CurvaturePass, DampingRule, EigenvalueSums, FactorSums,
-    ImageRecords, QuantisedRows, WeightSharing, bases, curvature_looks,
+    ImageRecords, QuantisedRows, WeightSharing, bases, curvature_draws,
 };
 use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::schedule::ScheduleConfig;
@@ -19,8 +19,8 @@ use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Looks at an image, as the recipe's default has them.
-const LOOKS: usize = 12;
+/// Draws of an image, as the recipe's default has them.
+const DRAWS: usize = 12;
 const QUERIES: usize = 192;
 
 const NETWORKS: [(&str, &str, &[usize], usize); 2] = [
@@ -71,25 +71,25 @@ fn measure(architecture: &Architecture, rounds: usize) -> Result<Value> {
     let mut image = vec![0.0f32; length];
     Stream::new(1, Purpose::Test, 7, 0).fill_uniform(&mut image);
     let at_once = rayon::current_num_threads();
-    let looks_at_once = LOOKS.min(pass.looks_at_once());
+    let draws_at_once = DRAWS.min(pass.draws_at_once());
     let records = |round: usize| -> std::result::Result<Vec<ImageRecords>, CurvatureError> {
         side_by_side(at_once, |index| {
             let image_number = (round * at_once + index) as u32;
-            let looks =
-                curvature_looks(&schedule, 1, CurvaturePart::Factors, looks_at_once, image_number, length);
-            pass.records(&image, None, &looks, "bench")
+            let draws =
+                curvature_draws(&schedule, 1, CurvaturePart::Factors, draws_at_once, image_number, length);
+            pass.records(&image, None, &draws, "bench")
         })
     };
     let mut factors = FactorSums::new(architecture, WeightSharing::Expand);
     let (mut passes, mut added) = (Vec::new(), Vec::new());
-    let per_look = |begin: Instant| 1e3 * begin.elapsed().as_secs_f64() / (at_once * looks_at_once) as f64;
+    let per_draw = |begin: Instant| 1e3 * begin.elapsed().as_secs_f64() / (at_once * draws_at_once) as f64;
     for round in 0..=rounds {
         let begin = Instant::now();
         let records = records(round)?;
-        passes.push(per_look(begin));
+        passes.push(per_draw(begin));
         let begin = Instant::now();
         factors.add(&records)?;
-        added.push(per_look(begin));
+        added.push(per_draw(begin));
     }
     let begin = Instant::now();
     let bases = bases(factors)?;
@@ -100,7 +100,7 @@ fn measure(architecture: &Architecture, rounds: usize) -> Result<Value> {
         let records = records(round)?;
         let begin = Instant::now();
         sums.add(&bases, &records)?;
-        squares.push(per_look(begin));
+        squares.push(per_draw(begin));
     }
     let curvature = Curvature::corrected(bases, &sums)?;
     let dampings = DampingRule::Block.dampings(&curvature);
@@ -122,10 +122,10 @@ fn measure(architecture: &Architecture, rounds: usize) -> Result<Value> {
     let products = begin.elapsed().as_secs_f64() / images.clamp(1, 64) as f64;
     Ok(json!({
         "parameters": count,
-        "looks_at_once": looks_at_once,
-        "layers_see_ms_per_look": median(passes),
-        "factors_ms_per_look": median(added),
-        "eigenvalues_ms_per_look": median(squares),
+        "draws_at_once": draws_at_once,
+        "layers_see_ms_per_draw": median(passes),
+        "factors_ms_per_draw": median(added),
+        "eigenvalues_ms_per_draw": median(squares),
         "decomposition_s": decomposition,
         "product_with_the_inverse_s": solve,
         "products_of_an_image_in_4_groups_s": products,

@@ -106,8 +106,8 @@ fn featurise(network: &Network) -> Result<Value> {
     let parameters = Parameters::from_memory(&architecture, values);
     let extractor = FeatureExtractor::new(&architecture, parameters, &schedule, Measurement::Square, false);
     let projection = SparseProjection::new(architecture.parameter_count(), DIMENSION, 1);
-    let mut image = vec![0.0f64; length];
-    Stream::new(1, Purpose::Test, 7, 0).fill_uniform_f64(&mut image);
+    let mut image = vec![0.0f32; length];
+    Stream::new(1, Purpose::Test, 7, 0).fill_uniform(&mut image);
 
     let (mut steps, mut features, mut ratios, mut singles) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {

@@ -165,11 +165,11 @@ fn write_codes(path: &Path, count: usize) -> Result<()> {
         let made: Vec<Vec<u8>> = together
             .par_iter()
             .map(|&chunk| {
-                let mut draws = Stream::new(1, Purpose::Test, chunk as u32, 0).draws();
+                let mut cursor = Stream::new(1, Purpose::Test, chunk as u32, 0).cursor();
                 let mut bytes = Vec::with_capacity(4 * CHUNK);
                 let wanted = 4 * (count - chunk * CHUNK).min(CHUNK);
                 while bytes.len() < wanted {
-                    let word = draws.next_u64();
+                    let word = cursor.next_u64();
                     for code in [word as u32, (word >> 32) as u32] {
                         if code.count_ones() == WEIGHT {
                             bytes.extend((0..8).flat_map(|turn| code.rotate_left(4 * turn).to_le_bytes()));

@@ -5,7 +5,7 @@
 
 use crate::curvature::{InfluenceKind, QueryMeasurement};
 use crate::ensemble::CodeDistance;
-use crate::gradient::{Comparison, Divisor, GradientMethod, Measurement, QueryLook, TRAK};
+use crate::gradient::{Comparison, Divisor, GradientMethod, Measurement, QueryInput, TRAK};
 use crate::likeness::Likeness;
 
 /// A method, and what is true of it whatever it is asked about.
@@ -139,7 +139,7 @@ impl Method {
         gradients(
             "journey-trak",
             "Journey-TRAK (Georgiev et al. 2023) over the whole trajectory",
-            GradientMethod { query: QueryLook::Journey, ..TRAK },
+            GradientMethod { query: QueryInput::Journey, ..TRAK },
         ),
         Self::DEFAULT,
         gradients(

@@ -10,9 +10,10 @@ use faer::prelude::Solve;
 use faer::{Mat, Side};
 use golden_cases::{Golden, golden_cases};
 use pentimento_attribution::curvature::{
-    Block, BlockKind, Curvature, CurvatureError, CurvatureLook, CurvaturePass, EigenvalueSums, FactorSums,
+    Block, BlockKind, Curvature, CurvatureDraw, CurvatureError, CurvaturePass, EigenvalueSums, FactorSums,
     ImageRecords, WeightSharing, bases, blocks,
 };
+use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::training::{Trainer, TrainingConfig, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, Condition, Parameters, UnetConfig};
@@ -108,8 +109,8 @@ fn corrected_eigenvalues_are_the_best_and_inverses_come_near() {
 
     // The whole matrix, from its definition.
     let scale = (2.0 / PIXELS as f64).sqrt();
-    let looks = images.len() * TIMESTEPS.len();
-    let samples = looks * PIXELS;
+    let draws = images.len() * TIMESTEPS.len();
+    let samples = draws * PIXELS;
     let mut rows = Vec::with_capacity(samples * count);
     for image in 0..images.len() {
         for timestep in TIMESTEPS {
@@ -121,21 +122,18 @@ fn corrected_eigenvalues_are_the_best_and_inverses_come_near() {
     let rows = Mat::from_fn(samples, count, |row, column| rows[row * count + column]);
     let exact = rows.transpose() * &rows * faer::Scale(1.0 / samples as f64);
 
-    // The approximations, of the same looks.
+    // The approximations, of the same draws.
     let parameters = Parameters::from_memory::<f32>(architecture, values.clone());
     let pass = CurvaturePass::new(architecture, parameters, schedule, [SIDE, SIDE]);
     let mut records: Vec<ImageRecords> = Vec::new();
     for (image, noise) in images.iter().zip(noises) {
         for timestep in TIMESTEPS {
-            let look = |direction: &Vec<f64>| CurvatureLook {
-                timestep,
-                noise: noise.clone(),
+            let draw = |direction: &Vec<f64>| CurvatureDraw {
+                draw: Draw { timestep, noise: noise.clone() },
                 direction: direction.iter().map(|&value| value as f32).collect(),
             };
-            let looks: Vec<CurvatureLook> = directions.iter().map(look).collect();
-            records.extend(
-                looks.into_iter().map(|look| pass.records(image, None, &[look], "an image").unwrap()),
-            );
+            let draws = directions.iter().map(draw);
+            records.extend(draws.map(|draw| pass.records(image, None, &[draw], "an image").unwrap()));
         }
     }
     let mut factors = FactorSums::new(architecture, WeightSharing::Expand);

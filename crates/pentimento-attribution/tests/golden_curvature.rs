@@ -7,10 +7,11 @@ mod golden_cases;
 
 use golden_cases::{Golden, golden_cases, goldens};
 use pentimento_attribution::curvature::{
-    Block, BlockKind, Curvature, CurvatureLook, CurvaturePass, EigenvalueSums, FactorSums, WeightSharing,
+    Block, BlockKind, Curvature, CurvatureDraw, CurvaturePass, EigenvalueSums, FactorSums, WeightSharing,
     bases, blocks,
 };
 use pentimento_diffusion::checkpoint::{CheckpointFiles, Selection};
+use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::unet::Parameters;
 
 /// Relative to the largest entry.
@@ -51,12 +52,9 @@ fn check(case: &str) {
         .enumerate()
         .map(|(index, (image, direction))| {
             let at = index % timesteps.len();
-            let look = CurvatureLook {
-                timestep: timesteps[at],
-                noise: narrow(&noises[at]),
-                direction: narrow(direction),
-            };
-            pass.records(&narrow(image), None, &[look], "an image").unwrap()
+            let draw = Draw { timestep: timesteps[at], noise: narrow(&noises[at]) };
+            let draw = CurvatureDraw { draw, direction: narrow(direction) };
+            pass.records(&narrow(image), None, &[draw], "an image").unwrap()
         })
         .collect();
     let damping = golden.values("kfac.damping")[0];

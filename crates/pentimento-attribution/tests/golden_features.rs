@@ -9,11 +9,12 @@ use faer::Mat;
 use faer::prelude::Solve;
 use golden_cases::{Golden, golden_cases, goldens};
 use pentimento_attribution::gradient::{
-    Compared, Comparison, Divisor, Draw, FeatureExtractor, GradientMethod, ImageRows, Kernel, KernelError,
+    Compared, Comparison, Divisor, FeatureExtractor, GradientMethod, ImageRows, Kernel, KernelError,
     Measurement, products,
 };
 use pentimento_attribution::methods::{Family, Method};
 use pentimento_diffusion::checkpoint::{CheckpointFiles, Selection};
+use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::unet::{Parameters, Precision};
 use pentimento_noise::{Purpose, Stream};
 use std::ops::Range;
@@ -92,7 +93,9 @@ fn features<T: Precision>(
         .map(|values| values.iter().map(|&value| T::of(f64::from(value))).collect())
         .collect();
     let timesteps = golden.whole_numbers("features.t").into_iter();
-    let noises = golden.image_rows("features.eps");
+    // PyTorch computed in f64, but from images and noises that are f32, as the file has them: nothing is rounded here.
+    let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<f32>>();
+    let noises = golden.image_rows("features.eps").into_iter().map(narrow);
     let draws: Vec<Draw> = timesteps.zip(noises).map(|(timestep, noise)| Draw { timestep, noise }).collect();
     let extractor = FeatureExtractor::new(
         architecture,
@@ -103,10 +106,9 @@ fn features<T: Precision>(
     );
     let side = architecture.config().sample_size.unwrap();
     ["features.images", "features.queries"].map(|name| {
-        let images = golden.image_rows(name);
+        let images = golden.image_rows(name).into_iter().map(narrow);
         let rows = images
-            .iter()
-            .flat_map(|image| extractor.gradient::<T>(image, [side, side], None, &draws, name).unwrap());
+            .flat_map(|image| extractor.gradient::<T>(&image, [side, side], None, &draws, name).unwrap());
         Features { values: rows.collect(), dimension: architecture.parameter_count() }
     })
 }

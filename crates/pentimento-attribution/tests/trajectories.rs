@@ -43,8 +43,8 @@ impl Case {
     /// Its parameters, a step along a direction away.
     fn parameters<T: Precision>(&self, direction: &[f64], step: f64) -> Parameters {
         let mut direction = direction.iter();
-        let moved = |value: &f64| T::of(value + step * direction.next().unwrap_or(&0.0));
-        let values = self.values.iter().map(|one| one.iter().map(moved).collect::<Vec<T>>()).collect();
+        let mut moved = |value: &f64| T::of(value + step * direction.next().unwrap_or(&0.0));
+        let values = self.values.iter().map(|one| one.iter().map(&mut moved).collect::<Vec<T>>()).collect();
         Parameters::from_memory::<T>(&self.architecture, values)
     }
 

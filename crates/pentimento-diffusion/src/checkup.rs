@@ -1,6 +1,7 @@
 //! Whether an opened network is what it should be: its derivatives against differences, its outputs against the batch, and
 //! its predictions against images.
 
+use crate::denoising::{Denoising, Draw, NoisyBatch};
 use crate::schedule::ScheduleConfig;
 use crate::unet::{Architecture, Condition, Dual, Parameters};
 use burn::tensor::{DType, Tensor, TensorData};
@@ -151,26 +152,19 @@ pub fn prediction_error(
     classes: &[u32],
 ) -> f64 {
     let length = height * width * architecture.config().in_channels;
-    let bars = schedule.alphas_cumprod();
-    let count = images.len() / length;
+    let denoising = Denoising::<f32>::new(schedule);
+    let (timesteps, count) = (denoising.timesteps(), images.len() / length);
     let (mut wrong, mut all) = (0.0, 0.0);
     for (index, image) in images.chunks_exact(length).enumerate() {
-        let timestep = bars.len() / 4 + bars.len() * (2 * index + 1) / (4 * count);
-        let bar = bars[timestep];
-        let noise = normals(3 + index as u32, length);
-        let noisy: Vec<f32> = image
-            .iter()
-            .zip(&noise)
-            .map(|(x, eps)| bar.sqrt() as f32 * x + (1.0 - bar).sqrt() as f32 * eps)
-            .collect();
-        let [of_image, of_noise] = schedule.prediction_type.target(bar).map(|factor| factor as f32);
+        let timestep = timesteps / 4 + timesteps * (2 * index + 1) / (4 * count);
+        let draw = Draw { timestep, noise: normals(3 + index as u32, length) };
         let class = classes.get(index).map(std::slice::from_ref).unwrap_or_default();
-        let condition = Condition::new::<f32>(architecture, &[timestep], class);
-        let shape = [1, height, width, architecture.config().in_channels];
-        let output = values(architecture.forward(parameters, tensor(noisy, shape), &condition));
-        for ((output, x), eps) in output.iter().zip(image).zip(&noise) {
-            let target = f64::from(of_image * x + of_noise * eps);
-            wrong += (f64::from(*output) - target).powi(2);
+        let NoisyBatch { input, condition, target } =
+            denoising.batch::<f32>(architecture, image, [height, width], [&draw], class);
+        let output = values(architecture.forward(parameters, input, &condition));
+        for (output, target) in output.into_iter().zip(target) {
+            let target = f64::from(target);
+            wrong += (f64::from(output) - target).powi(2);
             all += target * target;
         }
     }

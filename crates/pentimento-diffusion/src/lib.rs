@@ -5,6 +5,7 @@
 //!   on values with tangents.
 //! * [`schedule`] and [`sampler`]: betas, respaced subsets of timesteps, and one denoising step with its derivative.
 //! * [`mixture`]: sampling from a weighted mixture of members, many trajectories at once.
+//! * [`denoising`]: draws (a timestep and a noise each), noised images, and what a network should give for them.
 //! * [`training`]: Algorithm 1 of Ho et al. (2020), resumable to the byte.
 //! * [`checkpoint`]: folders in diffusers layout; [`checkup`]: whether an opened network is what it should be.
 //! * [`lanes`]: whole pieces of work side by side.
@@ -13,6 +14,7 @@
 pub mod arrays;
 pub mod checkpoint;
 pub mod checkup;
+pub mod denoising;
 /// What networks compute on.
 pub mod device {
     pub use pentimento_kernels::extension::{DeviceError, DeviceKind, choose_device, chosen_device_kind};

@@ -6,16 +6,17 @@
 mod events;
 
 use crate::arrays::{ArrayReader, ArrayWriter};
+use crate::denoising::{Denoising, Draw, NoisyBatch};
 use crate::optimiser::{Adam, AdamConfig};
-use crate::schedule::{PredictionType, ScheduleConfig};
-use crate::unet::{Architecture, Condition, Parameters};
+use crate::schedule::ScheduleConfig;
+use crate::unet::{Architecture, Parameters};
 use crate::{DiffusionError, NUMERICS_VERSION};
 use burn::tensor::{DType, Tensor, TensorData};
 use pentimento_kernels::extension::device_for;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-pub use events::{TrainingEvent, TrainingEvents, mirror};
+pub use events::{TrainingEvent, TrainingEvents};
 
 /// How a loss over pixels becomes a number. The batch is always averaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,8 +200,7 @@ impl StateSummary {
 pub struct Trainer {
     architecture: Architecture,
     config: TrainingConfig,
-    alphas_cumprod: Vec<f64>,
-    prediction_type: PredictionType,
+    denoising: Denoising<f32>,
     seed: u64,
     stream: u32,
     step: usize,
@@ -239,8 +239,7 @@ impl Trainer {
         let values = Parameters::initial(&architecture, seed, stream);
         let adam = Adam::new(config.optimiser, values.iter().map(Vec::len));
         Ok(Self {
-            alphas_cumprod: schedule.alphas_cumprod(),
-            prediction_type: schedule.prediction_type,
+            denoising: Denoising::new(schedule),
             average: config.ema_decay.map(|_| values.clone()),
             architecture,
             config,
@@ -293,47 +292,29 @@ impl Trainer {
         let mut events = match self.events.take() {
             Some(events) if events.images() == images.count => events,
             _ => {
-                let timesteps = self.alphas_cumprod.len();
+                let timesteps = self.denoising.timesteps();
                 TrainingEvents::new(&self.config, timesteps, images.count, self.seed, self.stream)
             }
         };
         let batch = events.of_step(step);
-        let timesteps: Vec<usize> = batch.iter().map(|event| event.timestep as usize).collect();
-        // What the network is to give: the noise, or what follows from it and the image.
-        let mut targets = vec![0.0f32; batch.len() * length];
-        let mut noisy = vec![0.0f32; batch.len() * length];
-        targets.par_chunks_exact_mut(length).zip(noisy.par_chunks_exact_mut(length)).enumerate().for_each(
-            |(place, (noise, noisy))| {
-                let event = &batch[place];
-                (images.read)(event.image as usize, noisy);
-                if event.mirrored {
-                    mirror(noisy, width, channels);
-                }
-                events.fill_noise(event, noise);
-                let bar = self.alphas_cumprod[timesteps[place]];
-                let (keep, add) = (bar.sqrt() as f32, (1.0 - bar).sqrt() as f32);
-                let [of_image, of_noise] = self.prediction_type.target(bar).map(|factor| factor as f32);
-                for (x, target) in noisy.iter_mut().zip(noise.iter_mut()) {
-                    let (image, eps) = (*x, *target);
-                    *x = keep * image + add * eps;
-                    if self.prediction_type != PredictionType::Epsilon {
-                        *target = of_image * image + of_noise * eps;
-                    }
-                }
-            },
-        );
+        let mut shown = vec![0.0f32; batch.len() * length];
+        let show = |(image, event): (&mut [f32], &TrainingEvent)| {
+            (images.read)(event.image as usize, image);
+            events.show(event, image, images.shape)
+        };
+        let draws: Vec<Draw> = shown.par_chunks_exact_mut(length).zip(&batch).map(show).collect();
         self.events = Some(events);
-        let shape = [batch.len(), height, width, channels];
+        let NoisyBatch { input, condition, target } =
+            self.denoising.batch::<f32>(&self.architecture, &shown, [height, width], &draws, &[]);
+        let shape = input.dims();
         let parameters = Parameters::from_memory(&self.architecture, std::mem::take(&mut self.values));
         let tracked = parameters.tracked();
-        let input = Tensor::from_data(TensorData::new(noisy, shape), &device_for(DType::F32));
-        let condition = Condition::new::<f32>(&self.architecture, &timesteps, &[]);
         let output = self.architecture.forward(&tracked, input, &condition);
         // The gradient of the loss in the output, and the loss, in a fixed order; automatic differentiation then only
         // carries the gradient on.
         let predicted = output.clone().inner().into_data();
         let predicted = predicted.as_slice::<f32>().unwrap_or_default();
-        assert_eq!(predicted.len(), targets.len(), "values of a network's output");
+        assert_eq!(predicted.len(), target.len(), "values of a network's output");
         let per_image = match self.config.loss {
             LossReduction::Mean => length as f64,
             LossReduction::Sum => 1.0,
@@ -342,7 +323,7 @@ impl Trainer {
         let mut squares = 0.0f64;
         let cotangent: Vec<f32> = predicted
             .iter()
-            .zip(&targets)
+            .zip(&target)
             .map(|(&p, &target)| {
                 let difference = p - target;
                 squares += f64::from(difference) * f64::from(difference);

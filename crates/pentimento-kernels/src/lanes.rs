@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code, reason = "vector intrinsics take raw pointers")]
 
+use std::sync::OnceLock;
+
 /// Number of lanes of every [`Lanes`] type.
 pub(crate) const LANES: usize = 16;
 
@@ -296,31 +298,37 @@ pub enum Instructions {
     Portable,
 }
 
+/// The set that this process computes with.
+static CHOSEN: OnceLock<Instructions> = OnceLock::new();
+
 impl Instructions {
-    /// The best set that this processor has.
+    /// The best set that this processor has, or the one that `PENTIMENTO_INSTRUCTIONS` names. This variable of the
+    /// environment is read once and changes no result; tests compare whole runs with it. A name of a set that this
+    /// processor has not is passed over.
     #[inline]
     pub fn detect() -> Self {
         #[cfg(test)]
         if let Some(forced) = tests::forced() {
             return forced;
         }
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
-                return Self::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Self::Avx2;
-            }
-            Self::Portable
-        }
-        #[cfg(target_arch = "aarch64")]
-        {
-            Self::Neon
-        }
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        {
-            Self::Portable
+        *CHOSEN.get_or_init(|| {
+            let available = Self::available();
+            let named = std::env::var("PENTIMENTO_INSTRUCTIONS").unwrap_or_default();
+            let best = available.first().copied().unwrap_or(Self::Portable);
+            available.into_iter().find(|set| set.name() == named).unwrap_or(best)
+        })
+    }
+
+    /// Its name in `PENTIMENTO_INSTRUCTIONS`.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
+            Self::Portable => "portable",
         }
     }
 

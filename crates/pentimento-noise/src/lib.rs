@@ -36,12 +36,12 @@
 //! assert_eq!(whole[4..], tail);
 //! ```
 
-mod draws;
+mod cursor;
 mod philox;
 mod purpose;
 mod stream;
 
-pub use draws::Draws;
+pub use cursor::Cursor;
 pub use philox::philox4x32_10;
 pub use purpose::Purpose;
 pub use stream::Stream;

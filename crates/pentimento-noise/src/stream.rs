@@ -1,6 +1,6 @@
 use std::f64::consts::TAU;
 
-use crate::{Draws, Purpose, philox4x32_10};
+use crate::{Cursor, Purpose, philox4x32_10};
 
 const TWO_POW_MINUS_24: f32 = 1.0 / (1u32 << 24) as f32;
 const TWO_POW_MINUS_32: f64 = 1.0 / (1u64 << 32) as f64;
@@ -88,17 +88,17 @@ impl Stream {
 
     /// A cursor at the start of the stream, for algorithms that use one value after another.
     #[must_use]
-    pub fn draws(&self) -> Draws {
-        Draws::new(*self)
+    pub fn cursor(&self) -> Cursor {
+        Cursor::new(*self)
     }
 
     /// The numbers `0..length` in a uniformly drawn order (Fisher and Yates; Knuth, TAOCP 3.4.2, algorithm P).
     #[must_use]
     pub fn permutation(&self, length: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..length).collect();
-        let mut draws = self.draws();
+        let mut cursor = self.cursor();
         for last in (1..order.len()).rev() {
-            let chosen = draws.below(last as u64 + 1) as usize;
+            let chosen = cursor.below(last as u64 + 1) as usize;
             order.swap(last, chosen);
         }
         order

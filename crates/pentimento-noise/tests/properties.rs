@@ -58,19 +58,19 @@ proptest! {
         stream in any_stream(),
         bounds in prop::collection::vec(any::<u64>(), 1..20),
     ) {
-        let mut draws = stream.draws();
+        let mut cursor = stream.cursor();
         for (index, bound) in bounds.iter().enumerate() {
             let value = stream.below(index as u64, *bound);
-            prop_assert_eq!(draws.below(*bound), value);
+            prop_assert_eq!(cursor.below(*bound), value);
             prop_assert!(value < *bound || *bound == 0 && value == 0);
         }
-        let mut words = stream.draws();
+        let mut words = stream.cursor();
         for block in 0..5 {
             prop_assert_eq!([words.next_u32(), words.next_u32(), words.next_u32(), words.next_u32()], stream.words(block));
         }
         let mut expected = vec![0.0_f64; 9];
         stream.fill_uniform_f64(&mut expected);
-        let mut uniforms = stream.draws();
+        let mut uniforms = stream.cursor();
         for uniform in expected {
             prop_assert_eq!(uniforms.uniform(), uniform);
         }

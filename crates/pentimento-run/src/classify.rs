@@ -8,7 +8,7 @@ use crate::event::Progress;
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::{ClassifierRecipe, Recipe};
 use pentimento_data::{Preprocessing, Split, prepare};
-use pentimento_evaluation::classifier::{Classifier, ClassifierConfig};
+use pentimento_evaluation::classifier::Classifier;
 use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
@@ -54,16 +54,6 @@ fn preprocessing(recipe: &Recipe) -> Preprocessing {
         split: Split::Train,
         ..recipe.data.preprocessing.clone()
     }
-}
-
-/// The classifier of a recipe for images `[height, width, channels]`.
-pub fn classifier_config(
-    settings: ClassifierRecipe,
-    seed: u64,
-    classes: usize,
-    shape: [usize; 3],
-) -> ClassifierConfig {
-    ClassifierConfig { epochs: settings.epochs, seed, ..ClassifierConfig::new(classes, shape) }
 }
 
 /// What a run's classifier is made from, if it is there.
@@ -131,7 +121,7 @@ impl Stage for Classifying<'_> {
         let (train, names) = open(Split::Train)?;
         let train = prepare(train.as_ref(), &self.preprocessing)?;
         let shape = [train.height(), train.width(), train.channels()];
-        let config = classifier_config(self.settings, recipe.seed, names.len(), shape);
+        let config = self.settings.config(recipe.seed, names.len(), shape);
         let images = |index: usize, target: &mut [f32]| train.scaled_into(index, target);
         let steps = config.epochs * (train.len() / config.batch).max(1);
         let progress = workspace.reporter().begin("classifier", steps as u64, 0);

@@ -1,10 +1,9 @@
 //! Opening the training images, their groups and their codes.
 
-use super::classify::classifier_config;
 use super::workspace::Workspace;
 use crate::error::{Result, RunError};
 use crate::event::{Event, Reporter};
-use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Recipe};
+use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Origin, Recipe, TrainedRecipe};
 use pentimento_attribution::ensemble::CodeBook;
 use pentimento_data::{
     Colours, FetchEvent, FetchOptions, Groups, ImageSet, ImageSource, IndexedSource, OpenEvent, OpenOptions,
@@ -26,6 +25,8 @@ pub struct CodedData {
     pub class_names: Vec<String>,
     /// Identifies all of the above.
     pub fingerprint: Fingerprint,
+    /// What the codes come from, and how members are trained.
+    pub trained: TrainedRecipe,
 }
 
 /// Fetches a public set into the cache, telling what is tried.
@@ -131,15 +132,31 @@ impl CodedData {
         Self::of(recipe, set.as_ref(), class_names)
     }
 
+    /// Opens what the ensemble of a run is trained on, and writes nothing; none if its network was imported.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn of_run(workspace: &Workspace) -> Result<Option<Self>> {
+        let Workspace { recipe, options, .. } = workspace;
+        match recipe.origin {
+            Origin::Trained(_) => {
+                Self::open(recipe, options.data_from.as_deref(), &options.reporter).map(Some)
+            }
+            Origin::Imported(_) => Ok(None),
+        }
+    }
+
     /// Prepares, groups and codes images that are open already.
     ///
     /// # Errors
     ///
-    /// As preparing, grouping and drawing codes.
+    /// As preparing, grouping and drawing codes; [`RunError::NoCodes`] for the recipe of an imported network.
     pub fn of(recipe: &Recipe, set: &dyn ImageSource, class_names: Vec<String>) -> Result<Self> {
+        let trained = recipe.trained(Path::new(&recipe.name))?.clone();
         let images = prepare(set, &recipe.data.preprocessing)?;
-        let groups = groups_of(&recipe.codes, set, &images, &class_names)?;
-        let codes = codes_for(&recipe.codes, groups.len(), recipe.seed)?;
+        let groups = groups_of(&trained.codes, set, &images, &class_names)?;
+        let codes = codes_for(&trained.codes, groups.len(), recipe.seed)?;
         let fingerprint = Fingerprint::of("coded data")
             .json(&recipe.data.preprocessing)?
             .json(&images.ids())?
@@ -147,7 +164,12 @@ impl CodedData {
             .json(&groups)?
             .bytes(&codes.to_npy()?)
             .finish();
-        Ok(Self { images, groups, codes, class_names, fingerprint })
+        Ok(Self { images, groups, codes, class_names, fingerprint, trained })
+    }
+
+    /// Height, width and channels of the images.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.images.height(), self.images.width(), self.images.channels()]
     }
 
     /// Positions of the images that a member trains on.
@@ -237,22 +259,27 @@ fn codes_for(codes: &CodesRecipe, groups: usize, seed: u64) -> Result<CodeBook> 
 ///
 /// As opening and writing, and for a network that does not fit the images.
 pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
-    if workspace.recipe.checkpoint.is_some() {
-        return Err(RunError::NoCodes { run: workspace.run.root().display().to_string() }.into());
-    }
+    workspace.recipe.trained(workspace.run.root())?;
     let data =
         CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref(), workspace.reporter())?;
-    // Refuses a network that does not fit the images before the run takes the recipe.
-    super::train::architecture(workspace, &data)?;
-    if let Some(settings) = workspace.recipe.classifier {
-        // And a classifier, which is trained last.
-        let shape = [data.images.height(), data.images.width(), data.images.channels()];
-        classifier_config(settings, workspace.recipe.seed, data.class_names.len(), shape).validate()?;
-    }
+    // Before the run takes the recipe.
+    workspace.recipe.check_images(data.shape(), data.class_names.len())?;
     workspace.save_recipe()?;
     let key = data.listing_fingerprint()?;
     if !["data.json", "codes.npy"].iter().all(|name| workspace.run.is_current(name, key)) {
         workspace.run.put_many(data.objects()?, key)?;
     }
     Ok(data)
+}
+
+/// [`coded_data`] of an ensemble; none if the network of the run was imported.
+///
+/// # Errors
+///
+/// As [`coded_data`].
+pub fn coded_data_if_trained(workspace: &Workspace) -> Result<Option<CodedData>> {
+    match workspace.recipe.origin {
+        Origin::Trained(_) => coded_data(workspace).map(Some),
+        Origin::Imported(_) => Ok(None),
+    }
 }

@@ -107,7 +107,7 @@ fn class_figures(
     seen: &[SeenSample],
 ) -> Result<Option<ClassAblation>> {
     let complete = samples.iter().all(|sample| sample.groups.len() == data.groups.len());
-    if workspace.recipe.codes.groups != GroupBy::Class || !complete || seen.is_empty() {
+    if data.trained.codes.groups != GroupBy::Class || !complete || seen.is_empty() {
         return Ok(None);
     }
     let groups = group_classes(data);

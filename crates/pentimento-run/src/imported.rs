@@ -4,7 +4,8 @@ use super::train::{member_folder, weights_name};
 use super::workspace::{RunOptions, Workspace};
 use crate::error::{MadeBy, Result, RunError};
 use crate::event::{Event, Reporter};
-use crate::recipe::{CheckpointRecipe, Recipe};
+use crate::networks::Weights;
+use crate::recipe::{CheckpointRecipe, Origin, Recipe};
 use pentimento_diffusion::checkpoint::{
     Checkpoint, CheckpointFiles, NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files,
 };
@@ -45,7 +46,7 @@ pub fn recipe_of(
         let (file, field, bound) = (folder.display().to_string(), field.into(), bound.into());
         Err(RunError::RecipeValue { file, field, value, bound })
     };
-    if recipe.checkpoint.as_ref() != Some(&source) {
+    if recipe.origin != Origin::Imported(source) {
         return broken("checkpoint", "set".into(), "what was opened, which no setting changes");
     }
     if recipe.schedule != scheduler.schedule {
@@ -129,7 +130,7 @@ fn refuse_another_run(folder: &Path, key: Fingerprint) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`RunError::NotYet`] if it is not there.
+/// [`RunError::Missing`] if it is not there.
 pub fn architecture(workspace: &Workspace) -> Result<Architecture> {
     let name = config_name();
     if workspace.run.entry(&name).is_none() {
@@ -140,21 +141,24 @@ pub fn architecture(workspace: &Workspace) -> Result<Architecture> {
     Ok(Architecture::new(&config)?)
 }
 
-/// The weights of the imported network: the object's name, and the digest of its bytes.
+/// The weights of the imported network.
 ///
 /// # Errors
 ///
-/// [`RunError::NotYet`] if they are not there.
-pub fn weights(workspace: &Workspace) -> Result<Vec<(String, Digest)>> {
+/// [`RunError::Missing`] if they are not there.
+pub fn weights(workspace: &Workspace) -> Result<Weights> {
     let name = weights_name(0);
     match workspace.run.entry(&name) {
-        Some(entry) => Ok(vec![(name, entry.blake3)]),
+        Some(entry) => Ok(Weights { object: name, digest: entry.blake3 }),
         None => Err(not_yet(workspace)),
     }
 }
 
 fn not_yet(workspace: &Workspace) -> RunError {
-    let source = workspace.recipe.checkpoint.as_ref().map(|source| source.folder.clone());
+    let source = match &workspace.recipe.origin {
+        Origin::Imported(source) => Some(source.folder.clone()),
+        Origin::Trained(_) => None,
+    };
     workspace.missing("the imported network".into(), MadeBy::Import(source))
 }
 
@@ -175,17 +179,6 @@ pub fn image_size(architecture: &Architecture) -> Result<[usize; 2]> {
         }
         .into()),
     }
-}
-
-/// Height, width and channels that the imported network takes.
-///
-/// # Errors
-///
-/// As opening it.
-pub fn image_shape(workspace: &Workspace) -> Result<[usize; 3]> {
-    let architecture = architecture(workspace)?;
-    let [height, width] = image_size(&architecture)?;
-    Ok([height, width, architecture.config().in_channels])
 }
 
 /// The files of a member of a run, by path relative to its folder.

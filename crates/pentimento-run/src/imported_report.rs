@@ -283,7 +283,7 @@ impl<'a> Page<'a> {
         };
         let title = match likeness {
             Likeness::Random => "Picked at random".into(),
-            _ => format!("Look most like it, by {}", table.method.title),
+            _ => format!("ImageDraws most like it, by {}", table.method.title),
         };
         TrainingImageList {
             title,

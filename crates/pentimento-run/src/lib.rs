@@ -16,6 +16,7 @@ pub mod gradients;
 pub mod imported;
 pub mod imported_report;
 pub mod influence;
+pub mod networks;
 pub mod npy;
 pub mod pictures;
 pub mod piece;
@@ -31,6 +32,7 @@ pub mod workspace;
 
 pub use error::{FailureKind, MadeBy, RunError};
 pub use event::{Event, Reporter};
+pub use networks::Networks;
 pub use recipe::Recipe;
 pub use stop::Stop;
 pub use workspace::{RunOptions, Workspace};

@@ -9,6 +9,7 @@ use super::train::losses;
 use super::workspace::Workspace;
 use crate::error::Result;
 use crate::event::Event;
+use crate::networks::Networks;
 use crate::recipe::GroupBy;
 use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance};
 use pentimento_attribution::ensemble::{
@@ -39,10 +40,14 @@ pub const IMAGES_SHOWN: usize = 10;
 ///
 /// # Errors
 ///
-/// [`crate::error::RunError::NotYet`] if an earlier stage is missing.
-pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figures)> {
+/// [`crate::error::RunError::Missing`] if an earlier stage is missing.
+pub fn report(
+    workspace: &Workspace,
+    data: &CodedData,
+    networks: &Networks<'_>,
+) -> Result<(PathBuf, Figures)> {
     let classifier = train_classifier(workspace)?;
-    let key = fingerprint(workspace, data, classifier)?;
+    let key = fingerprint(workspace, data, networks, classifier)?;
     let run = &workspace.run;
     let path = run.root().join(REPORT);
     // A page that was damaged is no result; it is made again, as its parts are there.
@@ -54,10 +59,10 @@ pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figur
     }
     workspace.reporter().tell(Event::Reporting);
     let trained = open_classifier(workspace)?;
-    let (samples, _) = read_analysis(workspace, data)?;
+    let (samples, _) = read_analysis(workspace, data, networks)?;
     let seen = see_all(trained.as_ref(), &samples)?;
     let figures = measure(workspace, data, &samples, trained.as_ref(), &seen)?;
-    let distinct = if workspace.recipe.codes.groups == GroupBy::Image {
+    let distinct = if data.trained.codes.groups == GroupBy::Image {
         let ranking = |sample: &SampleAnalysis| -> Vec<u32> {
             top_candidates(sample, usize::MAX).iter().map(|candidate| candidate.group).collect()
         };
@@ -83,11 +88,12 @@ pub fn report(workspace: &Workspace, data: &CodedData) -> Result<(PathBuf, Figur
 fn fingerprint(
     workspace: &Workspace,
     data: &CodedData,
+    networks: &Networks<'_>,
     classifier: Option<Fingerprint>,
 ) -> Result<Fingerprint> {
     Ok(Fingerprint::of("report")
         .text(env!("CARGO_PKG_VERSION"))
-        .fingerprint(analysis_fingerprint(workspace, data)?)
+        .fingerprint(analysis_fingerprint(workspace, data, networks)?)
         .json(&classifier.map(|classifier| classifier.to_string()))?
         .text(&workspace.recipe.to_text()?)
         .finish())
@@ -98,8 +104,13 @@ fn fingerprint(
 /// # Errors
 ///
 /// As [`analysis_fingerprint`].
-pub fn is_reported(workspace: &Workspace, data: &CodedData, classifier: Option<Fingerprint>) -> Result<bool> {
-    let key = fingerprint(workspace, data, classifier)?;
+pub fn is_reported(
+    workspace: &Workspace,
+    data: &CodedData,
+    networks: &Networks<'_>,
+    classifier: Option<Fingerprint>,
+) -> Result<bool> {
+    let key = fingerprint(workspace, data, networks, classifier)?;
     Ok([REPORT, FIGURES].iter().all(|name| workspace.run.is_current(name, key)))
 }
 
@@ -273,7 +284,7 @@ impl Page<'_> {
 
     fn removed(&self, group: u32) -> Removed {
         let name = self.data.groups.names().get(group as usize).cloned().unwrap_or_default();
-        match self.workspace.recipe.codes.groups {
+        match self.data.trained.codes.groups {
             GroupBy::Class => Removed { label: format!("class {name}"), class: Some(name) },
             GroupBy::Image => Removed { label: format!("training image {name}"), class: None },
             GroupBy::Table | GroupBy::Source => Removed { label: name, class: None },
@@ -367,7 +378,7 @@ impl Page<'_> {
     }
 
     fn training_images(&self, at: usize, sample: &SampleAnalysis) -> Vec<TrainingImageList> {
-        if self.workspace.recipe.codes.groups != GroupBy::Image {
+        if self.data.trained.codes.groups != GroupBy::Image {
             return vec![self.most_similar_of_top_group(sample)];
         }
         let mut lists = vec![self.top_single_images(sample)];
@@ -487,7 +498,7 @@ impl Page<'_> {
         let near =
             |other: Option<&f32>| other.is_some_and(|other| (other - distance).abs() < 0.02 * distance);
         let before = rank.checked_sub(1).and_then(|before| distances.get(before));
-        let single = self.workspace.recipe.codes.groups == GroupBy::Image;
+        let single = self.data.trained.codes.groups == GroupBy::Image;
         TopImageView {
             index: self.data.images.source_indices()[image] as u64,
             // Of a set without labels all images are of one class, which says nothing.

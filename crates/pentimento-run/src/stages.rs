@@ -7,10 +7,11 @@
 //! | `classifier` | the classifier |
 //! | `METHOD/NETWORK/images`, `METHOD/NETWORK/queries` | features of 64 images |
 //! | `curvature/NETWORK/factors`, `curvature/NETWORK/eigenvalues` | shards of the images on which the curvature is measured |
+//! | `curvature/NETWORK/decomposition` | the eigenvectors of the factors, between the two |
 //! | `METHOD/NETWORK/products` | products of 64 training images with the queries, through the curvature |
 //! | `unlearning/NETWORK/queries` | queries that are unlearned |
 
-use crate::analyse::{Attribution, Members, Sampling};
+use crate::analyse::{Attribution, Sampling};
 use crate::classify::Classifying;
 use crate::costs::Costs;
 use crate::data::CodedData;
@@ -18,10 +19,12 @@ use crate::drive::{self, Adoption};
 use crate::error::{Result, RunError};
 use crate::gradients::{Asked, AskedNetwork, Queries, QueryParts, QuerySet, Subject, TrainingImages};
 use crate::influence::{with_curvature_stage, with_influence_stage};
+use crate::networks::Networks;
 use crate::piece::{Piece, PieceName, Stage};
+use crate::recipe::Origin;
 use crate::train::Training;
 use crate::workspace::Workspace;
-use pentimento_attribution::curvature::{CurvaturePart, InfluenceKind};
+use pentimento_attribution::curvature::InfluenceKind;
 use pentimento_attribution::methods::{Family, Method};
 use pentimento_store::Run;
 use std::path::Path;
@@ -36,11 +39,9 @@ pub type Listed = Vec<(Piece, bool)>;
 /// As opening the networks.
 pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
     let recipe = &workspace.recipe;
-    let is_trained = recipe.checkpoint.is_none();
-    let mut names: Vec<String> = if is_trained {
-        vec!["train".into(), "sample".into(), "attribute".into()]
-    } else {
-        vec!["sample".into()]
+    let mut names: Vec<String> = match recipe.origin {
+        Origin::Trained(_) => vec!["train".into(), "sample".into(), "attribute".into()],
+        Origin::Imported(_) => vec!["sample".into()],
     };
     names.extend(recipe.classifier.map(|_| "classifier".into()));
     if methods.is_empty() {
@@ -56,8 +57,9 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
                     }
                 }
                 Some(Family::Influence(kind)) => {
-                    for network in 0..subject.networks.len() {
+                    for network in 0..subject.networks.weights.len() {
                         names.push(format!("curvature/{network}/factors"));
+                        names.push(format!("curvature/{network}/decomposition"));
                         names.push(format!("curvature/{network}/eigenvalues"));
                         names.push(match kind {
                             InfluenceKind::Unlearning => format!("unlearning/{network}/queries"),
@@ -150,14 +152,17 @@ pub fn with_stage<R>(
     queries: &QuerySet,
     then: impl FnOnce(&dyn Stage) -> Result<R>,
 ) -> Result<R> {
-    let is_trained = workspace.recipe.checkpoint.is_none();
-    let data =
-        || CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref(), workspace.reporter());
     match name {
-        "train" if is_trained => return then(&Training::new(workspace, &data()?)?),
-        "attribute" if is_trained => return then(&Attribution::new(workspace, &data()?)),
-        "sample" if is_trained => return then(&Sampling::new(workspace, &data()?)),
-        "sample" => return then(&Sampling::new(workspace, Members::Imported)),
+        "train" | "sample" | "attribute" => {
+            let data = CodedData::of_run(workspace)?;
+            let networks = || Networks::open(workspace, data.as_ref());
+            match (name, &data) {
+                ("train", Some(data)) => return then(&Training::new(workspace, data)?),
+                ("attribute", Some(data)) => return then(&Attribution::new(workspace, data, &networks()?)),
+                ("sample", _) => return then(&Sampling::new(workspace, &networks()?)),
+                _ => {}
+            }
+        }
         "classifier" => {
             if let Some(stage) = Classifying::new(workspace) {
                 return then(&stage);
@@ -187,18 +192,13 @@ pub fn with_stage<R>(
             network.with_stage(asked, then)
         });
     }
-    let part = match what {
-        "factors" => Some(CurvaturePart::Factors),
-        "eigenvalues" => Some(CurvaturePart::Eigenvalues),
-        _ => None,
-    };
     with_subject(workspace, |subject| {
-        if network >= subject.networks.len() {
+        if network >= subject.networks.weights.len() {
             return Err(no_such_stage(name));
         }
-        match (method, part, what, named) {
-            ("curvature", Some(part), ..) => with_curvature_stage(subject, network, part, then),
-            (_, None, "products" | "queries", Some(Method { name, family: Family::Influence(kind), .. })) => {
+        match (what, named) {
+            (what, _) if method == "curvature" => with_curvature_stage(subject, network, what, then),
+            ("products" | "queries", Some(Method { name, family: Family::Influence(kind), .. })) => {
                 let queries = queries.clone().open(subject)?;
                 with_influence_stage(subject, network, name, kind, &queries, then)
             }
@@ -208,17 +208,13 @@ pub fn with_stage<R>(
 }
 
 fn with_subject<R>(workspace: &Workspace, then: impl FnOnce(&Subject<'_>) -> Result<R>) -> Result<R> {
-    if workspace.recipe.checkpoint.is_some() {
-        let training = TrainingImages::open(workspace)?;
-        return then(&Subject::imported(workspace, &training)?);
-    }
-    let from = workspace.options.data_from.as_deref();
-    let data = CodedData::open(&workspace.recipe, from, workspace.reporter())?;
-    let training = TrainingImages::of(&data);
-    then(&Subject::trained(workspace, &data, &training)?)
+    let data = CodedData::of_run(workspace)?;
+    let networks = &Networks::open(workspace, data.as_ref())?;
+    let training = &TrainingImages::open(workspace, networks)?;
+    then(&Subject { workspace, networks, training })
 }
 
-fn no_such_stage(name: &str) -> RunError {
+pub(crate) fn no_such_stage(name: &str) -> RunError {
     RunError::NoSuch {
         what: "stage".into(),
         value: format!("`{name}`"),

@@ -91,8 +91,8 @@ fn bootstrap(
     let mut values: Vec<f64> = (0..resamples)
         .into_par_iter()
         .filter_map(|resample| {
-            let mut draws = Stream::new(seed, Purpose::Bootstrap, 0, resample).draws();
-            ratio_of_sums(samples.iter().map(|_| samples[draws.below(samples.len() as u64) as usize]))
+            let mut cursor = Stream::new(seed, Purpose::Bootstrap, 0, resample).cursor();
+            ratio_of_sums(samples.iter().map(|_| samples[cursor.below(samples.len() as u64) as usize]))
         })
         .collect();
     if values.is_empty() {

@@ -91,14 +91,14 @@ fn checkpoints_are_the_members_of_shorter_trainings() {
     let expected = objects(&kept);
 
     let killed = laboratory.path("killed");
-    let mut draws = Stream::new(12, Purpose::Test, 0, 0).draws();
+    let mut cursor = Stream::new(12, Purpose::Test, 0, 0).cursor();
     let more = ["--set", "training.steps=40", "--set", "training.keep_checkpoints=4", "--threads", "2"];
     let mut hits = 0;
     for _ in 0..6 {
         let mut child = train(&recipe, &killed, &[&more[..], &["--checkpoint-seconds", "0.01"]].concat())
             .spawn()
             .unwrap();
-        sleep(usual.mul_f64(0.5 * draws.uniform()));
+        sleep(usual.mul_f64(0.5 * cursor.uniform()));
         hits += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();

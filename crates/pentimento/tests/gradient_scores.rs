@@ -185,12 +185,12 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
     let run = laboratory.path("run");
     import(&run, &at, &[]);
     let files = |run: &Path| listed(run).iter().filter(|name| name.ends_with(".arrow")).count();
-    let mut draws = Stream::new(11, Purpose::Test, 0, 0).draws();
+    let mut cursor = Stream::new(11, Purpose::Test, 0, 0).cursor();
     let (mut killed, mut between) = (0, 0);
     for _ in 0..20 {
         let mut child = attribute(&run, &["--threads", "2"]).spawn().unwrap();
         // Each goes on where the one before was stopped, so less is left each time.
-        sleep(usual.mul_f64(draws.uniform()));
+        sleep(usual.mul_f64(cursor.uniform()));
         killed += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();

@@ -125,14 +125,14 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
 
     let run = laboratory.path("run");
     import(&run, &set, &[]);
-    let mut draws = Stream::new(12, Purpose::Test, 0, 0).draws();
+    let mut cursor = Stream::new(12, Purpose::Test, 0, 0).cursor();
     let (mut killed, mut between) = (0, 0);
     for _ in 0..12 {
         // Sums are written after every image, so that kills come between them.
         let mut child = attribute(&run, &methods);
         child.args(["--threads", "2", "--checkpoint-seconds", "0"]);
         let mut child = child.spawn().unwrap();
-        sleep(usual.mul_f64(0.7 * draws.uniform()));
+        sleep(usual.mul_f64(0.7 * cursor.uniform()));
         match child.try_wait().unwrap() {
             None => killed += 1,
             // The machine was busier when the time was taken: kill sooner.

@@ -8,7 +8,7 @@ use common::{
     Laboratory, assert_complete, assert_equal_runs, assert_no_panic, assert_verified, listed, objects,
     program, run_command, succeed, text,
 };
-use pentimento::noise::{Draws, Purpose, Stream};
+use pentimento::noise::{Cursor, Purpose, Stream};
 use safetensors::SafeTensors;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -105,14 +105,14 @@ fn kill_and_resume(
     members: usize,
     threads: &str,
     order: &[(Stage, Duration)],
-    draws: &mut Draws,
+    cursor: &mut Cursor,
 ) -> Hits {
     let mut hits = Hits::default();
     let more = [&LONGER[..], &CHECKPOINTS, &["--threads", threads]].concat();
     for &(wanted, usual) in order {
         let mut child = run_command(recipe, run, &more).spawn().unwrap();
         if wait_for(&mut child, run, members, wanted).is_none() {
-            sleep(usual.mul_f64(draws.uniform()));
+            sleep(usual.mul_f64(cursor.uniform()));
         }
         let before = stage(run, members);
         // Killing a program that has ended is no error, and then it was not killed.
@@ -133,7 +133,7 @@ fn kill_and_resume(
 #[test]
 fn twenty_kills_change_no_byte() {
     let laboratory = Laboratory::new();
-    let mut draws = Stream::new(11, Purpose::Test, 0, 0).draws();
+    let mut cursor = Stream::new(11, Purpose::Test, 0, 0).cursor();
     let (mut stages, mut with_training_state) = (Vec::new(), 0);
     for (recipe, members) in [(laboratory.class_recipe(), 3), (laboratory.image_recipe(), 6)] {
         let undisturbed = laboratory.path(&format!("undisturbed-{members}"));
@@ -150,7 +150,7 @@ fn twenty_kills_change_no_byte() {
             let run = laboratory.path(&format!("killed-{members}-{number}"));
             let order = [training, training, sampling, sampling, attribution, attribution];
             let threads = ["1", "2"][number % 2];
-            let hits = kill_and_resume(&recipe, &run, members, threads, &order, &mut draws);
+            let hits = kill_and_resume(&recipe, &run, members, threads, &order, &mut cursor);
             assert_equal_runs(&expected, &run);
             assert_verified(&run);
             hit += hits.stages.len();

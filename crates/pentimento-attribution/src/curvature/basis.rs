@@ -45,14 +45,14 @@ pub struct BlockBasis {
 ///
 /// # Errors
 ///
-/// [`CurvatureError`] for sums without a look, or that are not finite, with the block.
+/// [`CurvatureError`] for sums without a draw, or that are not finite, with the block.
 pub fn bases(factors: FactorSums) -> Result<Vec<BlockBasis>, CurvatureError> {
     let before = get_global_parallelism();
     // Each decomposition on one thread, so that its sums have one order.
     set_global_parallelism(Par::Seq);
-    let looks = factors.looks();
+    let draws = factors.draws();
     let of = |(block, sums): (Block, BlockSums)| {
-        let (inputs, outputs) = sums.factors(&block, looks)?;
+        let (inputs, outputs) = sums.factors(&block, draws)?;
         drop(sums);
         let inputs = inputs.map(|inputs| axes(inputs, &block)).transpose()?;
         Ok(BlockBasis { inputs, outputs: axes(outputs, &block)?, block })
@@ -109,8 +109,8 @@ impl BlockBasis {
         }
     }
 
-    /// Adds to `sums`, `[inputs, outputs]`, the squares of the coordinates of the pseudo-gradients of all looks, or what has the
-    /// same mean: of layers where turning a gradient costs most, the square of the sum over so many looks `together`.
+    /// Adds to `sums`, `[inputs, outputs]`, the squares of the coordinates of the pseudo-gradients of all draws, or what has the
+    /// same mean: of layers where turning a gradient costs most, the square of the sum over so many draws `together`.
     pub(super) fn add_squares(
         &self,
         image: &ImageRecords,
@@ -120,21 +120,21 @@ impl BlockBasis {
         let Some(axes) = &self.inputs else {
             let gradients = image.vector_gradients(&self.block)?;
             let side = self.outputs.side();
-            let coordinates = product(&gradients, &self.outputs.columns(), image.looks, side, side)?;
-            coordinates.chunks_exact(side).for_each(|look| add_squares(look, sums));
+            let coordinates = product(&gradients, &self.outputs.columns(), image.draws, side, side)?;
+            coordinates.chunks_exact(side).for_each(|draw| add_squares(draw, sums));
             return Ok(());
         };
         let LayerRecord { input, output_gradient: gradient, geometry, .. } = image.of(&self.block)?;
         let geometry = geometry.unwrap_or(pentimento_kernels::ConvGeometry::POINTWISE);
-        let [looks, height, width, outputs] = gradient.sides;
+        let [draws, height, width, outputs] = gradient.sides;
         let (inputs, positions) = (self.block.inputs, height * width);
         let output_directions = self.outputs.columns();
-        // The gradient of a look is a product of what goes in at its positions and what comes out. Few positions are
+        // The gradient of a draw is a product of what goes in at its positions and what comes out. Few positions are
         // turned before that product, many after it.
         if positions < outputs && geometry.kernel == 1 {
-            let turned = product(input.values(), &axes.columns(), looks * positions, inputs, inputs)?;
+            let turned = product(input.values(), &axes.columns(), draws * positions, inputs, inputs)?;
             let gradient =
-                product(gradient.values(), &output_directions, looks * positions, outputs, outputs)?;
+                product(gradient.values(), &output_directions, draws * positions, outputs, outputs)?;
             for (a, g) in
                 turned.chunks_exact(positions * inputs).zip(gradient.chunks_exact(positions * outputs))
             {
@@ -142,12 +142,12 @@ impl BlockBasis {
             }
             return Ok(());
         }
-        let (input_length, gradient_length) = (input.values().len() / looks, positions * outputs);
-        let groups = looks.div_ceil(together);
+        let (input_length, gradient_length) = (input.values().len() / draws, positions * outputs);
+        let groups = draws.div_ceil(together);
         // Side by side, `[inputs, groups * outputs]`, so that one product turns the inputs of all groups.
         let mut right = vec![0.0f32; inputs * groups * outputs];
         for group in 0..groups {
-            let range = group * together..looks.min((group + 1) * together);
+            let range = group * together..draws.min((group + 1) * together);
             let shape = [range.len(), input.sides[1], input.sides[2], input.sides[3]];
             let shape = super::matrices::shape(shape, outputs, geometry)?;
             let mut own = vec![0.0f32; inputs * outputs];

@@ -4,7 +4,7 @@ use super::CurvatureError;
 use super::blocks::{Block, BlockKind, blocks};
 use super::input_moments::{mean_patches, sum_over_patches};
 use super::matrices::{Triangle, transposed_product};
-use super::pass::ImageRecords;
+use super::pass::{DRAWS_IN_FILES, ImageRecords};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::{Architecture, LayerRecord};
 use rayon::prelude::*;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightSharing {
-    /// Every position is a look of its own: `A = mean a a'` over positions, `B = sum g g'`.
+    /// Every position is a sample of its own: `A = mean a a'` over positions, `B = sum g g'`.
     #[default]
     Expand,
     /// Positions are put together first: `A` of the mean input, `B` of the summed gradient. Keys of attention are expanded all
@@ -31,7 +31,7 @@ pub struct FactorSums {
     blocks: Vec<Block>,
     sharing: WeightSharing,
     sums: Vec<BlockSums>,
-    looks: u64,
+    draws: u64,
     loss: f64,
 }
 
@@ -54,17 +54,17 @@ impl FactorSums {
                 outputs: Triangle::zero(block.outputs),
             })
             .collect();
-        Self { blocks, sharing, sums, looks: 0, loss: 0.0 }
+        Self { blocks, sharing, sums, draws: 0, loss: 0.0 }
     }
 
-    /// Looks that were added.
-    pub fn looks(&self) -> u64 {
-        self.looks
+    /// Draws that were added.
+    pub fn draws(&self) -> u64 {
+        self.draws
     }
 
-    /// The mean loss over the looks.
+    /// The mean loss over the draws.
     pub fn mean_loss(&self) -> f64 {
-        self.loss / self.looks.max(1) as f64
+        self.loss / self.draws.max(1) as f64
     }
 
     /// The blocks of the network.
@@ -83,7 +83,7 @@ impl FactorSums {
             images.iter().try_for_each(|image| sums.add(block, image, sharing))
         })?;
         for image in images {
-            self.looks += image.looks as u64;
+            self.draws += image.draws as u64;
             self.loss += image.loss;
         }
         Ok(())
@@ -108,18 +108,18 @@ impl FactorSums {
             }
             sums.outputs.merge(&other.outputs);
         }
-        self.looks += other.looks;
+        self.draws += other.draws;
         self.loss += other.loss;
         Ok(())
     }
 
-    /// The factors of a block: `A` (none for blocks of one row) and `B`, means over the looks.
+    /// The factors of a block: `A` (none for blocks of one row) and `B`, means over the draws.
     ///
     /// # Errors
     ///
-    /// [`CurvatureError::Empty`] without a look; [`CurvatureError::Sums`] if they are not finite.
+    /// [`CurvatureError::Empty`] without a draw; [`CurvatureError::Sums`] if they are not finite.
     pub fn factors(&self, block: usize) -> Result<Factors, CurvatureError> {
-        self.sums[block].factors(&self.blocks[block], self.looks)
+        self.sums[block].factors(&self.blocks[block], self.draws)
     }
 
     /// Every block with its sums.
@@ -139,7 +139,7 @@ impl FactorSums {
                 &sums.outputs.values,
             );
         }
-        to.put_f64("looks", &[1], &[self.looks as f64]);
+        to.put_f64(DRAWS_IN_FILES, &[1], &[self.draws as f64]);
         to.put_f64("loss", &[1], &[self.loss]);
     }
 
@@ -164,23 +164,23 @@ impl FactorSums {
             }
             sums.outputs.values = read(format!("outputs.{}", block.name), sums.outputs.values.len())?;
         }
-        result.looks = read("looks".into(), 1)?.first().copied().unwrap_or_default() as u64;
+        result.draws = read(DRAWS_IN_FILES.into(), 1)?.first().copied().unwrap_or_default() as u64;
         result.loss = read("loss".into(), 1)?.first().copied().unwrap_or_default();
         Ok(result)
     }
 }
 
 impl BlockSums {
-    /// Means over so many looks.
-    pub(super) fn factors(&self, block: &Block, looks: u64) -> Result<Factors, CurvatureError> {
-        if looks == 0 {
+    /// Means over so many draws.
+    pub(super) fn factors(&self, block: &Block, draws: u64) -> Result<Factors, CurvatureError> {
+        if draws == 0 {
             return Err(CurvatureError::Empty);
         }
         let inputs = self.inputs.as_ref().map_or(&[][..], |sums| &sums.values);
         if !inputs.iter().chain(&self.outputs.values).all(|value| value.is_finite()) {
             return Err(CurvatureError::Sums { block: block.name.clone() });
         }
-        let share = 1.0 / looks as f64;
+        let share = 1.0 / draws as f64;
         Ok((self.inputs.as_ref().map(|sums| sums.matrix(share)), self.outputs.matrix(share)))
     }
 
@@ -197,17 +197,17 @@ impl BlockSums {
         let Some(inputs) = &mut self.inputs else {
             let gradients = image.vector_gradients(block)?;
             let moments =
-                transposed_product(&gradients, &gradients, image.looks, block.outputs, block.outputs)?;
+                transposed_product(&gradients, &gradients, image.draws, block.outputs, block.outputs)?;
             self.outputs.add(&moments, 1.0);
             return Ok(());
         };
         let LayerRecord { input, output_gradient: gradient, geometry, .. } = record;
         let geometry = geometry.unwrap_or(pentimento_kernels::ConvGeometry::POINTWISE);
-        let [looks, height, width, channels] = gradient.sides;
+        let [draws, height, width, channels] = gradient.sides;
         match sharing {
             WeightSharing::Expand => {
                 inputs.add(&sum_over_patches(input, geometry)?, 1.0 / (height * width) as f64);
-                let rows = looks * height * width;
+                let rows = draws * height * width;
                 self.outputs.add(
                     &transposed_product(gradient.values(), gradient.values(), rows, channels, channels)?,
                     1.0,
@@ -215,9 +215,9 @@ impl BlockSums {
             }
             WeightSharing::Reduce => {
                 let means = mean_patches(input, geometry);
-                inputs.add(&transposed_product(&means, &means, looks, block.inputs, block.inputs)?, 1.0);
+                inputs.add(&transposed_product(&means, &means, draws, block.inputs, block.inputs)?, 1.0);
                 let sums = image.vector_gradients(&Block { kind: BlockKind::Bias, ..block.clone() })?;
-                self.outputs.add(&transposed_product(&sums, &sums, looks, channels, channels)?, 1.0);
+                self.outputs.add(&transposed_product(&sums, &sums, draws, channels, channels)?, 1.0);
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::CurvatureError;
 use super::basis::BlockBasis;
-use super::pass::ImageRecords;
+use super::pass::{DRAWS_IN_FILES, ImageRecords};
 use pentimento_diffusion::arrays::{ArrayError, ArrayReader, ArrayWriter};
 use rayon::prelude::*;
 
@@ -11,34 +11,34 @@ use rayon::prelude::*;
 #[derive(Clone, Debug, PartialEq)]
 pub struct EigenvalueSums {
     sums: Vec<Vec<f64>>,
-    looks: u64,
-    looks_together: usize,
+    draws: u64,
+    draws_together: usize,
 }
 
-/// Looks whose pseudo-gradients are added before they are turned and squared, where there are many. Their directions are
+/// Draws whose pseudo-gradients are added before they are turned and squared, where there are many. Their directions are
 /// independent and of mean zero, so what they have with each other vanishes in the mean; what is lost are samples.
-const LOOKS_TOGETHER: usize = 4;
+const DRAWS_TOGETHER: usize = 4;
 /// So many squares there are to be at the least. The inverse of a mean of few is too large: with 36 squares instead of 144,
 /// scores came out 7 % larger.
 const LEAST_SQUARES: u64 = 1000;
 
 impl EigenvalueSums {
-    /// Sums over no image; how many looks there will be decides how they are taken.
-    pub fn new(bases: &[BlockBasis], planned_looks: u64) -> Self {
+    /// Sums over no image; how many draws there will be decides how they are taken.
+    pub fn new(bases: &[BlockBasis], planned_draws: u64) -> Self {
         Self {
             sums: bases.iter().map(|basis| vec![0.0; basis.block.count()]).collect(),
-            looks: 0,
-            looks_together: Self::looks_together(planned_looks),
+            draws: 0,
+            draws_together: Self::draws_together(planned_draws),
         }
     }
 
-    fn looks_together(planned_looks: u64) -> usize {
-        if planned_looks >= LEAST_SQUARES * LOOKS_TOGETHER as u64 { LOOKS_TOGETHER } else { 1 }
+    fn draws_together(planned_draws: u64) -> usize {
+        if planned_draws >= LEAST_SQUARES * DRAWS_TOGETHER as u64 { DRAWS_TOGETHER } else { 1 }
     }
 
-    /// Looks that were added.
-    pub fn looks(&self) -> u64 {
-        self.looks
+    /// Draws that were added.
+    pub fn draws(&self) -> u64 {
+        self.draws
     }
 
     /// Adds what layers saw of some images, one after another; several layers at a time.
@@ -47,11 +47,11 @@ impl EigenvalueSums {
     ///
     /// [`CurvatureError`] for a layer that cannot be done; the sums are then of no use.
     pub fn add(&mut self, bases: &[BlockBasis], images: &[ImageRecords]) -> Result<(), CurvatureError> {
-        let together = self.looks_together;
+        let together = self.draws_together;
         self.sums.par_iter_mut().zip(bases).try_for_each(|(sums, basis)| {
             images.iter().try_for_each(|image| basis.add_squares(image, together, sums))
         })?;
-        self.looks += images.iter().map(|image| image.looks as u64).sum::<u64>();
+        self.draws += images.iter().map(|image| image.draws as u64).sum::<u64>();
         Ok(())
     }
 
@@ -60,7 +60,7 @@ impl EigenvalueSums {
         for (sums, other) in self.sums.iter_mut().zip(&other.sums) {
             sums.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
         }
-        self.looks += other.looks;
+        self.draws += other.draws;
     }
 
     /// Writes the sums as arrays.
@@ -69,7 +69,7 @@ impl EigenvalueSums {
             let block = &basis.block;
             to.put_f64(&format!("squares.{}", block.name), &[block.inputs, block.outputs], sums);
         }
-        to.put_f64("looks", &[1], &[self.looks as f64]);
+        to.put_f64(DRAWS_IN_FILES, &[1], &[self.draws as f64]);
     }
 
     /// Reads what [`write`](Self::write) wrote.
@@ -79,7 +79,7 @@ impl EigenvalueSums {
     /// If an array is missing or has another shape.
     pub fn read(
         bases: &[BlockBasis],
-        planned_looks: u64,
+        planned_draws: u64,
         from: &ArrayReader<'_>,
     ) -> Result<Self, ArrayError> {
         let read = |name: &str, shape: &[usize]| {
@@ -92,8 +92,8 @@ impl EigenvalueSums {
                 read(&format!("squares.{}", block.name), &[block.inputs, block.outputs])
             })
             .collect::<Result<_, _>>()?;
-        let looks = read("looks", &[1])?.first().copied().unwrap_or_default() as u64;
-        Ok(Self { sums, looks, looks_together: Self::looks_together(planned_looks) })
+        let draws = read(DRAWS_IN_FILES, &[1])?.first().copied().unwrap_or_default() as u64;
+        Ok(Self { sums, draws, draws_together: Self::draws_together(planned_draws) })
     }
 }
 
@@ -122,12 +122,12 @@ impl Curvature {
     ///
     /// # Errors
     ///
-    /// [`CurvatureError::Empty`] without a look; [`CurvatureError::Sums`] if they are not finite.
+    /// [`CurvatureError::Empty`] without a draw; [`CurvatureError::Sums`] if they are not finite.
     pub fn corrected(bases: Vec<BlockBasis>, sums: &EigenvalueSums) -> Result<Self, CurvatureError> {
-        if sums.looks == 0 {
+        if sums.draws == 0 {
             return Err(CurvatureError::Empty);
         }
-        let share = 1.0 / sums.looks as f64;
+        let share = 1.0 / sums.draws as f64;
         let eigenvalues = bases
             .iter()
             .zip(&sums.sums)

@@ -1,7 +1,7 @@
 //! Losses of images, gradients in what a network puts out, and networks a step away.
 
-use crate::gradient::Draw;
 use burn::tensor::{DType, Tensor, TensorData};
+use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::unet::{Architecture, Condition, Parameters};
 use pentimento_kernels::extension::device_for;
@@ -40,32 +40,21 @@ pub fn losses(
     architecture: &Architecture,
     parameters: &Parameters,
     schedule: &ScheduleConfig,
-    image: &[f64],
+    image: &[f32],
     size: [usize; 2],
     class: Option<u32>,
     draws: &[Draw],
 ) -> Vec<f64> {
-    let bars = schedule.alphas_cumprod();
-    let timesteps: Vec<usize> = draws.iter().map(|draw| draw.timestep).collect();
-    let mix = |draw: &Draw, [of_image, of_noise]: [f64; 2]| -> Vec<f64> {
-        assert_eq!(draw.noise.len(), image.len(), "lengths of an image and its noise");
-        image.iter().zip(&draw.noise).map(|(x, eps)| of_image * x + of_noise * eps).collect()
-    };
-    let noisy = draws.iter().flat_map(|draw| {
-        let bar = bars[draw.timestep];
-        mix(draw, [bar.sqrt(), (1.0 - bar).sqrt()])
-    });
-    let shape = [draws.len(), size[0], size[1], architecture.config().in_channels];
-    let condition = Condition::new::<f32>(architecture, &timesteps, class.as_slice());
-    let input = tensor(noisy.map(|value| value as f32).collect(), shape);
+    let NoisyBatch { input, condition, target } =
+        Denoising::<f64>::new(schedule).batch::<f32>(architecture, image, size, draws, class.as_slice());
     let output: Vec<f64> =
         architecture.forward(parameters, input, &condition).into_data().iter::<f64>().collect();
-    let loss = |(draw, output): (&Draw, &[f64])| {
-        let target = mix(draw, schedule.prediction_type.target(bars[draw.timestep]));
-        output.iter().zip(&target).map(|(output, target)| (output - target) * (output - target)).sum::<f64>()
-            / output.len() as f64
+    let length = image.len();
+    let loss = |(output, target): (&[f64], &[f64])| {
+        output.iter().zip(target).map(|(output, target)| (output - target) * (output - target)).sum::<f64>()
+            / length as f64
     };
-    draws.iter().zip(output.chunks_exact(image.len().max(1))).map(loss).collect()
+    output.chunks_exact(length).zip(target.chunks_exact(length)).map(loss).collect()
 }
 
 /// The parameters moved by `step` times a direction, which has a value for each.

@@ -6,7 +6,7 @@
 //! eigenvalues. Biases and norms have blocks of their own, which are exact, so no parameter is left out.
 //!
 //! * `blocks`: the parts of a network whose curvature is held by itself.
-//! * `pass`: looks at an image, and pseudo-gradients.
+//! * `pass`: draws with pseudo-gradients, and what layers see at them.
 //! * `input_moments`: sums of outer products of what goes into a layer.
 //! * `factors`: the factors of K-FAC, summed over images.
 //! * `basis`: their eigenvectors.
@@ -43,6 +43,6 @@ pub use influence::{InfluenceProducts, loss_increases, predicted_changes};
 pub use inverse::{Curvature, EigenvalueSums};
 pub use loss::{losses, moved, output_gradient};
 pub use method::{InfluenceKind, QueryMeasurement};
-pub use pass::{CurvatureLook, CurvaturePart, CurvaturePass, ImageRecords, curvature_looks};
+pub use pass::{CurvatureDraw, CurvaturePart, CurvaturePass, ImageRecords, curvature_draws};
 pub use quantised::QuantisedRows;
 pub use trajectory::{TrajectoryStep, trajectory_gradient, trajectory_steps};

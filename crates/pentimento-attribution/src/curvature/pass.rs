@@ -2,24 +2,21 @@
 
 use super::CurvatureError;
 use super::blocks::{Block, BlockKind};
-use burn::tensor::{DType, Tensor, TensorData};
+use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::ScheduleConfig;
-use pentimento_diffusion::unet::{Architecture, Condition, LayerRecord, Parameters};
-use pentimento_kernels::extension::device_for;
+use pentimento_diffusion::unet::{Architecture, LayerRecord, Parameters};
 use pentimento_noise::{Purpose, Stream};
 
-/// One look at an image, with a random direction of the output.
+/// A timestep and a noise, with a random direction of the output.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CurvatureLook {
-    /// The timestep to which the image is noised.
-    pub timestep: usize,
-    /// The noise, as many values as the image has.
-    pub noise: Vec<f32>,
+pub struct CurvatureDraw {
+    /// The timestep and the noise.
+    pub draw: Draw,
     /// The direction eta, normal, as many values as the output has.
     pub direction: Vec<f32>,
 }
 
-/// For what an image is looked at; each has its own looks.
+/// What is measured of the curvature; each part has draws of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CurvaturePart {
     /// The factors of K-FAC.
@@ -28,18 +25,18 @@ pub enum CurvaturePart {
     Eigenvalues,
 }
 
-/// The looks at an image: `count` timesteps drawn from as many equal parts of the schedule, each with its own noise and
+/// The draws of an image: `count` timesteps drawn from as many equal parts of the schedule, each with its own noise and
 /// direction. `image` tells images apart.
-pub fn curvature_looks(
+pub fn curvature_draws(
     schedule: &ScheduleConfig,
     seed: u64,
     part: CurvaturePart,
     count: usize,
     image: u32,
     length: usize,
-) -> Vec<CurvatureLook> {
+) -> Vec<CurvatureDraw> {
     let total = schedule.num_train_timesteps;
-    let look = |index: usize| {
+    let draw = |index: usize| {
         let step = (index as u32) << 1 | u32::from(part == CurvaturePart::Eigenvalues);
         let stream = |purpose| Stream::new(seed, purpose, image, step);
         let mut within = [0.0f32];
@@ -50,71 +47,66 @@ pub fn curvature_looks(
             stream(purpose).fill_normal(&mut values);
             values
         };
-        CurvatureLook {
-            timestep: (timestep as usize).min(total - 1),
-            noise: normals(Purpose::CurvatureNoise),
+        let timestep = (timestep as usize).min(total - 1);
+        CurvatureDraw {
+            draw: Draw { timestep, noise: normals(Purpose::CurvatureNoise) },
             direction: normals(Purpose::PseudoGradient),
         }
     };
-    (0..count).map(look).collect()
+    (0..count).map(draw).collect()
 }
 
-/// What all layers saw of one image in all of its looks.
+/// What all layers saw of one image in all of its draws.
 pub struct ImageRecords {
     pub(super) records: Vec<LayerRecord<f32>>,
-    pub(super) looks: usize,
-    /// The sum over the looks of the mean square that the network was wrong.
+    pub(super) draws: usize,
+    /// The sum over the draws of the mean square that the network was wrong.
     pub(super) loss: f64,
 }
 
-/// Most looks that pass through the network at once.
-const MOST_LOOKS_OF_A_PASS: usize = 16;
-/// Most values of all layers' inputs and gradients that are held at once, unless one look has more: 128 MiB.
+/// What files of sums call the number of their draws. Other versions read these files too.
+pub(super) const DRAWS_IN_FILES: &str = "looks";
+/// Most draws that pass through the network at once.
+const MOST_DRAWS_OF_A_PASS: usize = 16;
+/// Most values of all layers' inputs and gradients that are held at once, unless one draw has more: 128 MiB.
 const MOST_VALUES_OF_A_PASS: usize = 1 << 25;
 
 /// A network whose curvature is measured.
 pub struct CurvaturePass<'a> {
     architecture: &'a Architecture,
     parameters: Parameters,
-    schedule: ScheduleConfig,
-    alphas_cumprod: Vec<f64>,
+    denoising: Denoising<f64>,
     size: [usize; 2],
-    looks_at_once: usize,
+    draws_at_once: usize,
 }
 
 impl<'a> CurvaturePass<'a> {
-    /// Prepares a network for images of a height and width. How many looks pass at once follows from these alone, as sums over
-    /// the looks of a pass have one order.
+    /// Prepares a network for images of a height and width. How many draws pass at once follows from these alone, as sums over
+    /// the draws of a pass have one order.
     pub fn new(
         architecture: &'a Architecture,
         parameters: Parameters,
         schedule: &ScheduleConfig,
         size: [usize; 2],
     ) -> Self {
-        let alphas_cumprod = schedule.alphas_cumprod();
-        let mut pass = Self {
-            architecture,
-            parameters,
-            alphas_cumprod,
-            schedule: schedule.clone(),
-            size,
-            looks_at_once: 1,
-        };
+        let denoising = Denoising::new(schedule);
+        let mut pass = Self { architecture, parameters, denoising, size, draws_at_once: 1 };
         let zeros = vec![0.0f32; size[0] * size[1] * architecture.config().in_channels];
-        let look = CurvatureLook { timestep: 0, noise: zeros.clone(), direction: zeros.clone() };
+        let draw = Draw { timestep: 0, noise: zeros.clone() };
+        let draw = CurvatureDraw { draw, direction: zeros.clone() };
         let class = architecture.config().classes().map(|_| 0);
         let of_layer =
             |record: &LayerRecord<f32>| record.input.values().len() + record.output_gradient.values().len();
-        let values: usize = pass.pass(&zeros, class, &[look]).0.iter().map(of_layer).sum();
-        pass.looks_at_once = (MOST_VALUES_OF_A_PASS / values.max(1)).clamp(1, MOST_LOOKS_OF_A_PASS);
+        let values: usize = pass.pass(&zeros, class, &[draw]).0.iter().map(of_layer).sum();
+        pass.draws_at_once = (MOST_VALUES_OF_A_PASS / values.max(1)).clamp(1, MOST_DRAWS_OF_A_PASS);
         pass
     }
 
-    /// Passes some looks at an image `[height, width, channels]` in [-1, 1] through the network and, for each, the gradient
+    /// Passes an image `[height, width, channels]` in [-1, 1] at some draws through the network and, for each, the gradient
     /// `sqrt(2 / D) eta` back from its output of D values. The mean outer product of such gradients in the parameters is
     /// the Gauss-Newton matrix of the mean squared error (Mlodozeniec et al. 2025, section 3).
     ///
-    /// At most [`looks_at_once`](Self::looks_at_once); more are cut into parts of so many, so that sums do not depend on
+    /// At most [`draws_at_once`](Self::draws_at_once); more are cut into parts of so many, so that sums do not depend on
     /// how it is done. Errors call the image `name`.
     ///
     /// # Errors
@@ -123,59 +115,51 @@ impl<'a> CurvaturePass<'a> {
     ///
     /// # Panics
     ///
-    /// If there are more looks or none, the image does not fit the network, the looks the image, or a timestep the schedule.
+    /// If there are more draws or none, the image does not fit the network, the draws the image, or a timestep the schedule.
     pub fn records(
         &self,
         image: &[f32],
         class: Option<u32>,
-        looks: &[CurvatureLook],
+        draws: &[CurvatureDraw],
         name: &str,
     ) -> Result<ImageRecords, CurvatureError> {
-        assert!((1..=self.looks_at_once).contains(&looks.len()), "looks of a pass");
-        let (records, loss) = self.pass(image, class, looks);
+        assert!((1..=self.draws_at_once).contains(&draws.len()), "draws of a pass");
+        let (records, loss) = self.pass(image, class, draws);
         self.check(&records, loss, name)?;
-        Ok(ImageRecords { records, looks: looks.len(), loss })
+        Ok(ImageRecords { records, draws: draws.len(), loss })
     }
 
-    /// How many looks pass through the network at once.
-    pub fn looks_at_once(&self) -> usize {
-        self.looks_at_once
+    /// How many draws pass through the network at once.
+    pub fn draws_at_once(&self) -> usize {
+        self.draws_at_once
     }
 
-    /// What layers see of some looks, and the sum of their losses.
+    /// What layers see at some draws, and the sum of their losses.
     fn pass(
         &self,
         image: &[f32],
         class: Option<u32>,
-        looks: &[CurvatureLook],
+        draws: &[CurvatureDraw],
     ) -> (Vec<LayerRecord<f32>>, f64) {
-        let [height, width] = self.size;
-        let shape = [looks.len(), height, width, self.architecture.config().in_channels];
-        let timesteps: Vec<usize> = looks.iter().map(|look| look.timestep).collect();
-        let classes: Vec<u32> = class.iter().flat_map(|&class| vec![class; looks.len()]).collect();
-        let condition = Condition::new::<f32>(self.architecture, &timesteps, &classes);
-        let mut noisy = Vec::with_capacity(looks.len() * image.len());
-        for look in looks {
-            let bar = self.alphas_cumprod[look.timestep];
-            let (keep, add) = (bar.sqrt(), (1.0 - bar).sqrt());
-            assert_eq!(look.noise.len(), image.len(), "lengths of an image and its noise");
-            let values = image.iter().zip(&look.noise);
-            noisy.extend(values.map(|(x, eps)| (keep * f64::from(*x) + add * f64::from(*eps)) as f32));
-        }
+        let classes: Vec<u32> = class.iter().flat_map(|&class| vec![class; draws.len()]).collect();
+        let of_draws = draws.iter().map(|draw| &draw.draw);
+        let NoisyBatch { input, condition, .. } =
+            self.denoising.batch::<f32>(self.architecture, image, self.size, of_draws, &classes);
         let mut loss = 0.0;
-        let input = Tensor::from_data(TensorData::new(noisy, shape), &device_for(DType::F32));
         let records = self.architecture.observe::<f32>(&self.parameters, input, &condition, |output| {
-            let length = output.len() / looks.len();
+            let length = output.len() / draws.len();
             let scale = (2.0 / length as f64).sqrt();
-            for (look, output) in looks.iter().zip(output.chunks_exact(length)) {
-                let target = self.schedule.prediction_type.target(self.alphas_cumprod[look.timestep]);
-                let wrong = output.iter().zip(image.iter().zip(&look.noise)).map(|(output, (x, eps))| {
-                    let wrong = f64::from(*output) - target[0] * f64::from(*x) - target[1] * f64::from(*eps);
+            for (CurvatureDraw { draw, .. }, output) in draws.iter().zip(output.chunks_exact(length)) {
+                // Image and noise are taken off one after the other, not their sum, the batch's target: for velocities that
+                // is rounded otherwise, and the mean loss is kept and scores follow from it.
+                let [of_image, of_noise] = self.denoising.target_factors(draw.timestep);
+                let wrong = output.iter().zip(image.iter().zip(&draw.noise)).map(|(output, (x, eps))| {
+                    let wrong = f64::from(*output) - of_image * f64::from(*x) - of_noise * f64::from(*eps);
                     wrong * wrong
                 });
                 loss += wrong.sum::<f64>() / length as f64;
             }
-            let direction = looks.iter().flat_map(|look| &look.direction);
+            let direction = draws.iter().flat_map(|draw| &draw.direction);
             direction.map(|eta| (scale * f64::from(*eta)) as f32).collect()
         });
         (records, loss)
@@ -213,15 +197,15 @@ impl ImageRecords {
         })
     }
 
-    /// The pseudo-gradient of each look in a block of one row, `[looks, outputs]`.
+    /// The pseudo-gradient of each draw in a block of one row, `[draws, outputs]`.
     pub(super) fn vector_gradients(&self, block: &Block) -> Result<Vec<f32>, CurvatureError> {
         let record = self.of(block)?;
         let gradient = &record.output_gradient;
-        let [looks, height, width, channels] = gradient.sides;
-        let mut sums = vec![0.0f64; looks * block.outputs];
+        let [draws, height, width, channels] = gradient.sides;
+        let mut sums = vec![0.0f64; draws * block.outputs];
         let pixels = height * width * channels;
-        for (look, sum) in sums.chunks_exact_mut(block.outputs).enumerate() {
-            let range = look * pixels..(look + 1) * pixels;
+        for (draw, sum) in sums.chunks_exact_mut(block.outputs).enumerate() {
+            let range = draw * pixels..(draw + 1) * pixels;
             let (of_scale, of_shift) = sum.split_at_mut(block.outputs - channels);
             let positions = gradient.values()[range.clone()].chunks_exact(channels);
             if block.kind == BlockKind::Norm {

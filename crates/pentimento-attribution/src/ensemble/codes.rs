@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pentimento_noise::{Draws, Purpose, Stream};
+use pentimento_noise::{Cursor, Purpose, Stream};
 use serde::Serialize;
 
 use super::combinatorics::{binomial, unrank};
@@ -239,13 +239,13 @@ struct SparsePermutation {
     length: u64,
     position: u64,
     displaced: HashMap<u64, u64>,
-    draws: Draws,
+    cursor: Cursor,
 }
 
 impl SparsePermutation {
     fn new(length: u64, seed: u64) -> Self {
-        let draws = Stream::new(seed, Purpose::CodeDraw, 0, 0).draws();
-        Self { length, position: 0, displaced: HashMap::new(), draws }
+        let cursor = Stream::new(seed, Purpose::CodeDraw, 0, 0).cursor();
+        Self { length, position: 0, displaced: HashMap::new(), cursor }
     }
 }
 
@@ -254,7 +254,7 @@ impl Iterator for SparsePermutation {
 
     fn next(&mut self) -> Option<u64> {
         let left = self.length.checked_sub(self.position).filter(|&left| left > 0)?;
-        let chosen = self.position + uniform_below(&mut self.draws, left);
+        let chosen = self.position + uniform_below(&mut self.cursor, left);
         // The value at `position` goes where the chosen one was; `position` itself is never looked at again.
         let here = self.displaced.remove(&self.position).unwrap_or(self.position);
         let value = if chosen == self.position {
@@ -269,12 +269,12 @@ impl Iterator for SparsePermutation {
 
 /// An exactly uniform integer of 0..bound (Lemire, *Fast random integer generation in an interval*, 2019).
 ///
-/// `Draws::below` leaves out the rejection step. Its bias is bound / 2^64, which is a tenth for the 2^60.7 codes of
+/// `Cursor::below` leaves out the rejection step. Its bias is bound / 2^64, which is a tenth for the 2^60.7 codes of
 /// length 64.
-fn uniform_below(draws: &mut Draws, bound: u64) -> u64 {
+fn uniform_below(cursor: &mut Cursor, bound: u64) -> u64 {
     let unfair = bound.wrapping_neg() % bound;
     loop {
-        let product = u128::from(draws.next_u64()) * u128::from(bound);
+        let product = u128::from(cursor.next_u64()) * u128::from(bound);
         if product as u64 >= unfair {
             return (product >> 64) as u64;
         }
@@ -319,10 +319,10 @@ mod tests {
         #[test]
         fn a_whole_sparse_permutation_is_the_shuffle_of_an_array(length in 1_u64..200, seed: u64) {
             let mut array: Vec<u64> = (0..length).collect();
-            let mut draws = Stream::new(seed, Purpose::CodeDraw, 0, 0).draws();
+            let mut cursor = Stream::new(seed, Purpose::CodeDraw, 0, 0).cursor();
             for position in 0..array.len() {
                 let left = (array.len() - position) as u64;
-                array.swap(position, position + uniform_below(&mut draws, left) as usize);
+                array.swap(position, position + uniform_below(&mut cursor, left) as usize);
             }
             let sparse: Vec<u64> = SparsePermutation::new(length, seed).collect();
             prop_assert_eq!(sparse, array);
@@ -349,8 +349,8 @@ mod tests {
         // With bound 3 * 2^62, taking the high half of one product without rejection gives each third value twice as
         // often: multiples of 3 would make half of the draws instead of a third.
         let bound = 3 << 62;
-        let mut draws = Stream::new(1, Purpose::Test, 0, 0).draws();
-        let multiples = (0..30_000).filter(|_| uniform_below(&mut draws, bound).is_multiple_of(3)).count();
+        let mut cursor = Stream::new(1, Purpose::Test, 0, 0).cursor();
+        let multiples = (0..30_000).filter(|_| uniform_below(&mut cursor, bound).is_multiple_of(3)).count();
         // Standard deviation 82.
         assert!(multiples.abs_diff(10_000) < 400, "{multiples} of 30,000");
     }

@@ -286,23 +286,23 @@ fn least_sum(form: &QuadraticForm, distance: f64) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use pentimento_noise::{Draws, Purpose, Stream};
+    use pentimento_noise::{Cursor, Purpose, Stream};
     use proptest::prelude::*;
 
     use super::super::codes::CodeBook;
     use super::*;
 
-    fn draws(seed: u64) -> Draws {
-        Stream::new(seed, Purpose::Test, 0, 0).draws()
+    fn cursor(seed: u64) -> Cursor {
+        Stream::new(seed, Purpose::Test, 0, 0).cursor()
     }
 
     /// Codes of length n and weight h, drawn with replacement.
     fn random_codes(members: u32, weight: u32, count: usize, seed: u64) -> Vec<u64> {
-        let mut draws = draws(seed);
+        let mut cursor = cursor(seed);
         let one = |_| {
             let mut code = 0_u64;
             while code.count_ones() < weight {
-                code |= 1 << (draws.next_u64() % u64::from(members));
+                code |= 1 << (cursor.next_u64() % u64::from(members));
             }
             code
         };

@@ -1,17 +1,9 @@
 //! At which timesteps an image is looked at, and with which noise.
 
+use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_noise::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
-
-/// One look at an image.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Draw {
-    /// The timestep to which the image is noised.
-    pub timestep: usize,
-    /// The noise, as many values as the image has.
-    pub noise: Vec<f64>,
-}
 
 /// Whether all images get the same noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,11 +68,9 @@ impl DrawPlan {
         };
         let mut noise = vec![0.0f32; length];
         Stream::new(self.seed, Purpose::AttributionNoise, id, timestep as u32).fill_normal(&mut noise);
-        let signs: &[f64] = if self.antithetic { &[1.0, -1.0] } else { &[1.0] };
-        let of_sign = |sign: &f64| Draw {
-            timestep,
-            noise: noise.iter().map(|&value| sign * f64::from(value)).collect(),
-        };
+        let signs: &[f32] = if self.antithetic { &[1.0, -1.0] } else { &[1.0] };
+        let of_sign =
+            |sign: &f32| Draw { timestep, noise: noise.iter().map(|&value| sign * value).collect() };
         signs.iter().map(of_sign).collect()
     }
 }

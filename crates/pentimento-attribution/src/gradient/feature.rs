@@ -4,12 +4,12 @@
 //! one image is what one training step on so many images takes, with every parameter of every layer in it, and nothing
 //! is approximated. Where each timestep's gradient is brought to unit length, each draw is a pass of its own.
 
-use super::draws::Draw;
 use super::measurement::Measurement;
 use super::projection::SparseProjection;
 use burn::tensor::{Tensor, TensorData};
+use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::ScheduleConfig;
-use pentimento_diffusion::unet::{Architecture, Condition, Gradient, Parameters, Precision};
+use pentimento_diffusion::unet::{Architecture, Gradient, Parameters, Precision};
 use pentimento_kernels::extension::device_for;
 
 /// A gradient that is no vector of numbers.
@@ -31,8 +31,7 @@ pub enum FeatureError {
 pub struct FeatureExtractor<'a> {
     architecture: &'a Architecture,
     parameters: Parameters,
-    schedule: ScheduleConfig,
-    alphas_cumprod: Vec<f64>,
+    denoising: Denoising<f64>,
     measurement: Measurement,
     weights: Vec<f64>,
     unit_length: bool,
@@ -50,9 +49,8 @@ impl<'a> FeatureExtractor<'a> {
         Self {
             architecture,
             parameters,
-            alphas_cumprod: schedule.alphas_cumprod(),
+            denoising: Denoising::new(schedule),
             weights: measurement.weights(schedule),
-            schedule: schedule.clone(),
             measurement,
             unit_length,
         }
@@ -75,14 +73,14 @@ impl<'a> FeatureExtractor<'a> {
     /// If the image does not fit the network, the noise the image, a timestep the schedule, or if there is no draw.
     pub fn gradient<T: Precision>(
         &self,
-        image: &[f64],
-        [height, width]: [usize; 2],
+        image: &[f32],
+        size: [usize; 2],
         class: Option<u32>,
         draws: &[Draw],
         name: &str,
     ) -> Result<Vec<f32>, FeatureError> {
         let mut sum = vec![0.0f32; self.parameter_count()];
-        self.each_part::<T>(image, [height, width], class, draws, name, |first, values, scale| {
+        self.each_part::<T>(image, size, class, draws, name, |first, values, scale| {
             for (sum, value) in sum[first..].iter_mut().zip(values) {
                 *sum += (scale * value.wide()) as f32;
             }
@@ -101,8 +99,8 @@ impl<'a> FeatureExtractor<'a> {
     /// As [`gradient`](Self::gradient), or if the projection is for another number of parameters.
     pub fn feature(
         &self,
-        image: &[f64],
-        [height, width]: [usize; 2],
+        image: &[f32],
+        size: [usize; 2],
         class: Option<u32>,
         draws: &[Draw],
         projection: &SparseProjection,
@@ -110,7 +108,7 @@ impl<'a> FeatureExtractor<'a> {
     ) -> Result<Vec<f32>, FeatureError> {
         assert_eq!(projection.parameters(), self.parameter_count(), "parameters of a projection");
         let mut feature = vec![0.0f64; projection.dimension()];
-        self.each_part::<f32>(image, [height, width], class, draws, name, |first, values, scale| {
+        self.each_part::<f32>(image, size, class, draws, name, |first, values, scale| {
             projection.add(first, values, scale, &mut feature);
         })?;
         Ok(feature.into_iter().map(|value| value as f32).collect())
@@ -120,7 +118,7 @@ impl<'a> FeatureExtractor<'a> {
     /// be multiplied with. All that is given for one position is to be added up.
     fn each_part<T: Precision>(
         &self,
-        image: &[f64],
+        image: &[f32],
         size: [usize; 2],
         class: Option<u32>,
         draws: &[Draw],
@@ -156,45 +154,32 @@ impl<'a> FeatureExtractor<'a> {
     /// The sum of the gradients of some draws.
     fn of_draws<T: Precision>(
         &self,
-        image: &[f64],
-        [height, width]: [usize; 2],
+        image: &[f32],
+        size: [usize; 2],
         class: Option<u32>,
         draws: &[Draw],
     ) -> Vec<Gradient<T>> {
-        let shape = [draws.len(), height, width, self.architecture.config().in_channels];
-        let tensor = |values: Vec<T>| -> Tensor<4> {
-            Tensor::from_data(TensorData::new(values, shape), (&device_for(T::dtype()), T::dtype()))
-        };
-        let timesteps: Vec<usize> = draws.iter().map(|draw| draw.timestep).collect();
-        let mut noisy = Vec::with_capacity(draws.len() * image.len());
-        for draw in draws {
-            let (keep, add) = self.factors(draw.timestep);
-            assert_eq!(draw.noise.len(), image.len(), "lengths of an image and its noise");
-            noisy.extend(image.iter().zip(&draw.noise).map(|(x, eps)| T::of(keep * x + add * eps)));
-        }
-        let condition = Condition::new::<T>(self.architecture, &timesteps, class.as_slice());
+        let NoisyBatch { input, condition, target } =
+            self.denoising.batch::<T>(self.architecture, image, size, draws, class.as_slice());
         let tracked = self.parameters.tracked();
-        let output = self.architecture.forward(&tracked, tensor(noisy), &condition);
+        let output = self.architecture.forward(&tracked, input, &condition);
         let values: Vec<f64> = output.clone().inner().into_data().iter::<f64>().collect();
         let mut cotangent = vec![T::of(0.0); values.len()];
-        for (place, Draw { timestep, noise }) in draws.iter().enumerate() {
+        for (place, draw) in draws.iter().enumerate() {
             let range = place * image.len()..(place + 1) * image.len();
-            let [of_image, of_noise] = self.schedule.prediction_type.target(self.alphas_cumprod[*timestep]);
-            let target: Vec<f64> =
-                image.iter().zip(noise).map(|(x, eps)| of_image * x + of_noise * eps).collect();
             let part = &mut cotangent[range.clone()];
-            let weight = self.weights[*timestep];
-            self.measurement.add_derivative(&values[range], &target, weight, |place, value| {
-                part[place] = T::of(value);
-            });
+            let weight = self.weights[draw.timestep];
+            self.measurement.add_derivative(
+                &values[range.clone()],
+                &target[range],
+                weight,
+                |place, value| part[place] = T::of(value),
+            );
         }
-        let mut gradients = (output * tensor(cotangent)).sum().backward();
+        let cotangent = TensorData::new(cotangent, output.dims());
+        let cotangent = Tensor::<4>::from_data(cotangent, (&device_for(T::dtype()), T::dtype()));
+        let mut gradients = (output * cotangent).sum().backward();
         tracked.take_gradients::<T>(self.architecture, &mut gradients)
-    }
-
-    fn factors(&self, timestep: usize) -> (f64, f64) {
-        let bar = self.alphas_cumprod[timestep];
-        (bar.sqrt(), (1.0 - bar).sqrt())
     }
 
     /// Names the first parameter whose gradient is not finite.

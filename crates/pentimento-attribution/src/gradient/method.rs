@@ -27,9 +27,9 @@ pub enum Divisor {
     OneLessLeverage,
 }
 
-/// What of a query is looked at.
+/// What the network is shown of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueryLook {
+pub enum QueryInput {
     /// The image itself, at the same timesteps as the training images.
     Image,
     /// The images that the network predicts on the way to it, each at the timestep at which it was predicted.
@@ -45,12 +45,12 @@ pub struct GradientMethod {
     pub measurement: Measurement,
     /// Whether each timestep's gradient is brought to unit length.
     pub unit_length: bool,
-    /// What of the query is looked at.
-    pub query: QueryLook,
+    /// What the network is shown of the query.
+    pub query: QueryInput,
     /// How features are compared.
     pub comparison: Comparison,
     /// Whether it follows the training, where that is known: scores of several checkpoints are added up, and training images
-    /// are looked at as they were in training.
+    /// have the timesteps, noises and flips that they had in training.
     pub follows_training: bool,
 }
 
@@ -59,7 +59,7 @@ pub const TRAK: GradientMethod = GradientMethod {
     name: "trak",
     measurement: Measurement::Loss,
     unit_length: false,
-    query: QueryLook::Image,
+    query: QueryInput::Image,
     comparison: Comparison::InverseKernel(Divisor::One),
     follows_training: false,
 };

@@ -1,7 +1,7 @@
 //! Attribution by gradients, for a network that was trained without attribution in mind.
 //!
 //! A method says what is measured of an image ([`Measurement`]), whether each timestep's gradient is brought to unit length,
-//! what of a query is looked at ([`QueryLook`]), and how the features of two images are compared ([`Comparison`]). The names
+//! what the network is shown of a query ([`QueryInput`]), and how the features of two images are compared ([`Comparison`]). The names
 //! from the literature are lines of a table: [`Method::ALL`](crate::methods::Method::ALL). Timesteps and noise ([`DrawPlan`]) and the projection are the
 //! same for all.
 //!
@@ -43,14 +43,14 @@ pub use block::FeatureBlock;
 pub use candidates::{CandidateQuality, candidate_quality, candidates, evenly, share_of_sample};
 pub use comparison::{Compared, Queries};
 pub use damping_curve::{DampingPoint, DampingView, damping_view};
-pub use draws::{Draw, DrawPlan, NoiseSharing};
+pub use draws::{DrawPlan, NoiseSharing};
 pub use feature::{FeatureError, FeatureExtractor};
 pub use feature_source::{FeatureSource, QueryTimesteps};
 pub use jackknife::{ImageReader, Strips, compare_networks, image_readers, jackknife, strips};
 pub use journey::journeys;
 pub use kernel::{ImageMeasures, ImageRows, Kernel, KernelError, QueryCoordinates};
 pub use measurement::Measurement;
-pub use method::{Comparison, Divisor, GradientMethod, QueryLook, TRAK};
+pub use method::{Comparison, Divisor, GradientMethod, QueryInput, TRAK};
 pub use products::products;
 pub use projection::SparseProjection;
 pub use replay::{events_of_images, replayed};

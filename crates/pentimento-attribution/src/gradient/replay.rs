@@ -1,8 +1,8 @@
 //! What training itself showed the network: the events of each image, instead of draws of its own (TracIn, Pruthi et al.
 //! 2020; for diffusion models Xie et al. 2024).
 
-use super::draws::Draw;
-use pentimento_diffusion::training::{TrainingEvent, TrainingEvents, mirror};
+use pentimento_diffusion::denoising::Draw;
+use pentimento_diffusion::training::{TrainingEvent, TrainingEvents};
 use std::ops::Range;
 
 /// The events of each image within some steps of training, in the order of steps, at most `most` of an image. Of an image
@@ -51,17 +51,11 @@ pub fn replayed(
     events: &TrainingEvents,
     event: &TrainingEvent,
     image: &[f32],
-    [height, width, channels]: [usize; 3],
-) -> (Vec<f64>, Draw) {
-    assert_eq!(image.len(), height * width * channels, "values of an image");
-    let mut shown: Vec<f64> = image.iter().map(|&value| f64::from(value)).collect();
-    if event.mirrored {
-        mirror(&mut shown, width, channels);
-    }
-    let mut noise = vec![0.0f32; image.len()];
-    events.fill_noise(event, &mut noise);
-    let noise = noise.into_iter().map(f64::from).collect();
-    (shown, Draw { timestep: event.timestep as usize, noise })
+    shape: [usize; 3],
+) -> (Vec<f32>, Draw) {
+    let mut shown = image.to_vec();
+    let draw = events.show(event, &mut shown, shape);
+    (shown, draw)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! to make it, and whoever attributes by what happened in training asks again.
 
 use super::TrainingConfig;
+use crate::denoising::Draw;
 use pentimento_noise::{Purpose, Stream};
 
 /// An image of a step's batch, and what it meets.
@@ -65,10 +66,26 @@ impl TrainingEvents {
         images.into_iter().enumerate().map(event).collect()
     }
 
-    /// Writes the noise that an event's image meets, as many values as the image has.
-    pub fn fill_noise(&self, event: &TrainingEvent, noise: &mut [f32]) {
+    /// Turns an image `[height, width, channels]` into what the network was shown of it at an event, mirrored if it was, and
+    /// gives the timestep and the noise that it was shown with.
+    ///
+    /// # Panics
+    ///
+    /// If the image does not have this shape.
+    pub fn show(
+        &self,
+        event: &TrainingEvent,
+        image: &mut [f32],
+        [height, width, channels]: [usize; 3],
+    ) -> Draw {
+        assert_eq!(image.len(), height * width * channels, "values of an image");
+        if event.mirrored {
+            mirror(image, width, channels);
+        }
+        let mut noise = vec![0.0f32; image.len()];
         let stream = Stream::new(self.seed, Purpose::TrainingNoise, self.stream, event.step);
-        stream.fill_normal_at(u64::from(event.place) * noise.len() as u64, noise);
+        stream.fill_normal_at(u64::from(event.place) * noise.len() as u64, &mut noise);
+        Draw { timestep: event.timestep as usize, noise }
     }
 
     /// The images of a step.
@@ -95,7 +112,7 @@ impl TrainingEvents {
 }
 
 /// Mirrors an image `[height, width, channels]` left to right.
-pub fn mirror<T>(image: &mut [T], width: usize, channels: usize) {
+fn mirror<T>(image: &mut [T], width: usize, channels: usize) {
     for row in image.chunks_exact_mut(width * channels) {
         for x in 0..width / 2 {
             for c in 0..channels {

@@ -3,12 +3,13 @@
 use super::analysis::SampleAnalysis;
 use super::attribution_shard;
 use super::counterfactuals::analyse_samples;
-use super::ensemble::{Ensemble, ensemble_fingerprint};
+use super::ensemble::Ensemble;
 use super::shards::{SAMPLES_PER_SHARD, remove_beyond, shard_count, shard_name, shard_samples};
 use crate::data::CodedData;
 use crate::drive::drive;
 use crate::error::{MadeBy, Result, RunError};
 use crate::event::Progress;
+use crate::networks::Networks;
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::AttributionRecipe;
 use crate::workspace::Workspace;
@@ -21,14 +22,14 @@ const FOLDER: &str = "attribution";
 
 fn fingerprint(
     workspace: &Workspace,
-    ensemble: Fingerprint,
     data: &CodedData,
+    networks: &Networks<'_>,
     samples: &[u32],
 ) -> Result<Fingerprint> {
     // How long the list on the page is changes nothing that is computed.
     let asked = AttributionRecipe { top: 0, ..workspace.recipe.attribution };
     Ok(Fingerprint::of("attribution")
-        .fingerprint(ensemble)
+        .fingerprint(networks.fingerprint)
         .fingerprint(data.fingerprint)
         .json(&asked)?
         .json(&samples)?
@@ -39,20 +40,21 @@ fn fingerprint(
 pub struct Attribution<'a> {
     workspace: &'a Workspace,
     data: &'a CodedData,
+    networks: &'a Networks<'a>,
     ensemble: OnceLock<Ensemble>,
 }
 
 impl<'a> Attribution<'a> {
     /// What a recipe asks about its samples.
-    pub fn new(workspace: &'a Workspace, data: &'a CodedData) -> Self {
-        Self { workspace, data, ensemble: OnceLock::new() }
+    pub fn new(workspace: &'a Workspace, data: &'a CodedData, networks: &'a Networks<'a>) -> Self {
+        Self { workspace, data, networks, ensemble: OnceLock::new() }
     }
 
     fn ensemble(&self) -> Result<&Ensemble> {
         match self.ensemble.get() {
             Some(ensemble) => Ok(ensemble),
             None => {
-                let opened = Ensemble::open(self.workspace, self.data)?;
+                let opened = Ensemble::open(self.workspace, self.networks)?;
                 Ok(self.ensemble.get_or_init(|| opened))
             }
         }
@@ -65,8 +67,8 @@ impl<'a> Attribution<'a> {
 ///
 /// [`RunError::Stopped`] once it is asked to stop; finished shards are kept. [`RunError::Missing`] if the members are not
 /// trained.
-pub fn attribute(workspace: &Workspace, data: &CodedData) -> Result<()> {
-    let stage = Attribution::new(workspace, data);
+pub fn attribute(workspace: &Workspace, data: &CodedData, networks: &Networks<'_>) -> Result<()> {
+    let stage = Attribution::new(workspace, data, networks);
     // Nothing is removed before it is known that the rest can be made.
     stage.pieces()?;
     remove_beyond(workspace, FOLDER)?;
@@ -79,14 +81,18 @@ impl Stage for Attribution<'_> {
     }
 
     fn pieces(&self) -> Result<Vec<Piece>> {
-        let ensemble = ensemble_fingerprint(self.workspace, self.data)?;
         let count = self.workspace.recipe.samples.count;
         let piece = |shard| {
             Ok(Piece {
                 stage: self.name().into(),
                 number: shard,
                 objects: vec![shard_name(FOLDER, shard)],
-                made_from: fingerprint(self.workspace, ensemble, self.data, &shard_samples(shard, count))?,
+                made_from: fingerprint(
+                    self.workspace,
+                    self.data,
+                    self.networks,
+                    &shard_samples(shard, count),
+                )?,
             })
         };
         (0..shard_count(count)).map(piece).collect()
@@ -116,13 +122,16 @@ impl Stage for Attribution<'_> {
 ///
 /// # Errors
 ///
-/// [`RunError::NotYet`] if one is missing or was made from another recipe.
-pub fn read_analysis(workspace: &Workspace, data: &CodedData) -> Result<(Vec<SampleAnalysis>, Fingerprint)> {
-    let ensemble = ensemble_fingerprint(workspace, data)?;
+/// [`RunError::Missing`] if one is missing or was made from another recipe.
+pub fn read_analysis(
+    workspace: &Workspace,
+    data: &CodedData,
+    networks: &Networks<'_>,
+) -> Result<(Vec<SampleAnalysis>, Fingerprint)> {
     let mut all = Vec::new();
     let mut combined = Fingerprint::of("analysis");
     for shard in 0..shard_count(workspace.recipe.samples.count) {
-        let (samples, key) = read_shard(workspace, data, ensemble, shard)?;
+        let (samples, key) = read_shard(workspace, data, networks, shard)?;
         combined = combined.fingerprint(key);
         all.extend(samples);
     }
@@ -134,12 +143,16 @@ pub fn read_analysis(workspace: &Workspace, data: &CodedData) -> Result<(Vec<Sam
 /// # Errors
 ///
 /// As [`read_analysis`].
-pub fn read_samples(workspace: &Workspace, data: &CodedData, asked: &[u32]) -> Result<Vec<SampleAnalysis>> {
-    let ensemble = ensemble_fingerprint(workspace, data)?;
+pub fn read_samples(
+    workspace: &Workspace,
+    data: &CodedData,
+    networks: &Networks<'_>,
+    asked: &[u32],
+) -> Result<Vec<SampleAnalysis>> {
     let shards: BTreeSet<usize> = asked.iter().map(|&sample| sample as usize / SAMPLES_PER_SHARD).collect();
     let mut read = Vec::new();
     for shard in shards {
-        let (samples, _) = read_shard(workspace, data, ensemble, shard)?;
+        let (samples, _) = read_shard(workspace, data, networks, shard)?;
         read.extend(samples.into_iter().filter(|sample| asked.contains(&sample.sample)));
     }
     asked
@@ -157,11 +170,11 @@ pub fn read_samples(workspace: &Workspace, data: &CodedData, asked: &[u32]) -> R
 fn read_shard(
     workspace: &Workspace,
     data: &CodedData,
-    ensemble: Fingerprint,
+    networks: &Networks<'_>,
     shard: usize,
 ) -> Result<(Vec<SampleAnalysis>, Fingerprint)> {
     let ids = shard_samples(shard, workspace.recipe.samples.count);
-    let key = fingerprint(workspace, ensemble, data, &ids)?;
+    let key = fingerprint(workspace, data, networks, &ids)?;
     let name = shard_name(FOLDER, shard);
     if !workspace.run.is_current(&name, key) {
         return Err(workspace.missing(name, MadeBy::Attribution));
@@ -178,13 +191,16 @@ fn read_shard(
 /// # Errors
 ///
 /// As [`read_analysis`].
-pub fn analysis_fingerprint(workspace: &Workspace, data: &CodedData) -> Result<Fingerprint> {
-    let ensemble = ensemble_fingerprint(workspace, data)?;
+pub fn analysis_fingerprint(
+    workspace: &Workspace,
+    data: &CodedData,
+    networks: &Networks<'_>,
+) -> Result<Fingerprint> {
     let count = workspace.recipe.samples.count;
     let mut combined = Fingerprint::of("analysis");
     for shard in 0..shard_count(count) {
         let ids = shard_samples(shard, count);
-        combined = combined.fingerprint(fingerprint(workspace, ensemble, data, &ids)?);
+        combined = combined.fingerprint(fingerprint(workspace, data, networks, &ids)?);
     }
     Ok(combined.finish())
 }

@@ -3,7 +3,7 @@
 //! A shard is a fixed number of samples. What a shard holds follows from the members and the recipe alone, so shards
 //! can be made in any order, on any machine, and again.
 //!
-//! * `ensemble`: the trained members with their sampler.
+//! * `ensemble`: the networks with their sampler.
 //! * `shards`: which samples make up a shard.
 //! * `sample`: the stage that makes samples; `attribute`: the stage that makes everything asked about them.
 //! * `counterfactuals` and `search`: what `attribute` computes for a shard.
@@ -20,6 +20,6 @@ mod shards;
 
 pub use analysis::SampleAnalysis;
 pub use attribute::{Attribution, analysis_fingerprint, attribute, read_analysis, read_samples};
-pub use ensemble::{Ensemble, Members, ensemble_fingerprint};
+pub use ensemble::Ensemble;
 pub use sample::{Sampling, sample};
 pub use shards::{SAMPLES_PER_SHARD, shard_count, shard_samples};

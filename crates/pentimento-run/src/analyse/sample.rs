@@ -1,10 +1,11 @@
 //! The stage that makes samples.
 
-use super::ensemble::{Ensemble, Members, ensemble_fingerprint};
+use super::ensemble::Ensemble;
 use super::shards::{remove_beyond, shard_count, shard_name, shard_samples};
 use crate::drive::drive;
 use crate::error::{Result, RunError};
 use crate::event::Progress;
+use crate::networks::Networks;
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::workspace::Workspace;
 use pentimento_attribution::ensemble::approximation::clamped;
@@ -17,8 +18,8 @@ use std::sync::OnceLock;
 /// Where the samples of a run are.
 const FOLDER: &str = "samples";
 
-fn fingerprint(ensemble: Fingerprint, samples: &[u32]) -> Result<Fingerprint> {
-    Ok(Fingerprint::of("samples").fingerprint(ensemble).json(&samples)?.finish())
+fn fingerprint(networks: &Networks<'_>, samples: &[u32]) -> Result<Fingerprint> {
+    Ok(Fingerprint::of("samples").fingerprint(networks.fingerprint).json(&samples)?.finish())
 }
 
 fn picture_name(sample: u32) -> String {
@@ -28,21 +29,21 @@ fn picture_name(sample: u32) -> String {
 /// The stage: a piece is a shard of samples, values and a picture of each.
 pub struct Sampling<'a> {
     workspace: &'a Workspace,
-    members: Members<'a>,
+    networks: &'a Networks<'a>,
     ensemble: OnceLock<Ensemble>,
 }
 
 impl<'a> Sampling<'a> {
     /// The samples of a recipe.
-    pub fn new(workspace: &'a Workspace, members: impl Into<Members<'a>>) -> Self {
-        Self { workspace, members: members.into(), ensemble: OnceLock::new() }
+    pub fn new(workspace: &'a Workspace, networks: &'a Networks<'a>) -> Self {
+        Self { workspace, networks, ensemble: OnceLock::new() }
     }
 
     fn ensemble(&self) -> Result<&Ensemble> {
         match self.ensemble.get() {
             Some(ensemble) => Ok(ensemble),
             None => {
-                let opened = Ensemble::open(self.workspace, self.members)?;
+                let opened = Ensemble::open(self.workspace, self.networks)?;
                 Ok(self.ensemble.get_or_init(|| opened))
             }
         }
@@ -55,8 +56,8 @@ impl<'a> Sampling<'a> {
 ///
 /// [`RunError::Stopped`] once it is asked to stop; finished shards are kept. [`RunError::Missing`] if the members are not
 /// trained.
-pub fn sample<'a>(workspace: &'a Workspace, members: impl Into<Members<'a>>) -> Result<()> {
-    let stage = Sampling::new(workspace, members);
+pub fn sample(workspace: &Workspace, networks: &Networks<'_>) -> Result<()> {
+    let stage = Sampling::new(workspace, networks);
     // Nothing is removed before it is known that the rest can be made.
     stage.pieces()?;
     remove_beyond(workspace, FOLDER)?;
@@ -69,7 +70,6 @@ impl Stage for Sampling<'_> {
     }
 
     fn pieces(&self) -> Result<Vec<Piece>> {
-        let ensemble = ensemble_fingerprint(self.workspace, self.members)?;
         let count = self.workspace.recipe.samples.count;
         let piece = |shard| {
             let ids = shard_samples(shard, count);
@@ -78,7 +78,7 @@ impl Stage for Sampling<'_> {
                 stage: self.name().into(),
                 number: shard,
                 objects: pictures.chain([shard_name(FOLDER, shard)]).collect(),
-                made_from: fingerprint(ensemble, &ids)?,
+                made_from: fingerprint(self.networks, &ids)?,
             })
         };
         (0..shard_count(count)).map(piece).collect()

@@ -7,10 +7,12 @@ use super::subject::Subject;
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::Progress;
+use crate::networks::Weights;
 use crate::piece::{Making, Object, Piece, Stage};
 use pentimento_attribution::gradient::{
-    Draw, FeatureExtractor, FeatureRows, GradientMethod, RowKey, SparseProjection, side_by_side,
+    FeatureExtractor, FeatureRows, GradientMethod, RowKey, SparseProjection, side_by_side,
 };
+use pentimento_diffusion::denoising::Draw;
 use pentimento_store::{Digest, Run};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +21,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 /// An image, in the parts in which its gradient is kept.
 pub struct Item {
     /// What the network is shown and how, for each part, whose gradient is the mean over its draws.
-    pub parts: Vec<Vec<Look>>,
+    pub parts: Vec<Vec<ImageDraws>>,
     /// Its class, for networks that are told.
     pub class: Option<u32>,
     /// What messages call it.
@@ -27,9 +29,9 @@ pub struct Item {
 }
 
 /// An image and the draws at which the network sees it at once.
-pub struct Look {
+pub struct ImageDraws {
     /// `[height, width, channels]` in [-1, 1].
-    pub image: Vec<f64>,
+    pub image: Vec<f32>,
     /// Timesteps and noise.
     pub draws: Vec<Draw>,
 }
@@ -37,8 +39,8 @@ pub struct Look {
 /// What features are of, but for the images.
 #[derive(Clone, Debug)]
 pub struct FeatureKind {
-    /// The object of the network's weights.
-    pub weights: String,
+    /// The network.
+    pub weights: Weights,
     /// What all features of this kind follow from, but for the image.
     pub features_of: String,
     /// The method, of which the measurement and the unit length count.
@@ -181,7 +183,8 @@ impl Stage for Featuring<'_> {
     }
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
-        let Subject { workspace, size, .. } = self.subject;
+        let Subject { workspace, networks, .. } = self.subject;
+        let size = networks.size;
         let (parts, dimension) = (self.kind.parts, self.subject.dimension());
         let (extractor, projection) = self.extractor()?;
         let missing = self.missing_of(&self.listed()[piece.number]);
@@ -189,14 +192,14 @@ impl Stage for Featuring<'_> {
             side_by_side(missing.len(), |place| -> Result<Vec<f32>> {
                 let item = (self.item)(missing[place].0)?;
                 let mut values = Vec::with_capacity(parts * dimension);
-                for looks in &item.parts {
-                    values.extend(mean_of_looks(looks, |Look { image, draws }| {
+                for part in &item.parts {
+                    values.extend(mean_over_draws(part, |ImageDraws { image, draws }| {
                         workspace.options.stop.check()?;
                         Ok(match projection {
                             Some(projection) => {
-                                extractor.feature(image, *size, item.class, draws, projection, &item.name)?
+                                extractor.feature(image, size, item.class, draws, projection, &item.name)?
                             }
-                            None => extractor.gradient::<f32>(image, *size, item.class, draws, &item.name)?,
+                            None => extractor.gradient::<f32>(image, size, item.class, draws, &item.name)?,
                         })
                     })?);
                 }
@@ -221,16 +224,19 @@ impl Stage for Featuring<'_> {
     }
 }
 
-/// The gradient of a part, of which `of` gives that of a look: the mean over looks, each with the weight of its draws.
-pub fn mean_of_looks(looks: &[Look], mut of: impl FnMut(&Look) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
-    if let [look] = looks {
-        return of(look);
+/// The gradient of a part, of which `of` gives that of an image at its draws: the mean over all draws.
+pub fn mean_over_draws(
+    part: &[ImageDraws],
+    mut of: impl FnMut(&ImageDraws) -> Result<Vec<f32>>,
+) -> Result<Vec<f32>> {
+    if let [image] = part {
+        return of(image);
     }
-    let draws: usize = looks.iter().map(|look| look.draws.len()).sum();
+    let draws: usize = part.iter().map(|image| image.draws.len()).sum();
     let mut sum: Vec<f64> = Vec::new();
-    for look in looks {
-        let share = look.draws.len() as f64 / draws as f64;
-        let values = of(look)?;
+    for image in part {
+        let share = image.draws.len() as f64 / draws as f64;
+        let values = of(image)?;
         sum.resize(values.len(), 0.0);
         sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += share * f64::from(value));
     }

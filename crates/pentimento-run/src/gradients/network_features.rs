@@ -1,8 +1,8 @@
 //! The features of one network that a method compares: those of training images and those of queries.
 
 use super::feature_store::Features;
-use super::featuring::{FeatureKind, Featuring, Item, Look};
-use super::projection_quality::{ProjectionQuality, projection_quality};
+use super::featuring::{FeatureKind, Featuring, ImageDraws, Item};
+use super::projection_quality::{ItemSource, ProjectionQuality, projection_quality};
 use super::queries::QueryParts;
 use super::replay::Replay;
 use super::row_key::{noise_id, row_key};
@@ -127,21 +127,25 @@ impl<'a> AskedNetwork<'a> {
     }
 
     fn images_kind(&self) -> Result<FeatureKind> {
-        let (weights, digest) = &self.network.weights;
+        let weights = &self.network.weights;
         let (features_of, parts_are, parts) = match (&self.replay, &self.network.training) {
             (Some(_), Some(part)) => {
-                (self.subject.replayed_features_of(*digest, self.method, part.member)?, "events", 1)
+                (self.subject.replayed_features_of(weights.digest, self.method, part.member)?, "events", 1)
             }
-            _ => (self.subject.features_of(*digest, self.method)?, "groups", self.subject.draws().groups),
+            _ => (
+                self.subject.features_of(weights.digest, self.method)?,
+                "groups",
+                self.subject.draws().groups,
+            ),
         };
         Ok(FeatureKind { weights: weights.clone(), features_of, method: self.method, parts_are, parts })
     }
 
     fn queries_kind(&self) -> Result<FeatureKind> {
-        let (weights, digest) = &self.network.weights;
+        let weights = &self.network.weights;
         Ok(FeatureKind {
             weights: weights.clone(),
-            features_of: self.subject.features_of(*digest, self.method)?,
+            features_of: self.subject.features_of(weights.digest, self.method)?,
             method: self.method,
             parts_are: self.parts.are,
             parts: self.parts.timesteps.len(),
@@ -158,13 +162,12 @@ impl<'a> AskedNetwork<'a> {
         if let Some(replay) = &self.replay {
             return Ok(replay.item(index, &image, method.unit_length, name));
         }
-        let image: Vec<f64> = image.into_iter().map(f64::from).collect();
         let id = self.keys[place].as_ref().map_or(0, noise_id);
-        let look = |group| {
+        let of_group = |group| {
             let draws = plan.draws(&subject.workspace.recipe.schedule, group, image.len(), id);
-            vec![Look { draws, image: image.clone() }]
+            vec![ImageDraws { draws, image: image.clone() }]
         };
-        Ok(Item { parts: (0..plan.groups).map(look).collect(), class: subject.class_of(index), name })
+        Ok(Item { parts: (0..plan.groups).map(of_group).collect(), class: subject.class_of(index), name })
     }
 
     fn query(&self, query: usize) -> Result<Item> {
@@ -175,13 +178,14 @@ impl<'a> AskedNetwork<'a> {
         // An image without a gradient tells nothing.
         let seen: Vec<usize> = (0..self.keys.len()).filter(|&place| self.keys[place].is_some()).collect();
         let image = |place: usize| self.image(seen[place]);
-        let query = |query: usize| self.parts.item(self.subject, query);
+        let query = |query: usize| self.query(query);
         projection_quality(
             self.subject,
-            (&self.network.weights.0, &self.images_kind()?.features_of),
+            &self.network.weights,
+            &self.images_kind()?.features_of,
             self.method,
-            (seen.len(), &image),
-            (self.query_keys.len(), &query),
+            &ItemSource { count: seen.len(), item: &image },
+            &ItemSource { count: self.query_keys.len(), item: &query },
         )
     }
 }

@@ -1,14 +1,15 @@
 //! The images that are asked about.
 
-use super::featuring::{Item, Look};
+use super::featuring::{ImageDraws, Item};
 use super::row_key::{noise_id, row_key};
 use super::subject::Subject;
 use crate::analyse::{Ensemble, sample, shard_count, shard_samples};
 use crate::data::open_path;
 use crate::error::{Result, RunError};
-use pentimento_attribution::gradient::{Draw, GradientMethod, QueryLook, RowKey, journeys};
+use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey, journeys};
 use pentimento_data::{Colours, Split, prepare};
 use pentimento_diffusion::arrays::ArrayReader;
+use pentimento_diffusion::denoising::Draw;
 use pentimento_store::Digest;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -44,7 +45,7 @@ impl QuerySet {
     ///
     /// [`RunError::NoSuch`] for the journey of an image that was not generated.
     pub fn check(&self, method: GradientMethod) -> Result<(), RunError> {
-        if method.query == QueryLook::Journey && *self != Self::Samples {
+        if method.query == QueryInput::Journey && *self != Self::Samples {
             return Err(RunError::NoSuch {
                 what: "way to".into(),
                 value: "these images".into(),
@@ -121,7 +122,7 @@ impl QuerySet {
 
 fn samples(subject: &Subject<'_>) -> Result<Vec<Query>> {
     let workspace = subject.workspace;
-    sample(workspace, subject.members)?;
+    sample(workspace, subject.networks)?;
     let count = workspace.recipe.samples.count;
     let length = subject.shape().iter().product();
     let mut queries = Vec::new();
@@ -195,7 +196,7 @@ fn images_of(subject: &Subject<'_>, path: &std::path::Path) -> Result<Vec<Query>
         return Err(broken(text(found), bound).into());
     }
     let class_of = |index: usize| -> Result<Option<u32>, RunError> {
-        let Some(classes) = subject.architecture.config().classes() else { return Ok(None) };
+        let Some(classes) = subject.networks.architecture.config().classes() else { return Ok(None) };
         let label = pentimento_data::ImageSource::labels(&source).map(|_| images.labels()[index]);
         match label.or(recipe.samples.class) {
             Some(class) if class < classes => Ok(Some(class)),
@@ -226,7 +227,7 @@ fn images_of(subject: &Subject<'_>, path: &std::path::Path) -> Result<Vec<Query>
         .collect()
 }
 
-/// How queries are looked at by a method: in parts, each of one timestep, so that scores of timesteps follow too.
+/// What a method shows the network of queries: in parts, each of one timestep, so that scores of timesteps follow too.
 pub struct QueryParts {
     /// What the parts are, a word.
     pub are: &'static str,
@@ -242,11 +243,11 @@ struct QueryItem {
     key: RowKey,
     name: String,
     class: Option<u32>,
-    looked_at: LookedAt,
+    shown: QueryImages,
 }
 
 /// What the network is shown of a query.
-enum LookedAt {
+enum QueryImages {
     /// The image, in every part.
     Image(Vec<f32>),
     /// What was predicted at each step, one for each part.
@@ -262,8 +263,8 @@ impl QueryParts {
     pub fn new(subject: &Subject<'_>, queries: &Queries, method: GradientMethod) -> Result<Self> {
         queries.set.check(method)?;
         match method.query {
-            QueryLook::Image => Ok(Self::of_images(subject, &queries.images)),
-            QueryLook::Journey => Self::of_journeys(subject, &queries.images),
+            QueryInput::Image => Ok(Self::of_images(subject, &queries.images)),
+            QueryInput::Journey => Self::of_journeys(subject, &queries.images),
         }
     }
 
@@ -279,7 +280,7 @@ impl QueryParts {
                 key: row_key(&query.image, query.class),
                 name: query.title.clone(),
                 class: query.class,
-                looked_at: LookedAt::Image(query.image.clone()),
+                shown: QueryImages::Image(query.image.clone()),
             })
             .collect();
         Self { are: "timesteps", timesteps, groups, items }
@@ -287,7 +288,7 @@ impl QueryParts {
 
     /// Each part is a step of the sampler, and its image what the networks then predicted, with one noise.
     fn of_journeys(subject: &Subject<'_>, queries: &[Query]) -> Result<Self> {
-        let Ensemble { mixture, sampler, seed, .. } = subject.ensemble()?;
+        let Ensemble { mixture, sampler, seed, .. } = Ensemble::open(subject.workspace, subject.networks)?;
         let sampling = subject.workspace.recipe.sampling;
         let range = sampling.clip.then_some(sampling.clip_range as f32);
         let go_on = || subject.workspace.options.stop.check();
@@ -302,7 +303,7 @@ impl QueryParts {
                 key: row_key(&images.concat(), query.class),
                 name: query.title.clone(),
                 class: query.class,
-                looked_at: LookedAt::Journey(images),
+                shown: QueryImages::Journey(images),
             })
             .collect();
         Ok(Self { are: "steps", timesteps, groups, items })
@@ -315,26 +316,24 @@ impl QueryParts {
 
     /// What is featurised of a query.
     pub fn item(&self, subject: &Subject<'_>, query: usize) -> Item {
-        let QueryItem { key, name, class, looked_at } = &self.items[query];
+        let QueryItem { key, name, class, shown } = &self.items[query];
         let (plan, schedule) = (subject.draws(), &subject.workspace.recipe.schedule);
-        let wide = |image: &[f32]| image.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
-        let parts = match looked_at {
-            LookedAt::Image(image) => {
-                let image = wide(image);
+        let parts = match shown {
+            QueryImages::Image(image) => {
                 let of_group = |group| {
                     let draws = plan.draws(schedule, group, image.len(), noise_id(key));
                     let of_timestep =
-                        |draws: &[Draw]| vec![Look { image: image.clone(), draws: draws.to_vec() }];
+                        |draws: &[Draw]| vec![ImageDraws { image: image.clone(), draws: draws.to_vec() }];
                     draws.chunk_by(|a, b| a.timestep == b.timestep).map(of_timestep).collect::<Vec<_>>()
                 };
                 (0..plan.groups).flat_map(of_group).collect()
             }
-            LookedAt::Journey(images) => {
-                let look = |(image, &timestep): (&Vec<f32>, &usize)| {
+            QueryImages::Journey(images) => {
+                let of_step = |(image, &timestep): (&Vec<f32>, &usize)| {
                     let draws = plan.draws_at(timestep, image.len(), noise_id(key));
-                    vec![Look { draws, image: wide(image) }]
+                    vec![ImageDraws { draws, image: image.clone() }]
                 };
-                images.iter().zip(&self.timesteps).map(look).collect()
+                images.iter().zip(&self.timesteps).map(of_step).collect()
             }
         };
         Item { parts, class: *class, name: name.clone() }

@@ -1,6 +1,6 @@
 //! Training images as a network met them in its training.
 
-use super::featuring::{Item, Look};
+use super::featuring::{ImageDraws, Item};
 use super::row_key::row_key;
 use super::subject::{PartOfTraining, Subject};
 use crate::error::Result;
@@ -14,7 +14,7 @@ pub struct Replay {
     /// Of each training image, empty for those that were not seen.
     of_images: Vec<Vec<TrainingEvent>>,
     shape: [usize; 3],
-    draws_per_look: usize,
+    draws_at_once: usize,
 }
 
 impl Replay {
@@ -29,13 +29,13 @@ impl Replay {
         let own = part.data.member_images(part.member)?;
         let timesteps = recipe.schedule.num_train_timesteps;
         let mut events =
-            TrainingEvents::new(&recipe.training, timesteps, own.len(), recipe.seed, part.member);
+            TrainingEvents::new(&part.data.trained.training, timesteps, own.len(), recipe.seed, part.member);
         let mut of_images = vec![Vec::new(); subject.training.images.len()];
         let most = subject.draws().count();
         for (&image, events) in own.iter().zip(events_of_images(&mut events, part.steps.clone(), most)) {
             of_images[image as usize] = events;
         }
-        Ok(Self { events, of_images, shape: subject.shape(), draws_per_look: subject.draws().timesteps })
+        Ok(Self { events, of_images, shape: subject.shape(), draws_at_once: subject.draws().timesteps })
     }
 
     /// Events that are taken of all images together.
@@ -59,8 +59,8 @@ impl Replay {
 
     /// What the network is shown of a training image: its events, in one part. With `unit_length` each by itself.
     pub fn item(&self, index: usize, image: &[f32], unit_length: bool, name: String) -> Item {
-        let most = if unit_length { 1 } else { self.draws_per_look };
-        let mut looks: Vec<Look> = Vec::new();
+        let most = if unit_length { 1 } else { self.draws_at_once };
+        let mut part: Vec<ImageDraws> = Vec::new();
         // Images that were mirrored are other images than those that were not.
         for mirrored in [false, true] {
             let events: Vec<&TrainingEvent> =
@@ -68,9 +68,9 @@ impl Replay {
             for events in events.chunks(most) {
                 let shown = events.iter().map(|event| replayed(&self.events, event, image, self.shape));
                 let (mut images, draws): (Vec<_>, Vec<_>) = shown.unzip();
-                looks.push(Look { image: images.pop().unwrap_or_default(), draws });
+                part.push(ImageDraws { image: images.pop().unwrap_or_default(), draws });
             }
         }
-        Item { parts: vec![looks], class: None, name }
+        Item { parts: vec![part], class: None, name }
     }
 }

@@ -74,7 +74,7 @@ impl GradientsTaken {
     pub fn new(subject: &Subject<'_>, dimension: usize) -> Self {
         let draws = subject.draws();
         Self {
-            networks: subject.networks.len(),
+            networks: subject.networks.weights.len(),
             draws: draws.count(),
             most_draws: subject.workspace.recipe.schedule.num_train_timesteps * draws.per_timestep(),
             dimension,

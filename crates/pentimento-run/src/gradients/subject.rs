@@ -2,26 +2,24 @@
 
 use super::row_key::row_key;
 use super::training_images::TrainingImages;
-use crate::analyse::{Ensemble, Members};
 use crate::data::CodedData;
 use crate::error::Result;
-use crate::imported;
+use crate::networks::{Networks, Weights};
 use crate::recipe::TrainingDraws;
-use crate::train;
+use crate::train::kept_weights;
 use crate::workspace::Workspace;
 use pentimento_attribution::gradient::{
     DrawPlan, FeatureExtractor, GradientMethod, RowKey, SparseProjection,
 };
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::device::chosen_device_kind;
-use pentimento_diffusion::unet::Architecture;
 use pentimento_store::{Digest, Fingerprint};
 use std::ops::Range;
 
 /// A network that a method asks.
 pub struct Network<'a> {
-    /// Its weights: the object's name, and the digest of its bytes.
-    pub weights: (String, Digest),
+    /// Its weights.
+    pub weights: Weights,
     /// What its scores are multiplied with before those of all networks are added up.
     pub factor: f64,
     /// The part of its training that it stands for, if that is known and the method follows it.
@@ -38,51 +36,18 @@ pub struct PartOfTraining<'a> {
     pub steps: Range<usize>,
 }
 
-/// What a run's scores by gradients are about.
+/// What a run's scores are about: which networks are asked, and which images the scores are for.
+#[derive(Clone, Copy)]
 pub struct Subject<'a> {
     /// The run.
     pub workspace: &'a Workspace,
+    /// The networks that sample; scores are the average of theirs.
+    pub networks: &'a Networks<'a>,
     /// The training images.
     pub training: &'a TrainingImages,
-    /// The networks that sample: the imported one, or all members.
-    pub members: Members<'a>,
-    /// What they have in common.
-    pub architecture: Architecture,
-    /// Their weights: the object's name, and the digest of its bytes.
-    pub networks: Vec<(String, Digest)>,
-    /// Height and width of the images.
-    pub size: [usize; 2],
 }
 
 impl<'a> Subject<'a> {
-    /// An imported network.
-    ///
-    /// # Errors
-    ///
-    /// If it is not there.
-    pub fn imported(workspace: &'a Workspace, training: &'a TrainingImages) -> Result<Self> {
-        let architecture = imported::architecture(workspace)?;
-        let size = imported::image_size(&architecture)?;
-        let (members, networks) = (Members::Imported, imported::weights(workspace)?);
-        Ok(Self { workspace, training, members, architecture, networks, size })
-    }
-
-    /// All members of an ensemble that was trained here; scores are the average of theirs.
-    ///
-    /// # Errors
-    ///
-    /// [`NotYet`](crate::error::RunError::NotYet) if one is missing.
-    pub fn trained(
-        workspace: &'a Workspace,
-        data: &'a CodedData,
-        training: &'a TrainingImages,
-    ) -> Result<Self> {
-        let architecture = train::architecture(workspace, data)?;
-        let networks = train::trained_members(workspace, data, &architecture)?;
-        let size = [data.images.height(), data.images.width()];
-        Ok(Self { workspace, training, members: Members::Trained(data), architecture, networks, size })
-    }
-
     /// The networks that a method asks: every member at the end of its training, all with the same factor, or for a method
     /// that follows the training, at each of the checkpoints that were kept.
     ///
@@ -93,25 +58,24 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     ///
-    /// [`NotYet`](crate::error::RunError::NotYet) if one is missing.
+    /// [`Missing`](crate::error::RunError::Missing) if one is missing.
     pub fn networks_of(&self, method: GradientMethod) -> Result<Vec<Network<'a>>> {
-        let share = 1.0 / self.networks.len().max(1) as f64;
-        let Members::Trained(data) = self.members else { return Ok(self.ends(share)) };
-        if !method.follows_training {
-            return Ok(self.ends(share));
-        }
-        let training = self.workspace.recipe.training;
+        let share = 1.0 / self.networks.weights.len().max(1) as f64;
+        let Some(data) = self.networks.trained_on.filter(|_| method.follows_training) else {
+            let at_the_end =
+                |weights: &Weights| Network { weights: weights.clone(), factor: share, training: None };
+            return Ok(self.networks.weights.iter().map(at_the_end).collect());
+        };
+        let training = data.trained.training;
         let mut networks = Vec::new();
         for member in 0..data.codes.members() {
             let images = data.member_images(member)?.len().max(1);
             let batch = if training.replacement { training.batch } else { training.batch.min(images) };
             let mut begin = 0;
-            for (end, object, digest) in
-                train::kept_weights(self.workspace, data, &self.architecture, member)?
-            {
+            for (end, weights) in kept_weights(self.workspace, data, &self.networks.architecture, member)? {
                 let rates: f64 = (begin..end).map(|step| training.learning_rate_at(step)).sum();
                 networks.push(Network {
-                    weights: (object, digest),
+                    weights,
                     factor: share * rates * batch as f64 / images as f64,
                     training: Some(PartOfTraining { data, member, steps: begin..end }),
                 });
@@ -121,15 +85,9 @@ impl<'a> Subject<'a> {
         Ok(networks)
     }
 
-    fn ends(&self, factor: f64) -> Vec<Network<'a>> {
-        let network =
-            |weights: &(String, Digest)| Network { weights: weights.clone(), factor, training: None };
-        self.networks.iter().map(network).collect()
-    }
-
     /// Whether training images are looked at as they were in training, by methods that follow it.
     pub fn replays(&self) -> bool {
-        matches!(self.members, Members::Trained(_))
+        self.networks.trained_on.is_some()
             && self.workspace.recipe.gradients.draws != Some(TrainingDraws::Fresh)
     }
 
@@ -140,13 +98,14 @@ impl<'a> Subject<'a> {
     /// As opening the network.
     pub fn extractor(
         &self,
-        weights: &str,
+        weights: &Weights,
         method: GradientMethod,
     ) -> Result<(FeatureExtractor<'_>, Option<SparseProjection>)> {
-        let Self { workspace, architecture, .. } = self;
+        let Self { workspace, networks, .. } = self;
+        let architecture = &networks.architecture;
         let extractor = FeatureExtractor::new(
             architecture,
-            train::open_member(workspace, architecture, weights)?,
+            networks.parameters(workspace, weights)?,
             &workspace.recipe.schedule,
             method.measurement,
             method.unit_length,
@@ -158,23 +117,12 @@ impl<'a> Subject<'a> {
 
     /// Height, width and channels of the images.
     pub fn shape(&self) -> [usize; 3] {
-        [self.size[0], self.size[1], self.architecture.config().in_channels]
+        self.networks.image_shape()
     }
 
     /// Whether the networks are told the class of an image.
     pub fn knows_classes(&self) -> bool {
-        self.architecture.config().classes().is_some()
-    }
-
-    /// Whether a network was trained on a training image.
-    pub fn saw(&self, network: usize, image: usize) -> bool {
-        match self.members {
-            Members::Imported => true,
-            Members::Trained(data) => {
-                let group = data.groups.group_of()[image];
-                data.codes.code(group).is_some_and(|code| code.trains(network as u32))
-            }
-        }
+        self.networks.architecture.config().classes().is_some()
     }
 
     /// What a network is told of a training image's class.
@@ -203,7 +151,7 @@ impl<'a> Subject<'a> {
 
     /// Length of a feature.
     pub fn dimension(&self) -> usize {
-        self.workspace.recipe.gradients.length_of(self.architecture.parameter_count())
+        self.workspace.recipe.gradients.length_of(self.networks.architecture.parameter_count())
     }
 
     /// Says what the features of one network by a method follow from, but for the image: two features that are compared
@@ -236,7 +184,7 @@ impl<'a> Subject<'a> {
         let (recipe, settings) = (&self.workspace.recipe, self.workspace.recipe.gradients);
         Ok(serde_json::json!({
             "network": Fingerprint::of("network")
-                .text(&self.architecture.config().to_json())
+                .text(&self.networks.architecture.config().to_json())
                 .bytes(network.as_bytes())
                 .finish()
                 .to_string(),
@@ -254,14 +202,5 @@ impl<'a> Subject<'a> {
             "numerics": NUMERICS_VERSION,
             "device": format!("{:?}", chosen_device_kind()),
         }))
-    }
-
-    /// The networks, ready to sample.
-    ///
-    /// # Errors
-    ///
-    /// As opening them.
-    pub fn ensemble(&self) -> Result<Ensemble> {
-        Ensemble::open(self.workspace, self.members)
     }
 }

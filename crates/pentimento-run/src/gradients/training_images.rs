@@ -2,7 +2,7 @@
 
 use crate::data::{CodedData, open_images};
 use crate::error::{Result, RunError};
-use crate::imported;
+use crate::networks::Networks;
 use crate::workspace::Workspace;
 use pentimento_data::{Groups, PreparedSet, prepare};
 use std::collections::BTreeSet;
@@ -18,15 +18,22 @@ pub struct TrainingImages {
 }
 
 impl TrainingImages {
-    /// Opens and prepares the images that the recipe of an imported network names.
+    /// Those that the networks of a run were trained on, or that the recipe of an imported network names.
     ///
     /// # Errors
     ///
-    /// [`RunError::RecipeValue`] if it names none, or they do not fit the network; as reading and preparing.
-    pub fn open(workspace: &Workspace) -> Result<Self> {
+    /// [`RunError::NoTrainingImages`] if it names none, [`RunError::RecipeValue`] if they do not fit the network; as reading
+    /// and preparing.
+    pub fn open(workspace: &Workspace, networks: &Networks<'_>) -> Result<Self> {
+        match networks.trained_on {
+            Some(data) => Ok(Self::of(data)),
+            None => Self::of_imported(workspace, networks),
+        }
+    }
+
+    fn of_imported(workspace: &Workspace, networks: &Networks<'_>) -> Result<Self> {
         let (recipe, from) = (&workspace.recipe, workspace.options.data_from.as_deref());
-        let architecture = imported::architecture(workspace)?;
-        let (shape, classes) = (imported::image_shape(workspace)?, architecture.config().classes());
+        let (shape, classes) = (networks.image_shape(), networks.architecture.config().classes());
         if !recipe.data.has_source() {
             return Err(RunError::NoTrainingImages);
         }
@@ -71,7 +78,7 @@ impl TrainingImages {
     }
 
     /// Those that an ensemble was trained on.
-    pub fn of(data: &CodedData) -> Self {
+    fn of(data: &CodedData) -> Self {
         let groups = (data.groups.len() < data.images.len()).then(|| data.groups.clone());
         Self { images: data.images.clone(), class_names: data.class_names.clone(), groups }
     }

@@ -9,11 +9,10 @@ use crate::event::{Event, Progress, Reporter};
 use crate::gradients::{Subject, noise_id, unless_damaged};
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::Eigenvalues;
-use crate::train::open_member;
 use crate::workspace::Workspace;
 use pentimento_attribution::curvature::{
     BlockBasis, Curvature, CurvaturePart, CurvaturePass, EigenvalueSums, FactorSums, ImageRecords, bases,
-    curvature_looks, read_bases, write_bases,
+    curvature_draws, read_bases, write_bases,
 };
 use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::NUMERICS_VERSION;
@@ -37,7 +36,7 @@ const WRITING_SHARE: u32 = 20;
 pub struct MeasuredCurvature {
     /// The curvature.
     pub curvature: Curvature,
-    /// The mean squared error over the looks at which it was measured.
+    /// The mean squared error over the draws at which it was measured.
     pub mean_loss: f64,
     /// Images on which it was measured.
     pub images: usize,
@@ -92,8 +91,8 @@ pub struct Measurement<'a> {
     seen: usize,
     identity: Fingerprint,
     folder: String,
-    /// Names of the two stages.
-    names: [String; 2],
+    /// Names of the stages: factors, eigenvalues, decomposition.
+    names: [String; 3],
 }
 
 /// The curvature of a network of the run; made, if it is not there.
@@ -113,14 +112,15 @@ impl<'a> Measurement<'a> {
     /// If a setting has no JSON form.
     pub fn new(subject: &'a Subject<'a>, network: usize) -> Result<Self> {
         let recipe = &subject.workspace.recipe;
-        let seen: Vec<usize> =
-            (0..subject.training.images.len()).filter(|&image| subject.saw(network, image)).collect();
+        let seen: Vec<usize> = (0..subject.training.images.len())
+            .filter(|&image| subject.networks.saw(network, image))
+            .collect();
         let count = recipe.influence.images.min(seen.len());
         let images: Vec<usize> = (0..count).map(|index| seen[index * seen.len() / count]).collect();
         let keys: Vec<u8> = images.iter().flat_map(|&image| subject.image_key(image)).collect();
         let identity = Fingerprint::of("curvature")
-            .text(&subject.architecture.config().to_json())
-            .bytes(subject.networks[network].1.as_bytes())
+            .text(&subject.networks.architecture.config().to_json())
+            .bytes(subject.networks.weights[network].digest.as_bytes())
             .json(&recipe.schedule)?
             .json(&(recipe.influence.draws, recipe.influence.sharing, recipe.seed))?
             .bytes(&keys)
@@ -129,8 +129,8 @@ impl<'a> Measurement<'a> {
             .finish();
         let digest = identity.to_string();
         let folder = format!("curvature/{}", &digest[..16.min(digest.len())]);
-        let names = [CurvaturePart::Factors, CurvaturePart::Eigenvalues]
-            .map(|part| format!("curvature/{network}/{}", word(part)));
+        let names =
+            ["factors", "eigenvalues", "decomposition"].map(|what| format!("curvature/{network}/{what}"));
         Ok(Self { subject, network, images, seen: seen.len(), identity, folder, names })
     }
 
@@ -183,7 +183,7 @@ impl<'a> Measurement<'a> {
         Summing { measurement: self, part: CurvaturePart::Eigenvalues, bases, pass: OnceLock::new() }
     }
 
-    /// The eigenvectors of the factors if they are there, and the mean loss of the looks that they are of.
+    /// The eigenvectors of the factors if they are there, and the mean loss over the draws that they are of.
     ///
     /// # Errors
     ///
@@ -194,39 +194,37 @@ impl<'a> Measurement<'a> {
         let arrays = ArrayReader::new(&bytes, &name)?;
         let loss = arrays.f64("mean_loss")?.first().copied();
         let loss = loss.ok_or_else(|| arrays.broken("mean_loss", "is empty".into()))?;
-        Ok(Some((read_bases(&self.subject.architecture, &arrays)?, loss)))
+        Ok(Some((read_bases(&self.subject.networks.architecture, &arrays)?, loss)))
     }
 
-    /// Eigenvectors of the factors, and the mean loss of the looks that they are of.
+    /// The stage that decomposes the factors, once all of them are summed.
+    pub fn decomposition(&self) -> Decomposing<'_> {
+        Decomposing { factors: self.factors() }
+    }
+
+    /// Eigenvectors of the factors, and the mean loss over the draws that they are of.
     fn bases(&self) -> Result<(Vec<BlockBasis>, f64)> {
-        let stage = self.factors();
-        if let Some(found) = self.kept_bases()? {
-            stage.remove_sums()?;
-            return Ok(found);
+        loop {
+            if let Some(found) = self.kept_bases()? {
+                self.factors().remove_sums()?;
+                return Ok(found);
+            }
+            // Again, if something was damaged and is gone now.
+            drive(self.workspace(), &self.factors())?;
+            drive(self.workspace(), &self.decomposition())?;
         }
-        let Sums::Factors(sums) = stage.total()? else { return Err(sums_of_another_kind(&self.folder)) };
-        self.workspace().reporter().tell(Event::Decomposing);
-        let loss = sums.mean_loss();
-        let bases = bases(sums)?;
-        let mut arrays = ArrayWriter::default();
-        write_bases(&bases, &mut arrays);
-        arrays.put_f64("mean_loss", &[1], &[loss]);
-        self.keep(&self.bases_name(), &arrays)?;
-        stage.remove_sums()?;
-        Ok((bases, loss))
     }
 
     fn eigenvalues(&self, bases: &[BlockBasis]) -> Result<EigenvalueSums> {
         let (name, stage) = (self.eigenvalues_name(), self.eigenvalues_in(bases));
-        if let Some(bytes) = kept(self.workspace(), &name, self.identity)? {
-            stage.remove_sums()?;
-            return Ok(EigenvalueSums::read(bases, self.planned_looks(), &ArrayReader::new(&bytes, &name)?)?);
+        loop {
+            if let Some(bytes) = kept(self.workspace(), &name, self.identity)? {
+                stage.remove_sums()?;
+                let arrays = ArrayReader::new(&bytes, &name)?;
+                return Ok(EigenvalueSums::read(bases, self.planned_draws(), &arrays)?);
+            }
+            drive(self.workspace(), &stage)?;
         }
-        let sums = stage.total()?;
-        self.keep(&name, &sums.to_arrays())?;
-        stage.remove_sums()?;
-        let Sums::Eigenvalues(_, sums) = sums else { return Err(sums_of_another_kind(&name)) };
-        Ok(sums)
     }
 
     fn bases_name(&self) -> String {
@@ -237,14 +235,9 @@ impl<'a> Measurement<'a> {
         format!("{}/eigenvalues.safetensors", self.folder)
     }
 
-    /// Looks over all images for one part.
-    fn planned_looks(&self) -> u64 {
+    /// Draws over all images for one part.
+    fn planned_draws(&self) -> u64 {
         (self.images.len() * (self.workspace().recipe.influence.draws / 2)) as u64
-    }
-
-    /// Writes a result.
-    fn keep(&self, name: &str, arrays: &ArrayWriter) -> Result<()> {
-        Ok(self.workspace().run.put(name, self.identity, &arrays.to_bytes(name, None)?)?)
     }
 
     fn shard_images(&self, shard: usize) -> Range<usize> {
@@ -269,10 +262,10 @@ impl<'a> Summing<'a> {
         match self.part {
             CurvaturePart::Factors => {
                 let sharing = subject.workspace.recipe.influence.sharing;
-                Sums::Factors(FactorSums::new(&subject.architecture, sharing))
+                Sums::Factors(FactorSums::new(&subject.networks.architecture, sharing))
             }
             CurvaturePart::Eigenvalues => {
-                let planned = self.measurement.planned_looks();
+                let planned = self.measurement.planned_draws();
                 Sums::Eigenvalues(self.bases, EigenvalueSums::new(self.bases, planned))
             }
         }
@@ -283,26 +276,13 @@ impl<'a> Summing<'a> {
         Ok(match self.part {
             CurvaturePart::Factors => {
                 let sharing = subject.workspace.recipe.influence.sharing;
-                Sums::Factors(FactorSums::read(&subject.architecture, sharing, arrays)?)
+                Sums::Factors(FactorSums::read(&subject.networks.architecture, sharing, arrays)?)
             }
             CurvaturePart::Eigenvalues => {
-                let planned = self.measurement.planned_looks();
+                let planned = self.measurement.planned_draws();
                 Sums::Eigenvalues(self.bases, EigenvalueSums::read(self.bases, planned, arrays)?)
             }
         })
-    }
-
-    /// The sums over all images, made as far as they are missing.
-    fn total(&self) -> Result<Sums<'a>> {
-        let workspace = self.measurement.workspace();
-        loop {
-            drive(workspace, self)?;
-            // One that was damaged is gone now, and its shards are made again.
-            let name = self.total_name();
-            if let Some(bytes) = kept(workspace, &name, self.total_key(SHARDS)?)? {
-                return self.read_sums(&ArrayReader::new(&bytes, &name)?);
-            }
-        }
     }
 
     /// Removes the sums, which a kill may have left beside their result.
@@ -349,14 +329,34 @@ impl<'a> Summing<'a> {
         Ok(0)
     }
 
+    /// The total of the eigenvalues is their result.
+    fn finish_eigenvalues(&self) -> Result<()> {
+        let (workspace, name) = (self.measurement.workspace(), self.measurement.eigenvalues_name());
+        let run = &workspace.run;
+        if run.is_current(&name, self.measurement.identity) {
+            return Ok(());
+        }
+        if let Some(bytes) = kept(workspace, &self.total_name(), self.total_key(SHARDS)?)? {
+            let sums = self.read_sums(&ArrayReader::new(&bytes, &self.total_name())?)?;
+            run.put(&name, self.measurement.identity, &sums.to_arrays().to_bytes(&name, None)?)?;
+            self.remove_sums()?;
+        }
+        Ok(())
+    }
+
     fn pass(&self) -> Result<&CurvaturePass<'a>> {
         if let Some(pass) = self.pass.get() {
             return Ok(pass);
         }
         let Measurement { subject, network, .. } = self.measurement;
-        let (recipe, weights) = (&subject.workspace.recipe, &subject.networks[*network].0);
-        let parameters = open_member(subject.workspace, &subject.architecture, weights)?;
-        let pass = CurvaturePass::new(&subject.architecture, parameters, &recipe.schedule, subject.size);
+        let (recipe, weights) = (&subject.workspace.recipe, &subject.networks.weights[*network]);
+        let parameters = subject.networks.parameters(subject.workspace, weights)?;
+        let pass = CurvaturePass::new(
+            &subject.networks.architecture,
+            parameters,
+            &recipe.schedule,
+            subject.networks.size,
+        );
         Ok(self.pass.get_or_init(|| pass))
     }
 
@@ -379,10 +379,10 @@ impl<'a> Summing<'a> {
         };
         let (mut written, mut writing) = (Instant::now(), Duration::ZERO);
         let due = |writing: Duration| workspace.options.checkpoint_every.max(writing * WRITING_SHARE);
-        // Units are images, in parts if all looks at one do not pass at once. As many as there are threads are worked on at
+        // Units are images, in parts if all draws of one do not pass at once. As many as there are threads are worked on at
         // a time; they are added one after another.
-        let looks_of_image = recipe.influence.draws / 2;
-        let parts = looks_of_image.div_ceil(pass.looks_at_once());
+        let draws_of_image = recipe.influence.draws / 2;
+        let parts = draws_of_image.div_ceil(pass.draws_at_once());
         let (at_once, units) = (rayon::current_num_threads().max(1), range.len() * parts);
         while unit < units {
             let stopped = workspace.options.stop.check();
@@ -398,18 +398,18 @@ impl<'a> Summing<'a> {
                 let image = images[range.start + place];
                 let (key, class) = (subject.image_key(image), subject.class_of(image));
                 let values = subject.training.images.scaled(image);
-                let looks = curvature_looks(
+                let draws = curvature_draws(
                     &recipe.schedule,
                     recipe.seed,
                     part,
-                    looks_of_image,
+                    draws_of_image,
                     noise_id(&key),
                     values.len(),
                 );
-                let first = part_of_image * pass.looks_at_once();
-                let looks = &looks[first..looks.len().min(first + pass.looks_at_once())];
+                let first = part_of_image * pass.draws_at_once();
+                let draws = &draws[first..draws.len().min(first + pass.draws_at_once())];
                 let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-                pass.records(&values, class, looks, &name)
+                pass.records(&values, class, draws, &name)
             })?;
             sums.add(&records)?;
             unit += count;
@@ -519,12 +519,68 @@ impl Stage for Summing<'_> {
             total = Some(sum);
             finished += 1;
         }
+        if self.part == CurvaturePart::Eigenvalues && finished == SHARDS {
+            self.finish_eigenvalues()?;
+        }
         Ok(())
     }
 
     fn summary(&self, _missing: &[Piece]) -> Option<String> {
-        let looks = self.measurement.workspace().recipe.influence.draws / 2;
-        Some(format!("{} images, {looks} looks at each", self.measurement.images.len()))
+        let draws = self.measurement.workspace().recipe.influence.draws / 2;
+        Some(format!("{} images, {draws} draws of each", self.measurement.images.len()))
+    }
+}
+
+/// The stage that decomposes the factors: one piece.
+pub struct Decomposing<'a> {
+    factors: Summing<'a>,
+}
+
+impl Stage for Decomposing<'_> {
+    fn name(&self) -> &str {
+        &self.factors.measurement.names[2]
+    }
+
+    fn cost_name(&self) -> &str {
+        "decomposition"
+    }
+
+    fn pieces(&self) -> Result<Vec<Piece>> {
+        let measurement = self.factors.measurement;
+        Ok(vec![Piece {
+            stage: self.name().into(),
+            number: 0,
+            objects: vec![measurement.bases_name()],
+            made_from: measurement.identity,
+        }])
+    }
+
+    fn begin(&self, _all: usize, _missing: &[Piece]) -> Result<Progress> {
+        let reporter = self.factors.measurement.workspace().reporter();
+        reporter.tell(Event::Decomposing);
+        Ok(reporter.begin("decomposition", 1, 0))
+    }
+
+    fn make(&self, _piece: &Piece, _making: &mut Making<'_>) -> Result<Vec<Object>> {
+        let measurement = self.factors.measurement;
+        let (workspace, total) = (measurement.workspace(), self.factors.total_name());
+        let Some(bytes) = kept(workspace, &total, self.factors.total_key(SHARDS)?)? else {
+            return Err(measurement.missing("factors of the curvature"));
+        };
+        let sums = self.factors.read_sums(&ArrayReader::new(&bytes, &total)?)?;
+        drop(bytes);
+        let Sums::Factors(sums) = sums else { return Err(sums_of_another_kind(&total)) };
+        let loss = sums.mean_loss();
+        let mut arrays = ArrayWriter::default();
+        write_bases(&bases(sums)?, &mut arrays);
+        arrays.put_f64("mean_loss", &[1], &[loss]);
+        let name = measurement.bases_name();
+        let bytes = arrays.to_bytes(&name, None)?;
+        Ok(vec![(name, bytes)])
+    }
+
+    fn summary(&self, _missing: &[Piece]) -> Option<String> {
+        None
     }
 }
 

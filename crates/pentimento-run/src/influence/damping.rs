@@ -1,7 +1,6 @@
 //! What is added to a network's curvature before it is inverted.
 
 use super::curvature_store::MeasuredCurvature;
-use crate::analyse::Members;
 use crate::gradients::{InfluenceNote, Subject};
 use crate::recipe::{InfluenceDamping, InfluenceDampingRule};
 use pentimento_attribution::curvature::{DampingRule, TrainingLength};
@@ -9,17 +8,22 @@ use pentimento_attribution::curvature::{DampingRule, TrainingLength};
 /// The damping of each block, with where it comes from.
 pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64>, InfluenceNote) {
     let recipe = &subject.workspace.recipe;
-    let by_default = match subject.members {
-        Members::Trained(_) => InfluenceDampingRule::Training,
-        Members::Imported => InfluenceDampingRule::Block,
+    let trained_on = subject.networks.trained_on;
+    let by_default = match trained_on {
+        Some(_) => InfluenceDampingRule::Training,
+        None => InfluenceDampingRule::Block,
     };
-    let (rule, words) = match recipe.influence.damping.unwrap_or(InfluenceDamping::Rule(by_default)) {
-        InfluenceDamping::Number(damping) => (DampingRule::Number(damping), "as the recipe says".to_owned()),
-        InfluenceDamping::Rule(InfluenceDampingRule::Block) => {
+    let damping = recipe.influence.damping.unwrap_or(InfluenceDamping::Rule(by_default));
+    let (rule, words) = match (damping, trained_on) {
+        (InfluenceDamping::Number(damping), _) => {
+            (DampingRule::Number(damping), "as the recipe says".to_owned())
+        }
+        // No recipe asks for the training of a network that was trained elsewhere.
+        (InfluenceDamping::Rule(InfluenceDampingRule::Block), _) | (InfluenceDamping::Rule(_), None) => {
             (DampingRule::Block, "a hundredth of each block's mean eigenvalue".to_owned())
         }
-        InfluenceDamping::Rule(InfluenceDampingRule::Training) => {
-            let training = &recipe.training;
+        (InfluenceDamping::Rule(InfluenceDampingRule::Training), Some(data)) => {
+            let training = &data.trained.training;
             let learning_rates = (0..training.steps).map(|step| training.learning_rate_at(step)).sum();
             let length = TrainingLength {
                 learning_rates,

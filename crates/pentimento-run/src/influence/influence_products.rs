@@ -10,7 +10,6 @@ use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::gradients::{Query, Subject, noise_id};
 use crate::piece::{Making, Object, Piece, Stage};
-use crate::train::open_member;
 use pentimento_attribution::curvature::{InfluenceProducts, QuantisedRows};
 use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_side};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
@@ -101,20 +100,21 @@ impl ProductsOf<'_> {
         queries: &'s [Query],
     ) -> Result<MakingProducts<'s>> {
         let subject = self.subject;
-        let bytes_per_query = (subject.draws().groups * subject.architecture.parameter_count()).max(1);
+        let bytes_per_query =
+            (subject.draws().groups * subject.networks.architecture.parameter_count()).max(1);
         let at_once = (MOST_QUERY_BYTES / bytes_per_query).clamp(1, queries.len().max(1));
         let batch = |(number, queries): (usize, &'s [Query])| -> Result<Batch<'s>> {
             Ok(Batch { first: number * at_once, queries, identity: self.identity(queries)? })
         };
-        let network = &subject.networks[self.network];
+        let network = &subject.networks.weights[self.network];
         Ok(MakingProducts {
             of: self,
             name: format!("{}/{}/products", self.measurement, self.network),
             gradients,
-            parameters: open_member(subject.workspace, &subject.architecture, &network.0)?,
+            parameters: subject.networks.parameters(subject.workspace, network)?,
             batches: queries.chunks(at_once).enumerate().map(batch).collect::<Result<_>>()?,
             images: (0..subject.training.images.len())
-                .filter(|&image| subject.saw(self.network, image))
+                .filter(|&image| subject.networks.saw(self.network, image))
                 .collect(),
             bytes: bytes_per_query * queries.len(),
             rows: Mutex::new(None),
@@ -152,9 +152,9 @@ impl ProductsOf<'_> {
     ) -> Result<ArrayWriter> {
         let Self { subject, measured, dampings, .. } = *self;
         let schedule = &subject.workspace.recipe.schedule;
-        let (plan, count) = (image_draws(subject), subject.architecture.parameter_count());
+        let (plan, count) = (image_draws(subject), subject.networks.architecture.parameter_count());
         let extractor = FeatureExtractor::new(
-            &subject.architecture,
+            &subject.networks.architecture,
             parameters.clone(),
             schedule,
             Measurement::Loss,
@@ -162,14 +162,20 @@ impl ProductsOf<'_> {
         );
         let of = |image: usize| -> Result<(Vec<f32>, f64)> {
             let key = subject.image_key(image);
-            let values: Vec<f64> = subject.training.images.scaled(image).into_iter().map(f64::from).collect();
+            let values = subject.training.images.scaled(image);
             let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
             let mut gradients = Vec::with_capacity(plan.groups * count);
             for group in 0..plan.groups {
                 subject.workspace.options.stop.check()?;
                 let draws = plan.draws(schedule, group, values.len(), noise_id(&key));
                 let class = subject.class_of(image);
-                gradients.extend(extractor.gradient::<f32>(&values, subject.size, class, &draws, &name)?);
+                gradients.extend(extractor.gradient::<f32>(
+                    &values,
+                    subject.networks.size,
+                    class,
+                    &draws,
+                    &name,
+                )?);
             }
             // Draws that stood on both sides would have their noise squared in it: every second group against the others.
             let mean = |first: usize| {

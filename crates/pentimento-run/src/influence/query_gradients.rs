@@ -6,7 +6,8 @@ use crate::gradients::{Query, QuerySet, Subject, noise_id, row_key};
 use pentimento_attribution::curvature::{
     Curvature, QuantisedRows, QueryMeasurement, TrajectoryStep, trajectory_gradient, trajectory_steps,
 };
-use pentimento_attribution::gradient::{Draw, DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
+use pentimento_attribution::gradient::{DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
+use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::Parameters;
 use pentimento_noise::{Purpose, Stream};
@@ -34,7 +35,8 @@ impl QueryGradients {
             QueryMeasurement::OfImage(_) => Vec::new(),
             QueryMeasurement::Trajectory => {
                 check_trajectory(subject, set)?;
-                let Ensemble { mixture, sampler, seed, .. } = subject.ensemble()?;
+                let Ensemble { mixture, sampler, seed, .. } =
+                    Ensemble::open(subject.workspace, subject.networks)?;
                 let go_on = || subject.workspace.options.stop.check();
                 trajectory_steps(&mixture, &sampler, seed, queries.len(), go_on)?
             }
@@ -59,7 +61,7 @@ impl QueryGradients {
     ) -> Result<QuantisedRows> {
         let groups = subject.draws().groups;
         let count = queries.len() * groups;
-        let mut rows = QuantisedRows::zeros(subject.architecture.parameter_count(), count);
+        let mut rows = QuantisedRows::zeros(subject.networks.architecture.parameter_count(), count);
         let at_once = rayon::current_num_threads().max(1);
         for first_row in (0..count).step_by(at_once) {
             let solved = side_by_side(at_once.min(count - first_row), |index| -> Result<Vec<f32>> {
@@ -89,25 +91,30 @@ impl QueryGradients {
             QueryMeasurement::OfImage(measurement) => {
                 let schedule = &subject.workspace.recipe.schedule;
                 let extractor = FeatureExtractor::new(
-                    &subject.architecture,
+                    &subject.networks.architecture,
                     parameters.clone(),
                     schedule,
                     measurement,
                     false,
                 );
-                let image: Vec<f64> = query.image.iter().map(|&value| f64::from(value)).collect();
                 let draws = query_draws(subject, query, group);
-                Ok(extractor.gradient::<f32>(&image, subject.size, query.class, &draws, &query.title)?)
+                Ok(extractor.gradient::<f32>(
+                    &query.image,
+                    subject.networks.size,
+                    query.class,
+                    &draws,
+                    &query.title,
+                )?)
             }
             QueryMeasurement::Trajectory => {
                 let steps = self.trajectories.get(index).map_or(&[][..], Vec::as_slice);
                 Ok(trajectory_gradient(
-                    &subject.architecture,
+                    &subject.networks.architecture,
                     parameters,
                     steps,
                     group,
                     plan.groups,
-                    subject.size,
+                    subject.networks.size,
                     query.class,
                 ))
             }
@@ -134,7 +141,7 @@ fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> 
         let mut noise = vec![0.0f32; query.image.len()];
         let number = (group * plan.timesteps + index) as u32;
         Stream::new(recipe.seed, Purpose::AttributionNoise, number, timestep as u32).fill_normal(&mut noise);
-        Draw { timestep, noise: noise.into_iter().map(f64::from).collect() }
+        Draw { timestep, noise }
     };
     (0..plan.timesteps).map(draw).collect()
 }

@@ -42,8 +42,8 @@ pub fn score_influence(
 ) -> Result<ScoreTable> {
     let mut scores = Scores::default();
     let mut note: Option<InfluenceNote> = None;
-    let share = 1.0 / subject.networks.len().max(1) as f64;
-    for network in 0..subject.networks.len() {
+    let share = 1.0 / subject.networks.weights.len().max(1) as f64;
+    for network in 0..subject.networks.weights.len() {
         let measured = curvature(subject, network)?;
         let (dampings, of_network) = dampings(subject, &measured);
         measured.curvature.check(&dampings).map_err(|error| RunError::RecipeValue {
@@ -80,7 +80,7 @@ pub fn score_influence(
     Ok(ScoreTable {
         spread: Spread::new(replicates),
         details: Details::Influence(InfluenceDetails {
-            taken: GradientsTaken::new(subject, subject.architecture.parameter_count()),
+            taken: GradientsTaken::new(subject, subject.networks.architecture.parameter_count()),
             self_influence,
             note,
         }),
@@ -99,7 +99,7 @@ fn score_network(
     kind: InfluenceKind,
 ) -> Result<Scores> {
     let saw: Vec<bool> =
-        (0..subject.training.images.len()).map(|image| subject.saw(network, image)).collect();
+        (0..subject.training.images.len()).map(|image| subject.networks.saw(network, image)).collect();
     let (count, groups) = (queries.images.len(), subject.draws().groups);
     match kind {
         InfluenceKind::Linear(measurement) => {

@@ -8,10 +8,11 @@ use super::unlearning::UnlearningOf;
 use crate::error::Result;
 use crate::gradients::{Queries, Subject};
 use crate::piece::Stage;
-use pentimento_attribution::curvature::{CurvaturePart, InfluenceKind, QueryMeasurement};
+use crate::stages::no_such_stage;
+use pentimento_attribution::curvature::{InfluenceKind, QueryMeasurement};
 use pentimento_attribution::gradient::Measurement;
 
-/// Does something with the stage that sums a part of a network's curvature.
+/// Does something with a stage of a network's curvature: `factors`, `decomposition` or `eigenvalues`.
 ///
 /// # Errors
 ///
@@ -19,16 +20,18 @@ use pentimento_attribution::gradient::Measurement;
 pub fn with_curvature_stage<R>(
     subject: &Subject<'_>,
     network: usize,
-    part: CurvaturePart,
+    what: &str,
     then: impl FnOnce(&dyn Stage) -> Result<R>,
 ) -> Result<R> {
     let measurement = CurvatureMeasurement::new(subject, network)?;
-    match part {
-        CurvaturePart::Factors => then(&measurement.factors()),
-        CurvaturePart::Eigenvalues => match measurement.kept_bases()? {
+    match what {
+        "factors" => then(&measurement.factors()),
+        "decomposition" => then(&measurement.decomposition()),
+        "eigenvalues" => match measurement.kept_bases()? {
             Some((bases, _)) => then(&measurement.eigenvalues_in(&bases)),
             None => Err(measurement.missing("bases of the curvature")),
         },
+        other => Err(no_such_stage(&format!("curvature/{network}/{other}"))),
     }
 }
 

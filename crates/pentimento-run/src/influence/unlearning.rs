@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::event::Progress;
 use crate::gradients::{Query, Subject, noise_id, row_key};
 use crate::piece::{Making, Object, Piece, Stage};
-use crate::train::open_member;
 use pentimento_attribution::curvature::{losses, moved};
 use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
@@ -69,14 +68,14 @@ impl UnlearningOf<'_> {
         gradients: &'s QueryGradients,
         queries: &'s [Query],
     ) -> Result<Unlearning<'s>> {
-        let network = &self.subject.networks[self.network];
+        let network = &self.subject.networks.weights[self.network];
         Ok(Unlearning {
             of: self,
             name: format!("unlearning/{}/queries", self.network),
             identity: self.identity()?,
             gradients,
             queries,
-            parameters: open_member(self.subject.workspace, &self.subject.architecture, &network.0)?,
+            parameters: self.subject.networks.parameters(self.subject.workspace, network)?,
             before: OnceLock::new(),
         })
     }
@@ -88,16 +87,23 @@ impl UnlearningOf<'_> {
         side_by_side(subject.training.images.len(), |image| {
             subject.workspace.options.stop.check()?;
             show(image);
-            if !subject.saw(self.network, image) {
+            if !subject.networks.saw(self.network, image) {
                 return Ok(vec![0.0; plan.groups]);
             }
             let key = subject.image_key(image);
-            let values: Vec<f64> = subject.training.images.scaled(image).into_iter().map(f64::from).collect();
+            let values = subject.training.images.scaled(image);
             let of_group = |group| {
                 let draws = plan.draws(schedule, group, values.len(), noise_id(&key));
                 let class = subject.class_of(image);
-                let losses =
-                    losses(&subject.architecture, parameters, schedule, &values, subject.size, class, &draws);
+                let losses = losses(
+                    &subject.networks.architecture,
+                    parameters,
+                    schedule,
+                    &values,
+                    subject.networks.size,
+                    class,
+                    &draws,
+                );
                 losses.iter().sum::<f64>() / losses.len().max(1) as f64
             };
             Ok((0..plan.groups).map(of_group).collect())
@@ -109,7 +115,7 @@ impl UnlearningOf<'_> {
         let Self { subject, measured, dampings, .. } = self;
         let recipe = &subject.workspace.recipe;
         let plan = image_draws(subject);
-        let saw = |image: usize| u8::from(subject.saw(self.network, image));
+        let saw = |image: usize| u8::from(subject.networks.saw(self.network, image));
         let images: Vec<u8> = (0..subject.training.images.len())
             .flat_map(|image| subject.image_key(image).into_iter().chain([saw(image)]))
             .collect();
@@ -178,17 +184,17 @@ impl Stage for Unlearning<'_> {
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
         let UnlearningOf { subject, measured, dampings, network } = *self.of;
         let (images, groups) = (subject.training.images.len(), subject.draws().groups);
-        let seen = (0..images).filter(|&image| subject.saw(network, image)).count();
+        let seen = (0..images).filter(|&image| subject.networks.saw(network, image)).count();
         let step = subject.workspace.recipe.influence.unlearning_step / seen.max(1) as f64;
         let (index, query) = (piece.number, &self.queries[piece.number]);
         let before = self.before()?;
-        let mut gradient = vec![0.0f32; subject.architecture.parameter_count()];
+        let mut gradient = vec![0.0f32; subject.networks.architecture.parameter_count()];
         for group in 0..groups {
             let part = self.gradients.gradient(subject, &self.parameters, query, index, group)?;
             gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value / groups as f32);
         }
         let direction = measured.curvature.solve(&gradient, dampings)?;
-        let unlearned = moved(&subject.architecture, &self.parameters, &direction, step);
+        let unlearned = moved(&subject.networks.architecture, &self.parameters, &direction, step);
         let done = making.there + making.place;
         let after = self.of.losses(&unlearned, |image| {
             making.progress.set(done as u64, &format!("queries; image {image} of {images}"));

@@ -1,5 +1,7 @@
 //! How influence functions are taken.
 
+use super::bound::{BrokenBound, broken};
+use super::origin::Origin;
 use pentimento_attribution::curvature::WeightSharing;
 use serde::{Deserialize, Serialize};
 
@@ -74,42 +76,34 @@ impl Default for InfluenceRecipe {
 }
 
 impl InfluenceRecipe {
-    /// The first value that is out of bounds: field, value, bound.
-    pub(super) fn broken(
-        &self,
-        timesteps: usize,
-        is_trained: bool,
-    ) -> Option<(&'static str, String, String)> {
-        let broken =
-            |field, value: &dyn std::fmt::Debug, bound: String| Some((field, format!("{value:?}"), bound));
+    /// `timesteps` is how many the schedule has.
+    pub(super) fn validate(&self, timesteps: usize, origin: &Origin) -> Result<(), BrokenBound> {
         if self.images == 0 {
-            return broken("influence.images", &self.images, "1 or more".into());
+            return broken("influence.images", self.images, "1 or more");
         }
         if self.draws < 2 || !self.draws.is_multiple_of(2) || self.draws > 100_000 {
-            return broken("influence.draws", &self.draws, "an even number from 2 to 100,000".into());
+            return broken("influence.draws", self.draws, "an even number from 2 to 100,000");
         }
         if let Some(timestep) = self.query_timestep.filter(|&timestep| timestep >= timesteps) {
-            return broken(
-                "influence.query_timestep",
-                &timestep,
-                format!("below {timesteps}, as the schedule has so many"),
-            );
+            let bound = format!("below {timesteps}, as the schedule has so many");
+            return broken("influence.query_timestep", timestep, bound);
         }
-        if !(self.unlearning_step > 0.0 && self.unlearning_step.is_finite()) {
-            return broken("influence.unlearning_step", &self.unlearning_step, "a positive number".into());
+        let step = self.unlearning_step;
+        if !(step > 0.0 && step.is_finite()) {
+            return broken("influence.unlearning_step", format!("{step:?}"), "a positive number");
         }
-        match self.damping {
-            Some(InfluenceDamping::Number(damping)) if !(damping >= 0.0 && damping.is_finite()) => {
-                broken("influence.damping", &damping, "zero or a positive number, \"training\" or \"block\"".into())
+        match (self.damping, origin) {
+            (Some(InfluenceDamping::Number(damping)), _) if !(damping >= 0.0 && damping.is_finite()) => {
+                let bound = "zero or a positive number, \"training\" or \"block\"";
+                broken("influence.damping", format!("{damping:?}"), bound)
             }
-            Some(InfluenceDamping::Rule(InfluenceDampingRule::Training)) if !is_trained => broken(
+            (Some(InfluenceDamping::Rule(InfluenceDampingRule::Training)), Origin::Imported(_)) => broken(
                 "influence.damping",
-                &"training",
+                "\"training\"",
                 "only for networks that are trained here; of an imported one the number of steps and the learning rate are not \
-                 known: a number, or \"block\""
-                    .into(),
+                 known: a number, or \"block\"",
             ),
-            _ => None,
+            _ => Ok(()),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn choose_lanes(
     }
     let Some(&member) = members.first() else { return Ok(1) };
     let trial = || -> Result<f64> {
-        let mut trainer = super::trainer(workspace, architecture, member)?;
+        let mut trainer = super::trainer(workspace, data, architecture, member)?;
         with_images(data, member, |images| {
             // The first step also pays for memory that later ones reuse.
             trainer.train_step(images)?;

@@ -5,8 +5,8 @@ mod objects;
 
 pub use lanes::TRIAL_STEPS;
 pub use objects::{
-    architecture, checkpoint_name, kept_weights, losses, member_fingerprint, member_folder, open_member,
-    steps_kept, trained_members, weights_name,
+    architecture, checkpoint_name, kept_weights, losses, member_fingerprint, member_folder, steps_kept,
+    trained_members, weights_name,
 };
 
 use crate::data::CodedData;
@@ -103,8 +103,8 @@ impl Stage for Training<'_> {
     }
 
     fn begin(&self, all: usize, missing: &[Piece]) -> Result<Progress> {
-        let before = steps_kept(self.workspace, missing)?;
-        let total = self.workspace.recipe.training.steps as u64 * missing.len() as u64;
+        let before = steps_kept(self.workspace, self.data, missing)?;
+        let total = self.data.trained.training.steps as u64 * missing.len() as u64;
         let reporter = self.workspace.reporter();
         let parameters = self.architecture.parameter_count();
         reporter.tell(Event::Training { members: missing.len(), of: all as u32, parameters });
@@ -129,12 +129,12 @@ impl Stage for Training<'_> {
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
         let (workspace, run, member) = (self.workspace, making.run, piece.number as u32);
-        let mut trainer = trainer(workspace, &self.architecture, member)?;
+        let mut trainer = trainer(workspace, self.data, &self.architecture, member)?;
         let state = state_name(member);
-        if let Some(bytes) = state_kept(workspace, run, member, piece.made_from)? {
+        if let Some(bytes) = state_kept(self.data, run, member, piece.made_from)? {
             trainer.restore(&bytes, &state)?;
         }
-        let checkpoints: BTreeMap<usize, String> = checkpoints_of(workspace, member).into_iter().collect();
+        let checkpoints: BTreeMap<usize, String> = checkpoints_of(self.data, member).into_iter().collect();
         with_images(self.data, member, |images| {
             let mut written = Instant::now();
             while !trainer.is_finished() {
@@ -182,7 +182,7 @@ impl Training<'_> {
     fn tell_step(&self, progress: &Progress, member: u32, loss: f32) {
         let Some(begun) = self.begun.get() else { return };
         let done = self.steps_done.fetch_add(1, Ordering::Relaxed) + 1;
-        let batch = self.workspace.recipe.training.batch as u64;
+        let batch = self.data.trained.training.batch as u64;
         let images = self.images_seen.fetch_add(batch, Ordering::Relaxed) + batch;
         let seconds = begun.at.elapsed().as_secs_f64().max(1e-9);
         let new = (done - begun.steps_before) as f64;
@@ -225,9 +225,14 @@ impl Training<'_> {
     }
 }
 
-fn trainer(workspace: &Workspace, architecture: &Architecture, member: u32) -> Result<Trainer> {
-    let recipe = &workspace.recipe;
-    Ok(Trainer::new(architecture.clone(), &recipe.schedule, recipe.training, recipe.seed, member)?)
+fn trainer(
+    workspace: &Workspace,
+    data: &CodedData,
+    architecture: &Architecture,
+    member: u32,
+) -> Result<Trainer> {
+    let (recipe, training) = (&workspace.recipe, data.trained.training);
+    Ok(Trainer::new(architecture.clone(), &recipe.schedule, training, recipe.seed, member)?)
 }
 
 /// Runs `work` with the images of one member.

@@ -3,20 +3,17 @@
 use crate::data::CodedData;
 use crate::error::{MadeBy, Result, RunError};
 use crate::event::Event;
+use crate::networks::Weights;
 use crate::npy::read_npy;
 use crate::piece::Piece;
 use crate::workspace::Workspace;
-use pentimento_diffusion::checkpoint::{
-    NETWORK_FILES, SCHEDULER_FILES, TensorFile, read_weights, scheduler_files,
-};
+use pentimento_diffusion::NUMERICS_VERSION;
+use pentimento_diffusion::checkpoint::{NETWORK_FILES, SCHEDULER_FILES, scheduler_files};
 use pentimento_diffusion::training::StateSummary;
-use pentimento_diffusion::unet::{Architecture, Parameters};
-use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
-use pentimento_store::{Digest, Fingerprint, Run};
+use pentimento_diffusion::unet::Architecture;
+use pentimento_store::{Fingerprint, Run};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
 
 /// The stage, as in `train/3`.
 pub(super) const STAGE: &str = "train";
@@ -43,7 +40,7 @@ pub fn member_fingerprint(
         .fingerprint(data.fingerprint)
         .text(&architecture.config().to_json())
         .json(&recipe.schedule)?
-        .json(&recipe.training)?
+        .json(&data.trained.training)?
         .json(&recipe.seed)?
         .json(&member)?
         .finish())
@@ -55,9 +52,7 @@ pub fn member_fingerprint(
 ///
 /// If the recipe's model does not fit the images.
 pub fn architecture(workspace: &Workspace, data: &CodedData) -> Result<Architecture> {
-    let images = &data.images;
-    let config = workspace.recipe.unet(images.height(), images.width(), images.channels())?;
-    Ok(Architecture::new(&config)?)
+    Ok(Architecture::new(&data.trained.unet(&workspace.recipe.name, data.shape())?)?)
 }
 
 /// Name of the weights of a finished member.
@@ -72,8 +67,8 @@ pub fn checkpoint_name(member: u32, steps: usize) -> String {
 
 /// The weights that are kept beside a member: the steps after which they are taken, and their names. The end of the training
 /// is the member itself.
-pub(super) fn checkpoints_of(workspace: &Workspace, member: u32) -> Vec<(usize, String)> {
-    let mut steps = workspace.recipe.training.checkpoint_steps();
+pub(super) fn checkpoints_of(data: &CodedData, member: u32) -> Vec<(usize, String)> {
+    let mut steps = data.trained.training.checkpoint_steps();
     steps.pop();
     steps.into_iter().map(|steps| (steps, checkpoint_name(member, steps))).collect()
 }
@@ -122,7 +117,7 @@ pub(super) fn state_name(member: u32) -> String {
 /// The state of an unfinished training, if there is one to go on from: not without the weights that it should have left on
 /// its way, which only a new training comes past again.
 pub(super) fn state_kept(
-    workspace: &Workspace,
+    data: &CodedData,
     run: &Run,
     member: u32,
     fingerprint: Fingerprint,
@@ -134,7 +129,7 @@ pub(super) fn state_kept(
     let bytes = run.get(&name)?;
     let done = StateSummary::read(&bytes, &name)?.steps;
     let is_there = |(steps, name): (usize, String)| steps > done || run.is_current(&name, fingerprint);
-    Ok(checkpoints_of(workspace, member).into_iter().all(is_there).then_some(bytes))
+    Ok(checkpoints_of(data, member).into_iter().all(is_there).then_some(bytes))
 }
 
 /// The piece of a member. How it samples is not part of it: the files that say so are written again when the recipe says
@@ -154,7 +149,7 @@ pub(super) fn piece_of(
         .iter()
         .map(|file| format!("{folder}/{file}"))
         .chain([losses_name(member)])
-        .chain(checkpoints_of(workspace, member).into_iter().map(|(_, name)| name));
+        .chain(checkpoints_of(data, member).into_iter().map(|(_, name)| name));
     Ok(Piece {
         stage: STAGE.into(),
         number: member as usize,
@@ -171,12 +166,12 @@ pub(super) fn piece_of(
 /// # Errors
 ///
 /// [`RunError::UnfinishedByOtherNumerics`] if another version of the program began one.
-pub fn steps_kept(workspace: &Workspace, missing: &[Piece]) -> Result<u64> {
+pub fn steps_kept(workspace: &Workspace, data: &CodedData, missing: &[Piece]) -> Result<u64> {
     let (mut steps, mut others) = (0, Vec::new());
     for piece in missing {
         let member = piece.number as u32;
         let name = state_name(member);
-        let Some(bytes) = state_kept(workspace, &workspace.run, member, piece.made_from)? else { continue };
+        let Some(bytes) = state_kept(data, &workspace.run, member, piece.made_from)? else { continue };
         let state = StateSummary::read(&bytes, &name)?;
         steps += state.steps as u64;
         if state.numerics_version != NUMERICS_VERSION {
@@ -214,7 +209,7 @@ pub fn losses(workspace: &Workspace, member: u32) -> Result<Vec<f32>> {
     read_npy(&bytes, &losses_name(member))
 }
 
-/// The weights of every trained member: the object's name, and the digest of its bytes.
+/// The weights of every trained member.
 ///
 /// # Errors
 ///
@@ -223,7 +218,7 @@ pub fn trained_members(
     workspace: &Workspace,
     data: &CodedData,
     architecture: &Architecture,
-) -> Result<Vec<(String, Digest)>> {
+) -> Result<Vec<Weights>> {
     let mut members = Vec::new();
     for member in 0..data.codes.members() {
         let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
@@ -232,13 +227,13 @@ pub fn trained_members(
         let Some(entry) = entry else {
             return Err(not_trained(workspace, &format!("member {member}")).into());
         };
-        members.push((name, entry.blake3));
+        members.push(Weights { object: name, digest: entry.blake3 });
     }
     Ok(members)
 }
 
-/// The weights of a trained member at every moment that was kept, the last of which is the member: the number of steps
-/// behind each, the object's name, and the digest of its bytes.
+/// The weights of a trained member at every moment that was kept, the last of which is the member, each with the number of
+/// steps behind it.
 ///
 /// # Errors
 ///
@@ -248,32 +243,19 @@ pub fn kept_weights(
     data: &CodedData,
     architecture: &Architecture,
     member: u32,
-) -> Result<Vec<(usize, String, Digest)>> {
+) -> Result<Vec<(usize, Weights)>> {
     let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
-    let end = (workspace.recipe.training.steps, weights_name(member));
+    let end = (data.trained.training.steps, weights_name(member));
     let of = |(steps, name): (usize, String)| {
         let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
         match entry {
-            Some(entry) => Ok((steps, name, entry.blake3)),
+            Some(entry) => Ok((steps, Weights { object: name, digest: entry.blake3 })),
             None => Err(not_trained(workspace, &format!("{name} of member {member}")).into()),
         }
     };
-    checkpoints_of(workspace, member).into_iter().chain([end]).map(of).collect()
+    checkpoints_of(data, member).into_iter().chain([end]).map(of).collect()
 }
 
 fn not_trained(workspace: &Workspace, what: &str) -> RunError {
     workspace.missing(what.into(), MadeBy::Training)
-}
-
-/// Opens the weights of a member.
-///
-/// # Errors
-///
-/// If they are damaged, or not those of this network.
-pub fn open_member(workspace: &Workspace, architecture: &Architecture, name: &str) -> Result<Parameters> {
-    // Tensor by tensor from the file, which may be as large as the memory that its values take.
-    let path = workspace.run.path_of(name)?;
-    let file = File::open(&path).map_err(RunError::io("open", &path))?;
-    let mut files = [TensorFile::open(BufReader::new(file), name).map_err(DiffusionError::from)?];
-    Ok(Parameters::from_memory(architecture, read_weights(architecture, &mut files)?))
 }

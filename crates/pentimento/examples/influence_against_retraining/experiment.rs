@@ -2,16 +2,15 @@
 
 use anyhow::{Context, Result, ensure};
 use pentimento_attribution::curvature::{
-    BlockBasis, Curvature, CurvatureError, CurvatureLook, CurvaturePart, CurvaturePass, EigenvalueSums,
-    FactorSums, ImageRecords, WeightSharing, bases, curvature_looks, losses,
+    BlockBasis, Curvature, CurvatureDraw, CurvatureError, CurvaturePart, CurvaturePass, EigenvalueSums,
+    FactorSums, ImageRecords, WeightSharing, bases, curvature_draws, losses,
 };
-use pentimento_attribution::gradient::{
-    Draw, DrawPlan, FeatureExtractor, Measurement, NoiseSharing, side_by_side,
-};
+use pentimento_attribution::gradient::{DrawPlan, FeatureExtractor, Measurement, NoiseSharing, side_by_side};
 use pentimento_data::{
     FetchOptions, PreparedSet, Preprocessing, PublicSet, Resize, ResizeFilter, Split, default_cache_dir,
     fetch, prepare,
 };
+use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::training::{LearningRateDecay, Trainer, TrainingConfig, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, Parameters, UnetConfig};
@@ -31,8 +30,8 @@ const QUERIES_OF_A_KIND: usize = 10;
 const SINGLE_IMAGES: usize = 20;
 const RANDOM_GROUPS: usize = 20;
 const IMAGES_OF_A_GROUP: usize = 20;
-/// Looks at each image for the factors, and as many for the eigenvalues.
-const CURVATURE_LOOKS: usize = 48;
+/// Draws of each image for the factors, and as many for the eigenvalues.
+const CURVATURE_DRAWS: usize = 48;
 
 /// Images that are left out.
 pub struct Removal {
@@ -129,12 +128,12 @@ impl Experiment {
         SIDE * SIDE
     }
 
-    /// The looks at which losses of queries and their gradients are taken.
+    /// The draws at which losses of queries and their gradients are taken.
     fn draws(&self) -> Vec<Draw> {
         self.draws_of(SEED, 0, 100)
     }
 
-    /// Training images have looks of their own: noise that they shared with a query would look like influence.
+    /// Training images have draws of their own: noise that they shared with a query would pass for influence.
     fn draws_of(&self, seed: u64, image: u32, timesteps: usize) -> Vec<Draw> {
         let sharing = NoiseSharing::PerImage;
         let plan = DrawPlan { timesteps, groups: 4, antithetic: false, sharing, seed };
@@ -170,9 +169,8 @@ impl Experiment {
     fn losses(&self, values: &[Vec<f32>]) -> Vec<f64> {
         let (network, draws) = (self.network(values), self.draws());
         let of = |image: &Vec<f32>| {
-            let image: Vec<f64> = image.iter().map(|&value| f64::from(value)).collect();
             let losses =
-                losses(&self.architecture, &network, &self.schedule, &image, [SIDE, SIDE], None, &draws);
+                losses(&self.architecture, &network, &self.schedule, image, [SIDE, SIDE], None, &draws);
             losses.iter().sum::<f64>() / losses.len() as f64
         };
         self.queries.iter().map(of).collect()
@@ -234,16 +232,16 @@ impl Experiment {
         self.removals.iter().map(change).collect()
     }
 
-    /// Bases, sums for the eigenvalues, and the mean loss over the looks, of all training images.
+    /// Bases, sums for the eigenvalues, and the mean loss over the draws, of all training images.
     pub fn curvature(&self, base: &Base) -> Result<(Vec<BlockBasis>, EigenvalueSums, f64)> {
         let pass =
             CurvaturePass::new(&self.architecture, self.network(&base.values), &self.schedule, [SIDE, SIDE]);
         let records = |part, image: usize| -> Result<Vec<ImageRecords>, CurvatureError> {
             let length = SIDE * SIDE;
-            let looks = curvature_looks(&self.schedule, SEED, part, CURVATURE_LOOKS, image as u32, length);
+            let draws = curvature_draws(&self.schedule, SEED, part, CURVATURE_DRAWS, image as u32, length);
             let of =
-                |looks: &[CurvatureLook]| pass.records(&self.images[image], None, looks, "a training image");
-            looks.chunks(pass.looks_at_once()).map(of).collect()
+                |draws: &[CurvatureDraw]| pass.records(&self.images[image], None, draws, "a training image");
+            draws.chunks(pass.draws_at_once()).map(of).collect()
         };
         let mut factors = FactorSums::new(&self.architecture, WeightSharing::Expand);
         for image in 0..self.images.len() {
@@ -251,7 +249,7 @@ impl Experiment {
         }
         let mean_loss = factors.mean_loss();
         let bases = bases(factors)?;
-        let mut squares = EigenvalueSums::new(&bases, (CURVATURE_LOOKS * self.images.len()) as u64);
+        let mut squares = EigenvalueSums::new(&bases, (CURVATURE_DRAWS * self.images.len()) as u64);
         for image in 0..self.images.len() {
             squares.add(&bases, &records(CurvaturePart::Eigenvalues, image)?)?;
         }
@@ -268,8 +266,7 @@ impl Experiment {
         );
         let draws = self.draws();
         let gradient = |image: &[f32], draws: &[Draw]| {
-            let image: Vec<f64> = image.iter().map(|&value| f64::from(value)).collect();
-            extractor.gradient::<f32>(&image, [SIDE, SIDE], None, draws, "an image")
+            extractor.gradient::<f32>(image, [SIDE, SIDE], None, draws, "an image")
         };
         let queries = side_by_side(self.queries.len(), |index| gradient(&self.queries[index], &draws))?;
         let images = side_by_side(self.images.len(), |index| {

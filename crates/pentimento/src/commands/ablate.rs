@@ -9,11 +9,11 @@ use pentimento_attribution::ensemble::{
 };
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_run::RunError;
-use pentimento_run::Workspace;
 use pentimento_run::analyse::Ensemble;
 use pentimento_run::data::{CodedData, coded_data};
 use pentimento_run::pictures::png;
 use pentimento_run::words::counted;
+use pentimento_run::{Networks, Workspace};
 use pentimento_store::Fingerprint;
 
 /// Makes the sample with and without, writes both as PNG into the run, and prints the distance.
@@ -33,7 +33,7 @@ pub(super) fn ablate(
     let removed = removed_groups(&data, groups, images)?;
     let weights = data.codes.weights_without(&removed).map_err(|error| with_names(error, &data))?;
     let uncovered = data.codes.coverage_after(&removed)?;
-    let ensemble = Ensemble::open(workspace, &data)?;
+    let ensemble = Ensemble::open(workspace, &Networks::trained(workspace, &data)?)?;
     let Ensemble { mixture, sampler, seed, .. } = &ensemble;
     let go_on = |_: usize| workspace.options.stop.check();
     let base: BaseRun<f32> = BaseRun::new(mixture, sampler, *seed, &[sample], go_on)?;

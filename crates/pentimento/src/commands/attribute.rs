@@ -6,21 +6,22 @@ use crate::progress::say;
 use anyhow::Result;
 use pentimento_attribution::ensemble::{CodeDistance, QuadraticForm, jacobian_form, second_order_form};
 use pentimento_attribution::methods::Method;
-use pentimento_run::Workspace;
 use pentimento_run::analyse::{SampleAnalysis, read_analysis};
 use pentimento_run::data::CodedData;
 use pentimento_run::npy::npy;
 use pentimento_run::{MadeBy, RunError};
+use pentimento_run::{Networks, Workspace};
 
 /// Writes `scores/METHOD.npy`, `[samples, training images]`, with its axes in a JSON file, and prints the top groups.
 pub(super) fn scores(
     workspace: &Workspace,
     data: &CodedData,
+    networks: &Networks<'_>,
     method: Method,
     distance: CodeDistance,
     top: usize,
 ) -> Result<()> {
-    let (samples, fingerprint) = read_analysis(workspace, data)?;
+    let (samples, fingerprint) = read_analysis(workspace, data, networks)?;
     let name = method.name;
     let (mut forms, mut first_missing) = (Vec::new(), None);
     for sample in &samples {

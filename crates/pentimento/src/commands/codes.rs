@@ -13,7 +13,7 @@ use pentimento_run::words::counted;
 pub(super) fn print_codes(recipe: &Recipe, options: &RunOptions) -> Result<()> {
     let data = CodedData::open(recipe, options.data_from.as_deref(), &options.reporter)?;
     // Nothing is trained here, but a recipe that cannot be is not worth looking at.
-    recipe.unet(data.images.height(), data.images.width(), data.images.channels())?;
+    data.trained.unet(&recipe.name, data.shape())?;
     let (codes, images) = (&data.codes, data.images.len());
     let (members, weight) = (codes.members(), codes.weight());
     print(&format!("images: {images}, groups: {}", data.groups.len()))?;

@@ -8,12 +8,11 @@ use pentimento_attribution::gradient::CandidateQuality;
 use pentimento_attribution::methods::Method;
 use pentimento_attribution::scores::top;
 use pentimento_run::RunError;
-use pentimento_run::analyse::{Members, sample};
-use pentimento_run::data::CodedData;
+use pentimento_run::analyse::sample;
 use pentimento_run::gradients::{Queries, QuerySet, ScoreTable, Subject, TrainingImages};
 use pentimento_run::scores::{check, score};
 use pentimento_run::words::counted;
-use pentimento_run::{Workspace, imported_report};
+use pentimento_run::{Networks, Workspace, imported_report};
 
 /// Training images of each list that `run` prints.
 const PRINTED: usize = 5;
@@ -21,14 +20,15 @@ const PRINTED: usize = 5;
 /// Scores every training image of an imported network for every query, writes the scores and prints the first ones.
 pub(super) fn attribute(workspace: &Workspace, asked: &Asked, set: QuerySet, count: usize) -> Result<()> {
     refuse_codes(asked)?;
-    let training = TrainingImages::open(workspace)?;
-    attribute_subject(&Subject::imported(workspace, &training)?, asked, set, count)
+    let networks = Networks::imported(workspace)?;
+    let training = TrainingImages::open(workspace, &networks)?;
+    attribute_subject(&Subject { workspace, networks: &networks, training: &training }, asked, set, count)
 }
 
 /// Scores every training image of an ensemble by gradients of all its members.
 pub(super) fn attribute_members(
     workspace: &Workspace,
-    data: &CodedData,
+    networks: &Networks<'_>,
     asked: &Asked,
     set: QuerySet,
     count: usize,
@@ -36,8 +36,8 @@ pub(super) fn attribute_members(
     if asked.tables().is_empty() {
         return Ok(());
     }
-    let training = TrainingImages::of(data);
-    attribute_subject(&Subject::trained(workspace, data, &training)?, asked, set, count)
+    let training = TrainingImages::open(workspace, networks)?;
+    attribute_subject(&Subject { workspace, networks, training: &training }, asked, set, count)
 }
 
 fn attribute_subject(subject: &Subject<'_>, asked: &Asked, set: QuerySet, count: usize) -> Result<()> {
@@ -86,7 +86,7 @@ fn tables<'a>(
 
 fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Result<()> {
     let training = subject.training;
-    let parameters = subject.architecture.parameter_count();
+    let parameters = subject.networks.architecture.parameter_count();
     let details = table.gradients();
     if let Some(taken) = table.taken() {
         let networks =
@@ -219,8 +219,9 @@ fn approximation(found: &CandidateQuality) -> String {
 /// Writes the page and prints where it is.
 pub(super) fn report(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Result<()> {
     refuse_codes(asked)?;
-    let training = TrainingImages::open(workspace)?;
-    let subject = Subject::imported(workspace, &training)?;
+    let networks = Networks::imported(workspace)?;
+    let training = TrainingImages::open(workspace, &networks)?;
+    let subject = Subject { workspace, networks: &networks, training: &training };
     check_all(&subject, asked, &set)?;
     let queries = set.open(&subject)?;
     let tables: Vec<ScoreTable> = tables(&subject, asked, &queries).collect::<Result<_, RunError>>()?;
@@ -231,13 +232,14 @@ pub(super) fn report(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Res
 
 /// Samples and, if the recipe has training images, their attribution and the page.
 pub(super) fn everything(workspace: &Workspace) -> Result<()> {
-    sample(workspace, Members::Imported)?;
+    sample(workspace, &Networks::imported(workspace)?)?;
     if !workspace.recipe.data.has_source() {
         print(&format!("{}", workspace.run.root().join("samples").display()))?;
         return Ok(());
     }
-    let training = TrainingImages::open(workspace)?;
-    let subject = Subject::imported(workspace, &training)?;
+    let networks = Networks::imported(workspace)?;
+    let training = TrainingImages::open(workspace, &networks)?;
+    let subject = Subject { workspace, networks: &networks, training: &training };
     let queries = QuerySet::Samples.open(&subject)?;
     let table = score(&subject, &queries, Method::DEFAULT, None)?;
     print_scores(&subject, &table, PRINTED)?;

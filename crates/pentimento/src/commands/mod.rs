@@ -24,13 +24,14 @@ use pentimento_attribution::ensemble::CodeDistance;
 use pentimento_attribution::likeness::Likeness;
 use pentimento_attribution::methods::{Family, Method};
 use pentimento_diffusion::device::DeviceKind;
-use pentimento_run::analyse::{self, Members};
+use pentimento_run::analyse;
 use pentimento_run::data::{CodedData, coded_data, fetch_public};
 use pentimento_run::gradients::QuerySet;
 use pentimento_run::pool::on_pool;
+use pentimento_run::recipe::Origin;
 use pentimento_run::train::train;
 use pentimento_run::workspace::refuse_what_is_no_run;
-use pentimento_run::{Recipe, RunError, RunOptions, Workspace};
+use pentimento_run::{Networks, Recipe, RunOptions, Workspace};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -85,12 +86,12 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Codes(recipe) => {
             let (recipe, folder) = recipe_and_folder(&recipe)?;
-            needs_codes(&recipe, &folder)?;
+            recipe.trained(&folder)?;
             codes::print_codes(&recipe, &options)
         }
         Command::Plan { recipe, limit_memory } => {
             let (recipe, folder) = recipe_and_folder(&recipe)?;
-            needs_codes(&recipe, &folder)?;
+            recipe.trained(&folder)?;
             plan::print_plan(&recipe, &folder, &options, limit_memory)
         }
         Command::Train { recipe, member } => {
@@ -102,10 +103,11 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Sample(run) => {
             let workspace = open(&run.run)?;
-            if workspace.recipe.checkpoint.is_some() {
-                analyse::sample(&workspace, Members::Imported)?;
+            if matches!(workspace.recipe.origin, Origin::Imported(_)) {
+                analyse::sample(&workspace, &Networks::imported(&workspace)?)?;
             } else {
-                analyse::sample(&workspace, &coded_data(&workspace)?)?;
+                let data = coded_data(&workspace)?;
+                analyse::sample(&workspace, &Networks::trained(&workspace, &data)?)?;
             }
             print(&format!("{}", workspace.run.root().join("samples").display()))?;
             Ok(())
@@ -113,7 +115,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
         Command::Attribute { run, method, classifier, query, top } => {
             let workspace = open(&run.run)?;
             let asked = Asked::of(&method, classifier)?;
-            if workspace.recipe.checkpoint.is_some() {
+            if matches!(workspace.recipe.origin, Origin::Imported(_)) {
                 return gradients::attribute(&workspace, &asked, query, top as usize);
             }
             let data = coded_data(&workspace)?;
@@ -128,13 +130,14 @@ fn run_command(arguments: Arguments) -> Result<()> {
                 }
                 .into());
             }
+            let networks = Networks::trained(&workspace, &data)?;
             if asked.codes().next().is_some() || method.is_empty() {
-                analyse::attribute(&workspace, &data)?;
+                analyse::attribute(&workspace, &data, &networks)?;
             }
             for (method, distance) in asked.codes() {
-                attribute::scores(&workspace, &data, method, distance, top as usize)?;
+                attribute::scores(&workspace, &data, &networks, method, distance, top as usize)?;
             }
-            gradients::attribute_members(&workspace, &data, &asked, query, top as usize)
+            gradients::attribute_members(&workspace, &networks, &asked, query, top as usize)
         }
         Command::Scores { run, method, query, of, top, bottom, export } => {
             let shown = scores::Shown { of, top: top as usize, bottom };
@@ -152,7 +155,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
         Command::Report { run, compare, classifier, query } => {
             let workspace = open(&run.run)?;
             let asked = Asked::of(&compare, classifier)?;
-            if workspace.recipe.checkpoint.is_some() {
+            if matches!(workspace.recipe.origin, Origin::Imported(_)) {
                 return gradients::report(&workspace, &asked, query);
             }
             if !compare.is_empty() || query != QuerySet::Samples {
@@ -166,7 +169,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
                 .into());
             }
             let data = coded_data(&workspace)?;
-            report(&workspace, &data)
+            report(&workspace, &data, &Networks::trained(&workspace, &data)?)
         }
         Command::Pieces { recipe, method, query } => {
             if recipe.recipe.is_dir() && recipe.overrides.is_empty() {
@@ -264,32 +267,25 @@ fn recipe_and_folder(arguments: &RecipeArguments) -> Result<(Recipe, PathBuf)> {
     Ok((recipe, folder))
 }
 
-/// Refuses the recipe of an imported network, which has none.
-fn needs_codes(recipe: &Recipe, folder: &Path) -> Result<(), RunError> {
-    if recipe.checkpoint.is_some() {
-        return Err(RunError::NoCodes { run: folder.display().to_string() });
-    }
-    Ok(())
-}
-
 fn default_folder(recipe: &Recipe) -> PathBuf {
     Path::new("runs").join(&recipe.name)
 }
 
 /// All stages; what is there already is not made again.
 fn everything(workspace: &Workspace) -> Result<()> {
-    if workspace.recipe.checkpoint.is_some() {
+    if matches!(workspace.recipe.origin, Origin::Imported(_)) {
         return gradients::everything(workspace);
     }
     let data = coded_data(workspace)?;
     train(workspace, &data, None)?;
-    analyse::sample(workspace, &data)?;
-    analyse::attribute(workspace, &data)?;
-    report(workspace, &data)
+    let networks = Networks::trained(workspace, &data)?;
+    analyse::sample(workspace, &networks)?;
+    analyse::attribute(workspace, &data, &networks)?;
+    report(workspace, &data, &networks)
 }
 
-fn report(workspace: &Workspace, data: &CodedData) -> Result<()> {
-    let (path, figures) = pentimento_run::report::report(workspace, data)?;
+fn report(workspace: &Workspace, data: &CodedData, networks: &Networks<'_>) -> Result<()> {
+    let (path, figures) = pentimento_run::report::report(workspace, data, networks)?;
     for line in summary::lines(&figures) {
         print(&line)?;
     }

@@ -7,10 +7,11 @@ use anyhow::{Context, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 use pentimento_attribution::methods::Method;
-use pentimento_run::Workspace;
 use pentimento_run::data::CodedData;
 use pentimento_run::gradients::{QuerySet, SAMPLES, TrainingImages, images_digest, made_with_digest};
+use pentimento_run::recipe::Origin;
 use pentimento_run::{MadeBy, RunError};
+use pentimento_run::{Networks, Workspace};
 use pentimento_store::Run;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -195,9 +196,11 @@ fn say_if_images_changed(
     let Some(then) = described.training_images_digest else {
         return Ok(());
     };
-    let images = match &workspace.recipe.checkpoint {
-        Some(_) => TrainingImages::open(workspace).map(|training| training.images),
-        None => {
+    let images = match &workspace.recipe.origin {
+        Origin::Imported(_) => Networks::imported(workspace)
+            .and_then(|networks| TrainingImages::open(workspace, &networks))
+            .map(|training| training.images),
+        Origin::Trained(_) => {
             CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref(), workspace.reporter())
                 .map(|data| data.images)
         }

@@ -5,9 +5,9 @@ use super::print;
 use anyhow::Result;
 use pentimento_attribution::ensemble::{CodeDistance, CodeFile, QuadraticForm};
 use pentimento_run::RunError;
-use pentimento_run::Workspace;
 use pentimento_run::analyse::read_samples;
 use pentimento_run::data::CodedData;
+use pentimento_run::{Networks, Workspace};
 use std::path::Path;
 use std::time::Instant;
 
@@ -31,10 +31,11 @@ pub(super) fn search(
         workspace.run.get("codes.npy")?;
     }
     let file = CodeFile::open(codes.unwrap_or(&own))?;
-    let forms: Vec<QuadraticForm> = read_samples(workspace, data, samples)?
-        .iter()
-        .map(|sample| form(workspace, data, sample, method))
-        .collect::<Result<_>>()?;
+    let forms: Vec<QuadraticForm> =
+        read_samples(workspace, data, &Networks::trained(workspace, data)?, samples)?
+            .iter()
+            .map(|sample| form(workspace, data, sample, method))
+            .collect::<Result<_>>()?;
 
     let progress = workspace.reporter().begin("search", file.codes(), 0);
     let started = Instant::now();

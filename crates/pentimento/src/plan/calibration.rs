@@ -287,9 +287,9 @@ fn timed<R>(units: f64, work: impl FnOnce() -> Result<R>) -> Result<f64> {
 }
 
 fn trainer(work: &Work<'_>, member: u32) -> Result<Trainer> {
-    let recipe = work.recipe;
+    let (recipe, training) = (work.recipe, work.situation.data.trained.training);
     let architecture = work.situation.architecture.clone();
-    Ok(Trainer::new(architecture, &recipe.schedule, recipe.training, recipe.seed, member)?)
+    Ok(Trainer::new(architecture, &recipe.schedule, training, recipe.seed, member)?)
 }
 
 /// Runs `train` with the images of one member.

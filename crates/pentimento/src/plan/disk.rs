@@ -55,7 +55,8 @@ impl Disk {
         let mut training = 0;
         let members = work.sizes.members as u64;
         let network = network_files(architecture, &values)?;
-        let mut checkpoints = recipe.training.checkpoint_steps();
+        let trained = &situation.data.trained.training;
+        let mut checkpoints = trained.checkpoint_steps();
         // The last one is the member.
         checkpoints.pop();
         for steps in checkpoints {
@@ -69,9 +70,9 @@ impl Disk {
         training += listed.objects(members, "members/000/training.json".len(), 27);
         // The header of a `.npy` file does not grow with the values.
         let header = npy(&[0], &[])?.len() as u64;
-        let losses = 4 * recipe.training.steps as u64;
+        let losses = 4 * trained.steps as u64;
         training += listed.objects(members, "members/000/losses.npy".len(), header + losses);
-        let sets = 3 + u64::from(recipe.training.ema_decay.is_some());
+        let sets = 3 + u64::from(trained.ema_decay.is_some());
         let training_state = sets * 4 * architecture.parameter_count() as u64 + losses;
 
         let samples = recipe.samples.count;

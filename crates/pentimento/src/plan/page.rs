@@ -160,7 +160,7 @@ impl<'a> StandIns<'a> {
 
     fn removed(&self, group: usize) -> Removed {
         let name = self.work.situation.data.groups.names().get(group).cloned().unwrap_or_default();
-        match self.work.recipe.codes.groups {
+        match self.work.situation.data.trained.codes.groups {
             GroupBy::Class => Removed { label: format!("class {name}"), class: Some(name) },
             GroupBy::Image => Removed { label: format!("training image {name}"), class: None },
             GroupBy::Table | GroupBy::Source => Removed { label: name, class: None },
@@ -206,7 +206,7 @@ impl<'a> StandIns<'a> {
     }
 
     fn lists(&self) -> Vec<TrainingImageList> {
-        let by_image = self.work.recipe.codes.groups == GroupBy::Image;
+        let by_image = self.work.situation.data.trained.codes.groups == GroupBy::Image;
         let (lists, length) =
             if by_image { (2, self.work.recipe.attribution.top) } else { (1, IMAGES_SHOWN) };
         let data = &self.work.situation.data;
@@ -241,7 +241,7 @@ impl<'a> StandIns<'a> {
         let estimate = Estimate { value: 0.5, interval: Some(Interval { low: 0.4, high: 0.6 }) };
         let curve = |member: usize| LossCurve {
             name: format!("member {member}"),
-            points: (0..CURVE_POINTS.min(work.recipe.training.steps))
+            points: (0..CURVE_POINTS.min(data.trained.training.steps))
                 .map(|step| LossPoint { step: 10 * step as u64, loss: 1.0 / (1.0 + step as f64) })
                 .collect(),
         };
@@ -256,7 +256,7 @@ impl<'a> StandIns<'a> {
                 })
                 .collect(),
             samples,
-            group_table: (work.recipe.codes.groups == GroupBy::Class).then(|| GroupTableView {
+            group_table: (data.trained.codes.groups == GroupBy::Class).then(|| GroupTableView {
                 classes: data.class_names.clone(),
                 rows: (0..data.groups.len())
                     .map(|group| GroupTableRow {

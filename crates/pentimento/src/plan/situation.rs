@@ -11,7 +11,7 @@ use pentimento_run::piece::{Piece, Stage, missing};
 use pentimento_run::recipe::{DataRecipe, Recipe};
 use pentimento_run::report::is_reported;
 use pentimento_run::train::{Training, steps_kept};
-use pentimento_run::{Reporter, RunOptions, Stop, Workspace};
+use pentimento_run::{Networks, Reporter, RunOptions, Stop, Workspace};
 use pentimento_store::Run;
 use std::path::Path;
 use std::time::Instant;
@@ -68,9 +68,7 @@ impl Situation {
             };
         let data = CodedData::of(recipe, set.as_ref(), names)?;
         let data_seconds = started.elapsed().as_secs_f64();
-        let images = &data.images;
-        let architecture =
-            Architecture::new(&recipe.unet(images.height(), images.width(), images.channels())?)?;
+        let architecture = Architecture::new(&data.trained.unet(&recipe.name, data.shape())?)?;
         let remaining = Remaining::find(request, &data, data_is_real)?;
         Ok(Self { data, data_is_real, data_seconds, architecture, remaining })
     }
@@ -123,7 +121,7 @@ impl Remaining {
     pub(super) fn everything(recipe: &Recipe, data: &CodedData) -> Self {
         let shards = all_shards(recipe.samples.count);
         Self {
-            training_steps: vec![recipe.training.steps as u64; data.codes.members() as usize],
+            training_steps: vec![data.trained.training.steps as u64; data.codes.members() as usize],
             sample_shards: shards.clone(),
             attribution_shards: shards,
             classifier: recipe.classifier.is_some(),
@@ -147,9 +145,9 @@ impl Remaining {
             recipe: recipe.clone(),
             options: RunOptions { stop: Stop::default(), ..request.options.clone() },
         };
-        let steps = recipe.training.steps as u64;
+        let steps = data.trained.training.steps as u64;
         let steps_left = |piece: &Piece| -> Result<u64> {
-            Ok(steps.saturating_sub(steps_kept(&workspace, std::slice::from_ref(piece))?))
+            Ok(steps.saturating_sub(steps_kept(&workspace, data, std::slice::from_ref(piece))?))
         };
         let missing_members = missing(&Training::new(&workspace, data)?, &workspace.run)?;
         remaining.training_steps = missing_members.iter().map(steps_left).collect::<Result<_>>()?;
@@ -160,11 +158,12 @@ impl Remaining {
                 let missing = missing(stage, &workspace.run)?;
                 Ok(missing.iter().map(|piece| shard_samples(piece.number, recipe.samples.count)).collect())
             };
-            remaining.sample_shards = samples_of(&Sampling::new(&workspace, data))?;
-            remaining.attribution_shards = samples_of(&Attribution::new(&workspace, data))?;
+            let networks = Networks::trained(&workspace, data)?;
+            remaining.sample_shards = samples_of(&Sampling::new(&workspace, &networks))?;
+            remaining.attribution_shards = samples_of(&Attribution::new(&workspace, data, &networks))?;
             remaining.report = remaining.classifier
                 || !remaining.attribution_shards.is_empty()
-                || !is_reported(&workspace, data, classifier)?;
+                || !is_reported(&workspace, data, &networks, classifier)?;
         }
         Ok(remaining)
     }

@@ -6,7 +6,7 @@ use crate::stream::{bounded_from_integer, integer_from_words, uniform_from_integ
 /// A cursor from which only [`below`](Self::below) is called hands out what [`Stream::below`] gives for the indices
 /// 0, 1, 2, …
 #[derive(Clone, Debug)]
-pub struct Draws {
+pub struct Cursor {
     stream: Stream,
     block: [u32; 4],
     next_block: u32,
@@ -14,7 +14,7 @@ pub struct Draws {
     used: usize,
 }
 
-impl Draws {
+impl Cursor {
     pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, block: [0; 4], next_block: 0, used: 4 }
     }

@@ -1,0 +1,124 @@
+//! The networks of a run: found once, for everything that samples with them or asks them.
+
+use crate::data::CodedData;
+use crate::error::{Result, RunError};
+use crate::imported;
+use crate::train::{architecture, trained_members};
+use crate::workspace::{Workspace, fingerprint_of_computed};
+use pentimento_diffusion::DiffusionError;
+use pentimento_diffusion::checkpoint::{TensorFile, read_weights};
+use pentimento_diffusion::unet::{Architecture, Parameters};
+use pentimento_store::{Digest, Fingerprint};
+use std::fs::File;
+use std::io::BufReader;
+
+/// The weights of a network, as they lie in the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// The object that holds them.
+    pub object: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+}
+
+/// All members of an ensemble that the run trained, or the one network that was imported.
+pub struct Networks<'a> {
+    /// What they were trained on; of an imported network that is not known.
+    pub trained_on: Option<&'a CodedData>,
+    /// What they have in common.
+    pub architecture: Architecture,
+    /// The weights of each.
+    pub weights: Vec<Weights>,
+    /// Height and width of the images.
+    pub size: [usize; 2],
+    /// Identifies the networks and how they are sampled.
+    ///
+    /// It follows from the digests of the weights and not from what the networks were made from: whoever trained one, what
+    /// is made with it follows from its bytes and from the numerics of the program that makes it.
+    pub fingerprint: Fingerprint,
+}
+
+impl<'a> Networks<'a> {
+    /// Those of a run: the members of the ensemble that it trains on some data, or the network that was imported.
+    ///
+    /// # Errors
+    ///
+    /// As [`trained`](Self::trained) and [`imported`](Self::imported).
+    pub fn open(workspace: &Workspace, trained_on: Option<&'a CodedData>) -> Result<Self> {
+        match trained_on {
+            Some(data) => Self::trained(workspace, data),
+            None => Self::imported(workspace),
+        }
+    }
+
+    /// All members of an ensemble that was trained here.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Missing`](crate::error::RunError::Missing) if one is not there.
+    pub fn trained(workspace: &Workspace, data: &'a CodedData) -> Result<Self> {
+        let architecture = architecture(workspace, data)?;
+        let weights = trained_members(workspace, data, &architecture)?;
+        let size = [data.images.height(), data.images.width()];
+        Self::new(workspace, Some(data), architecture, weights, size)
+    }
+
+    /// The network that was imported.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Missing`](crate::error::RunError::Missing) if it is not there.
+    pub fn imported(workspace: &Workspace) -> Result<Self> {
+        let architecture = imported::architecture(workspace)?;
+        let size = imported::image_size(&architecture)?;
+        let weights = vec![imported::weights(workspace)?];
+        Self::new(workspace, None, architecture, weights, size)
+    }
+
+    fn new(
+        workspace: &Workspace,
+        trained_on: Option<&'a CodedData>,
+        architecture: Architecture,
+        weights: Vec<Weights>,
+        size: [usize; 2],
+    ) -> Result<Self> {
+        let recipe = &workspace.recipe;
+        let mut fingerprint = fingerprint_of_computed("ensemble").text(&architecture.config().to_json());
+        for weights in &weights {
+            fingerprint = fingerprint.bytes(weights.digest.as_bytes());
+        }
+        fingerprint = fingerprint.json(&recipe.schedule)?.json(&recipe.sampling)?.json(&recipe.seed)?;
+        // Most networks know no classes.
+        if let Some(class) = recipe.samples.class {
+            fingerprint = fingerprint.json(&class)?;
+        }
+        Ok(Self { trained_on, architecture, weights, size, fingerprint: fingerprint.finish() })
+    }
+
+    /// Height, width and channels of the images.
+    pub fn image_shape(&self) -> [usize; 3] {
+        let [height, width] = self.size;
+        [height, width, self.architecture.config().in_channels]
+    }
+
+    /// Opens the weights of a network, or of a moment of its training.
+    ///
+    /// # Errors
+    ///
+    /// If they are damaged, or not those of this architecture.
+    pub fn parameters(&self, workspace: &Workspace, weights: &Weights) -> Result<Parameters> {
+        // Tensor by tensor from the file, which may be as large as the memory that its values take.
+        let path = workspace.run.path_of(&weights.object)?;
+        let file = File::open(&path).map_err(RunError::io("open", &path))?;
+        let file = TensorFile::open(BufReader::new(file), &weights.object).map_err(DiffusionError::from)?;
+        let values = read_weights(&self.architecture, &mut [file])?;
+        Ok(Parameters::from_memory(&self.architecture, values))
+    }
+
+    /// Whether a network, by its number, was trained on a training image; what an imported one was trained on counts as seen.
+    pub fn saw(&self, network: usize, image: usize) -> bool {
+        let Some(data) = self.trained_on else { return true };
+        let group = data.groups.group_of()[image];
+        data.codes.code(group).is_some_and(|code| code.trains(network as u32))
+    }
+}

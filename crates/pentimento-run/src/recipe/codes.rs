@@ -1,0 +1,79 @@
+//! Which member trains on which images.
+
+use super::bound::{BrokenBound, broken};
+use super::data::DataRecipe;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What shares a code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupBy {
+    /// Every image has its own.
+    #[default]
+    Image,
+    /// All images of a class.
+    Class,
+    /// Groups by a table, `codes.table`.
+    Table,
+    /// What the set of `data.path` says: class folders, or a column `group`, `contributor` or `artist`.
+    Source,
+}
+
+/// How codes are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CodeKind {
+    /// Drawn at random, `members` long with `weight` ones.
+    #[default]
+    Drawn,
+    /// Rows of a Walsh matrix; the number of members follows from the number of groups.
+    Walsh,
+}
+
+/// Which member trains on which images.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CodesRecipe {
+    /// How codes are chosen.
+    pub kind: CodeKind,
+    /// What shares a code.
+    pub groups: GroupBy,
+    /// A CSV file `image,group`, with `groups = "table"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<PathBuf>,
+    /// Length n of drawn codes: the number of members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<u32>,
+    /// Weight h of drawn codes; half of n if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+}
+
+impl CodesRecipe {
+    /// Refuses groups that these images cannot have, and codes that are given twice or not at all.
+    pub(super) fn validate(&self, data: &DataRecipe) -> Result<(), BrokenBound> {
+        if self.groups == GroupBy::Source && data.path.is_none() {
+            return broken("codes.groups", "\"source\"", "only with `data.path`");
+        }
+        match (self.groups, &self.table) {
+            (GroupBy::Table, None) => {
+                let bound = "the name of a CSV file, as `codes.groups` is \"table\"";
+                return broken("codes.table", "missing", bound);
+            }
+            (GroupBy::Image | GroupBy::Class | GroupBy::Source, Some(table)) => {
+                return broken("codes.table", format!("{table:?}"), "only with `codes.groups = \"table\"`");
+            }
+            _ => {}
+        }
+        let of_walsh = "with `kind = \"walsh\"` it follows from the groups";
+        match (self.kind, self.members, self.weight) {
+            (CodeKind::Drawn, None, _) => {
+                broken("codes.members", "missing", "the number of members n that drawn codes need")
+            }
+            (CodeKind::Walsh, Some(number), _) => broken("codes.members", number, of_walsh),
+            (CodeKind::Walsh, None, Some(number)) => broken("codes.weight", number, of_walsh),
+            _ => Ok(()),
+        }
+    }
+}

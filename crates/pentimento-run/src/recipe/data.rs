@@ -1,0 +1,74 @@
+//! Which images a run is about.
+
+use super::bound::{BrokenBound, broken};
+use super::origin::Origin;
+use pentimento_data::{Channels, Preprocessing, PublicSet};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What a recipe's `data` needs.
+pub const NO_SOURCE: &str = "it needs one of `set`, `path`, or both `images` and `labels`";
+
+/// Which images a run trains on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecipe {
+    /// A public set, fetched when it is not in the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<PublicSet>,
+    /// An IDX file of images instead of a public set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<PathBuf>,
+    /// The IDX file of their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// An image set of any layout that can be read, instead of a public set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// With `path`: the channels that images are brought to; if absent, grey if every image is, otherwise RGB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Channels>,
+    /// With `path`: red, green and blue behind transparent pixels; white if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<[u8; 3]>,
+    /// Selection, crop, pad and resize.
+    #[serde(default)]
+    pub preprocessing: Preprocessing,
+}
+
+impl DataRecipe {
+    /// Whether it says where images are.
+    pub fn has_source(&self) -> bool {
+        self.set.is_some() || self.path.is_some() || self.images.is_some() || self.labels.is_some()
+    }
+
+    /// Refuses two sources, and none where one is needed; an imported network can be sampled without its training images.
+    pub(super) fn validate(&self, origin: &Origin) -> Result<(), BrokenBound> {
+        match (&self.set, &self.path, &self.images, &self.labels) {
+            (Some(_), None, None, None) | (None, Some(_), None, None) | (None, None, Some(_), Some(_)) => {}
+            (None, None, None, None) if matches!(origin, Origin::Imported(_)) => {}
+            (set, path, images, labels) => {
+                let given = [
+                    ("set", set.is_some()),
+                    ("path", path.is_some()),
+                    ("images", images.is_some()),
+                    ("labels", labels.is_some()),
+                ];
+                let given: Vec<&str> =
+                    given.into_iter().filter_map(|(key, given)| given.then_some(key)).collect();
+                let value = if given.is_empty() { "without a source".into() } else { given.join(" and ") };
+                return broken("data", value, NO_SOURCE);
+            }
+        }
+        if self.path.is_none() {
+            let only = "only with `data.path`";
+            if let Some(channels) = self.channels {
+                return broken("data.channels", format!("{channels:?}"), only);
+            }
+            if let Some(background) = self.background {
+                return broken("data.background", format!("{background:?}"), only);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! A recipe as it stands in its file: flat, so that the sections of either [`Origin`] lie beside all others.
+
+use super::bound::{BrokenBound, broken};
+use super::{
+    AttributionRecipe, CheckpointRecipe, ClassifierRecipe, CodesRecipe, DataRecipe, GradientRecipe,
+    InfluenceRecipe, Origin, Recipe, SamplesRecipe, TrainedRecipe,
+};
+use pentimento_diffusion::sampler::SamplingConfig;
+use pentimento_diffusion::schedule::ScheduleConfig;
+use pentimento_diffusion::training::TrainingConfig;
+use serde::{Deserialize, Serialize};
+
+/// The recipe file. The order of its sections is part of the text that runs hold the fingerprint of.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RecipeFile {
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    seed: u64,
+    #[serde(default)]
+    data: DataRecipe,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<CheckpointRecipe>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    codes: Option<CodesRecipe>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<toml::Table>,
+    #[serde(default)]
+    schedule: ScheduleConfig,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    training: Option<TrainingConfig>,
+    #[serde(default)]
+    sampling: SamplingConfig,
+    #[serde(default)]
+    samples: SamplesRecipe,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attribution: Option<AttributionRecipe>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gradients: Option<GradientRecipe>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    influence: Option<InfluenceRecipe>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    classifier: Option<ClassifierRecipe>,
+}
+
+impl RecipeFile {
+    /// The file of a recipe, with all defaults. Gradients and influence came later than the others: where they are as by
+    /// default, the text of older runs stays theirs. What is asked by codes is not asked of an imported network.
+    pub(super) fn of(recipe: &Recipe) -> Self {
+        let recipe = recipe.clone();
+        let file = Self {
+            name: recipe.name,
+            description: recipe.description,
+            seed: recipe.seed,
+            data: recipe.data,
+            checkpoint: None,
+            codes: None,
+            model: None,
+            schedule: recipe.schedule,
+            training: None,
+            sampling: recipe.sampling,
+            samples: recipe.samples,
+            attribution: None,
+            gradients: Some(recipe.gradients),
+            influence: unless_default(recipe.influence),
+            classifier: None,
+        };
+        match recipe.origin {
+            Origin::Trained(TrainedRecipe { codes, model, training }) => Self {
+                codes: Some(codes),
+                model: Some(model),
+                training: Some(training),
+                attribution: Some(recipe.attribution),
+                gradients: unless_default(recipe.gradients),
+                classifier: recipe.classifier,
+                ..file
+            },
+            Origin::Imported(checkpoint) => Self { checkpoint: Some(checkpoint), ..file },
+        }
+    }
+
+    /// The recipe that a file says, its values not yet checked.
+    pub(super) fn into_recipe(self) -> Result<Recipe, BrokenBound> {
+        let trained = TrainedRecipe {
+            codes: self.codes.unwrap_or_default(),
+            model: self.model.unwrap_or_default(),
+            training: self.training.unwrap_or_default(),
+        };
+        let origin = match self.checkpoint {
+            None => Origin::Trained(trained),
+            Some(checkpoint) => {
+                refuse_training(&trained)?;
+                Origin::Imported(checkpoint)
+            }
+        };
+        Ok(Recipe {
+            name: self.name,
+            description: self.description,
+            seed: self.seed,
+            data: self.data,
+            origin,
+            schedule: self.schedule,
+            sampling: self.sampling,
+            samples: self.samples,
+            attribution: self.attribution.unwrap_or_default(),
+            gradients: self.gradients.unwrap_or_default(),
+            influence: self.influence.unwrap_or_default(),
+            classifier: self.classifier,
+        })
+    }
+}
+
+/// Refuses what only networks that are trained here have, beside a checkpoint.
+fn refuse_training(given: &TrainedRecipe) -> Result<(), BrokenBound> {
+    let TrainedRecipe { codes, model, training } = given;
+    for (section, is_given) in [
+        ("codes", *codes != CodesRecipe::default()),
+        ("model", !model.is_empty()),
+        ("training", *training != TrainingConfig::default()),
+    ] {
+        if is_given {
+            let bound = "not with `checkpoint`: an imported network is not trained here";
+            return broken(section, "given", bound);
+        }
+    }
+    Ok(())
+}
+
+fn unless_default<T: Default + PartialEq>(value: T) -> Option<T> {
+    (value != T::default()).then_some(value)
+}

@@ -1,0 +1,97 @@
+//! Where the networks of a run come from.
+
+use super::bound::BrokenBound;
+use super::codes::CodesRecipe;
+use super::data::DataRecipe;
+use crate::error::RunError;
+use pentimento_diffusion::training::TrainingConfig;
+use pentimento_diffusion::unet::UnetConfig;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Where the networks of a run come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    /// They are an ensemble that the run trains.
+    Trained(TrainedRecipe),
+    /// It is one network that was trained elsewhere.
+    Imported(CheckpointRecipe),
+}
+
+/// How an ensemble is trained: the sections that the recipe of an imported network does not have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainedRecipe {
+    /// Which member trains on which images.
+    pub codes: CodesRecipe,
+    /// Keys of diffusers' `UNet2DModel`; sizes that follow from the images may be left out.
+    pub model: toml::Table,
+    /// How a member is trained.
+    pub training: TrainingConfig,
+}
+
+/// Where an imported network comes from. What it computes follows from the weights in the run, not from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointRecipe {
+    /// The folder, as it was given.
+    pub folder: PathBuf,
+    /// The file of the configuration in it, which says which of several networks was taken.
+    pub config: PathBuf,
+    /// The files of the weights.
+    pub weights: Vec<PathBuf>,
+    /// The file of the scheduler.
+    pub scheduler: PathBuf,
+}
+
+impl Origin {
+    pub(super) fn validate(&self, data: &DataRecipe) -> Result<(), BrokenBound> {
+        match self {
+            Self::Trained(TrainedRecipe { codes, training, .. }) => {
+                training.validate().map_err(BrokenBound::of_section("training"))?;
+                codes.validate(data)
+            }
+            Self::Imported(_) => Ok(()),
+        }
+    }
+}
+
+impl TrainedRecipe {
+    /// The network of each member for images `[height, width, channels]`. `recipe` is what messages call the recipe.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::RecipeValue`] for keys that do not exist or values that contradict the images.
+    pub fn unet(&self, recipe: &str, [height, width, channels]: [usize; 3]) -> Result<UnetConfig, RunError> {
+        let file = || format!("recipe `{recipe}`");
+        let told = |BrokenBound { field, value, bound }: BrokenBound| {
+            let file = file();
+            RunError::RecipeValue { file, field, value, bound }
+        };
+        let json = serde_json::to_string(&self.model)
+            .map_err(|error| RunError::Recipe { file: file(), message: error.to_string() })?;
+        let (mut config, unknown) = UnetConfig::from_json(&json, "recipe, [model]")
+            .map_err(|error| told(BrokenBound::of_section("model")(error)))?;
+        if let Some(key) = unknown.first() {
+            let value = self.model.get(key).map_or_else(String::new, ToString::to_string);
+            let bound = "not a key of UNet2DModel".into();
+            return Err(told(BrokenBound { field: format!("model.{key}"), value, bound }));
+        }
+        for (key, value) in
+            [("in_channels", &mut config.in_channels), ("out_channels", &mut config.out_channels)]
+        {
+            if self.model.contains_key(key) && *value != channels {
+                let bound = format!("the images have {channels} channels");
+                let (field, value) = (format!("model.{key}"), value.to_string());
+                return Err(told(BrokenBound { field, value, bound }));
+            }
+            *value = channels;
+        }
+        if config.sample_size.is_none() && height == width {
+            config.sample_size = Some(height);
+        }
+        config
+            .check_image(height, width, channels)
+            .map_err(|error| told(BrokenBound::of_section("model")(error)))?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,68 @@
+//! Settings of the command line, which replace values of a recipe before it is read.
+
+/// Applies `a.b=value` to a table; the value is TOML, or a string if it is not.
+pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> {
+    let (path, value) = setting.split_once('=').ok_or("write it as `section.key=value`")?;
+    let value = match value.trim().parse::<toml::Value>() {
+        Ok(value) => value,
+        // A whole line that is not TOML is a word, as in `codes.kind=drawn`. Of several lines the first may be a value
+        // and the rest another setting; none of it is passed over.
+        Err(error) if value.contains(['\n', '\r']) => {
+            let text = error.message();
+            return Err(format!("the value has several lines and is not one TOML value: {text}"));
+        }
+        Err(_) => toml::Value::String(value.into()),
+    };
+    let mut keys: Vec<&str> = path.split('.').collect();
+    let last = keys.pop().unwrap_or_default();
+    let mut place = table;
+    for key in keys {
+        let entry = place.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        place = entry.as_table_mut().ok_or_else(|| format!("`{key}` is not a section"))?;
+    }
+    place.insert(last.into(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::RunError;
+    use crate::recipe::Origin;
+    use crate::recipe::tests::with;
+
+    #[test]
+    fn settings_are_toml_values_or_words() {
+        let recipe = with(&["seed= 9", "description=two words", "data.preprocessing.classes=[\n1,\n 2\n]"]);
+        let recipe = recipe.unwrap();
+        assert_eq!((recipe.seed, &recipe.description[..]), (9, "two words"));
+        assert_eq!(recipe.data.preprocessing.classes, Some(vec![1, 2]));
+        let recipe = with(&["description='''two\nlines'''"]).unwrap();
+        assert_eq!(recipe.description, "two\nlines");
+    }
+
+    #[test]
+    fn nothing_after_a_value_is_passed_over() {
+        for setting in [
+            "training.steps=3\nseed=9",
+            "training.steps=3\n",
+            "training.steps=3\r\nbatch=4",
+            "description=\"a\"\n[samples]\ncount=1",
+            "description=one\ntwo",
+        ] {
+            let error = with(&[setting]);
+            if setting == "training.steps=3\n" {
+                // A newline alone says nothing.
+                let Origin::Trained(trained) = error.unwrap().origin else { panic!("{setting}") };
+                assert_eq!(trained.training.steps, 3);
+                continue;
+            }
+            match error {
+                Err(RunError::Setting { setting: named, problem }) => {
+                    assert_eq!(named, setting);
+                    assert!(problem.contains("several lines"), "{problem}");
+                }
+                other => panic!("{setting}: {other:?}"),
+            }
+        }
+    }
+}

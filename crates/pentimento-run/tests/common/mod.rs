@@ -1,0 +1,150 @@
+//! A small image set, a recipe for it, and everything that a run can hold.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses a part of it; helpers of tests may panic as tests do"
+)]
+
+use pentimento_attribution::methods::Method;
+use pentimento_run::data::coded_data;
+use pentimento_run::error::Result;
+use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
+use pentimento_run::networks::Networks;
+use pentimento_run::scores::score;
+use pentimento_run::{Recipe, RunOptions, Workspace, analyse, report, train};
+use pentimento_store::{Digest, Run};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const IMAGES: usize = 30;
+const SIDE: usize = 8;
+const CLASSES: usize = 3;
+
+/// Methods whose scores a run of [`everything`] has.
+pub const METHODS: [&str; 4] = ["tracin", "d-trak", "influence", "unlearning"];
+/// Whom it is asked about.
+pub const QUERIES: &str = "3,17";
+
+/// A folder with the image set, for runs.
+pub struct Laboratory(TempDir);
+
+impl Laboratory {
+    pub fn new() -> Self {
+        let laboratory = Self(tempfile::tempdir().unwrap());
+        fs::write(laboratory.path("images"), idx(0x803, &[IMAGES, SIDE, SIDE], &pixels())).unwrap();
+        let labels: Vec<u8> = (0..IMAGES).map(|image| (image * CLASSES / IMAGES) as u8).collect();
+        fs::write(laboratory.path("labels"), idx(0x801, &[IMAGES], &labels)).unwrap();
+        laboratory
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Opens or begins the run of the recipe.
+    pub fn begin(&self, name: &str, options: RunOptions) -> Workspace {
+        self.begin_with(name, "seed = 7", options)
+    }
+
+    /// The same with another line in the recipe.
+    pub fn begin_with(&self, name: &str, line: &str, options: RunOptions) -> Workspace {
+        let text = format!(
+            r#"
+name = "small"
+{line}
+[data]
+images = {images:?}
+labels = {labels:?}
+[codes]
+kind = "walsh"
+groups = "class"
+[model]
+block_out_channels = [8, 16]
+down_block_types = ["DownBlock2D", "AttnDownBlock2D"]
+up_block_types = ["AttnUpBlock2D", "UpBlock2D"]
+layers_per_block = 1
+norm_num_groups = 4
+[training]
+steps = 8
+batch = 8
+learning_rate = 1e-3
+keep_checkpoints = 2
+[sampling]
+steps = 3
+[samples]
+count = 20
+in_report = 2
+[attribution]
+counterfactuals = 3
+fidelity_samples = 3
+[gradients]
+timesteps = 3
+groups = 2
+[influence]
+images = 16
+draws = 4
+"#,
+            images = self.path("images"),
+            labels = self.path("labels"),
+        );
+        let recipe = Recipe::parse(&text, "small", &[]).unwrap();
+        Workspace::for_recipe(&self.path(name), recipe, options).unwrap()
+    }
+}
+
+/// Every stage of a run, with scores by all [`METHODS`].
+pub fn everything(workspace: &Workspace) -> Result<()> {
+    let data = coded_data(workspace)?;
+    train::train(workspace, &data, None)?;
+    let networks = &Networks::trained(workspace, &data)?;
+    analyse::sample(workspace, networks)?;
+    analyse::attribute(workspace, &data, networks)?;
+    report::report(workspace, &data, networks)?;
+    let training = &TrainingImages::open(workspace, networks)?;
+    let subject = Subject { workspace, networks, training };
+    let set: QuerySet = QUERIES.parse().unwrap();
+    let queries = set.open(&subject)?;
+    for name in METHODS {
+        let table = score(&subject, &queries, Method::named(name).unwrap(), None)?;
+        table.write(workspace, &queries.set.name())?;
+    }
+    Ok(())
+}
+
+/// The digest of every object that follows from the recipe alone: the costs are seconds, and the page shows them.
+pub fn digests(run: &Path) -> BTreeMap<String, Digest> {
+    let run = Run::open_read_only(run).unwrap();
+    assert!(run.verify().unwrap().is_empty());
+    let names =
+        run.names().into_iter().filter(|name| !["costs.json", "report.html"].contains(&name.as_str()));
+    names.map(|name| (name.clone(), run.entry(&name).unwrap().blake3)).collect()
+}
+
+fn idx(magic: u32, dimensions: &[usize], data: &[u8]) -> Vec<u8> {
+    let mut bytes = magic.to_be_bytes().to_vec();
+    for &dimension in dimensions {
+        bytes.extend(u32::try_from(dimension).unwrap().to_be_bytes());
+    }
+    bytes.extend_from_slice(data);
+    bytes
+}
+
+/// A bar for each image, its place and brightness by number.
+fn pixels() -> Vec<u8> {
+    let mut pixels = Vec::new();
+    for image in 0..IMAGES {
+        for row in 0..SIDE {
+            for column in 0..SIDE {
+                let on_bar = match image * CLASSES / IMAGES {
+                    0 => column == image % SIDE,
+                    1 => row == image % SIDE,
+                    _ => (row + column) % SIDE == image % SIDE,
+                };
+                pixels.push(if on_bar { 255 - 4 * image as u8 } else { 0 });
+            }
+        }
+    }
+    pixels
+}

@@ -1,0 +1,194 @@
+//! Pieces: a run that is stopped after every one of them, or whose pieces are made one by one in folders of their own, backwards,
+//! has the bytes of a run that was made at once.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use common::{Laboratory, METHODS, QUERIES, digests, everything};
+use pentimento_run::drive::Adoption;
+use pentimento_run::piece::PieceName;
+use pentimento_run::{Event, Reporter, RunError, RunOptions, Stop, Workspace, stages};
+use pentimento_store::Run;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A run that was made at once.
+fn made_at_once(laboratory: &Laboratory, name: &str) -> Workspace {
+    let workspace = laboratory.begin(name, RunOptions::default());
+    everything(&workspace).unwrap();
+    workspace
+}
+
+/// Makes everything again and again, each time until `stops` says that the next event ends it. Returns how often it was stopped.
+fn stopped_by(laboratory: &Laboratory, name: &str, stops: fn(&Event<'_>, usize) -> bool) -> usize {
+    for attempt in 0.. {
+        assert!(attempt < 2000, "it never ends");
+        let stop = Stop::default();
+        let (flag, seen) = (stop.clone(), AtomicUsize::new(0));
+        let reporter = Reporter::new(move |event| {
+            if stops(event, seen.load(Ordering::Relaxed)) {
+                flag.set();
+            }
+            seen.fetch_add(1, Ordering::Relaxed);
+        });
+        let options =
+            RunOptions { stop, reporter, checkpoint_every: Duration::ZERO, ..RunOptions::default() };
+        match everything(&laboratory.begin(name, options)) {
+            Ok(()) => return attempt,
+            Err(RunError::Stopped) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn stopped_after_every_piece_it_ends_with_the_same_bytes() {
+    let laboratory = Laboratory::new();
+    let pieces = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&pieces);
+    let reporter = Reporter::new(move |event| {
+        counted.fetch_add(usize::from(matches!(event, Event::PieceMade(_))), Ordering::Relaxed);
+    });
+    let workspace = laboratory.begin("once", RunOptions { reporter, ..RunOptions::default() });
+    everything(&workspace).unwrap();
+    let all = pieces.load(Ordering::Relaxed);
+    // 3 members, 2 and 2 shards, features of images and queries by two methods, curvatures, products, unlearned queries.
+    assert!(all > 60, "{all}");
+
+    let stops = stopped_by(&laboratory, "stopped", |event, _| matches!(event, Event::PieceMade(_)));
+    // The last piece is followed by work that has nothing to stop at; members side by side may stop together.
+    assert!(stops + 8 >= all && stops <= all, "{stops} of {all}");
+    assert_eq!(digests(&laboratory.path("once")), digests(&laboratory.path("stopped")));
+}
+
+#[test]
+fn stopped_in_the_midst_of_pieces_it_ends_with_the_same_bytes() {
+    let laboratory = Laboratory::new();
+    made_at_once(&laboratory, "once");
+    let stops = stopped_by(&laboratory, "stopped", |event, seen| {
+        matches!(event, Event::Progressed { .. }) && seen > 60
+    });
+    assert!(stops > 5, "{stops}");
+    assert_eq!(digests(&laboratory.path("once")), digests(&laboratory.path("stopped")));
+}
+
+/// Opens a run as another machine would: to read it, though its owner has it open for writing.
+fn as_reader(laboratory: &Laboratory, run: &str) -> Workspace {
+    Workspace::open_read_only(&laboratory.path(run), RunOptions::default()).unwrap()
+}
+
+#[test]
+fn pieces_that_were_made_elsewhere_one_by_one_and_backwards_make_the_same_run() {
+    let laboratory = Laboratory::new();
+    made_at_once(&laboratory, "once");
+    let workspace = laboratory.begin("spread", RunOptions::default());
+    pentimento_run::data::coded_data(&workspace).unwrap();
+    for (place, stage) in stages::names(&workspace, &[]).unwrap().into_iter().enumerate() {
+        spread(&laboratory, &workspace, &stage, place);
+    }
+    // Methods are known once there are members.
+    for (place, stage) in stages::names(&workspace, &METHODS).unwrap().into_iter().enumerate() {
+        spread(&laboratory, &workspace, &stage, 100 + place);
+    }
+    // All that is left puts scores together.
+    let made = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&made);
+    let reporter = Reporter::new(move |event| {
+        counted.fetch_add(usize::from(matches!(event, Event::PieceMade(_))), Ordering::Relaxed);
+    });
+    drop(workspace);
+    everything(&laboratory.begin("spread", RunOptions { reporter, ..RunOptions::default() })).unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), 0);
+    assert_eq!(digests(&laboratory.path("once")), digests(&laboratory.path("spread")));
+}
+
+/// Makes the missing pieces of a stage, the last one first, each in a folder of its own, and takes them over.
+fn spread(laboratory: &Laboratory, workspace: &Workspace, stage: &str, place: usize) {
+    let queries = QUERIES.parse().unwrap();
+    let listed = stages::list(workspace, stage, &queries).unwrap();
+    for (piece, is_there) in listed.into_iter().rev() {
+        if is_there {
+            continue;
+        }
+        let folder = laboratory.path(&format!("piece-{place}-{}", piece.number));
+        let name: PieceName = piece.to_string().parse().unwrap();
+        let reader = as_reader(laboratory, "spread");
+        assert!(stages::make(&reader, &name, &queries, Some(&folder)).unwrap(), "{name}");
+        // Again: it is there.
+        assert!(!stages::make(&reader, &name, &queries, Some(&folder)).unwrap(), "{name}");
+        assert!(!stages::list(workspace, stage, &queries).unwrap()[piece.number].1, "{name}");
+
+        let taken = |workspace: &Workspace| {
+            let found = stages::adopt(workspace, &folder, &queries).unwrap();
+            found.into_iter().find(|(found, _)| found.to_string() == name.to_string())
+        };
+        let (_, adoption) = taken(workspace).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(adoption, Adoption::Adopted, "{name}");
+        // And taken over twice, it is taken over once.
+        let again = taken(workspace).map(|(_, adoption)| adoption);
+        assert!(matches!(again, None | Some(Adoption::WasThere)), "{name}: {again:?}");
+    }
+}
+
+#[test]
+fn foreign_and_damaged_pieces_are_refused_and_nothing_is_lost() {
+    let laboratory = Laboratory::new();
+    let workspace = made_at_once(&laboratory, "run");
+    let before = digests(&laboratory.path("run"));
+    let queries = QUERIES.parse().unwrap();
+    let name: PieceName = "attribute/1".parse().unwrap();
+    let folder = laboratory.path("elsewhere");
+    assert!(stages::make(&as_reader(&laboratory, "run"), &name, &queries, Some(&folder)).unwrap());
+
+    // A piece of another recipe's run.
+    let other = laboratory.begin_with("other", "seed = 8", RunOptions::default());
+    everything(&other).unwrap();
+    workspace.run.remove("attribution/shard-00001.safetensors").unwrap();
+    let found = stages::adopt(&workspace, &laboratory.path("other"), &queries).unwrap();
+    let of = |piece: &str| {
+        found.iter().find(|(found, _)| found.to_string() == piece).map(|(_, state)| state.clone())
+    };
+    assert_eq!(of("attribute/1"), Some(Adoption::Foreign));
+    assert_eq!(of("attribute/0"), Some(Adoption::WasThere));
+    assert!(workspace.run.entry("attribution/shard-00001.safetensors").is_none());
+
+    // One of this run that was damaged on its way.
+    let file = folder.join("attribution/shard-00001.safetensors");
+    let whole = fs::read(&file).unwrap();
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(&file, &damaged).unwrap();
+    let refused = stages::adopt(&workspace, &folder, &queries).unwrap_err();
+    assert!(refused.to_string().contains("shard-00001.safetensors` is damaged"), "{refused}");
+    assert!(workspace.run.entry("attribution/shard-00001.safetensors").is_none());
+
+    fs::write(&file, &whole).unwrap();
+    let found = stages::adopt(&workspace, &folder, &queries).unwrap();
+    assert!(
+        found.iter().any(|(piece, state)| piece.to_string() == "attribute/1" && *state == Adoption::Adopted)
+    );
+    drop(workspace);
+    assert_eq!(digests(&laboratory.path("run")), before);
+
+    // What is no run, and no piece.
+    let workspace = laboratory.begin("run", RunOptions::default());
+    assert!(matches!(
+        stages::adopt(&workspace, Path::new("/nowhere"), &queries),
+        Err(RunError::NoRun { .. })
+    ));
+    for (piece, bound) in
+        [("attribute/2", "0 to 1"), ("attributes/0", "a stage is"), ("d-trak/9/images/0", "a stage is")]
+    {
+        let error = stages::make(&workspace, &piece.parse().unwrap(), &queries, None).unwrap_err();
+        assert!(error.to_string().contains(bound), "{error}");
+    }
+    for text in ["attribute", "attribute/", "/3", "attribute/x", ""] {
+        assert!(text.parse::<PieceName>().is_err(), "{text}");
+    }
+    assert!(Run::open_read_only(&folder).unwrap().verify().unwrap().is_empty());
+}
