@@ -14,7 +14,7 @@
 //! * `projection_quality`: what the projection does to their order.
 //! * `candidates`: the training images that are scored for a query, if not all are.
 //! * `score`: scores, with intervals, by timestep, and what the damping does to them.
-//! * `score_table`: the result, and its files.
+//! * `score_table`: the result, and its files; `score_columns`: the columns of its table.
 //! * `baseline`: likeness without gradients, in tables of the same form.
 
 mod alike;
@@ -28,6 +28,7 @@ mod queries;
 mod replay;
 mod row_key;
 mod score;
+pub(crate) mod score_columns;
 mod score_table;
 mod subject;
 mod training_images;

@@ -3,6 +3,7 @@
 use super::candidates::CandidateQuality;
 use super::projection_quality::ProjectionQuality;
 use super::queries::Queries;
+use super::score_columns::{self, LOW, QUERY, RANK, SCORE, STANDARD_ERROR, TRAINING_IMAGE};
 use super::subject::Subject;
 use crate::error::Result;
 use crate::influence::InfluenceNote;
@@ -293,18 +294,7 @@ impl ScoreTable {
     /// A row for each pair of query and training image.
     fn to_parquet(&self) -> Result<Vec<u8>> {
         // What was not scored has neither rank nor score.
-        let of_score = if self.candidates.is_some() { "optional" } else { "required" };
-        let schema = Arc::new(parse_message_type(&format!(
-            "message scores {{
-                required binary query (UTF8);
-                required int64 training_image;
-                {of_score} int64 rank;
-                {of_score} double score;
-                optional double standard_error;
-                optional double low;
-                optional double high;
-            }}"
-        ))?);
+        let schema = Arc::new(parse_message_type(&score_columns::schema(self.candidates.is_some()))?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let mut bytes = Vec::new();
         let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties))?;
@@ -334,12 +324,14 @@ impl ScoreTable {
             let mut number = 0;
             while let Some(mut column) = group.next_column()? {
                 match number {
-                    0 => column.typed::<ByteArrayType>().write_batch(&names, None, None)?,
-                    1 => column.typed::<Int64Type>().write_batch(&images, None, None)?,
-                    2 => column.typed::<Int64Type>().write_batch(&ranks, of_scored, None)?,
-                    3 => column.typed::<DoubleType>().write_batch(&values, of_scored, None)?,
-                    4 => column.typed::<DoubleType>().write_batch(&errors, Some(&levels), None)?,
-                    5 => column.typed::<DoubleType>().write_batch(&bound(-1.0), Some(&levels), None)?,
+                    QUERY => column.typed::<ByteArrayType>().write_batch(&names, None, None)?,
+                    TRAINING_IMAGE => column.typed::<Int64Type>().write_batch(&images, None, None)?,
+                    RANK => column.typed::<Int64Type>().write_batch(&ranks, of_scored, None)?,
+                    SCORE => column.typed::<DoubleType>().write_batch(&values, of_scored, None)?,
+                    STANDARD_ERROR => {
+                        column.typed::<DoubleType>().write_batch(&errors, Some(&levels), None)?
+                    }
+                    LOW => column.typed::<DoubleType>().write_batch(&bound(-1.0), Some(&levels), None)?,
                     _ => column.typed::<DoubleType>().write_batch(&bound(1.0), Some(&levels), None)?,
                 };
                 column.close()?;
