@@ -10,7 +10,7 @@ use npyz::WriterBuilder;
 use pentimento_diffusion::checkpoint::{
     NETWORK_FILES, SCHEDULER_FILES, TensorFile, network_files, read_weights, scheduler_files,
 };
-use pentimento_diffusion::lanes::side_by_side;
+use pentimento_diffusion::side_by_side::side_by_side;
 use pentimento_diffusion::training::{StateSummary, Trainer, TrainingImages};
 use pentimento_diffusion::unet::{Architecture, Parameters};
 use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
