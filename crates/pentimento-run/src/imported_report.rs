@@ -1,8 +1,6 @@
 //! The page of an imported network: its queries, and the training images that methods and plain likeness put first.
 
-use super::gradients::{
-    DampingView, Queries, QuerySet, ScoreTable, Subject, compared_patches, nearly_the_same, top,
-};
+use super::gradients::{DampingView, Queries, QuerySet, ScoreTable, Subject, compared_patches, top};
 use super::influence::InfluenceNote;
 use super::report::{machine, today};
 use super::scores::score;
@@ -11,6 +9,7 @@ use crate::event::Event;
 use crate::words::counted;
 use pentimento_attribution::likeness::Likeness;
 use pentimento_attribution::methods::{Family, Method};
+use pentimento_data::nearly_the_same;
 use pentimento_report::{
     Basis, DampingCurve, DampingCurvePoint, GroupScore, MadeWith, MethodView, Picture, ReportView,
     SampleView, TimestepScore, TopImageView, TrainingImageList, render,

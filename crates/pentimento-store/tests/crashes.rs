@@ -2,12 +2,7 @@
 //!
 //! The process that dies is this test binary, started again for one of the two `child_…` tests with the environment
 //! variable [`RUN_VARIABLE`]; without it those tests have nothing to do.
-#![expect(
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "helpers of tests may panic as tests do, and a test that is skipped says so"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use std::env;
 use std::fs;
@@ -16,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use pentimento_store::{Fingerprint, Problem, Run, StoreError};
+use pentimento_testing::skipped;
 
 const RUN_VARIABLE: &str = "PENTIMENTO_STORE_TEST_RUN";
 
@@ -213,7 +209,7 @@ fn strace_works() -> bool {
     let status = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     let works = status.is_ok_and(|status| status.success());
     if !works {
-        eprintln!("SKIPPED: strace cannot be used here, so no system call was watched or made to fail");
+        skipped("strace", "it cannot be used here, so no system call was watched or made to fail");
     }
     works
 }

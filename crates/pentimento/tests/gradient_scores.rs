@@ -1,17 +1,13 @@
 //! Scores by gradients of whole runs: what they find, how features are kept, and what is refused.
 
-#![allow(
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail as tests do; a skipped test says so"
-)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod common;
 
 use common::*;
 use pentimento::data::{FetchError, FetchOptions, ImageSet, PublicSet, Split, default_cache_dir, fetch};
 use pentimento::noise::{Purpose, Stream};
+use pentimento_testing::skipped;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -336,8 +332,8 @@ fn python_reads_features_and_scores() {
     let python = std::env::var("PENTIMENTO_PYTHON").unwrap_or_else(|_| "python3".into());
     let there = Command::new(&python).args(["-c", "import numpy, pyarrow.ipc, pyarrow.parquet"]).output();
     if !there.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: {python} has no pyarrow (PENTIMENTO_PYTHON names another interpreter)");
-        return;
+        let why = format!("{python} has no pyarrow (PENTIMENTO_PYTHON names another interpreter)");
+        return skipped("python-pyarrow", why);
     }
     let laboratory = Laboratory::new();
     write_images(&laboratory.path("set.npy"), &bars());
@@ -367,7 +363,7 @@ fn a_foreign_image_is_found_by_its_kind() {
             default_cache_dir().and_then(|cache| fetch(set, &FetchOptions::new(cache), &mut |_| {}));
         match fetched {
             Err(error @ (FetchError::NothingAnswered { .. } | FetchError::NoCacheFolder)) => {
-                eprintln!("SKIPPED: a foreign image among {set}: {error}");
+                skipped(set.name(), error);
                 None
             }
             fetched => Some(fetched.unwrap().open(Split::Test).unwrap()),

@@ -1,13 +1,13 @@
 //! The stage that trains the members, resumable at any moment.
 
-mod side_by_side;
 mod objects;
+mod side_by_side;
 
-pub use side_by_side::TRIAL_STEPS;
 pub use objects::{
     architecture, checkpoint_name, kept_weights, losses, member_fingerprint, member_folder, steps_kept,
     trained_members, weights_name,
 };
+pub use side_by_side::TRIAL_STEPS;
 
 use crate::data::CodedData;
 use crate::drive::drive_some;
