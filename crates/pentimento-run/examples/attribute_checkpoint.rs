@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(
             out,
             "{title}: training images with the largest scores by {}, and 95 % intervals",
-            table.name
+            table.method.name
         )?;
         for found in table.first(query, 10) {
             write!(out, "{:>4}. image {:>6}  {:+.3e}", found.rank, found.image, found.score)?;
