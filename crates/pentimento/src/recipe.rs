@@ -102,7 +102,7 @@ pub struct GradientRecipe {
     pub damping: Option<f64>,
 }
 
-/// With which timesteps and noise methods that follow the training, such as TracIn, look at training images.
+/// Which draws methods that follow the training, such as TracIn, take of training images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainingDraws {

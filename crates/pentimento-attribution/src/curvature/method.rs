@@ -74,7 +74,7 @@ impl InfluenceMethod {
             title: "attribution by unlearning the query (Wang et al. 2024)",
             kind: InfluenceKind::Unlearning,
             meaning: "the increase of the training image's loss (mean squared error, same noise) when the query is unlearned, \
-                      whose intervals are over the looks at the training image; larger = training on the image helped more to make the query",
+                      whose intervals are over the draws of the training image; larger = training on the image helped more to make the query",
         },
     ];
 

@@ -33,7 +33,7 @@ struct NetworkFeatures {
     queries: Features,
     /// What the network's scores are multiplied with.
     factor: f64,
-    /// Events of training that were looked at, if those were taken.
+    /// Events of training that were taken, if those were.
     events: Option<usize>,
     projection: Option<ProjectionQuality>,
 }
@@ -373,7 +373,7 @@ fn together(tables: impl Iterator<Item = Result<(f64, Vec<Vec<f64>>)>>) -> Resul
     Ok(sum)
 }
 
-/// The scores of each query's first images by the timestep at which the query was looked at. Their mean is the score.
+/// The scores of each query's first images by the timestep of the query's draws. Their mean is the score.
 fn strips(
     compared: &[Compared<'_, Error>],
     networks: &[NetworkFeatures],
