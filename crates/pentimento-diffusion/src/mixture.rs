@@ -268,24 +268,24 @@ impl Mixture {
         self.follow(sampler, seed, trajectories, |step, _, _| progress(step + 1))
     }
 
-    /// [`sample`](Self::sample), with a look at every step: `look` gets the step's number, the images before it and what
+    /// [`sample`](Self::sample), that shows every step: `show` gets the step's number, the images before it and what
     /// the members predict there, and an error from it ends the run.
     ///
     /// # Errors
     ///
-    /// Whatever `look` returns.
+    /// Whatever `show` returns.
     pub fn follow<T: Precision, E>(
         &self,
         sampler: &Sampler,
         seed: u64,
         trajectories: &[Trajectory],
-        mut look: impl FnMut(usize, &[T], &[T]) -> Result<(), E>,
+        mut show: impl FnMut(usize, &[T], &[T]) -> Result<(), E>,
     ) -> Result<Vec<T>, E> {
         let samples: Vec<u32> = trajectories.iter().map(|trajectory| trajectory.sample).collect();
         let mut x = self.noise::<T>(seed, &samples, 0);
         for step in 0..sampler.len() {
             let predicted = self.mixed(trajectories, &x, sampler.timestep(step));
-            look(step, &x, &predicted)?;
+            show(step, &x, &predicted)?;
             self.advance(sampler, step, seed, &samples, &mut x, &predicted);
         }
         Ok(x)

@@ -306,7 +306,7 @@ impl<'a> Page<'a> {
             "not projected".into()
         };
         let mut text = format!(
-            "{}: gradients of the network in all its parameters, {} looks at each image, {length}.",
+            "{}: gradients of the network in all its parameters, {} draws of each image, {length}.",
             table.method.title, table.draws
         );
         if let Some(InfluenceNote { curvature_images, curvature_draws, dampings, damping_rule, .. }) =
@@ -314,14 +314,14 @@ impl<'a> Page<'a> {
         {
             let [least, middle, most] = dampings;
             text.push_str(&format!(
-                " A score is {}. The curvature was measured on {curvature_images} images with {curvature_draws} looks each; \
+                " A score is {}. The curvature was measured on {curvature_images} images with {curvature_draws} draws each; \
                  its damping is {middle:.1e} in the middle block ({least:.1e} to {most:.1e}), {damping_rule}.",
                 table.method.meaning
             ));
         }
         if let Some(reliability) = table.spread.reliability(&table.scores) {
             text.push_str(&format!(
-                " Of what tells training images apart, at least {:.0} % is no noise of the looks.",
+                " Of what tells training images apart, at least {:.0} % is no noise of the draws.",
                 100.0 * reliability
             ));
         }

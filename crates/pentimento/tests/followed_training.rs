@@ -126,7 +126,7 @@ fn scores_of_checkpoints_add_up() {
     }
 }
 
-/// Images that no member has met score exactly nothing, all others something; every event is looked at once.
+/// Images that no member has met score exactly nothing, all others something; every event is taken once.
 #[test]
 fn images_that_were_not_seen_score_nothing() {
     const STEPS: usize = 2;
@@ -166,7 +166,7 @@ fn images_that_were_not_seen_score_nothing() {
         assert_eq!(said["replayed_events"], events_of_all);
         assert_eq!(said["checkpoints"], serde_json::json!([1, 2]));
     }
-    // Other methods look at the end of the training, at all images.
+    // Other methods take the end of the training, and all images.
     succeed(&mut attribute(&run, &["--method", "trak"]));
     assert!(scores(&run, "samples", "trak").concat().iter().all(|score| *score != 0.0));
     assert_eq!(description(&run, "trak")["checkpoints"], serde_json::Value::Null);
@@ -182,7 +182,7 @@ fn images_that_were_not_seen_score_nothing() {
     };
     assert!(kept(&run) == kept(&other), "other bytes");
 
-    // Of images that were met more often, at most as many events as there are draws are looked at, evenly.
+    // Of images that were met more often, at most as many events as there are draws are taken, evenly.
     let long = laboratory.path("long");
     let training = ["--set", "training.steps=40", "--set", "gradients.timesteps=1"];
     succeed(&mut train(&recipe, &long, &[&FEW[..], &training].concat()));

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Imports the small golden network beside images, with few looks at each.
+/// Imports the small golden network beside images, with few draws of each.
 fn import(run: &Path, images: &Path, more: &[&str]) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/plain");
     let mut command = program([Path::new("import"), &golden, Path::new("--run"), run]);
@@ -74,7 +74,7 @@ fn unlearning_by_a_short_step_agrees_with_influence() {
             "Mlodozeniec",
             "(100 %)",
             "predicted increase of the query's loss",
-            "62 images with 4 looks each",
+            "62 images with 4 draws each",
             "Wang",
         ],
     );

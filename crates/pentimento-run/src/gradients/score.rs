@@ -291,7 +291,7 @@ fn together(tables: impl Iterator<Item = Result<(f64, Vec<Vec<f64>>)>>) -> Resul
     Ok(sum)
 }
 
-/// The scores of each query's first images by the timestep at which the query was looked at. Their mean is the score.
+/// The scores of each query's first images by the timestep of the query's draws. Their mean is the score.
 fn strips(
     compared: &[Compared<'_, RunError>],
     networks: &[NetworkFeatures],

@@ -55,9 +55,9 @@ pub struct ScoreTable {
     pub influence: Option<InfluenceNote>,
     /// How well the projection keeps the order of scores, if that was measured.
     pub projection: Option<ProjectionQuality>,
-    /// Looks at each image.
+    /// Draws of each image.
     pub draws: usize,
-    /// Looks that the schedule has at the most.
+    /// Draws that the schedule has at the most.
     pub most_draws: usize,
     /// Length of a feature.
     pub dimension: usize,
@@ -73,12 +73,12 @@ pub struct ScoreTable {
 pub struct FollowedTraining {
     /// Steps behind each checkpoint whose scores were added up, rising.
     pub checkpoints: Vec<usize>,
-    /// Events of training that were looked at, over all networks and checkpoints; none if training images were looked at with
-    /// draws of their own.
+    /// Events of training that were taken, over all networks and checkpoints; none if training images had draws as queries
+    /// have them.
     pub events: Option<usize>,
 }
 
-/// Scores of the first images by the timestep at which the query was looked at.
+/// Scores of the first images by the timestep of the query's draws.
 pub struct Strips {
     /// The timesteps, rising.
     pub timesteps: Vec<usize>,

@@ -11,13 +11,13 @@ use serde::Serialize;
 pub struct InfluenceNote {
     /// Images on which the curvature was measured; of several networks, those of the first.
     pub curvature_images: usize,
-    /// Looks at each of them.
+    /// Draws of each of them.
     pub curvature_draws: usize,
     /// Where the damping comes from, in words.
     pub damping_rule: String,
     /// The smallest, middle and largest damping over the blocks of the network; of several networks, of the first.
     pub dampings: [f64; 3],
-    /// The mean squared error of the network over the looks.
+    /// The mean squared error of the network over the draws.
     pub mean_loss: f64,
     /// What the recipe says.
     pub settings: InfluenceRecipe,
@@ -52,7 +52,7 @@ pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64
                 outputs: subject.shape().iter().product(),
             };
             let mirrored = match training.horizontal_flip {
-                true => "; mirrored images, which the training saw too, are not looked at",
+                true => "; mirrored images, which the training saw too, are not measured",
                 false => "",
             };
             let words =

@@ -144,11 +144,11 @@ impl Network<'_> {
         match kind {
             InfluenceKind::Linear(measurement) => {
                 let gradients = QueryGradients::new(subject, set, queries, measurement)?;
-                let looks_at_images = measurement != QueryMeasurement::Trajectory;
+                let queries_have_draws = measurement != QueryMeasurement::Trajectory;
                 let of =
-                    ProductsOf { subject, network, measured, dampings, measurement: name, looks_at_images };
+                    ProductsOf { subject, network, measured, dampings, measurement: name, queries_have_draws };
                 let products = of.complete(&gradients, queries)?;
-                Ok(linear(&products, [queries.len(), subject.draws().groups, seen], looks_at_images))
+                Ok(linear(&products, [queries.len(), subject.draws().groups, seen], queries_have_draws))
             }
             InfluenceKind::Unlearning => {
                 let loss = QueryMeasurement::OfImage(Measurement::Loss);

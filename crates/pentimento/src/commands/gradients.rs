@@ -90,7 +90,7 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
     if table.networks > 0 {
         let networks =
             if table.networks > 1 { format!(" of {} networks", table.networks) } else { String::new() };
-        let (checkpoints, looks) = match &table.followed {
+        let (checkpoints, draws) = match &table.followed {
             None => (String::new(), format!("{} draws of each image", table.draws)),
             Some(followed) => (
                 match followed.checkpoints.len() {
@@ -107,7 +107,7 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
             ),
         };
         print(&format!(
-            "{}: gradients in {parameters} of {parameters} parameters (100 %){networks}{checkpoints}, {looks}",
+            "{}: gradients in {parameters} of {parameters} parameters (100 %){networks}{checkpoints}, {draws}",
             table.method.title
         ))?;
     } else {
@@ -157,7 +157,7 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
         let [least, middle, most] = influence.dampings;
         let of = if table.networks > 1 { " of the first network" } else { "" };
         print(&format!(
-            "{}; curvature{of} from {} with {} looks each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}",
+            "{}; curvature{of} from {} with {} draws each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}",
             table.method.meaning,
             counted(influence.curvature_images, "image"),
             influence.curvature_draws,
