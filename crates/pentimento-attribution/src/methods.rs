@@ -89,7 +89,7 @@ impl Method {
     );
 
     /// Every method, family by family, as its paper defines it. Of those by gradients, all but the ones that follow the
-    /// training look at its end only. DAS is its kernel, alone and with the leverage; the residual changes next to nothing.
+    /// training ask the network at its end only. DAS is its kernel, alone and with the leverage; the residual changes next to nothing.
     pub const ALL: [Self; 26] = [
         codes(
             "jacobian",
@@ -203,7 +203,7 @@ impl Method {
             "unlearning",
             "attribution by unlearning the query (Wang et al. 2024)",
             "the increase of the training image's loss (mean squared error, same noise) when the query is unlearned, whose \
-             intervals are over the looks at the training image; larger = training on the image helped more to make the query",
+             intervals are over the draws of the training image; larger = training on the image helped more to make the query",
             InfluenceKind::Unlearning,
         ),
         likeness("pixel-dot", "inner product of pixels", Likeness::PixelDot),

@@ -72,7 +72,6 @@ pub fn read_idx(images: &Path, labels: &Path) -> Result<ImageSet, DataError> {
     ImageSet::new(image_dimensions[1], image_dimensions[2], 1, pixels, labels)
 }
 
-/// The labels of an IDX file.
 pub(crate) fn read_idx_labels(path: &Path) -> Result<Vec<u32>, DataError> {
     Ok(read_file(path, &LABELS)?.1.into_iter().map(u32::from).collect())
 }
@@ -83,7 +82,6 @@ pub(crate) struct IdxImages {
     pub(crate) height: usize,
     pub(crate) width: usize,
     pub(crate) header_bytes: u64,
-    /// Whether the file is compressed by gzip.
     pub(crate) compressed: bool,
 }
 

@@ -5,7 +5,8 @@
 //!   whose images are read one by one; [`Inspection`] says what is in it, [`contact_sheet`] shows it.
 //! - [`read_idx`] reads a set in the IDX format of MNIST into memory; the result is an [`ImageSet`].
 //! - [`ImageId`] names an image by a hash of its decoded pixels, so that a name survives reordering, renaming and
-//!   recompression; [`exact_duplicates`] finds images that share one.
+//!   recompression; [`exact_duplicates`] finds images that share one,
+//!   [`near_duplicates`] pairs that look alike, and [`nearly_the_same`] images whose pixels hardly differ.
 //! - [`Preprocessing`] says which images of a set are used and how they are cropped, padded and resized;
 //!   [`prepare`] does it and gives a [`PreparedSet`].
 //! - [`Groups`] puts images together that are traced as one.
@@ -52,7 +53,7 @@ pub use groups::Groups;
 pub use idx::read_idx;
 pub use image::{Image, ImageId, ImageSet, MAX_SIDE_PIXELS};
 pub use inspection::{Inspection, contact_sheet};
-pub use near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates, perceptual_hash};
+pub use near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates, nearly_the_same, perceptual_hash};
 pub use preprocessing::{Cover, Crop, Pad, PreparedSet, Preprocessing, Resize, prepare};
 pub use public_sets::{PublicFile, PublicSet, Split};
 pub use resize::ResizeFilter;

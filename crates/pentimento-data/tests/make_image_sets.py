@@ -2,7 +2,8 @@
 
     python3 -m venv image-sets-env
     image-sets-env/bin/pip install numpy pillow pyarrow datasets webdataset
-    image-sets-env/bin/python crates/pentimento-data/tests/make_image_sets.py crates/pentimento-data/tests/image_sets
+    image-sets-env/bin/python crates/pentimento-data/tests/make_image_sets.py \
+        crates/pentimento-data/tests/image_sets/written_elsewhere
 
 Every set has the same four images; expected.json has the pixels of each as Pillow decodes them.
 """

@@ -1,11 +1,9 @@
 //! The real public sets, through the real cache. Without them and without a way to get them, each test says so.
 
 #![allow(clippy::unwrap_used, reason = "test code")]
-#![allow(clippy::explicit_write, reason = "eprintln would be hidden when the test passes")]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -13,29 +11,29 @@ use pentimento_data::{
     Crop, FetchError, FetchOptions, FetchedSet, Groups, Pad, Preprocessing, PublicSet, Resize, ResizeFilter,
     Split, default_cache_dir, exact_duplicates, fetch, prepare,
 };
+use pentimento_testing::skipped;
 
-/// Fetched once for all tests. What is missing goes straight to standard error, which the test runner does not hide.
+/// Fetched once for all tests. Where it cannot be had, each test that asks for it is skipped.
 fn public_set(set: PublicSet) -> Option<&'static FetchedSet> {
-    static MNIST: OnceLock<Option<FetchedSet>> = OnceLock::new();
-    static FASHION_MNIST: OnceLock<Option<FetchedSet>> = OnceLock::new();
-    static CIFAR10: OnceLock<Option<FetchedSet>> = OnceLock::new();
+    type Fetched = OnceLock<Result<FetchedSet, FetchError>>;
+    static MNIST: Fetched = OnceLock::new();
+    static FASHION_MNIST: Fetched = OnceLock::new();
+    static CIFAR10: Fetched = OnceLock::new();
     let fetched = match set {
         PublicSet::Mnist => &MNIST,
         PublicSet::FashionMnist => &FASHION_MNIST,
         PublicSet::Cifar10 => &CIFAR10,
     };
     let fetched = fetched.get_or_init(|| {
-        let fetched =
-            default_cache_dir().and_then(|cache_dir| fetch(set, &FetchOptions::new(cache_dir), &mut |_| {}));
-        match fetched {
-            Err(error @ (FetchError::NothingAnswered { .. } | FetchError::NoCacheFolder)) => {
-                writeln!(std::io::stderr(), "SKIPPED: every test on {set}: {error}").unwrap();
-                None
-            }
-            fetched => Some(fetched.unwrap()),
-        }
+        default_cache_dir().and_then(|cache_dir| fetch(set, &FetchOptions::new(cache_dir), &mut |_| {}))
     });
-    fetched.as_ref()
+    match fetched {
+        Err(error @ (FetchError::NothingAnswered { .. } | FetchError::NoCacheFolder)) => {
+            skipped(set.name(), error);
+            None
+        }
+        fetched => Some(fetched.as_ref().unwrap()),
+    }
 }
 
 fn count_by_label(labels: &[u32]) -> Vec<(u32, usize)> {

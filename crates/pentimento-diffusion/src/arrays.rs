@@ -12,7 +12,7 @@ pub enum ArrayError {
     /// The file as a whole.
     #[error("{file}: {problem}")]
     File {
-        /// The file.
+        /// What its reader or writer calls it.
         file: String,
         /// What is wrong with it.
         problem: String,
@@ -20,7 +20,7 @@ pub enum ArrayError {
     /// One array.
     #[error("{file}: tensor `{tensor}`: {problem}")]
     Tensor {
-        /// The file.
+        /// What its reader or writer calls it.
         file: String,
         /// The array's name.
         tensor: String,

@@ -86,8 +86,8 @@ pub fn check(
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
 
     let (x, v) = (&images[..length], normals(1, length));
-    let dual = Dual { primal: tensor(x.to_vec(), shape), tangent: Some(tensor(v.clone(), shape)) };
-    let tangent = architecture.forward(&parameters, dual, &condition).tangent.map(values).unwrap_or_default();
+    let dual = Dual::new(tensor(x.to_vec(), shape), tensor(v.clone(), shape));
+    let tangent = values(architecture.forward(&parameters, dual, &condition).into_parts(1).1);
     let (above, below) =
         (run(&parameters, moved(x, DIFFERENCE, &v)), run(&parameters, moved(x, -DIFFERENCE, &v)));
     let differences: Vec<f32> = above.iter().zip(&below).map(|(a, b)| (a - b) / (2.0 * DIFFERENCE)).collect();

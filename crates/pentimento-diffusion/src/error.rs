@@ -22,7 +22,7 @@ pub enum DiffusionError {
     /// A tensor of a checkpoint is missing, has another shape, or is one too many.
     #[error("{file}: tensor `{tensor}`: {problem}")]
     Tensor {
-        /// The file.
+        /// Path of the weights, or what their reader calls them.
         file: String,
         /// The tensor's name in diffusers.
         tensor: String,
@@ -32,7 +32,7 @@ pub enum DiffusionError {
     /// A file that is not what its name says.
     #[error("{file}: {problem}")]
     File {
-        /// The file.
+        /// Its path, or what its reader calls it.
         file: String,
         /// What is wrong with it.
         problem: String,
@@ -40,7 +40,7 @@ pub enum DiffusionError {
     /// A folder that leaves open what is to be taken from it.
     #[error("{folder}: {what}")]
     Unclear {
-        /// The folder.
+        /// Its path, as it was asked for.
         folder: String,
         /// What it leaves open.
         what: Unclear,
@@ -52,15 +52,15 @@ pub enum DiffusionError {
          writes them as safetensors"
     )]
     Pickle {
-        /// The file.
+        /// Path of the pickle.
         file: String,
-        /// Its folder.
+        /// Path of the folder that diffusers would open and write again.
         folder: String,
     },
     /// A training that another version of the program began: its next steps would have other last digits.
     #[error("{file}: was begun by numerics version {found}, this program computes with version {own}")]
     OtherNumerics {
-        /// The file.
+        /// Path of the state of the training.
         file: String,
         /// The version that computed it, 0 if it did not record one.
         found: u32,
@@ -70,11 +70,11 @@ pub enum DiffusionError {
     /// Images whose size the network cannot take.
     #[error("images of {height}x{width} with {channels} channels: {problem}")]
     Image {
-        /// Rows.
+        /// Rows, in pixels.
         height: usize,
-        /// Columns.
+        /// Columns, in pixels.
         width: usize,
-        /// Channels.
+        /// Values of a pixel.
         channels: usize,
         /// Why not.
         problem: String,
@@ -86,7 +86,7 @@ pub enum DiffusionError {
         member: usize,
         /// Training step, counted from 0.
         step: usize,
-        /// The value.
+        /// Of the step's batch: infinite, or not a number.
         loss: f64,
     },
 }

@@ -8,7 +8,7 @@
 //! * [`denoising`]: draws (a timestep and a noise each), noised images, and what a network should give for them.
 //! * [`training`]: Algorithm 1 of Ho et al. (2020), resumable to the byte.
 //! * [`checkpoint`]: folders in diffusers layout; [`checkup`]: whether an opened network is what it should be.
-//! * [`lanes`]: whole pieces of work side by side.
+//! * [`side_by_side`]: whole pieces of work, each on a thread of its own.
 //! * [`arrays`]: named arrays in one file, for all of this project.
 
 pub mod arrays;
@@ -20,11 +20,11 @@ pub mod device {
     pub use pentimento_kernels::extension::{DeviceError, DeviceKind, choose_device, chosen_device_kind};
 }
 pub mod error;
-pub mod lanes;
 pub mod mixture;
 pub mod optimiser;
 pub mod sampler;
 pub mod schedule;
+pub mod side_by_side;
 pub mod training;
 pub mod unet;
 

@@ -167,7 +167,11 @@ impl Mixture {
     }
 
     /// Predicted noise of one member and its derivatives along `directions` tangents of each image, the tangents of an
-    /// image in a row: `tangents` has `directions` times as many values as `images`.
+    /// image in a row: `tangents` has `directions` times as many values as `images`, and so has the derivative.
+    ///
+    /// # Panics
+    ///
+    /// If `tangents` has another number of values.
     pub fn predict_with_tangents<T: Precision>(
         &self,
         member: usize,
@@ -182,6 +186,10 @@ impl Mixture {
     }
 
     /// [`Mixture::predict_with_tangents`] of several members for the same images and tangents.
+    ///
+    /// # Panics
+    ///
+    /// If `tangents` has not `directions` times as many values as `images`.
     pub fn predict_each_with_tangents<T: Precision>(
         &self,
         members: &[usize],
@@ -190,6 +198,11 @@ impl Mixture {
         directions: usize,
         timestep: usize,
     ) -> Vec<(Vec<T>, Vec<T>)> {
+        assert_eq!(
+            tangents.len(),
+            directions * images.len(),
+            "values of {directions} tangents of each image"
+        );
         if directions == 0 {
             let calls: Vec<(usize, &[T])> = members.iter().map(|&member| (member, images)).collect();
             return self
@@ -212,10 +225,10 @@ impl Mixture {
                 let images = &images[range.start * length..range.end * length];
                 let tangents = &tangents[range.start * directions * length..range.end * directions * length];
                 let primal = self.tensor(images.to_vec());
-                let input = Dual { primal, tangent: Some(self.tensor(tangents.to_vec())) };
+                let input = Dual::new(primal, self.tensor(tangents.to_vec()));
                 let output = self.architecture.forward(&self.members[members[*call]], input, &condition);
-                let derivative = output.tangent.map(Self::values::<T>).unwrap_or_default();
-                (Self::values::<T>(output.primal), derivative)
+                let (output, derivative) = output.into_parts(directions);
+                (Self::values::<T>(output), Self::values::<T>(derivative))
             })
             .collect();
         let mut predicted = vec![(Vec::new(), Vec::new()); members.len()];
@@ -255,24 +268,24 @@ impl Mixture {
         self.follow(sampler, seed, trajectories, |step, _, _| progress(step + 1))
     }
 
-    /// [`sample`](Self::sample), with a look at every step: `look` gets the step's number, the images before it and what
+    /// [`sample`](Self::sample), that shows every step: `show` gets the step's number, the images before it and what
     /// the members predict there, and an error from it ends the run.
     ///
     /// # Errors
     ///
-    /// Whatever `look` returns.
+    /// Whatever `show` returns.
     pub fn follow<T: Precision, E>(
         &self,
         sampler: &Sampler,
         seed: u64,
         trajectories: &[Trajectory],
-        mut look: impl FnMut(usize, &[T], &[T]) -> Result<(), E>,
+        mut show: impl FnMut(usize, &[T], &[T]) -> Result<(), E>,
     ) -> Result<Vec<T>, E> {
         let samples: Vec<u32> = trajectories.iter().map(|trajectory| trajectory.sample).collect();
         let mut x = self.noise::<T>(seed, &samples, 0);
         for step in 0..sampler.len() {
             let predicted = self.mixed(trajectories, &x, sampler.timestep(step));
-            look(step, &x, &predicted)?;
+            show(step, &x, &predicted)?;
             self.advance(sampler, step, seed, &samples, &mut x, &predicted);
         }
         Ok(x)

@@ -6,7 +6,7 @@ use crate::unet::Precision;
 use pentimento_noise::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
-/// The update rule.
+/// How the next image follows from an image and the noise that is predicted in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SamplerKind {

@@ -95,7 +95,6 @@ pub struct ScheduleConfig {
     pub prediction_type: PredictionType,
 }
 
-/// Whether a value is its type's default.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

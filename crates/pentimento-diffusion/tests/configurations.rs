@@ -71,11 +71,12 @@ impl Case {
 
     fn check<T: Precision>(&self, relative: f64) {
         let parameters = parameters::<T>(&self.architecture, &self.values);
-        let input = Dual { primal: self.images::<T>("x"), tangent: Some(self.images::<T>("tangent")) };
+        let input = Dual::new(self.images::<T>("x"), self.images::<T>("tangent"));
         let output = self.architecture.forward(&parameters, input, &self.condition::<T>());
+        let (output, derivative) = output.into_parts(1);
         let what = |part: &str| format!("{part} of {}", self.name);
-        assert_close(&what("output"), &values_of::<T>(output.primal), &self.golden.images("out"), relative);
-        let derivative = values_of::<T>(output.tangent.unwrap());
+        assert_close(&what("output"), &values_of::<T>(output), &self.golden.images("out"), relative);
+        let derivative = values_of::<T>(derivative);
         assert_close(&what("derivative"), &derivative, &self.golden.images("derivative"), relative);
 
         let tracked = parameters.tracked();

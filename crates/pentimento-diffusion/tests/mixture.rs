@@ -164,7 +164,7 @@ fn sampling_can_be_stopped() {
 }
 
 /// Noise depends on seed, sample and place, and on nothing else; it is as good as normal.
-/// Every step is looked at, from the recorded noise on; what the last one predicts is the image, and noising what a step
+/// Every step is shown, from the recorded noise on; what the last one predicts is the image, and noising what a step
 /// predicts by what it predicts of the noise gives what it began with.
 #[test]
 fn what_is_predicted_on_the_way_ends_in_the_image() {
@@ -173,19 +173,19 @@ fn what_is_predicted_on_the_way_ends_in_the_image() {
     for kind in [SamplerKind::Ddpm, SamplerKind::Ddim] {
         let sampler =
             sampler(SamplingConfig { steps: 4, sampler: kind, clip: false, ..SamplingConfig::default() });
-        let mut looks = Vec::new();
+        let mut shown = Vec::new();
         let images = mixture
             .follow::<f32, Infallible>(&sampler, SEED, &trajectories(), |step, x, predicted| {
-                looks.push((step, x.to_vec(), predicted.to_vec()));
+                shown.push((step, x.to_vec(), predicted.to_vec()));
                 Ok(())
             })
             .unwrap();
-        assert_eq!(looks.iter().map(|look| look.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(shown.iter().map(|step| step.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
         let samples: Vec<u32> = trajectories().iter().map(|trajectory| trajectory.sample).collect();
-        assert!(looks[0].1 == mixture.noise::<f32>(SEED, &samples, 0));
+        assert!(shown[0].1 == mixture.noise::<f32>(SEED, &samples, 0));
         let schedule = ScheduleConfig { num_train_timesteps: 20, beta_end: 0.3, ..ScheduleConfig::default() };
         let bars = schedule.alphas_cumprod();
-        for (step, x, predicted) in &looks {
+        for (step, x, predicted) in &shown {
             let image = sampler.predicted_image(*step, x, predicted);
             let bar = bars[sampler.timestep(*step)];
             for ((image, noise), x) in image.iter().zip(predicted).zip(x) {
@@ -194,7 +194,7 @@ fn what_is_predicted_on_the_way_ends_in_the_image() {
                 assert!((again - f64::from(*x)).abs() < 1e-5 * (1.0 + f64::from(x.abs())), "{again} and {x}");
             }
         }
-        let (step, x, predicted) = looks.last().unwrap();
+        let (step, x, predicted) = shown.last().unwrap();
         let last = sampler.predicted_image(*step, x, predicted);
         assert_eq!(last.len(), trajectories().len() * length);
         for (a, b) in last.iter().zip(&images) {

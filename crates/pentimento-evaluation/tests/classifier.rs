@@ -1,10 +1,8 @@
 //! The classifier on real digits and on patterns made up here.
 
 #![allow(clippy::unwrap_used, reason = "test code")]
-#![allow(clippy::explicit_write, reason = "eprintln would be hidden when the test passes")]
 
 use std::collections::HashMap;
-use std::io::Write as _;
 
 use pentimento_data::{
     FetchError, FetchOptions, PreparedSet, Preprocessing, PublicSet, Resize, ResizeFilter, Split,
@@ -14,6 +12,7 @@ use pentimento_evaluation::classifier::{
     Classifier, ClassifierConfig, ClassifierError, Prediction, Progress,
 };
 use pentimento_noise::{Purpose, Stream};
+use pentimento_testing::skipped;
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -61,7 +60,7 @@ fn mnist() -> Option<[PreparedSet; 2]> {
         .and_then(|cache_dir| fetch(PublicSet::Mnist, &FetchOptions::new(cache_dir), &mut |_| {}));
     let fetched = match fetched {
         Err(error @ (FetchError::NothingAnswered { .. } | FetchError::NoCacheFolder)) => {
-            writeln!(std::io::stderr(), "SKIPPED: the classifier on MNIST: {error}").unwrap();
+            skipped("mnist", error);
             return None;
         }
         fetched => fetched.unwrap(),

@@ -32,7 +32,6 @@ pub(crate) fn sigmoid(z: f32) -> f32 {
     1.0 / (1.0 + exp(-z))
 }
 
-/// Derivative of SiLU.
 #[inline(always)]
 pub(crate) fn silu_slope(z: f32) -> f32 {
     let s = sigmoid(z);

@@ -16,6 +16,7 @@
 mod blocks;
 mod maximum;
 mod products;
+mod scratch;
 mod softmax;
 mod transpose;
 
@@ -23,9 +24,8 @@ use crate::ShapeError;
 use crate::lanes::{Instructions, LANES};
 use crate::product::DEEPEST_TAP;
 use blocks::{KEYS_AT_ONCE, backward, forward, queries_per_block, store_sums, tangent};
-use products::{Head, Vector, with_scratch};
 use rayon::prelude::*;
-use transpose::padded;
+use scratch::{Head, Vector, padded, with_scratch};
 
 /// Sizes of one attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ fn check(shape: &AttentionShape, lengths: &[usize]) {
     }
 }
 
-/// Attention.
+/// `output = softmax(q k' / sqrt(head_channels)) v` for every head of every image.
 ///
 /// # Panics
 ///

@@ -55,10 +55,30 @@ pub(crate) trait Lanes: Copy {
     /// Sixteen half-precision numbers, given by their bits.
     #[inline(always)]
     unsafe fn widen_f16(source: &[u16; LANES]) -> Self {
-        let values = source.map(crate::widen::f16_to_f32);
+        let values = source.map(f16_to_f32);
         // SAFETY: sixteen readable values.
         unsafe { Self::load(values.as_ptr()) }
     }
+}
+
+/// The number that is meant by the bits of a half-precision number.
+#[inline(always)]
+pub(crate) fn f16_to_f32(bits: u16) -> f32 {
+    const LEAST_NORMAL: u32 = 1 << 10;
+    const INFINITE: u32 = 0x7c00;
+    /// What the exponents differ by, `127 - 15`, where an f32 has it.
+    const BIAS: u32 = 112 << 23;
+    let magnitude = u32::from(bits & 0x7fff);
+    let normal = f32::from_bits((magnitude << 13) + BIAS);
+    // A number below the normal ones is that many times 2^-24, and so is the difference of these two, exactly.
+    let base = f32::from_bits(BIAS + (1 << 23));
+    let small = f32::from_bits((magnitude << 13) + BIAS + (1 << 23)) - base;
+    let value = match magnitude {
+        0..LEAST_NORMAL => small,
+        LEAST_NORMAL..INFINITE => normal,
+        INFINITE.. => f32::from_bits((magnitude << 13) | f32::INFINITY.to_bits()),
+    };
+    f32::from_bits(value.to_bits() | (u32::from(bits & 0x8000) << 16))
 }
 
 /// The portable implementation, also the one that defines what the others must compute.

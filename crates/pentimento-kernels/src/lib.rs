@@ -14,6 +14,7 @@ mod activation;
 mod attention;
 mod concatenate;
 mod conv2d;
+mod conv_shape;
 mod dense;
 pub mod extension;
 mod group_norm;
@@ -32,9 +33,10 @@ mod winograd;
 pub use activation::{silu, silu_times_slope};
 pub use attention::{AttentionShape, MOST_TOKENS, attention, attention_backward, attention_tangent};
 pub use concatenate::{concatenate, split};
+pub use conv_shape::{ConvAddends, ConvGeometry, ConvShape};
 pub use conv2d::{
-    ConvAddends, ConvGeometry, ConvShape, bias_backward, conv2d, conv2d_backward_input,
-    conv2d_backward_weight, conv2d_backward_weight_of_taps, conv2d_on, conv2d_with,
+    bias_backward, conv2d, conv2d_backward_input, conv2d_backward_weight, conv2d_backward_weight_of_taps,
+    conv2d_on, conv2d_with,
 };
 pub use group_norm::{
     GroupNormShape, group_norm, group_norm_backward, group_norm_statistics, group_norm_tangent,

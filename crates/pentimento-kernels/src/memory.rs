@@ -94,7 +94,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// `length` values.
+    /// Takes memory that was given back, if there is some of a fitting size, else asks the system.
     pub(crate) fn new(length: usize) -> Self {
         let count = length.div_ceil(FLOATS_OF_A_LINE);
         let kept = POOL.lock().unwrap_or_else(PoisonError::into_inner).take(count);
@@ -105,12 +105,10 @@ impl Buffer {
         Self { lines, length }
     }
 
-    /// The values.
     pub(crate) fn values(&mut self) -> &mut [f32] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
     }
 
-    /// The values, to be read.
     pub(crate) fn as_slice(&self) -> &[f32] {
         &bytemuck::cast_slice(&self.lines)[..self.length]
     }

@@ -43,7 +43,6 @@ pub(crate) struct Strides {
 }
 
 impl Panels {
-    /// Number of columns.
     pub(crate) fn columns(&self) -> usize {
         self.columns
     }
@@ -101,7 +100,6 @@ impl RowTable {
         self.taps.iter().skip(tap).step_by(self.taps_per_row).copied().collect()
     }
 
-    /// Number of rows.
     pub(crate) fn len(&self) -> usize {
         self.targets.len()
     }

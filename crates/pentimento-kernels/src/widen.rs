@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "calls a function compiled for instructions that were detected")]
 
-use crate::lanes::{Instructions, LANES, Lanes};
+use crate::lanes::{Instructions, LANES, Lanes, f16_to_f32};
 
 /// `target = scale * source`, where `source` has the bits of IEEE 754 half-precision numbers; the product is rounded once.
 ///
@@ -63,24 +63,4 @@ unsafe fn of_f16<V: Lanes>(source: &[u16], scale: f32, target: &mut [f32]) {
     for (&bits, target) in rest.iter().zip(rest_target) {
         *target = f16_to_f32(bits) * scale;
     }
-}
-
-/// The number that is meant by the bits of a half-precision number.
-#[inline(always)]
-pub(crate) fn f16_to_f32(bits: u16) -> f32 {
-    const LEAST_NORMAL: u32 = 1 << 10;
-    const INFINITE: u32 = 0x7c00;
-    /// What the exponents differ by, `127 - 15`, where an f32 has it.
-    const BIAS: u32 = 112 << 23;
-    let magnitude = u32::from(bits & 0x7fff);
-    let normal = f32::from_bits((magnitude << 13) + BIAS);
-    // A number below the normal ones is that many times 2^-24, and so is the difference of these two, exactly.
-    let base = f32::from_bits(BIAS + (1 << 23));
-    let small = f32::from_bits((magnitude << 13) + BIAS + (1 << 23)) - base;
-    let value = match magnitude {
-        0..LEAST_NORMAL => small,
-        LEAST_NORMAL..INFINITE => normal,
-        INFINITE.. => f32::from_bits((magnitude << 13) | f32::INFINITY.to_bits()),
-    };
-    f32::from_bits(value.to_bits() | (u32::from(bits & 0x8000) << 16))
 }

@@ -26,7 +26,7 @@ pub enum Purpose {
     ClassifierTraining = 10,
     /// Random values of tests and benches, which no result may use.
     Test = 11,
-    /// The noise with which images are looked at by attribution with gradients and by nearest patches.
+    /// The noise of the draws at which attribution takes gradients, and of the queries of nearest patches.
     AttributionNoise = 12,
     /// The random projection of gradients.
     AttributionProjection = 13,
@@ -34,7 +34,7 @@ pub enum Purpose {
     RandomScore = 14,
     /// The timesteps at which the curvature of a network is measured.
     CurvatureTimestep = 15,
-    /// The noise with which images are looked at for it.
+    /// The noise at these timesteps.
     CurvatureNoise = 16,
     /// The random directions of the output in which it is measured.
     PseudoGradient = 17,

@@ -263,7 +263,7 @@ pub enum Basis {
 pub struct TimestepScore {
     /// Timestep: 0 is the image without noise.
     pub timestep: u64,
-    /// Score with the sample looked at there only.
+    /// Score with the draws of the sample there only.
     pub score: f64,
 }
 

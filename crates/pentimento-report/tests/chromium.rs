@@ -1,34 +1,29 @@
 //! The page in a real browser, from a file. Needs Chromium or Chrome on the PATH; says so when there is none.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "helpers of tests fail as tests do"
-)]
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 #[path = "../examples/demo_report/demo.rs"]
 mod demo;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use pentimento_report::render;
+use pentimento_testing::skipped;
 use tempfile::TempDir;
 
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 fn browser() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
         .flat_map(|folder| NAMES.map(|name| folder.join(name)))
         .find(|candidate| candidate.is_file());
     if found.is_none() {
-        // Straight to the terminal: the test harness would keep what a passing test prints.
-        let skipped =
-            format!("SKIPPED: none of {NAMES:?} is on the PATH, so the page was not opened in a browser\n");
-        std::io::stderr().write_all(skipped.as_bytes()).expect("a terminal");
+        skipped(
+            "chromium",
+            format!("none of {NAMES:?} is on the PATH, so the page was not opened in a browser"),
+        );
     }
     found
 }

@@ -5,7 +5,7 @@ use crate::error::{Result, RunError};
 use crate::event::{Event, Progress};
 use crate::piece::{Making, Object, Piece, PieceName, Stage, no_such_piece};
 use crate::workspace::Workspace;
-use pentimento_diffusion::lanes::side_by_side;
+use pentimento_diffusion::side_by_side::side_by_side;
 use pentimento_store::{Run, StoreError};
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};

@@ -115,6 +115,50 @@ pub enum RunError {
         /// What makes it.
         made_by: MadeBy,
     },
+    /// A set of queries without scores, or without those of a method.
+    #[error("the table of scores{} is not there yet", scores_instead(methods, other_sets))]
+    NoScores {
+        /// The run.
+        run: PathBuf,
+        /// What makes them.
+        made_by: MadeBy,
+        /// Methods that scored this set.
+        methods: Vec<String>,
+        /// Other sets, as they were asked about, and the methods that scored them.
+        other_sets: Vec<(String, Vec<String>)>,
+    },
+    /// Scores by several methods, of which none was named and none is the usual one.
+    #[error(
+        "a method of that name (none given) does not exist: there are scores by several; name one of {}",
+        methods.join(", ")
+    )]
+    SeveralMethods {
+        /// The methods.
+        methods: Vec<String>,
+    },
+    /// A member that a run does not have, or several of which none was named.
+    #[error(
+        "member {} does not exist: {}",
+        member.map_or("to export".into(), |member| member.to_string()),
+        match members {
+            0 => "nothing is trained yet".into(),
+            count => format!("the run has {count}, 0 to {}", count - 1),
+        }
+    )]
+    NoMember {
+        /// The member that was named.
+        member: Option<u32>,
+        /// How many the run has, from 0.
+        members: usize,
+        /// The run.
+        run: PathBuf,
+    },
+    /// What is written anew holds something already.
+    #[error("{} exists already: name one that does not exist yet, or an empty folder", path.display())]
+    Occupied {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// A question that only an ensemble trained with codes can answer.
     #[error("{run}: its network was imported, so there are no codes that say which image which member saw")]
     NoCodes {
@@ -306,6 +350,10 @@ impl RunError {
             | Self::NoSuch { .. }
             | Self::NoRun { .. }
             | Self::Missing { .. }
+            | Self::NoScores { .. }
+            | Self::SeveralMethods { .. }
+            | Self::NoMember { .. }
+            | Self::Occupied { .. }
             | Self::NoCodes { .. }
             | Self::NoTrainingImages
             | Self::NoClassifier { .. }
@@ -393,6 +441,18 @@ impl FailureKind {
             || error.is::<CurvatureError>()
             || matches!(error.downcast_ref(), Some(ClassifierError::Config { .. }));
         if is_input { Self::Input } else { Self::Failed }
+    }
+}
+
+/// Scores that are there instead of those that were asked for.
+fn scores_instead(methods: &[String], other_sets: &[(String, Vec<String>)]) -> String {
+    if !methods.is_empty() {
+        return format!(" (there are those of {})", methods.join(", "));
+    }
+    let sets = other_sets.iter().map(|(asked, methods)| format!("of {asked} by {}", methods.join(", ")));
+    match sets.collect::<Vec<_>>().join("; ") {
+        none if none.is_empty() => none,
+        sets => format!(" (there are scores {sets})"),
     }
 }
 

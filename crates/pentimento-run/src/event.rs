@@ -2,6 +2,7 @@
 
 use crate::piece::Piece;
 use pentimento_data::{FetchEvent, OpenEvent};
+use pentimento_diffusion::sampler::{SamplerKind, SamplingConfig};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,31 @@ pub enum Event<'a> {
     RecipeSays(&'a str),
     /// A line of the run's recipe is gone.
     RecipeNoLongerSays(&'a str),
+    /// A key of a checkpoint's configuration is passed over.
+    UnknownKey {
+        /// The file.
+        file: &'a Path,
+        /// The key.
+        key: &'a str,
+    },
+    /// A checkpoint is being made a run.
+    Importing {
+        /// Numbers in its network.
+        parameters: usize,
+        /// Channels of its images.
+        channels: usize,
+        /// How the run makes samples.
+        sampling: SamplingConfig,
+    },
+    /// The steps of DDIM are not those that diffusers takes at the same timesteps.
+    UnevenSteps,
+    /// The images of the recipe have another size than the network takes.
+    ImagesOfAnotherSize {
+        /// Height and width of the first one as it would be prepared.
+        found: [usize; 2],
+        /// Those that the network takes.
+        network: [usize; 2],
+    },
     /// The recipe's schedule is not that of the checkpoint's scheduler.
     AnotherSchedule,
     /// Finished members that another version of the numerics trained, which are kept.
@@ -113,6 +139,30 @@ impl fmt::Display for Event<'_> {
                 write!(formatter, "the run's recipe now says `{line}`: what depends on it is made again")
             }
             Self::RecipeNoLongerSays(line) => write!(formatter, "the run's recipe no longer says `{line}`"),
+            Self::UnknownKey { file, key } => {
+                write!(formatter, "warning: {}: `{key}` is not known and is passed over", file.display())
+            }
+            Self::Importing { parameters, channels, sampling } => {
+                write!(formatter, "{parameters} parameters, images with ")?;
+                match channels {
+                    1 => formatter.write_str("one channel"),
+                    several => write!(formatter, "{several} channels"),
+                }?;
+                let sampler = match sampling.sampler {
+                    SamplerKind::Ddpm => "DDPM",
+                    SamplerKind::Ddim => "DDIM",
+                };
+                write!(formatter, "; samples by {sampler} in {} steps", sampling.steps)
+            }
+            Self::UnevenSteps => formatter.write_str(
+                "warning: with `linspace`, diffusers' DDIM steps as if the timesteps that it visits were evenly spaced; here \
+                 each step goes to the next one visited, so samples differ from those of diffusers",
+            ),
+            Self::ImagesOfAnotherSize { found: [found_height, found_width], network: [height, width] } => write!(
+                formatter,
+                "warning: the first image of the set is {found_height}x{found_width} as it would be prepared, the network \
+                 takes {height}x{width}; `data.preprocessing` brings images to a size"
+            ),
             Self::AnotherSchedule => formatter.write_str(
                 "note: `schedule` is not that of the checkpoint's scheduler, with which its network was trained",
             ),

@@ -1,8 +1,6 @@
 //! The page of an imported network: its queries, and the training images that methods and plain likeness put first.
 
-use super::gradients::{
-    InfluenceNote, Queries, QuerySet, ScoreTable, Subject, compared_patches, nearly_the_same,
-};
+use super::gradients::{InfluenceNote, Queries, QuerySet, ScoreTable, Subject, compared_patches};
 use super::report::{machine, today};
 use super::scores::score;
 use crate::error::Result;
@@ -12,6 +10,7 @@ use pentimento_attribution::gradient::DampingView;
 use pentimento_attribution::likeness::Likeness;
 use pentimento_attribution::methods::{Family, Method};
 use pentimento_attribution::scores::top;
+use pentimento_data::nearly_the_same;
 use pentimento_report::{
     Basis, DampingCurve, DampingCurvePoint, GroupScore, MadeWith, MethodView, Picture, ReportView,
     SampleView, TimestepScore, TopImageView, TrainingImageList, render,
@@ -309,7 +308,7 @@ impl<'a> Page<'a> {
             "not projected".into()
         };
         let mut text = format!(
-            "{}: gradients of the network in all its parameters, {} looks at each image, {length}.",
+            "{}: gradients of the network in all its parameters, {} draws of each image, {length}.",
             table.method.title, taken.draws
         );
         if let Some(InfluenceNote { curvature_images, curvature_draws, dampings, damping_rule, .. }) =
@@ -317,14 +316,14 @@ impl<'a> Page<'a> {
         {
             let [least, middle, most] = dampings;
             text.push_str(&format!(
-                " A score is {}. The curvature was measured on {curvature_images} images with {curvature_draws} looks each; \
+                " A score is {}. The curvature was measured on {curvature_images} images with {curvature_draws} draws each; \
                  its damping is {middle:.1e} in the middle block ({least:.1e} to {most:.1e}), {damping_rule}.",
                 table.method.meaning
             ));
         }
         if let Some(reliability) = table.spread.reliability(&table.scores) {
             text.push_str(&format!(
-                " Of what tells training images apart, at least {:.0} % is no noise of the looks.",
+                " Of what tells training images apart, at least {:.0} % is no noise of the draws.",
                 100.0 * reliability
             ));
         }

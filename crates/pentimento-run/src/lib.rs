@@ -4,10 +4,15 @@
 //! same inputs is not made again. Nothing here prints: what happens is told as an [`Event`], results are values, and failures
 //! are a [`RunError`] whose [`FailureKind`] says what they mean to whoever asked.
 
+pub mod ablate;
 pub mod analyse;
+pub mod checkpoint;
 pub mod classify;
+pub mod code_scores;
+pub mod code_search;
 pub mod costs;
 pub mod data;
+pub mod doctor;
 pub mod drive;
 pub mod error;
 pub mod event;
@@ -23,6 +28,7 @@ pub mod piece;
 pub mod pool;
 pub mod recipe;
 pub mod report;
+pub mod score_tables;
 pub mod scores;
 pub mod stages;
 pub mod stop;

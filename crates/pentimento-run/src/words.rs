@@ -1,4 +1,4 @@
-//! Counts and durations in words, for messages.
+//! Counts, names and durations in words, for messages.
 
 use std::time::Duration;
 
@@ -8,6 +8,13 @@ pub fn counted(count: usize, noun: &str) -> String {
         1 => format!("1 {noun}"),
         count => format!("{count} {noun}s"),
     }
+}
+
+/// The first dozen of some names: `a, b, c, …`.
+pub fn first_of(names: &[String]) -> String {
+    let first: Vec<&str> = names.iter().take(12).map(String::as_str).collect();
+    let more = if names.len() > first.len() { ", …" } else { "" };
+    format!("{}{more}", first.join(", "))
 }
 
 /// `1 h 02 min`, `3 min 07 s`, `4.2 s`.

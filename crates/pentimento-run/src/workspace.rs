@@ -166,6 +166,20 @@ impl Workspace {
         self.options.batch()
     }
 
+    /// Refuses a sample that the recipe does not make.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NoSuch`].
+    pub fn check_sample(&self, sample: u32) -> Result<()> {
+        let count = self.recipe.samples.count;
+        if (sample as usize) < count {
+            return Ok(());
+        }
+        let bound = format!("samples are 0 to {}", count - 1);
+        Err(RunError::NoSuch { what: "sample".into(), value: sample.to_string(), bound })
+    }
+
     /// What is told of events.
     pub fn reporter(&self) -> &Reporter {
         &self.options.reporter
@@ -175,6 +189,11 @@ impl Workspace {
     pub fn missing(&self, what: String, made_by: MadeBy) -> RunError {
         RunError::Missing { what, run: self.run.root().to_path_buf(), made_by }
     }
+}
+
+/// The folder of a recipe's run, if no other is named.
+pub fn default_folder(recipe: &Recipe) -> PathBuf {
+    Path::new("runs").join(&recipe.name)
 }
 
 /// Opens a run for writing, without what a killed process left in it.

@@ -1,21 +1,16 @@
-//! A writing process dies, at random moments and at every single system call, and the run is whole.
+//! A writing process dies at every single system call, and the run is whole.
 //!
-//! The process that dies is this test binary, started again for one of the two `child_…` tests with the environment
-//! variable [`RUN_VARIABLE`]; without it those tests have nothing to do.
-#![expect(
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "helpers of tests may panic as tests do, and a test that is skipped says so"
-)]
+//! The process that dies is this test binary, started again for the `child_…` test with the environment
+//! variable [`RUN_VARIABLE`]; without it that test has nothing to do.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use pentimento_store::{Fingerprint, Problem, Run, StoreError};
+use pentimento_testing::skipped;
 
 const RUN_VARIABLE: &str = "PENTIMENTO_STORE_TEST_RUN";
 
@@ -43,92 +38,6 @@ fn child(test: &str, run: &Path) -> Command {
     command.args(["--exact", test, "--test-threads=1"]).env(RUN_VARIABLE, run);
     command.stdout(Stdio::null());
     command
-}
-
-// Training as the store sees it: checkpoints of two objects that are replaced again and again, and then a member.
-
-const MEMBERS: u32 = 3;
-const STEPS: u32 = 12;
-const CHECKPOINT: [&str; 2] = ["in-progress/weights", "in-progress/optimiser"];
-
-/// A pretended training. Each step depends on the one before, so the end shows whether a checkpoint was mixed up.
-fn train(run: &Run) -> Result<(), StoreError> {
-    for member in 0..MEMBERS {
-        let name = format!("members/{member:03}/unet/weights");
-        let made_from = Fingerprint::of("member").json(&member)?.finish();
-        if run.is_current(&name, made_from) {
-            continue;
-        }
-        let mut state = [blake3::hash(&[0, member as u8]), blake3::hash(&[1, member as u8])];
-        let mut first_step = 0;
-        if CHECKPOINT.iter().all(|name| run.is_current(name, made_from)) {
-            let [weights, optimiser] = [run.get(CHECKPOINT[0])?, run.get(CHECKPOINT[1])?];
-            let step = |bytes: &[u8]| u32::from_le_bytes(bytes[..4].try_into().unwrap());
-            assert_eq!(step(&weights), step(&optimiser), "the checkpoint is half old, half new");
-            first_step = step(&weights) + 1;
-            state =
-                [weights, optimiser].map(|bytes| blake3::Hash::from_bytes(bytes[4..36].try_into().unwrap()));
-        }
-        for step in first_step..STEPS {
-            state =
-                state.map(|part| blake3::hash(&[state[0].as_bytes().as_slice(), part.as_bytes()].concat()));
-            let objects =
-                state.map(|part| [&step.to_le_bytes(), part.as_bytes().as_slice(), &[7; 50_000]].concat());
-            run.put_many(CHECKPOINT.into_iter().zip(objects), made_from)?;
-        }
-        let samples = (0..5).map(|sample| (format!("samples/{member}-{sample}.png"), state[1].as_bytes()));
-        run.put_many(samples, made_from)?;
-        // Last, because it says that this member has all that it needs.
-        run.put(&name, made_from, state[0].as_bytes())?;
-    }
-    CHECKPOINT.iter().try_for_each(|name| run.remove(name).map(drop))
-}
-
-#[test]
-fn child_trains() {
-    let Some(path) = env::var_os(RUN_VARIABLE) else { return };
-    train(&open_and_check(Path::new(&path))).unwrap();
-}
-
-#[test]
-fn a_run_that_was_killed_at_random_moments_ends_with_the_same_bytes() {
-    const KILLS: u32 = 20;
-    let folder = tempfile::tempdir().unwrap();
-    let whole = folder.path().join("whole");
-    let start = Instant::now();
-    assert!(child("child_trains", &whole).status().unwrap().success());
-    let duration = start.elapsed();
-    let expected = files_of(&whole);
-    assert_eq!(expected.len(), MEMBERS as usize * 6 + 1);
-
-    let mut kills = 0;
-    let mut runs = 0;
-    while kills < KILLS {
-        let path = folder.path().join(format!("killed-{runs}"));
-        runs += 1;
-        assert!(runs <= 100, "the child ends before it is killed");
-        loop {
-            // Up to a quarter of the whole, so that a run is killed several times on its way.
-            let digest = blake3::hash(format!("{runs} {kills} {:?}", Instant::now()).as_bytes());
-            let fraction =
-                f64::from(u32::from_le_bytes(digest.as_bytes()[..4].try_into().unwrap())) / 2_f64.powi(32);
-            let mut process = child("child_trains", &path).spawn().unwrap();
-            std::thread::sleep(Duration::from_secs_f64(duration.as_secs_f64() * fraction / 4.0));
-            process.kill().unwrap();
-            let status = process.wait().unwrap();
-            if let Some(code) = status.code() {
-                assert_eq!(code, 0, "the child failed by itself");
-                break;
-            }
-            kills += 1;
-            open_and_check(&path);
-            if kills >= KILLS {
-                assert!(child("child_trains", &path).status().unwrap().success());
-                break;
-            }
-        }
-        assert!(files_of(&path) == expected, "the bytes differ");
-    }
 }
 
 // Every kind of change in a few steps, to be stopped at each of their system calls.
@@ -213,7 +122,7 @@ fn strace_works() -> bool {
     let status = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     let works = status.is_ok_and(|status| status.success());
     if !works {
-        eprintln!("SKIPPED: strace cannot be used here, so no system call was watched or made to fail");
+        skipped("strace", "it cannot be used here, so no system call was watched or made to fail");
     }
     works
 }

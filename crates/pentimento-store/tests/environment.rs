@@ -1,5 +1,4 @@
 //! Locks, read-only folders and full disks.
-#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 use std::env;
 use std::fs;
@@ -8,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use pentimento_store::{Fingerprint, Problem, Run, StoreError};
+use pentimento_testing::skipped;
 
 const RUN_VARIABLE: &str = "PENTIMENTO_STORE_TEST_LOCKED_RUN";
 
@@ -96,7 +96,7 @@ impl<'a> Mount<'a> {
         if mount(arguments) {
             return Some(Self(point));
         }
-        eprintln!("SKIPPED: this user cannot mount a file system, so there is none to test on");
+        skipped("mount", "this user cannot mount a file system, so there is none to test on");
         None
     }
 }

@@ -1,5 +1,6 @@
 //! What the program itself can fail with, the exit code for every failure, and what a person can do about it.
 
+use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::Unclear;
 use pentimento_run::{FailureKind, MadeBy, RunError};
 use pentimento_store::StoreError;
@@ -28,22 +29,6 @@ pub enum ProgramError {
     Output {
         /// The system's answer.
         source: std::io::Error,
-    },
-    /// A folder that is written to holds something already.
-    #[error("{folder} exists already: name one that does not exist yet, or an empty folder")]
-    Occupied {
-        /// The folder.
-        folder: String,
-    },
-    /// A checkpoint leaves open what is to be taken.
-    #[error("{folder}: {what}; {advice}")]
-    UnclearCheckpoint {
-        /// The folder.
-        folder: String,
-        /// What it leaves open.
-        what: Unclear,
-        /// How to say it.
-        advice: String,
     },
     /// A checkpoint or its images did not pass a check.
     #[error("{}", match problems { 1 => "1 problem".into(), several => format!("{several} problems") })]
@@ -94,6 +79,31 @@ fn with_commands(error: &RunError) -> String {
         RunError::Missing { run, made_by, .. } => {
             format!("{error}: run `{}` first", command_for(made_by, run))
         }
+        RunError::NoScores { run, made_by, methods, other_sets } => {
+            let instead = match (methods.as_slice(), other_sets.as_slice()) {
+                ([], []) => String::new(),
+                ([], sets) => {
+                    format!(" ({})", there_are_scores(sets.iter().map(|(asked, methods)| (asked, methods))))
+                }
+                (methods, _) => format!(" (there are those of {})", methods.join(", ")),
+            };
+            format!(
+                "the table of scores{instead} is not there yet: run `{}` first",
+                command_for(made_by, run)
+            )
+        }
+        RunError::SeveralMethods { .. } => format!("{error} with `--method`"),
+        RunError::NoMember { members: 0, run, .. } => {
+            format!("{error}: `pentimento train {}`", run.display())
+        }
+        RunError::NoMember { member, members, .. } => format!(
+            "member {} does not exist: the run has {members}; say which with `--member`, 0 to {}",
+            member.map_or("to export".into(), |member| member.to_string()),
+            members - 1
+        ),
+        RunError::Diffusion(DiffusionError::Unclear { folder, what }) => {
+            format!("{error}; {}", how_to_choose(what, Path::new(folder)))
+        }
         RunError::NoCodes { .. } => format!("{error}; `sample`, `attribute` and `report` work with it"),
         RunError::NoTrainingImages => format!(
             "{error}: import the checkpoint again with `--set data.set=NAME` or `--set data.path=PATH`"
@@ -130,6 +140,29 @@ fn command_for(made_by: &MadeBy, run: &Path) -> String {
                 value.as_ref().map_or(String::new(), |value| format!(" --{name} {value}"))
             };
             format!("pentimento attribute {run}{}{}", option("method", method), option("query", query))
+        }
+    }
+}
+
+/// A sentence on sets of queries, by how they were asked about, and the methods that scored them.
+pub(crate) fn there_are_scores<'a>(sets: impl Iterator<Item = (&'a String, &'a Vec<String>)>) -> String {
+    let sets: Vec<String> =
+        sets.map(|(asked, methods)| format!("`--query {asked}` by {}", methods.join(", "))).collect();
+    format!("there are scores of {}", sets.join("; "))
+}
+
+/// The option that says what a checkpoint leaves open.
+fn how_to_choose(what: &Unclear, folder: &Path) -> String {
+    match what {
+        Unclear::Network => "say `--network unet` or `--network unet_ema`".into(),
+        Unclear::Variant(names) => {
+            let options: Vec<String> = names.iter().map(|name| format!("`--variant {name}`")).collect();
+            format!("say {}", options.join(" or "))
+        }
+        Unclear::Scheduler => "name its file with `--scheduler FILE`".into(),
+        Unclear::Checkpoint(names) => {
+            let last = names.last().map_or_else(String::new, |name| folder.join(name).display().to_string());
+            format!("name one, such as {last}")
         }
     }
 }

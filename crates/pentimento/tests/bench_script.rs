@@ -1,15 +1,15 @@
 //! The script that measures against PyTorch: what it says without PyTorch. What it measures is no matter of tests.
 
-#![expect(clippy::print_stderr, reason = "a skipped test says so")]
-
 use std::process::{Command, Output};
+
+use pentimento_testing::skipped;
 
 /// Runs the script with an interpreter that sees no installed package.
 fn script(arguments: &[&str]) -> Option<Output> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/vs_pytorch.py");
     let output = Command::new("python3").args(["-E", "-s", "-S", file]).args(arguments).output();
     if output.is_err() {
-        eprintln!("SKIPPED: no python3 to run {file} with");
+        skipped("python3", format!("nothing runs {file}"));
     }
     output.ok()
 }

@@ -1,23 +1,17 @@
 //! Scores by gradients of whole runs: what they find, how features are kept, and what is refused.
 
-#![allow(
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail as tests do; a skipped test says so"
-)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod common;
 
 use common::*;
 use pentimento::data::{FetchError, FetchOptions, ImageSet, PublicSet, Split, default_cache_dir, fetch};
 use pentimento::noise::{Purpose, Stream};
+use pentimento_testing::skipped;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Instant;
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/plain")
@@ -168,49 +162,23 @@ fn images_are_added_and_left_out_without_taking_gradients_again() {
     assert!(left_out["scores/samples/d-trak.npy"] == before["scores/samples/d-trak.npy"]);
 }
 
-/// Killed again and again, a run ends with the bytes of one that was left alone, by other threads too.
+/// Other threads and batches give the same bytes.
 #[test]
-fn killed_at_random_moments_it_ends_with_the_same_bytes() {
+fn threads_and_batches_change_no_byte() {
     let laboratory = Laboratory::new();
-    // Three files of rows, so that kills come before, within and after the writing of them.
+    // Three files of rows.
     write_images(&laboratory.path("set.npy"), &random_images(150));
     let at = format!("data.path={:?}", laboratory.path("set.npy"));
-    let alone = laboratory.path("alone");
+    let (alone, run) = (laboratory.path("alone"), laboratory.path("run"));
     import(&alone, &at, &[]);
-    let begin = Instant::now();
     succeed(&mut attribute(&alone, &["--threads", "1"]));
-    let usual = begin.elapsed();
-    let expected = features_and_scores(&alone);
-
-    let run = laboratory.path("run");
     import(&run, &at, &[]);
-    let files = |run: &Path| listed(run).iter().filter(|name| name.ends_with(".arrow")).count();
-    let mut cursor = Stream::new(11, Purpose::Test, 0, 0).cursor();
-    let (mut killed, mut between) = (0, 0);
-    for _ in 0..20 {
-        let mut child = attribute(&run, &["--threads", "2"]).spawn().unwrap();
-        // Each goes on where the one before was stopped, so less is left each time.
-        sleep(usual.mul_f64(cursor.uniform()));
-        killed += usize::from(child.try_wait().unwrap().is_none());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        between += usize::from((1..4).contains(&files(&run)));
-        if files(&run) == 4 && fs::exists(run.join("scores/samples/d-trak.npy")).unwrap() {
-            // Finished before its kill: begin again.
-            fs::remove_dir_all(&run).unwrap();
-            import(&run, &at, &[]);
-        }
-    }
-    assert!(
-        killed >= 5 && between > 0,
-        "{killed} of 20 kills hit a running program, {between} with some files"
-    );
-    succeed(&mut attribute(&run, &["--batch", "3"]));
+    succeed(&mut attribute(&run, &["--threads", "2", "--batch", "3"]));
     assert_verified(&run);
-    let found = features_and_scores(&run);
+    let (expected, found) = (features_and_scores(&alone), features_and_scores(&run));
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (name, bytes) in &expected {
-        assert!(found[name] == *bytes, "{name} differs after {killed} kills");
+        assert!(found[name] == *bytes, "{name} differs");
     }
 }
 
@@ -336,8 +304,8 @@ fn python_reads_features_and_scores() {
     let python = std::env::var("PENTIMENTO_PYTHON").unwrap_or_else(|_| "python3".into());
     let there = Command::new(&python).args(["-c", "import numpy, pyarrow.ipc, pyarrow.parquet"]).output();
     if !there.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: {python} has no pyarrow (PENTIMENTO_PYTHON names another interpreter)");
-        return;
+        let why = format!("{python} has no pyarrow (PENTIMENTO_PYTHON names another interpreter)");
+        return skipped("python-pyarrow", why);
     }
     let laboratory = Laboratory::new();
     write_images(&laboratory.path("set.npy"), &bars());
@@ -367,7 +335,7 @@ fn a_foreign_image_is_found_by_its_kind() {
             default_cache_dir().and_then(|cache| fetch(set, &FetchOptions::new(cache), &mut |_| {}));
         match fetched {
             Err(error @ (FetchError::NothingAnswered { .. } | FetchError::NoCacheFolder)) => {
-                eprintln!("SKIPPED: a foreign image among {set}: {error}");
+                skipped(set.name(), error);
                 None
             }
             fetched => Some(fetched.unwrap().open(Split::Test).unwrap()),

@@ -1,14 +1,11 @@
 //! A checkpoint that diffusers wrote, as a run: import, sample, export, doctor, and what is refused.
 
-#![allow(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail as tests do; a skipped test says so"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod common;
 
 use common::*;
+use pentimento_testing::skipped;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -337,10 +334,9 @@ fn diffusers_makes_the_same_images() {
     let python = std::env::var("PENTIMENTO_PYTHON").unwrap_or_else(|_| "python3".into());
     let there = Command::new(&python).args(["-c", "import torch, diffusers, safetensors"]).output();
     if !there.is_ok_and(|output| output.status.success()) {
-        eprintln!(
-            "SKIPPED: {python} has no torch and diffusers (PENTIMENTO_PYTHON names another interpreter)"
-        );
-        return;
+        let why =
+            format!("{python} has no torch and diffusers (PENTIMENTO_PYTHON names another interpreter)");
+        return skipped("python-torch", why);
     }
     let laboratory = Laboratory::new();
     let run = laboratory.path("run");

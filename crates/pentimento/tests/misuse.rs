@@ -8,6 +8,7 @@ use common::{
     IMAGES, Laboratory, assert_equal_runs, assert_names, assert_no_panic, assert_verified, fail, idx, labels,
     listed, objects, pixels, program, run_command, succeed, text,
 };
+use pentimento_testing::skipped;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -281,8 +282,7 @@ fn a_read_only_run_is_refused_and_stays_whole() {
     let refusals = Refusals::new();
     let script = "mount --bind \"$0\" \"$0\"; mount -o remount,bind,ro \"$0\"; shift; exec \"$@\"";
     let Some(mut command) = with_mounts(script) else {
-        eprintln!("SKIPPED: a read-only run, as this system does not permit mounting");
-        return;
+        return skipped("unshare", "this system does not permit mounting, so no run was read-only");
     };
     command
         .arg(&refusals.finished)
@@ -313,8 +313,7 @@ fn a_full_disk_leaves_a_whole_run_that_goes_on_with_more_room() {
     // Full in training, in sampling or attribution, and at the report.
     for (number, share) in [0.1, 0.3, 0.6, 0.9, 0.97].into_iter().enumerate() {
         let Some(mut command) = with_mounts(script) else {
-            eprintln!("SKIPPED: a full disk, as this system does not permit mounting");
-            return;
+            return skipped("unshare", "this system does not permit mounting, so no disk was full");
         };
         let (disk, run) =
             (laboratory.path(&format!("disk-{number}")), laboratory.path(&format!("run-{number}")));

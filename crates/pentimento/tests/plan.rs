@@ -8,6 +8,7 @@ use pentimento::plan::{Plan, PlanRequest};
 use pentimento::run::RunOptions;
 use pentimento::run::Stop;
 use pentimento::run::recipe::Recipe;
+use pentimento_testing::skipped;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -117,7 +118,7 @@ fn a_run_never_holds_more_than_its_forecast() {
     let (recipe, run) = (laboratory.image_recipe(), laboratory.path("run"));
     let said = succeed(program([Path::new("plan"), &recipe]).args(["--threads", "2"])).stdout;
     if said.contains("does not tell") {
-        return skipped("no /proc/self/status here");
+        return skipped("proc", "there is no /proc/self/status, so nobody knows how much memory is used");
     }
     let all = said.lines().find(|line| line.starts_with("all ")).unwrap();
     let words: Vec<&str> = all.split_whitespace().collect();
@@ -137,11 +138,6 @@ fn a_run_never_holds_more_than_its_forecast() {
     assert!(run.join("report.html").exists());
     let real: u64 = peak_kibibytes;
     assert!(real > 0 && real <= 1024 * forecast, "held {real} KiB, forecast {forecast} MiB");
-}
-
-#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn skipped(reason: &str) {
-    eprintln!("SKIPPED: {reason}");
 }
 
 #[test]

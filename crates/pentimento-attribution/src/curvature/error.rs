@@ -33,8 +33,8 @@ pub enum CurvatureError {
         /// The block.
         block: String,
     },
-    /// No look was added.
-    #[error("a curvature needs one look at the least")]
+    /// No draw was added.
+    #[error("a curvature needs one draw at the least")]
     Empty,
     /// Sums of another network, other settings or another kind.
     #[error("{what} is {found} and not {expected}: these sums are of another network or other settings")]

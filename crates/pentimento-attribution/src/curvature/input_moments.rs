@@ -1,4 +1,4 @@
-//! Sums of outer products of what goes into a layer: `sum a a'` over positions and looks.
+//! Sums of outer products of what goes into a layer: `sum a a'` over positions and draws.
 //!
 //! What goes into a convolution at one position is a patch, and neighbouring patches share most of their values. For 3x3
 //! kernels of stride 1 the sum over all patches therefore follows from the inner products of the image with itself, moved

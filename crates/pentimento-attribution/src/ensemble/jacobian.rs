@@ -30,6 +30,10 @@ pub struct Jacobian<T> {
 /// # Errors
 ///
 /// Whatever `progress` returns; it is called after each step with the number of steps done.
+///
+/// # Panics
+///
+/// If a network's derivative has not the sides of the image: a sampler has no use for it.
 pub fn jacobians<T: Precision, E>(
     mixture: &Mixture,
     sampler: &Sampler,
@@ -56,6 +60,8 @@ pub fn jacobians<T: Precision, E>(
                 let carried =
                     mixture.predict_each_with_tangents(&carrying, &record.x, &tangents, members, timestep);
                 for (&(_, weight), (_, carried)) in carriers.iter().zip(carried) {
+                    // One that is missing would leave the network out of the derivative, and nothing would show it.
+                    assert_eq!(carried.len(), moved.len(), "values of a network's derivative");
                     let weight = T::of(weight);
                     for (sum, value) in moved.iter_mut().zip(carried) {
                         *sum += weight * value;

@@ -1,4 +1,4 @@
-//! At which timesteps an image is looked at, and with which noise.
+//! Which draws, timesteps with noise, an image's gradient is averaged over.
 
 use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::schedule::ScheduleConfig;
@@ -16,7 +16,7 @@ pub enum NoiseSharing {
     PerImage,
 }
 
-/// How often an image is looked at: `groups` times at `timesteps` timesteps each.
+/// The draws of an image: `groups` times `timesteps` timesteps.
 ///
 /// Each group is a grid over the whole schedule in equal distances, and all groups together are the finer grid; so every
 /// group by itself gives a score, and how much these differ says how sure their mean is (replicated systematic sampling,

@@ -14,7 +14,7 @@ const IN_STRIPS: usize = 20;
 /// Reads the features of a range of one network's training images.
 pub type ImageReader<'a, E> = Box<dyn Fn(Range<usize>) -> Result<FeatureBlock, E> + Sync + 'a>;
 
-/// Scores of the first images by the timestep at which the query was looked at.
+/// Scores of the first images by the timestep of the query's draws.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Strips {
     /// The timesteps, rising.
@@ -97,7 +97,7 @@ pub fn jackknife<S: FeatureSource>(
     Ok(all)
 }
 
-/// The scores of each query's first images by the timestep at which the query was looked at. Their mean is the score.
+/// The scores of each query's first images by the timestep of the query's draws. Their mean is the score.
 ///
 /// # Errors
 ///

@@ -58,4 +58,4 @@ pub use rows::{FeatureFile, FeatureRows, RowError, RowKey, RowPrecision};
 pub use spread::{MOST_GROUPS, Spread};
 
 /// Gradients of several images are taken side by side.
-pub use pentimento_diffusion::lanes::side_by_side;
+pub use pentimento_diffusion::side_by_side::side_by_side;

@@ -58,7 +58,7 @@ impl SparseProjection {
     pub fn add(&self, first: usize, values: &[f32], scale: f64, feature: &mut [f64]) {
         assert_eq!(feature.len(), self.dimension, "length of a feature");
         for (&place, &value) in self.places[first..first + values.len()].iter().zip(values) {
-            // The sign is flipped as a bit: a branch would go the wrong way half of the time, and took a quarter of a look.
+            // The sign is flipped as a bit: a branch would go the wrong way half of the time, and took a quarter of a draw's time.
             let sign = u64::from(place & 1) << 63;
             let value = f64::from_bits((scale * f64::from(value)).to_bits() ^ sign);
             feature[(place >> 1) as usize] += value;

@@ -36,7 +36,7 @@ const POSITIONS_PER_BLOCK: usize = 256;
 pub struct NearestPatches {
     /// Height, width and channels of all images, in values `[height, width, channels]`.
     pub image: [usize; 3],
-    /// abar_t of the one timestep at which queries are looked at. The paper looks at timesteps 100 to 500 of 1000.
+    /// abar_t of the one timestep to which queries are noised. The paper takes timesteps 100 to 500 of 1000.
     pub abar: f64,
     /// Side p of the square patches, odd, in pixels.
     pub side: usize,

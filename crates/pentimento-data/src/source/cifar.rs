@@ -4,17 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use super::decode::Raw;
+use super::halves::no_half;
 use super::place::Place;
 use super::records::{Records, Storage};
-use super::{Layout, Listing, Reader, Structure};
+use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 use crate::image::{Image, ImageSet};
+use crate::public_sets::Split;
 
 /// Height and width of every image.
 pub(crate) const SIDE_PIXELS: usize = 32;
-/// Bytes of the pixels of an image.
 pub(crate) const IMAGE_BYTES: usize = 3 * SIDE_PIXELS * SIDE_PIXELS;
-/// Bytes of a label and an image.
 pub(crate) const RECORD_BYTES: usize = 1 + IMAGE_BYTES;
 
 /// By label, as `batches.meta.txt` of the original archive lists them.
@@ -126,12 +126,12 @@ pub(super) fn batches_of(
     folder: &Path,
     names: &[String],
     ending: &str,
-    split: crate::public_sets::Split,
+    split: Split,
 ) -> Result<Vec<PathBuf>, DataError> {
     let mut batches: Vec<(u32, &String)> =
         names.iter().filter_map(|name| Some((is_batch(name, ending)?, name))).collect();
     batches.sort_unstable();
-    let is_test = split == crate::public_sets::Split::Test;
+    let is_test = split == Split::Test;
     batches.retain(|&(number, _)| (number == 0) == is_test);
     // A batch in the middle that is missing would shift all that follow.
     for (expected, &(number, _)) in (1..).zip(&batches) {
@@ -145,7 +145,7 @@ pub(super) fn batches_of(
         }
     }
     if batches.is_empty() {
-        return Err(super::layout::no_half(folder, split));
+        return Err(no_half(folder, split));
     }
     Ok(batches.into_iter().map(|(_, name)| folder.join(name)).collect())
 }

@@ -9,8 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
+use super::labels;
 use super::place::Place;
-use super::{Layout, Listing, Reader, Structure, labels};
+use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 
 /// Endings of images that can be read.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::decode::Raw;
+use super::labels;
 use super::place::Place;
 use super::records::{Records, Storage};
-use super::{Layout, Listing, Reader, Structure, labels};
+use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 use crate::idx::{IdxImages, read_idx_images_header, read_idx_labels};
 use crate::image::Image;

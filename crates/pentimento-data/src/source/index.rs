@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::{Channels, Colours, Raw, is_grey, to_channels};
 use super::place::Place;
-use super::{ImageSource, Layout, Listing, Reader, Structure, idx_files, layout};
+use super::structure::{Layout, Listing, Reader, Structure};
+use super::{ImageSource, idx_files, layout};
 use crate::error::DataError;
 use crate::image::{Image, ImageId};
 use crate::public_sets::Split;

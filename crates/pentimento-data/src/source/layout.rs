@@ -1,56 +1,15 @@
-//! Which layout a path has, told by what is in it.
+//! Which layout a path has, told by what is in it. Only this module knows all layouts; none of them knows it.
 
-use std::fmt;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::folder::{entries, images_under, is_image};
+use super::halves::{half_called, half_named, no_half, of_half, whole_only};
 use super::place::Place;
-use super::{Structure, arrays, cifar, folder, idx_files, metadata, parquet_shards, strips, webdataset};
+use super::structure::{Layout, Structure};
+use super::{arrays, cifar, folder, idx_files, metadata, parquet_shards, strips, webdataset};
 use crate::error::DataError;
 use crate::public_sets::Split;
-
-/// How a set lies on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Layout {
-    /// IDX files of images and labels, as MNIST has them.
-    Idx,
-    /// The binary layout of CIFAR-10.
-    CifarBinary,
-    /// CIFAR-10 as PNG strips.
-    CifarStrips,
-    /// A folder of images, or of class folders.
-    Folder,
-    /// A folder of images with a table `metadata.csv` or `metadata.jsonl`.
-    Metadata,
-    /// Parquet files as Hugging Face's `datasets` writes them.
-    Parquet,
-    /// WebDataset tar archives.
-    WebDataset,
-    /// A NumPy array.
-    Npy,
-    /// An archive of NumPy arrays.
-    Npz,
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Idx => "IDX files",
-            Self::CifarBinary => "CIFAR-10 binary files",
-            Self::CifarStrips => "CIFAR-10 PNG strips",
-            Self::Folder => "a folder of images",
-            Self::Metadata => "a folder of images with a metadata table",
-            Self::Parquet => "Parquet files",
-            Self::WebDataset => "WebDataset tar archives",
-            Self::Npy => "a NumPy array",
-            Self::Npz => "an archive of NumPy arrays",
-        })
-    }
-}
 
 /// What a known layout would be, for errors.
 const KNOWN: &str = "IDX files, CIFAR-10 .bin files or strips, PNG, JPEG or WebP images (in class folders, or with \
@@ -60,53 +19,6 @@ const KNOWN: &str = "IDX files, CIFAR-10 .bin files or strips, PNG, JPEG or WebP
 pub(super) fn read(path: &Path, split: Split) -> Result<Structure, DataError> {
     let metadata = std::fs::metadata(path).map_err(|source| Place::file(path).io("open", source))?;
     if metadata.is_dir() { read_folder(path, split) } else { read_file(path, split) }
-}
-
-/// A set without halves has no test images.
-pub(super) fn no_half(path: &Path, split: Split) -> DataError {
-    let value = match split {
-        Split::Train => "train",
-        Split::Test => "test",
-    };
-    Place::file(path).broken("the split asked for", value, "one that the set has")
-}
-
-fn whole_only(path: &Path, split: Split) -> Result<(), DataError> {
-    if split == Split::Train { Ok(()) } else { Err(no_half(path, split)) }
-}
-
-/// The half that a name begins with, as in `train-00000-of-00002.parquet` or `x_test`; the outer option is none if it
-/// says no half, the inner one if it is a third part (validation).
-pub(super) fn half_named(name: &str) -> Option<Option<Split>> {
-    let name = name.to_ascii_lowercase();
-    let mut words = name.split(|character: char| !character.is_ascii_alphanumeric());
-    words.find_map(half_called)
-}
-
-/// The half that a word in lower case stands for, as in [`half_named`].
-fn half_called(word: &str) -> Option<Option<Split>> {
-    match word {
-        "train" | "training" => Some(Some(Split::Train)),
-        "test" | "t10k" => Some(Some(Split::Test)),
-        "val" | "valid" | "validation" | "dev" => Some(None),
-        _ => None,
-    }
-}
-
-/// Those names that belong to a half. If no name says a half, all are the training half.
-pub(super) fn of_half(place: &Path, names: &[String], split: Split) -> Result<Vec<String>, DataError> {
-    let halves: Vec<_> = names.iter().map(|name| half_named(name)).collect();
-    if halves.iter().all(Option::is_none) {
-        whole_only(place, split)?;
-        return Ok(names.to_vec());
-    }
-    let wanted: Vec<String> = names
-        .iter()
-        .zip(&halves)
-        .filter(|&(_, half)| *half == Some(Some(split)))
-        .map(|(name, _)| name.clone())
-        .collect();
-    if wanted.is_empty() { Err(no_half(place, split)) } else { Ok(wanted) }
 }
 
 fn read_folder(path: &Path, split: Split) -> Result<Structure, DataError> {

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::folder::{check_inside, images_under, structure};
+use super::labels;
 use super::place::Place;
-use super::{Layout, Listing, Structure, labels};
+use super::structure::{Layout, Listing, Structure};
 use crate::csv_table::{Lines, line_error, table_error};
 use crate::error::DataError;
 
-/// The tables.
 pub(super) const TABLES: [&str; 2] = ["metadata.csv", "metadata.jsonl"];
 /// Columns of labels, of which a set has one.
 pub(super) const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "class"];
@@ -23,7 +23,6 @@ pub(super) const GROUP_COLUMNS: [&str; 3] = ["group", "contributor", "artist"];
 /// A million lines of 250 bytes.
 const MAX_TABLE_BYTES: u64 = 256 << 20;
 
-/// A line of a table.
 type Row = BTreeMap<String, String>;
 
 pub(super) fn read(root: &Path, table: &Path) -> Result<Structure, DataError> {

@@ -7,6 +7,7 @@ mod arrays;
 mod cifar;
 mod decode;
 mod folder;
+mod halves;
 mod idx_files;
 mod index;
 mod labels;
@@ -17,23 +18,20 @@ mod parquet_shards;
 mod place;
 mod records;
 mod strips;
+mod structure;
 mod webdataset;
-
-use std::path::PathBuf;
 
 pub(crate) use cifar::{
     CLASS_NAMES as CIFAR10_CLASS_NAMES, RECORD_BYTES as CIFAR10_RECORD_BYTES, read_cifar10,
 };
 pub use decode::{Channels, Colours};
 pub use index::{DamagedImage, IndexedSource, OpenEvent, OpenOptions, glance, glance_idx, open};
-pub use layout::Layout;
 pub(crate) use records::MAX_DECOMPRESSED_BYTES;
 pub(crate) use strips::{read_labels as read_strip_labels, write_binary as strip_to_binary};
+pub use structure::Layout;
 
 use crate::error::DataError;
 use crate::image::{Image, ImageSet};
-use decode::Raw;
-use place::Place;
 
 /// A set of images that can be read one by one. Positions are below [`len`](Self::len); others panic, as those of slices
 /// do.
@@ -107,49 +105,4 @@ impl ImageSource for ImageSet {
     fn groups(&self) -> Option<&[String]> {
         None
     }
-}
-
-/// One layout's way to get at the images.
-trait Reader: Send + Sync {
-    /// What is stored for one image, below the length of the [`Listing`].
-    fn raw(&self, index: usize) -> Result<Raw, DataError>;
-
-    /// Where it is, for errors.
-    fn place(&self, index: usize) -> Place;
-}
-
-/// What a set says about its images, without the images.
-#[derive(Default)]
-struct Listing {
-    count: usize,
-    /// Empty if images are called by their positions.
-    keys: Vec<String>,
-    labels: Option<Vec<u32>>,
-    class_names: Vec<String>,
-    groups: Option<Vec<String>>,
-}
-
-impl Listing {
-    /// Images that have a position and nothing else.
-    fn numbered(count: usize) -> Self {
-        Self { count, ..Self::default() }
-    }
-
-    /// Images with names of their own.
-    fn named(keys: Vec<String>) -> Self {
-        Self { count: keys.len(), keys, ..Self::default() }
-    }
-
-    fn with_labels(self, (labels, class_names): labels::Labelled) -> Self {
-        Self { labels: Some(labels), class_names, ..self }
-    }
-}
-
-/// A set whose structure is read, but none of its images.
-struct Structure {
-    layout: Layout,
-    listing: Listing,
-    /// Every file that what is read depends on.
-    files: Vec<PathBuf>,
-    reader: Box<dyn Reader>,
 }

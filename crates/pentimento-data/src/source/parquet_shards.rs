@@ -22,8 +22,9 @@ use super::decode::{MAX_ENCODED_BYTES, Raw};
 use super::folder::{check_inside, structure};
 use super::labels::{self, MAX_CLASSES};
 use super::metadata::{GROUP_COLUMNS, inside};
+use super::page_headers;
 use super::place::Place;
-use super::{Layout, Listing, Reader, Structure, page_headers};
+use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 
 /// Columns of labels, of which a set has one.
@@ -55,7 +56,6 @@ struct Shard {
 /// Which leaf columns are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Columns {
-    /// Name of the struct of images.
     image: String,
     bytes: usize,
     path: Option<usize>,

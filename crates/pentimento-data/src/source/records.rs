@@ -17,23 +17,14 @@ use crate::error::DataError;
 /// a bound a small file could keep a machine busy for days.
 pub(crate) const MAX_DECOMPRESSED_BYTES: u64 = 4 << 30;
 
-/// How the bytes are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
     /// As they are, from an offset of the file.
-    Plain {
-        /// Where the first byte is.
-        offset: u64,
-    },
+    Plain { offset: u64 },
     /// The whole file is gzip-compressed.
     Gzip,
     /// A raw deflate stream inside the file.
-    Deflate {
-        /// Where the stream begins.
-        offset: u64,
-        /// Length of the stream in bytes.
-        bytes: u64,
-    },
+    Deflate { offset: u64, bytes: u64 },
 }
 
 impl Storage {

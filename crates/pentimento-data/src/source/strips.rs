@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::cifar::{self, CLASS_NAMES, IMAGE_BYTES, RECORD_BYTES, SIDE_PIXELS};
 use super::decode::Raw;
 use super::place::Place;
-use super::{Layout, Listing, Reader, Structure};
+use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 use crate::image::Image;
 use crate::public_sets::Split;

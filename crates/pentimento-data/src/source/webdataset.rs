@@ -12,9 +12,10 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
+use super::labels;
 use super::metadata::{GROUP_COLUMNS, scalar_text};
 use super::place::Place;
-use super::{Layout, Listing, Reader, Structure, labels};
+use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 
 const IMAGE_FIELDS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];

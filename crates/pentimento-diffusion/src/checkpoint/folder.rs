@@ -86,7 +86,7 @@ pub struct CheckpointFiles {
 /// An opened checkpoint.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// The network.
+    /// The network without its values.
     pub architecture: Architecture,
     /// Its values in memory layout, one vector per parameter.
     pub values: Vec<Vec<f32>>,

@@ -22,7 +22,7 @@ pub enum ParameterKind {
 pub struct ParameterSpec {
     /// The name in diffusers.
     pub name: String,
-    /// What it is.
+    /// What its values are, and so how they are laid out.
     pub kind: ParameterKind,
     /// Sizes on disk, as diffusers has them.
     pub disk_shape: Vec<usize>,
@@ -31,7 +31,7 @@ pub struct ParameterSpec {
 }
 
 impl ParameterSpec {
-    /// Number of values.
+    /// Number of its values.
     pub fn len(&self) -> usize {
         self.disk_shape.iter().product()
     }
@@ -282,7 +282,7 @@ impl Architecture {
         }
     }
 
-    /// The configuration.
+    /// The configuration that it was laid out from.
     pub fn config(&self) -> &UnetConfig {
         &self.config
     }

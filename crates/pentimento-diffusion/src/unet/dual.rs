@@ -6,16 +6,68 @@ use pentimento_kernels::extension;
 use std::ops::Range;
 
 /// A value and its tangents. The tangents are one more batch axis, so that a layer handles all of them in one call.
+///
+/// A value may have no tangents, which means that all of them are zero: the timestep does not move with the image. Every
+/// operation takes any of its arguments so, and computes with zeros only where its kernel cannot do without.
 #[derive(Clone, Debug)]
 pub struct Dual {
     /// `[images, height, width, channels]`.
-    pub primal: Tensor<4>,
-    /// `[images * directions, height, width, channels]`, the directions of an image in a row. Absent means zero: the
-    /// time embedding does not depend on the image.
-    pub tangent: Option<Tensor<4>>,
+    primal: Tensor<4>,
+    /// `[images * directions, height, width, channels]`, the directions of an image in a row. Not seen from outside, where
+    /// an absent one could be taken for an empty one.
+    tangent: Option<Tensor<4>>,
 }
 
 impl Dual {
+    /// A value `[images, height, width, channels]` with tangents `[images * directions, height, width, channels]`, the
+    /// directions of an image in a row. [`Flow::constant`] makes one without tangents.
+    ///
+    /// # Panics
+    ///
+    /// If the tangents have other sides, or are no whole number for each image.
+    pub fn new(primal: Tensor<4>, tangent: Tensor<4>) -> Self {
+        let ([images, sides @ ..], [tangents, tangent_sides @ ..]) = (primal.dims(), tangent.dims());
+        assert_eq!(sides, tangent_sides, "sides of a tangent");
+        assert!(tangents.is_multiple_of(images), "{tangents} tangents of {images} images");
+        Self { primal, tangent: Some(tangent) }
+    }
+
+    /// The value and its tangents along so many directions: zeros if it has none.
+    ///
+    /// # Panics
+    ///
+    /// If it has tangents along another number of directions.
+    pub fn into_parts(self, directions: usize) -> (Tensor<4>, Tensor<4>) {
+        (self.primal.clone(), self.tangents(directions))
+    }
+
+    /// The tangents, with zeros written out.
+    fn tangents(self, directions: usize) -> Tensor<4> {
+        let [images, height, width, channels] = self.primal.dims();
+        let zeros = || {
+            let options = (&self.primal.device(), self.primal.dtype());
+            Tensor::zeros([images * directions, height, width, channels], options)
+        };
+        let tangent = self.tangent.unwrap_or_else(zeros);
+        assert_eq!(tangent.dims()[0], images * directions, "tangents of {images} images");
+        tangent
+    }
+
+    fn images(&self) -> usize {
+        self.primal.dims()[0]
+    }
+
+    /// Number of directions of each image, if there are tangents.
+    fn directions(&self) -> Option<usize> {
+        self.tangent.as_ref().map(|tangent| tangent.dims()[0] / self.images().max(1))
+    }
+
+    /// The tangents as they stand beside those of `images` images: one value for all images has the same ones for each.
+    fn tangent_for_each(&self, images: usize) -> Option<Tensor<4>> {
+        let tangent = self.tangent.clone()?;
+        Some(if self.images() == images { tangent } else { tangent.repeat_dim(0, images) })
+    }
+
     /// Applies `primal` to the value and `linear` to the tangents.
     fn map(
         self,
@@ -24,15 +76,21 @@ impl Dual {
     ) -> Self {
         Self { primal: primal(self.primal), tangent: self.tangent.map(linear) }
     }
-
-    /// Number of directions of each image.
-    fn directions(&self) -> usize {
-        let images = self.primal.dims()[0].max(1);
-        self.tangent.as_ref().map_or(0, |tangent| tangent.dims()[0] / images)
-    }
 }
 
-/// Repeats each image's values once per direction; a single embedding for all images stays one.
+/// Number of directions along which some of the values have tangents; none if no value has any.
+///
+/// # Panics
+///
+/// If two of them have tangents along different numbers of directions: they come from different passes.
+fn common_directions<const N: usize>(values: [&Dual; N]) -> Option<usize> {
+    let mut numbers = values.into_iter().filter_map(Dual::directions);
+    let first = numbers.next()?;
+    assert!(numbers.all(|number| number == first), "values with tangents along different directions");
+    Some(first)
+}
+
+/// Repeats each image's values once per direction; a single value for all images stays one.
 fn repeated(values: Tensor<4>, directions: usize, images: usize) -> Tensor<4> {
     let [count, height, width, channels] = values.dims();
     if count == 1 && images != 1 {
@@ -46,14 +104,28 @@ fn repeated(values: Tensor<4>, directions: usize, images: usize) -> Tensor<4> {
     ])
 }
 
+/// The sum of tangents of the same images along the same directions, for values `[images, height, width, channels]`. A
+/// tangent of an embedding, `[.., 1, 1, channels]`, counts for every pixel.
+fn sum_of<const N: usize>(
+    tangents: [Option<Tensor<4>>; N],
+    [_, height, width, channels]: [usize; 4],
+) -> Option<Tensor<4>> {
+    let sum = tangents.into_iter().flatten().reduce(|sum, tangent| sum + tangent)?;
+    let count = sum.dims()[0];
+    Some(sum.expand([count, height, width, channels]))
+}
+
 impl Flow for Dual {
     fn constant(value: Tensor<4>) -> Self {
         Self { primal: value, tangent: None }
     }
 
     fn add(self, other: Self) -> Self {
-        debug_assert!(self.tangent.is_none() && other.tangent.is_none(), "values that no image enters");
-        Self { primal: self.primal + other.primal, tangent: None }
+        common_directions([&self, &other]);
+        let images = self.images().max(other.images());
+        let tangents = [self.tangent_for_each(images), other.tangent_for_each(images)];
+        let tangent = sum_of(tangents, self.primal.dims());
+        Self { primal: self.primal + other.primal, tangent }
     }
 
     fn conv2d(self, layer: ConvLayer) -> Self {
@@ -63,20 +135,22 @@ impl Flow for Dual {
     }
 
     fn conv2d_with_embedding(self, layer: ConvLayer, embedding: Self) -> Self {
-        debug_assert!(embedding.tangent.is_none(), "the time embedding does not depend on the image");
+        common_directions([&self, &embedding]);
         let (weight, geometry) = (layer.weight.clone(), layer.geometry);
-        self.map(
-            |x| x.conv2d_with_embedding(layer, embedding.primal),
-            |dx| extension::conv2d_tangent(dx, weight, geometry),
-        )
+        let of_embedding = embedding.tangent_for_each(self.images());
+        let primal = self.primal.conv2d_with_embedding(layer, embedding.primal);
+        let convolved = self.tangent.map(|dx| extension::conv2d_tangent(dx, weight, geometry));
+        let tangent = sum_of([convolved, of_embedding], primal.dims());
+        Self { primal, tangent }
     }
 
     fn conv2d_with_residual(self, layer: ConvLayer, residual: Self) -> Self {
+        common_directions([&self, &residual]);
         let (weight, geometry) = (layer.weight.clone(), layer.geometry);
         let tangent = match (self.tangent, residual.tangent) {
             (Some(dx), Some(dr)) => Some(extension::conv2d_tangent_with_residual(dx, weight, dr, geometry)),
-            // Both come from the image: they have tangents together or not at all.
-            _ => None,
+            (Some(dx), None) => Some(extension::conv2d_tangent(dx, weight, geometry)),
+            (None, dr) => dr,
         };
         Self { primal: self.primal.conv2d_with_residual(layer, residual.primal), tangent }
     }
@@ -95,15 +169,15 @@ impl Flow for Dual {
     }
 
     fn attention(self, keys: Self, values: Self, heads: usize) -> Self {
-        let tangent = match (self.tangent, keys.tangent, values.tangent) {
-            (Some(dq), Some(dk), Some(dv)) => {
-                let point = [self.primal.clone(), keys.primal.clone(), values.primal.clone()];
-                Some(extension::attention_tangent(point, [dq, dk, dv], heads))
-            }
-            // Queries, keys and values come from one image: they have tangents together or not at all.
-            _ => None,
-        };
-        Self { primal: self.primal.attention(keys.primal, values.primal, heads), tangent }
+        let directions = common_directions([&self, &keys, &values]);
+        let point = [&self, &keys, &values].map(|value| value.primal.clone());
+        let [q, k, v] = point.clone();
+        // The kernel computes the three parts of the derivative in one pass over the weights.
+        let tangent = directions.map(|directions| {
+            let along = [self, keys, values].map(|value| value.tangents(directions));
+            extension::attention_tangent(point, along, heads)
+        });
+        Self { primal: q.attention(k, v, heads), tangent }
     }
 
     fn upsample_nearest(self) -> Self {
@@ -115,20 +189,22 @@ impl Flow for Dual {
     }
 
     fn scale_shift(self, scale: Self, shift: Self) -> Self {
-        debug_assert!(scale.tangent.is_none() && shift.tangent.is_none(), "as above");
-        let (directions, images) = (self.directions(), self.primal.dims()[0]);
+        let directions = common_directions([&self, &scale, &shift]).unwrap_or(0);
+        let images = self.images();
         let factor = scale.primal.clone() + 1.0;
-        let tangent = self.tangent.map(|tangent| tangent * repeated(factor, directions, images));
+        let of_self = self.tangent.map(|dx| dx * repeated(factor, directions, images));
+        let of_scale = scale.tangent_for_each(images);
+        let of_scale = of_scale.map(|ds| repeated(self.primal.clone(), directions, images) * ds);
+        let tangent = sum_of([of_self, of_scale, shift.tangent_for_each(images)], self.primal.dims());
         Self { primal: self.primal.scale_shift(scale.primal, shift.primal), tangent }
     }
 
     fn concatenate_channels(self, other: Self) -> Self {
-        let tangent = match (self.tangent, other.tangent) {
-            (Some(a), Some(b)) => Some(a.concatenate_channels(b)),
-            // Both come from the image: they have tangents together or not at all.
-            _ => None,
-        };
-        Self { primal: self.primal.concatenate_channels(other.primal), tangent }
+        let directions = common_directions([&self, &other]);
+        let (first, second) = (self.primal.clone(), other.primal.clone());
+        let tangent = directions
+            .map(|directions| self.tangents(directions).concatenate_channels(other.tangents(directions)));
+        Self { primal: first.concatenate_channels(second), tangent }
     }
 
     fn channels(self, range: Range<usize>) -> Self {
@@ -140,3 +216,6 @@ impl Flow for Dual {
         self.map(|x| x.affine(factor, shift), |dx| dx * factor)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! What can flow through the network.
 
 use super::architecture::ParameterIndex;
-use super::observed::Observer;
+use super::observer::Observer;
 use burn::tensor::{Tensor, s};
 use pentimento_kernels::ConvGeometry;
 use pentimento_kernels::extension::{self, GroupNormSettings};

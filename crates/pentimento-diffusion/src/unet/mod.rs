@@ -10,6 +10,7 @@ mod dual;
 mod flow;
 mod forward;
 mod observed;
+mod observer;
 mod parameters;
 
 pub use architecture::{Architecture, ParameterKind, ParameterSpec};

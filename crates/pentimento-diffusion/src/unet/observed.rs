@@ -6,50 +6,20 @@
 use super::architecture::{Architecture, ParameterIndex};
 use super::flow::{ConvLayer, Flow, NormLayer};
 use super::forward::Condition;
+use super::observer::{Observation, ObservedLayer, Observer};
 use super::parameters::{Parameters, Precision};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use pentimento_kernels::ConvGeometry;
 use pentimento_kernels::extension::{self, GroupNormSettings};
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Where the layers of a pass leave what they saw.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Observer(Arc<Mutex<Vec<Observation>>>);
-
-impl Observer {
-    fn push(&self, observation: Observation) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(observation);
-    }
-
-    fn take(&self) -> Vec<Observation> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Observation {
-    at: ParameterIndex,
-    input: Tensor<4>,
-    probe: Tensor<4>,
-    /// Sizes of what comes out.
-    output: [usize; 4],
-    layer: ObservedLayer,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum ObservedLayer {
-    Convolution(ConvGeometry),
-    Norm(GroupNormSettings),
-}
 
 /// Values of a layer for some images, `[images, height, width, channels]`, where the pass left them.
 #[derive(Clone, Debug)]
 pub struct LayerValues<T> {
     data: TensorData,
     element: PhantomData<T>,
-    /// Their sizes.
+    /// Images, height, width, channels.
     pub sides: [usize; 4],
 }
 
@@ -59,7 +29,7 @@ impl<T: Precision> LayerValues<T> {
         Self { data: TensorData::new(values, sides), element: PhantomData, sides }
     }
 
-    /// The values.
+    /// The values in the order of `sides`, channels last.
     pub fn values(&self) -> &[T] {
         // The float type was checked where they were taken.
         self.data.as_slice().unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use super::architecture::{Architecture, Conv, Norm, ParameterIndex, ParameterKind, ParameterSpec, Start};
 use super::flow::{ConvLayer, NormLayer};
-use super::observed::Observer;
+use super::observer::Observer;
 use burn::tensor::{DType, Element, Int, Tensor, TensorData};
 use pentimento_kernels::extension::{GroupNormSettings, device_for};
 use pentimento_kernels::reference::Real;

@@ -6,7 +6,8 @@
 #![allow(unsafe_code, reason = "vectors of an instruction set that was detected; outputs that threads share")]
 
 use super::maximum::Maximum;
-use super::products::{Vector, add_outer_products, add_over_tokens, scores, weighted_scores};
+use super::products::{add_outer_products, add_over_tokens, scores, weighted_scores};
+use super::scratch::Vector;
 use super::softmax::{derivative, exponentials};
 use super::transpose::{gather, interleave, scatter, separate, to_lanes, to_rows};
 use super::{Block, SharedOutput};

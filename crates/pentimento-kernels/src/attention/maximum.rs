@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "vector intrinsics")]
 
-use super::products::Vector;
+use super::scratch::Vector;
 use crate::lanes::{Array, LANES, Lanes};
 
 /// The larger of two values in every lane.

@@ -1,4 +1,4 @@
-//! The products inside an attention, and the memory they work on.
+//! The products inside an attention.
 //!
 //! Queries lie in lanes, so a head of 8 channels fills vectors as well as one of 256, and neither keys nor values are
 //! packed: their numbers are broadcast from where they are.
@@ -6,59 +6,8 @@
 #![allow(unsafe_code, reason = "the inner loops work on raw pointers; sizes are checked at the entries")]
 
 use super::maximum::Maximum;
-use super::transpose::padded;
+use super::scratch::{Head, Vector};
 use crate::lanes::{LANES, Lanes};
-use std::cell::RefCell;
-
-/// Sixteen values on one cache line.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-pub(super) struct Vector(pub(super) [f32; LANES]);
-
-impl Vector {
-    pub(super) const ZERO: Self = Self([0.0; LANES]);
-}
-
-/// Lends pieces of `lengths` vectors each. Every thread keeps its memory for the next call; the contents are arbitrary.
-pub(super) fn with_scratch<const PIECES: usize, R>(
-    lengths: [usize; PIECES],
-    work: impl FnOnce([&mut [Vector]; PIECES]) -> R,
-) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<Vector>> = const { RefCell::new(Vec::new()) };
-    }
-    SCRATCH.with_borrow_mut(|memory| {
-        let total = lengths.iter().sum();
-        if memory.len() < total {
-            memory.resize(total, Vector::ZERO);
-        }
-        let mut rest = &mut memory[..];
-        work(lengths.map(|length| {
-            let (piece, after) = std::mem::take(&mut rest).split_at_mut(length);
-            rest = after;
-            piece
-        }))
-    })
-}
-
-/// One head of one image, read where it lies: token `t` has its channels at `t * stride`.
-#[derive(Clone, Copy)]
-pub(super) struct Head<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) stride: usize,
-    pub(super) tokens: usize,
-    pub(super) channels: usize,
-}
-
-impl Head<'_> {
-    pub(super) fn padded_channels(&self) -> usize {
-        padded(self.channels)
-    }
-
-    fn assert_inside(&self) {
-        assert!((self.tokens - 1) * self.stride + self.channels <= self.values.len(), "a token lies outside");
-    }
-}
 
 /// What happens to each row of scores while it is in registers.
 trait Finish<V, const VECTORS: usize> {

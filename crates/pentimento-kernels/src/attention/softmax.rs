@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code, reason = "vector intrinsics")]
 
-use super::products::Vector;
+use super::scratch::Vector;
 use crate::activation::exp;
 use crate::lanes::{LANES, Lanes};
 

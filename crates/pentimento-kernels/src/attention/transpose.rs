@@ -2,16 +2,8 @@
 //!
 //! Plain Rust that the compiler vectorises inside functions compiled for an instruction set.
 
-use super::products::{Head, Vector};
+use super::scratch::{Head, PIECE, Vector, padded};
 use crate::lanes::LANES;
-
-/// Rows of channels are padded to a multiple of this many, so that pairs of them fill vectors.
-const PIECE: usize = LANES / 2;
-
-/// Number of channels with padding.
-pub(super) fn padded(channels: usize) -> usize {
-    channels.next_multiple_of(PIECE)
-}
 
 /// Copies the tokens `first..first + queries` of a head, each times its factor, to rows of `padded` channels. Channels
 /// and rows past the last one are zero.

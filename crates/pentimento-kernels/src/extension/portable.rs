@@ -82,7 +82,6 @@ pub(super) fn silu(input: Tensor<4>) -> Tensor<4> {
     input.clone() * activation::sigmoid(input)
 }
 
-/// The derivative of SiLU.
 fn silu_slope(z: Tensor<4>) -> Tensor<4> {
     let s = activation::sigmoid(z.clone());
     s.clone() * (z * (-s + 1.0) + 1.0)

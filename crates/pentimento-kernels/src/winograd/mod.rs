@@ -22,7 +22,7 @@ mod weight_gradient;
 
 pub(crate) use weight_gradient::{backward_weight, fits_weight_gradient};
 
-use crate::conv2d::{Addends, ConvGeometry, ConvShape};
+use crate::conv_shape::{Addends, ConvGeometry, ConvShape};
 use crate::dense::{multiply_dense, panel_place};
 use crate::lanes::{Instructions, LANES, Lanes};
 use crate::memory::{Buffer, with_scratch};
@@ -34,7 +34,6 @@ use std::ops::Range;
 const TILE: usize = 4;
 /// Side of the input under a tile, and of the grid of points.
 const PATCH: usize = 6;
-/// Number of points.
 const POINTS: usize = PATCH * PATCH;
 
 /// Bytes of transformed values that one task holds: half of a core's second-level cache of 2 MiB.

@@ -14,7 +14,7 @@ use super::{
     BYTES_OF_A_TASK, PATCH, POINTS, TILE, TILES_TOGETHER, Tiling, fits, load_part, padded, square,
     store_part, tiles_of_a_task, transform_patch, transforms, values_of_a_tile,
 };
-use crate::conv2d::ConvShape;
+use crate::conv_shape::ConvShape;
 use crate::dense::add_transposed_product;
 use crate::lanes::{Instructions, LANES, Lanes};
 use crate::memory::{Buffer, with_scratch};

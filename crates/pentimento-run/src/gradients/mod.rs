@@ -10,14 +10,12 @@
 //! * `network_features`: what one network is asked, and its features.
 //! * `row_key`: the digest by which an image is found again.
 //! * `replay`: training images as they were met in training.
-//! * `alike`: training images that share credit.
 //! * `projection_quality`: what the projection does to their order.
 //! * `candidates`: the training images that are scored for a query, if not all are.
 //! * `score`: scores, with intervals, by timestep, and what the damping does to them.
-//! * `score_table`: the result, and its files.
+//! * `score_table`: the result, and its files; `score_columns`: the columns of its table.
 //! * `baseline`: likeness without gradients, in tables of the same form.
 
-mod alike;
 mod baseline;
 mod candidates;
 mod feature_store;
@@ -28,11 +26,11 @@ mod queries;
 mod replay;
 mod row_key;
 mod score;
+pub(crate) mod score_columns;
 mod score_table;
 mod subject;
 mod training_images;
 
-pub use alike::nearly_the_same;
 pub use baseline::{compared_patches, open_classifier, score_baseline};
 pub(super) use feature_store::unless_damaged;
 pub use network_features::{Asked, AskedNetwork};

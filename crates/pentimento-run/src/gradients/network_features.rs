@@ -18,7 +18,7 @@ pub(super) struct NetworkFeatures {
     pub queries: Features,
     /// What the network's scores are multiplied with.
     pub factor: f64,
-    /// Events of training that were looked at, if those were taken.
+    /// Events of training that were taken, if those were.
     pub events: Option<usize>,
     pub projection: Option<ProjectionQuality>,
 }

@@ -18,7 +18,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Follows the part of training; of an image with more events than it would be looked at otherwise, so many are taken,
+    /// Follows the part of training; of an image with more events than it would have draws otherwise, so many are taken,
     /// evenly spread.
     ///
     /// # Errors

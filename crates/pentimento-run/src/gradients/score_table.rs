@@ -2,6 +2,7 @@
 
 use super::projection_quality::ProjectionQuality;
 use super::queries::Queries;
+use super::score_columns::{self, LOW, QUERY, RANK, SCORE, STANDARD_ERROR, TRAINING_IMAGE};
 use super::subject::Subject;
 use crate::error::Result;
 use crate::npy::npy;
@@ -61,9 +62,9 @@ pub enum Details {
 pub struct GradientsTaken {
     /// Networks whose scores were averaged.
     pub networks: usize,
-    /// Looks at each image.
+    /// Draws of each image.
     pub draws: usize,
-    /// Looks that the schedule has at the most.
+    /// Draws that the schedule has at the most.
     pub most_draws: usize,
     /// Length of a feature.
     pub dimension: usize,
@@ -115,13 +116,13 @@ pub struct InfluenceDetails {
 pub struct InfluenceNote {
     /// Images on which the curvature was measured; of several networks, those of the first.
     pub curvature_images: usize,
-    /// Looks at each of them.
+    /// Draws of each of them.
     pub curvature_draws: usize,
     /// Where the damping comes from, in words.
     pub damping_rule: String,
     /// The smallest, middle and largest damping over the blocks of the network; of several networks, of the first.
     pub dampings: [f64; 3],
-    /// The mean squared error of the network over the looks.
+    /// The mean squared error of the network over the draws.
     pub mean_loss: f64,
     /// What the recipe says.
     pub settings: InfluenceRecipe,
@@ -131,8 +132,8 @@ pub struct InfluenceNote {
 pub struct FollowedTraining {
     /// Steps behind each checkpoint whose scores were added up, rising.
     pub checkpoints: Vec<usize>,
-    /// Events of training that were looked at, over all networks and checkpoints; none if training images were looked at with
-    /// draws of their own.
+    /// Events of training that were taken, over all networks and checkpoints; none if training images had draws as queries
+    /// have them.
     pub events: Option<usize>,
 }
 
@@ -338,18 +339,7 @@ impl ScoreTable {
     /// A row for each pair of query and training image.
     fn to_parquet(&self) -> Result<Vec<u8>> {
         // What was not scored has neither rank nor score.
-        let of_score = if self.candidates().is_some() { "optional" } else { "required" };
-        let schema = Arc::new(parse_message_type(&format!(
-            "message scores {{
-                required binary query (UTF8);
-                required int64 training_image;
-                {of_score} int64 rank;
-                {of_score} double score;
-                optional double standard_error;
-                optional double low;
-                optional double high;
-            }}"
-        ))?);
+        let schema = Arc::new(parse_message_type(&score_columns::schema(self.candidates().is_some()))?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let mut bytes = Vec::new();
         let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties))?;
@@ -379,12 +369,14 @@ impl ScoreTable {
             let mut number = 0;
             while let Some(mut column) = group.next_column()? {
                 match number {
-                    0 => column.typed::<ByteArrayType>().write_batch(&names, None, None)?,
-                    1 => column.typed::<Int64Type>().write_batch(&images, None, None)?,
-                    2 => column.typed::<Int64Type>().write_batch(&ranks, of_scored, None)?,
-                    3 => column.typed::<DoubleType>().write_batch(&values, of_scored, None)?,
-                    4 => column.typed::<DoubleType>().write_batch(&errors, Some(&levels), None)?,
-                    5 => column.typed::<DoubleType>().write_batch(&bound(-1.0), Some(&levels), None)?,
+                    QUERY => column.typed::<ByteArrayType>().write_batch(&names, None, None)?,
+                    TRAINING_IMAGE => column.typed::<Int64Type>().write_batch(&images, None, None)?,
+                    RANK => column.typed::<Int64Type>().write_batch(&ranks, of_scored, None)?,
+                    SCORE => column.typed::<DoubleType>().write_batch(&values, of_scored, None)?,
+                    STANDARD_ERROR => {
+                        column.typed::<DoubleType>().write_batch(&errors, Some(&levels), None)?
+                    }
+                    LOW => column.typed::<DoubleType>().write_batch(&bound(-1.0), Some(&levels), None)?,
                     _ => column.typed::<DoubleType>().write_batch(&bound(1.0), Some(&levels), None)?,
                 };
                 column.close()?;

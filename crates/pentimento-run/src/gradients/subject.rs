@@ -85,7 +85,7 @@ impl<'a> Subject<'a> {
         Ok(networks)
     }
 
-    /// Whether training images are looked at as they were in training, by methods that follow it.
+    /// Whether methods that follow the training take the events of training images instead of draws.
     pub fn replays(&self) -> bool {
         self.networks.trained_on.is_some()
             && self.workspace.recipe.gradients.draws != Some(TrainingDraws::Fresh)
@@ -135,7 +135,7 @@ impl<'a> Subject<'a> {
         row_key(&self.training.images.scaled(image), self.class_of(image))
     }
 
-    /// Timesteps and noise. A schedule with few timesteps is looked at in all of them.
+    /// Timesteps and noise. Of a schedule with few timesteps all are taken.
     pub fn draws(&self) -> DrawPlan {
         let settings = self.workspace.recipe.gradients;
         let total = self.workspace.recipe.schedule.num_train_timesteps;

@@ -34,7 +34,7 @@ pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64
                 outputs: subject.shape().iter().product(),
             };
             let mirrored = match training.horizontal_flip {
-                true => "; mirrored images, which the training saw too, are not looked at",
+                true => "; mirrored images, which the training saw too, are not measured",
                 false => "",
             };
             let words =

@@ -38,8 +38,8 @@ pub struct ProductsOf<'a> {
     pub dampings: &'a [f64],
     /// What tells one measurement of queries from another.
     pub measurement: &'a str,
-    /// Whether queries are looked at as images are, at timesteps of the recipe's choice.
-    pub looks_at_images: bool,
+    /// Whether queries have draws as training images do, at timesteps of the recipe's choice.
+    pub queries_have_draws: bool,
 }
 
 impl ProductsOf<'_> {
@@ -136,7 +136,7 @@ impl ProductsOf<'_> {
             .json(&recipe.influence.eigenvalues)?
             .json(dampings)?
             .text(measurement)
-            .json(&recipe.influence.query_timestep.filter(|_| self.looks_at_images))?
+            .json(&recipe.influence.query_timestep.filter(|_| self.queries_have_draws))?
             .json(&(plan.timesteps, plan.groups, plan.antithetic, plan.sharing, recipe.seed))?
             .bytes(Digest::of(&queries.concat()).as_bytes())
             .finish())

@@ -122,14 +122,14 @@ impl QueryGradients {
     }
 }
 
-/// How training images are looked at: as for scores by gradients, but each with noise of its own. Noise that a training image
+/// The draws of training images: as for scores by gradients, but each with noise of its own. Noise that a training image
 /// shared with a query would be in both gradients, and its square in every score: predictions for groups of images then were
 /// half as much again too large, and less right in their order (docs/results/influence-retraining.md).
 pub fn image_draws(subject: &Subject<'_>) -> DrawPlan {
     DrawPlan { sharing: NoiseSharing::PerImage, ..subject.draws() }
 }
 
-/// The draws at which a query is looked at in a group.
+/// The draws of a query in a group.
 fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> {
     let (plan, recipe) = (image_draws(subject), &subject.workspace.recipe);
     let key = row_key(&query.image, query.class);

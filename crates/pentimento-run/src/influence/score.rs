@@ -104,11 +104,12 @@ fn score_network(
     match kind {
         InfluenceKind::Linear(measurement) => {
             let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
-            let looks_at_images = measurement != QueryMeasurement::Trajectory;
-            let of = ProductsOf { subject, network, measured, dampings, measurement: name, looks_at_images };
+            let queries_have_draws = measurement != QueryMeasurement::Trajectory;
+            let of =
+                ProductsOf { subject, network, measured, dampings, measurement: name, queries_have_draws };
             let products = of.complete(&gradients, &queries.images)?;
             let seen = saw.iter().filter(|&&saw| saw).count();
-            Ok(predicted_changes(&products, count, groups, seen, looks_at_images))
+            Ok(predicted_changes(&products, count, groups, seen, queries_have_draws))
         }
         InfluenceKind::Unlearning => {
             let loss = QueryMeasurement::OfImage(Measurement::Loss);

@@ -53,9 +53,9 @@ pub fn with_influence_stage<R>(
     match kind {
         InfluenceKind::Linear(measurement) => {
             let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
-            let looks_at_images = measurement != QueryMeasurement::Trajectory;
+            let queries_have_draws = measurement != QueryMeasurement::Trajectory;
             let measurement = method;
-            let of = ProductsOf { subject, network, measured, dampings, measurement, looks_at_images };
+            let of = ProductsOf { subject, network, measured, dampings, measurement, queries_have_draws };
             then(&of.stage(&gradients, &queries.images)?)
         }
         InfluenceKind::Unlearning => {

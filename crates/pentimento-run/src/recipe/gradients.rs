@@ -38,7 +38,7 @@ pub struct GradientRecipe {
     pub damping: Option<f64>,
 }
 
-/// With which timesteps and noise methods that follow the training, such as TracIn, look at training images.
+/// With which timesteps and noise methods that follow the training, such as TracIn, ask about training images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainingDraws {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct InfluenceRecipe {
     /// Training images, evenly chosen, on which the curvature is measured; all, if there are fewer.
     pub images: usize,
-    /// Looks at each of them: half for the factors, half for the eigenvalues. Even.
+    /// Draws of each of them: half for the factors, half for the eigenvalues. Even.
     pub draws: usize,
     /// How a layer that acts at many positions shares its weight among them.
     pub sharing: WeightSharing,
@@ -21,7 +21,7 @@ pub struct InfluenceRecipe {
     /// nothing is known of the training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damping: Option<InfluenceDamping>,
-    /// The only timestep at which queries are looked at, with as many noises as there would be timesteps; the same timesteps
+    /// The only timestep of queries' draws, with as many noises as there would be timesteps; the same timesteps
     /// as for training images if absent. Trajectories have timesteps of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_timestep: Option<usize>,

@@ -1,13 +1,13 @@
 //! The stage that trains the members, resumable at any moment.
 
-mod lanes;
 mod objects;
+mod side_by_side;
 
-pub use lanes::TRIAL_STEPS;
 pub use objects::{
     architecture, checkpoint_name, kept_weights, losses, member_fingerprint, member_folder, steps_kept,
     trained_members, weights_name,
 };
+pub use side_by_side::TRIAL_STEPS;
 
 use crate::data::CodedData;
 use crate::drive::drive_some;
@@ -124,7 +124,7 @@ impl Stage for Training<'_> {
             return Ok(begun.lanes);
         }
         let members: Vec<u32> = missing.iter().map(|piece| piece.number as u32).collect();
-        lanes::choose_lanes(self.workspace, self.data, &self.architecture, &members)
+        side_by_side::choose_lanes(self.workspace, self.data, &self.architecture, &members)
     }
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {

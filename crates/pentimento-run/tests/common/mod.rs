@@ -122,7 +122,8 @@ pub fn digests(run: &Path) -> BTreeMap<String, Digest> {
     names.map(|name| (name.clone(), run.entry(&name).unwrap().blake3)).collect()
 }
 
-fn idx(magic: u32, dimensions: &[usize], data: &[u8]) -> Vec<u8> {
+/// A file in the form of MNIST's: unsigned bytes with these sizes of the axes.
+pub fn idx(magic: u32, dimensions: &[usize], data: &[u8]) -> Vec<u8> {
     let mut bytes = magic.to_be_bytes().to_vec();
     for &dimension in dimensions {
         bytes.extend(u32::try_from(dimension).unwrap().to_be_bytes());

@@ -91,7 +91,7 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
     if let Some(taken) = table.taken() {
         let networks =
             if taken.networks > 1 { format!(" of {} networks", taken.networks) } else { String::new() };
-        let (checkpoints, looks) = match details.and_then(|details| details.followed.as_ref()) {
+        let (checkpoints, draws) = match details.and_then(|details| details.followed.as_ref()) {
             None => (String::new(), format!("{} draws of each image", taken.draws)),
             Some(followed) => (
                 match followed.checkpoints.len() {
@@ -108,7 +108,7 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
             ),
         };
         print(&format!(
-            "{}: gradients in {parameters} of {parameters} parameters (100 %){networks}{checkpoints}, {looks}",
+            "{}: gradients in {parameters} of {parameters} parameters (100 %){networks}{checkpoints}, {draws}",
             table.method.title
         ))?;
     } else {
@@ -159,7 +159,7 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
         let [least, middle, most] = influence.dampings;
         let of = if several { " of the first network" } else { "" };
         print(&format!(
-            "{}; curvature{of} from {} with {} looks each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}",
+            "{}; curvature{of} from {} with {} draws each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}",
             table.method.meaning,
             counted(influence.curvature_images, "image"),
             influence.curvature_draws,

@@ -3,12 +3,12 @@
 use super::print;
 use crate::error::ProgramError;
 use anyhow::{Context, Result};
-use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use pentimento_data::{
     Colours, ImageSource as _, IndexedSource, Inspection, NEAR_DUPLICATE_BITS, Split, contact_sheet,
 };
 use pentimento_run::Reporter;
 use pentimento_run::data::open_path;
+use pentimento_run::pictures::png_of;
 use pentimento_run::words::counted;
 use std::path::Path;
 
@@ -36,12 +36,7 @@ pub fn inspect(path: &Path, test: bool, sheet: Option<&Path>, reporter: &Reporte
         print(&line)?;
     }
     if let Some(file) = sheet {
-        let picture = contact_sheet(&source)?;
-        let (width, height) = (picture.width() as u32, picture.height() as u32);
-        let mut png = Vec::new();
-        PngEncoder::new(&mut png)
-            .write_image(picture.pixels(), width, height, ExtendedColorType::Rgb8)
-            .context("cannot encode a PNG")?;
+        let png = png_of(&contact_sheet(&source)?)?;
         std::fs::write(file, png).with_context(|| format!("cannot write {}", file.display()))?;
         print(&format!("contact sheet: {}", file.display()))?;
     }

@@ -30,7 +30,7 @@ use pentimento_run::gradients::QuerySet;
 use pentimento_run::pool::on_pool;
 use pentimento_run::recipe::Origin;
 use pentimento_run::train::train;
-use pentimento_run::workspace::refuse_what_is_no_run;
+use pentimento_run::workspace::{default_folder, refuse_what_is_no_run};
 use pentimento_run::{Networks, Recipe, RunOptions, Workspace};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -134,8 +134,8 @@ fn run_command(arguments: Arguments) -> Result<()> {
             if asked.codes().next().is_some() || method.is_empty() {
                 analyse::attribute(&workspace, &data, &networks)?;
             }
-            for (method, distance) in asked.codes() {
-                attribute::scores(&workspace, &data, &networks, method, distance, top as usize)?;
+            for (method, _) in asked.codes() {
+                attribute::scores(&workspace, &data, &networks, method, top as usize)?;
             }
             gradients::attribute_members(&workspace, &networks, &asked, query, top as usize)
         }
@@ -265,10 +265,6 @@ fn recipe_and_folder(arguments: &RecipeArguments) -> Result<(Recipe, PathBuf)> {
     let run = arguments.run.clone().or_else(|| arguments.recipe.is_dir().then(|| arguments.recipe.clone()));
     let folder = run.unwrap_or_else(|| default_folder(&recipe));
     Ok((recipe, folder))
-}
-
-fn default_folder(recipe: &Recipe) -> PathBuf {
-    Path::new("runs").join(&recipe.name)
 }
 
 /// All stages; what is there already is not made again.

@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn memory_that_is_touched_is_seen() {
         let Some(before) = ProcessMemory::now() else {
-            return super::super::tests::skipped("no /proc/self/status here");
+            return pentimento_testing::skipped("proc", "there is no /proc/self/status");
         };
         let block = vec![1_u8; 256 << 20];
         let after = ProcessMemory::now().unwrap();

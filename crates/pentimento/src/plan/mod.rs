@@ -276,12 +276,6 @@ pub(crate) mod tests {
     use pentimento_diffusion::unet::Architecture;
     use pentimento_run::data::CodedData;
 
-    /// Says loudly that a test has shown nothing.
-    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-    pub(crate) fn skipped(reason: &str) {
-        eprintln!("SKIPPED: {reason}");
-    }
-
     fn recipe() -> Recipe {
         let settings = ["data.preprocessing.first=1000".to_string(), "samples.count=20".to_string()];
         Recipe::parse(include_str!("../../../../recipes/mnist-codes.toml"), "mnist-codes", &settings).unwrap()

@@ -3,9 +3,8 @@
     dead_code,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "each test uses a part of it; helpers of tests may panic as tests do, and a test that is skipped says so"
+    reason = "each test uses a part of it; helpers of tests may panic as tests do"
 )]
 
 use std::collections::BTreeMap;

@@ -1,7 +1,5 @@
 //! Files of every format, written by the libraries that write such files, or byte by byte.
 
-#![allow(dead_code, reason = "not every test uses every writer")]
-
 use std::io::{Cursor, Write as _};
 use std::path::Path;
 use std::sync::Arc;

@@ -20,15 +20,15 @@ pub fn side_by_side<R: Send, E: Send>(
     count: usize,
     work: impl Fn(usize) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    let lanes = rayon::current_num_threads().min(count);
-    if lanes <= 1 {
+    let threads = rayon::current_num_threads().min(count);
+    if threads <= 1 {
         return (0..count).map(work).collect();
     }
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let results: Mutex<Vec<Option<Result<R, E>>>> = Mutex::new((0..count).map(|_| None).collect());
-    let lane = || {
+    let take_calls = || {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-        // Without a pool of its own a lane does nothing, and the others do its share.
+        // Without a pool of its own a thread does nothing, and the others do its share.
         let Ok(pool) = pool else { return false };
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -41,9 +41,11 @@ pub fn side_by_side<R: Send, E: Send>(
         }
     };
     let worked = std::thread::scope(|scope| {
-        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(take_calls)).collect();
         // The scope waits for those that this does not.
-        lanes.into_iter().any(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        threads
+            .into_iter()
+            .any(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     assert!(worked, "no thread could be started");
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);

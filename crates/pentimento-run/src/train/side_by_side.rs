@@ -5,7 +5,7 @@ use crate::data::CodedData;
 use crate::error::Result;
 use crate::event::Event;
 use crate::workspace::Workspace;
-use pentimento_diffusion::lanes::side_by_side;
+use pentimento_diffusion::side_by_side::side_by_side;
 use pentimento_diffusion::unet::Architecture;
 use std::time::Instant;
 

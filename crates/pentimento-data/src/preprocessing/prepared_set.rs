@@ -1,0 +1,121 @@
+//! The images that a model trains on.
+
+use crate::image::ImageId;
+
+/// The images that a model trains on: bytes of shape `[images, height, width, channels]`, with labels, and with where
+/// each comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedSet {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+    pub(super) pixels: Vec<u8>,
+    pub(super) labels: Vec<u32>,
+    pub(super) source_indices: Vec<usize>,
+    pub(super) ids: Vec<ImageId>,
+}
+
+impl PreparedSet {
+    /// Height of every image in pixels.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Width of every image in pixels.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Number of channels, 1 to 4.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Number of images, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Values per image: `height * width * channels`.
+    pub fn image_len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// All bytes after resizing, `[images, height, width, channels]`.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The bytes of one image after resizing, `[height, width, channels]`.
+    ///
+    /// # Panics
+    /// If `index` is not below [`len`](Self::len), as slices do.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let image_len = self.image_len();
+        &self.pixels[index * image_len..(index + 1) * image_len]
+    }
+
+    /// The labels, as in the source set.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The position of each image in the source set, ascending.
+    pub fn source_indices(&self) -> &[usize] {
+        &self.source_indices
+    }
+
+    /// The identity of each image: of its decoded pixels in the source set, before any preprocessing.
+    pub fn ids(&self) -> &[ImageId] {
+        &self.ids
+    }
+
+    /// One image as a model sees it, `[height, width, channels]` in [-1, 1]: `x / 127.5 - 1` in f32, so that 0 becomes
+    /// exactly -1 and 255 exactly 1.
+    ///
+    /// # Panics
+    /// As [`image`](Self::image).
+    pub fn scaled(&self, index: usize) -> Vec<f32> {
+        self.image(index).iter().copied().map(scaled_byte).collect()
+    }
+
+    /// [`scaled`](Self::scaled) into memory that is already there.
+    ///
+    /// # Panics
+    /// As [`image`](Self::image), and if `output` does not have [`image_len`](Self::image_len) values.
+    pub fn scaled_into(&self, index: usize, output: &mut [f32]) {
+        let image = self.image(index);
+        assert_eq!(output.len(), image.len(), "length of the output");
+        for (value, &byte) in output.iter_mut().zip(image) {
+            *value = scaled_byte(byte);
+        }
+    }
+}
+
+fn scaled_byte(byte: u8) -> f32 {
+    f32::from(byte) / 127.5 - 1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::image::ImageSet;
+    use crate::preprocessing::{Preprocessing, prepare};
+
+    #[test]
+    fn scaling_meets_both_ends_exactly_and_is_odd_about_the_middle() {
+        let set = ImageSet::new(1, 256, 1, (0..=255).collect(), vec![0]).unwrap();
+        let prepared = prepare(&set, &Preprocessing::default()).unwrap();
+        let scaled = prepared.scaled(0);
+        assert_eq!((scaled[0], scaled[255]), (-1.0, 1.0));
+        for (byte, &value) in scaled.iter().enumerate() {
+            let exact = (2.0 * byte as f64 - 255.0) / 255.0;
+            // One rounding of a quotient below 2 and one of a difference below 1.
+            assert!((f64::from(value) - exact).abs() <= f64::from(f32::EPSILON));
+        }
+        assert!(scaled.is_sorted_by(|left, right| left < right));
+        let mut into = vec![0.0; 256];
+        prepared.scaled_into(0, &mut into);
+        assert_eq!(into, scaled);
+    }
+}

@@ -1,0 +1,84 @@
+//! The index of a set, which is kept in the cache.
+
+use std::fs;
+use std::path::Path;
+
+use pentimento_data::{ImageSource as _, OpenOptions, open};
+use tempfile::TempDir;
+
+use crate::writers::*;
+use crate::{assert_names, try_open};
+
+fn reasons(path: &Path, cache: &Path) -> Vec<String> {
+    let mut told = Vec::new();
+    let options = OpenOptions { cache_dir: Some(cache.into()), ..OpenOptions::default() };
+    open(path, &options, &mut |event| told.push(event.to_string())).unwrap();
+    told.retain(|event| event.contains("index"));
+    told
+}
+
+#[test]
+fn is_kept_and_made_again_when_a_file_changes() {
+    let (folder, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let path = folder.path().join("1.png");
+    fs::write(&path, png(&noise(4, 4, 1, 0))).unwrap();
+    let told = reasons(folder.path(), cache.path());
+    assert!(told.len() == 1 && told[0].contains("not opened before"), "{told:?}");
+    assert!(reasons(folder.path(), cache.path()).is_empty());
+    // Another name of the same folder.
+    let name = folder.path().file_name().unwrap();
+    assert!(reasons(&folder.path().join("..").join(name), cache.path()).is_empty());
+    // The same length and the same time, another image.
+    let before = fs::metadata(&path).unwrap();
+    let changed = (1..)
+        .map(|seed| png(&noise(4, 4, 1, seed)))
+        .find(|bytes| bytes.len() as u64 == before.len())
+        .unwrap();
+    fs::write(&path, changed).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(before.modified().unwrap()).unwrap();
+    let told = reasons(folder.path(), cache.path());
+    assert!(told.len() == 1 && told[0].contains("1.png is not what it was"), "{told:?}");
+    // Another file.
+    fs::write(folder.path().join("2.png"), png(&noise(4, 4, 1, 9))).unwrap();
+    assert_eq!(reasons(folder.path(), cache.path()).len(), 1);
+    assert!(reasons(folder.path(), cache.path()).is_empty());
+}
+
+#[test]
+fn that_is_damaged_is_made_again_and_says_so() {
+    let (folder, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::write(folder.path().join("1.png"), png(&noise(4, 4, 1, 0))).unwrap();
+    reasons(folder.path(), cache.path());
+    let file = fs::read_dir(cache.path().join("indexes")).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let other_digest = [&[b'0'; 64], &whole[64..]].concat();
+    for bytes in [&whole[..whole.len() / 2], &[], &flipped, &other_digest] {
+        fs::write(&file, bytes).unwrap();
+        let told = reasons(folder.path(), cache.path());
+        assert!(told.len() == 1 && told[0].contains("is damaged"), "{told:?}");
+        assert!(reasons(folder.path(), cache.path()).is_empty());
+        assert_eq!(fs::read(&file).unwrap(), whole);
+    }
+}
+
+#[test]
+fn that_cannot_be_kept_is_told() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("1.png"), png(&noise(4, 4, 1, 0))).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let told = reasons(folder.path(), file.path());
+    assert!(told.iter().any(|event| event.contains("cannot be kept")), "{told:?}");
+}
+
+#[test]
+fn an_image_that_changes_under_an_open_set_is_noticed() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("1.png");
+    fs::write(&path, png(&noise(4, 4, 1, 0))).unwrap();
+    let source = try_open(folder.path()).unwrap();
+    fs::write(&path, png(&noise(4, 4, 1, 1))).unwrap();
+    assert_names(&source.image(0).unwrap_err().to_string(), &["1.png", "another one now"]);
+}

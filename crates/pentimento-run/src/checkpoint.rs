@@ -1,0 +1,144 @@
+//! Diffusers checkpoints: opening one, making a run of it, and writing a network of a run as one.
+
+pub use pentimento_diffusion::checkpoint::{NetworkFolder, Selection};
+
+use crate::data::glance_at_images;
+use crate::error::{Result, RunError};
+use crate::event::{Event, Reporter};
+use crate::imported::{MEMBER_FILES, image_size, import, recipe_of};
+use crate::train::member_folder;
+use crate::workspace::{RunOptions, Workspace, default_folder, refuse_what_is_no_run};
+use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles};
+use pentimento_diffusion::sampler::SamplerKind;
+use pentimento_diffusion::schedule::TimestepSpacing;
+use pentimento_store::Run;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint that was found and read.
+#[derive(Clone, Debug)]
+pub struct OpenCheckpoint {
+    /// The folder, as it was given.
+    pub folder: PathBuf,
+    /// Its files.
+    pub files: CheckpointFiles,
+    /// Network, noise schedule and sampler.
+    pub checkpoint: Checkpoint,
+}
+
+/// Finds and opens a checkpoint: a pipeline, a flat folder or a training checkpoint. Keys that are passed over are told.
+///
+/// # Errors
+///
+/// As [`CheckpointFiles::find`] and [`CheckpointFiles::open`]; where the folder leaves a choice that `selection` does not
+/// make, [`Unclear`](pentimento_diffusion::DiffusionError::Unclear).
+pub fn open_checkpoint(folder: &Path, selection: &Selection, reporter: &Reporter) -> Result<OpenCheckpoint> {
+    let files = CheckpointFiles::find(folder, selection)?;
+    let checkpoint = files.open()?;
+    for (file, keys) in
+        [(&files.config, &checkpoint.unknown_keys), (&files.scheduler, &checkpoint.scheduler.unknown_keys)]
+    {
+        for key in keys {
+            reporter.tell(Event::UnknownKey { file, key });
+        }
+    }
+    Ok(OpenCheckpoint { folder: folder.to_path_buf(), files, checkpoint })
+}
+
+/// Makes a run of a checkpoint in the folder `run`, or in that of its name if absent, and opens it. `settings` replace values
+/// of its recipe, such as `sampling.steps=50` or `data.path="/images"`. What the run has already is kept.
+///
+/// # Errors
+///
+/// [`RunError::Setting`] and [`RunError::RecipeValue`] for settings that do not fit, [`RunError::AnotherNetwork`] if the
+/// folder is the run of one, as reading the images that the recipe names, and as writing to the run.
+pub fn import_checkpoint(
+    opened: &OpenCheckpoint,
+    run: Option<&Path>,
+    settings: &[String],
+    options: RunOptions,
+) -> Result<Workspace> {
+    let OpenCheckpoint { folder, files, checkpoint } = opened;
+    let name = name_of_run(run, folder);
+    let recipe = recipe_of(&name, folder, files, checkpoint, settings, &options.reporter)?;
+    let run = run.map_or_else(|| default_folder(&recipe), Path::to_path_buf);
+    let (architecture, sampling) = (&checkpoint.architecture, recipe.sampling);
+    options.reporter.tell(Event::Importing {
+        parameters: architecture.parameter_count(),
+        channels: architecture.config().in_channels,
+        sampling,
+    });
+    if sampling.sampler == SamplerKind::Ddim && sampling.spacing == TimestepSpacing::Linspace {
+        options.reporter.tell(Event::UnevenSteps);
+    }
+    // A wrong set is told here, and not after hours of sampling.
+    let network = image_size(architecture)?;
+    if let Some(found) = glance_at_images(&recipe.data, &options.reporter)?.filter(|&found| found != network)
+    {
+        options.reporter.tell(Event::ImagesOfAnotherSize { found, network });
+    }
+    import(run, recipe, checkpoint, options)
+}
+
+/// The last part of a path, with what no folder of a run may have replaced.
+fn name_of_run(run: Option<&Path>, folder: &Path) -> String {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
+    let last = run.unwrap_or(&absolute).file_name().unwrap_or_default().to_string_lossy();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let name: String = last.chars().map(plain).collect();
+    let name = name.trim_start_matches('.');
+    if name.is_empty() { "imported".into() } else { name.into() }
+}
+
+/// Writes a network of a run as a pipeline that diffusers opens, into a folder that is empty or does not exist yet. Each file
+/// is compared with its digest. The member may be left out if the run has only one.
+///
+/// # Errors
+///
+/// [`RunError::NoMember`] if there is no such member, or it is not said which; [`RunError::Occupied`] if the folder holds
+/// something; as reading the run and writing the files.
+pub fn export_network(run_folder: &Path, folder: &Path, member: Option<u32>) -> Result<()> {
+    refuse_what_is_no_run(run_folder)?;
+    let run = Run::open_read_only(run_folder)?;
+    let has = |member: u32| {
+        let files = MEMBER_FILES.map(|file| format!("{}/{file}", member_folder(member)));
+        files.iter().all(|name| run.entry(name).is_some())
+    };
+    let members: Vec<u32> = (0..).take_while(|&member| has(member)).collect();
+    let member = match (member, members.as_slice()) {
+        (Some(member), _) if has(member) => member,
+        (None, &[only]) => only,
+        (member, members) => {
+            let run = run_folder.to_path_buf();
+            return Err(RunError::NoMember { member, members: members.len(), run });
+        }
+    };
+    let occupied = folder.read_dir().map(|mut entries| entries.next().is_some());
+    if occupied.unwrap_or(folder.exists()) {
+        return Err(RunError::Occupied { path: folder.to_path_buf() });
+    }
+    for file in MEMBER_FILES {
+        let bytes = run.get(&format!("{}/{file}", member_folder(member)))?;
+        let target = folder.join(file);
+        let parent = target.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).map_err(RunError::io("make", parent))?;
+        fs::write(&target, bytes).map_err(RunError::io("write", &target))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_run_is_one_that_a_recipe_takes() {
+        let of = |run: Option<&str>, folder: &str| name_of_run(run.map(Path::new), Path::new(folder));
+        assert_eq!(of(None, "/models/cats"), "cats");
+        assert_eq!(of(Some("elsewhere/my run"), "/models/cats"), "my-run");
+        assert_eq!(of(None, "/models/..hidden"), "hidden");
+        assert_eq!(of(None, "/models/éä"), "--");
+        assert_eq!(of(None, "/"), "imported");
+        assert_eq!(of(Some("/models/..."), "/"), "imported");
+    }
+}

@@ -1,0 +1,39 @@
+//! Scores by a method that is named.
+
+use crate::data::coded_data;
+use crate::error::{Result, RunError};
+use crate::gradients::{QuerySet, ScoreTable, Subject, TrainingImages};
+use crate::networks::Networks;
+use crate::recipe::Origin;
+use crate::scores::{check, score};
+use crate::workspace::Workspace;
+use pentimento_attribution::methods::Method;
+
+/// Scores every training image of a run for every image that is asked about, by the method with this name, and keeps the
+/// table in the run. Samples that are asked about and gradients that are missing are made; those that are there are used.
+///
+/// # Errors
+///
+/// [`RunError::NoSuch`] if no method has this name or it does not apply to these images, [`RunError::NoTrainingImages`] if
+/// the recipe names none, [`RunError::Stopped`] once the stop flag is set: what is finished is kept.
+pub fn score_training_images(workspace: &Workspace, method: &str, set: QuerySet) -> Result<ScoreTable> {
+    // Before anything is opened.
+    let method = Method::named(method).filter(Method::writes_table).ok_or_else(|| RunError::NoSuch {
+        what: "method".into(),
+        value: format!("`{method}`"),
+        bound: format!("methods that score training images are {}", Method::names_of_tables().join(", ")),
+    })?;
+    let data = match workspace.recipe.origin {
+        Origin::Trained(_) => Some(coded_data(workspace)?),
+        Origin::Imported(_) => None,
+    };
+    let networks = &Networks::open(workspace, data.as_ref())?;
+    let training = &TrainingImages::open(workspace, networks)?;
+    let subject = Subject { workspace, networks, training };
+    // Before samples are made.
+    check(&subject, &set, method, None)?;
+    let queries = set.open(&subject)?;
+    let table = score(&subject, &queries, method, None)?;
+    table.write(workspace, &queries.set.name())?;
+    Ok(table)
+}

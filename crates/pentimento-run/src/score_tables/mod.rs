@@ -1,0 +1,36 @@
+//! Scores of training images as tables: made by a method that is named, kept in the run, read again, told from stale ones,
+//! and written where other programs find them.
+
+mod kept;
+mod made;
+
+pub use kept::{ImagesSince, KeptSet, KeptTable, ScoredQuery, Staleness, kept_sets};
+pub use made::score_training_images;
+
+use crate::gradients::{ScoreTable, top};
+
+/// A training image with its score for a query.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScoredImage {
+    /// Its position in the source.
+    pub image: usize,
+    /// Its place among the images of the query, from 1: the largest score comes first.
+    pub rank: usize,
+    /// The score.
+    pub score: f64,
+    /// The 95 % interval of the score, over the draws of timesteps and noise; absent if it is not known.
+    pub interval: Option<[f64; 2]>,
+}
+
+impl ScoreTable {
+    /// The training images with the largest scores for the query at this position, the largest first.
+    pub fn first(&self, query: usize, count: usize) -> Vec<ScoredImage> {
+        let scores = self.scores.get(query).map_or(&[][..], Vec::as_slice);
+        let scored = |(place, rank): (usize, usize)| {
+            let score = scores[place];
+            let interval = self.reach(query, place).map(|reach| [score - reach, score + reach]);
+            ScoredImage { image: self.images[place], rank, score, interval }
+        };
+        top(scores, count).into_iter().zip(1..).map(scored).collect()
+    }
+}
