@@ -112,7 +112,7 @@ pub(super) fn from_bytes(bytes: &[u8], name: &str, ids: &[u32], sizes: Sizes) ->
     let reader = Reader { arrays: ArrayReader::new(bytes, name)?, length };
     if reader.arrays.u32(SAMPLE)? != ids {
         let problem = format!("it is not the shard of samples {ids:?}");
-        return Err(RunError::Inconsistent { object: name.into(), problem }.into());
+        return Err(RunError::Inconsistent { object: name.into(), problem });
     }
     let samples = ids.len();
     let asked = reader.columns(GROUP)?;

@@ -30,8 +30,8 @@ pub(super) fn analyse_samples(
 ) -> Result<Vec<SampleAnalysis>> {
     let Ensemble { mixture, sampler, seed, .. } = ensemble;
     let go_on = |_: usize| workspace.options.stop.check();
-    let base: BaseRun<f32> = spent
-        .time("base trajectories", ids.len(), || Ok(BaseRun::new(mixture, sampler, *seed, ids, go_on)?))?;
+    let base: BaseRun<f32> =
+        spent.time("base trajectories", ids.len(), || BaseRun::new(mixture, sampler, *seed, ids, go_on))?;
     let groups: Vec<Vec<u32>> = ids.iter().map(|&id| asked_groups(workspace, data, id)).collect();
     let mut asked = Vec::new();
     for (sample, groups) in groups.iter().enumerate() {
@@ -107,7 +107,7 @@ fn derivatives(
     let (samples, members) = (base.samples.len(), mixture.members());
     let go_on = |_: usize| workspace.options.stop.check();
     let one = spent.time("one-member Jacobian", samples, || {
-        Ok(jacobians(mixture, sampler, base, TangentMembers::OnePerStep, go_on)?)
+        jacobians(mixture, sampler, base, TangentMembers::OnePerStep, go_on)
     })?;
     let without = spent.time("second-order term", samples, || {
         let requests: Vec<Request> = (0..samples)
@@ -147,7 +147,7 @@ fn fidelity_inputs(
     })?;
     let all: Vec<Jacobian<f32>> = if workspace.recipe.attribution.full_jacobian {
         spent.time("full Jacobian", samples, || {
-            Ok(jacobians(mixture, sampler, base, TangentMembers::All, go_on)?)
+            jacobians(mixture, sampler, base, TangentMembers::All, go_on)
         })?
     } else {
         Vec::new()

@@ -77,8 +77,7 @@ pub fn open_classifier(subject: &Subject<'_>, file: Option<&Path>) -> Result<Cla
             field: "the classifier".into(),
             value: format!("for images of {found} values"),
             bound: format!("the run's images have {wanted}"),
-        }
-        .into());
+        });
     }
     Ok(classifier)
 }

@@ -193,7 +193,7 @@ fn images_of(subject: &Subject<'_>, path: &std::path::Path) -> Result<Vec<Query>
         let text =
             |[height, width, channels]: [usize; 3]| format!("{height}x{width} with {channels} channels");
         let bound = format!("the network takes {}; the run's preprocessing was applied to them", text(shape));
-        return Err(broken(text(found), bound).into());
+        return Err(broken(text(found), bound));
     }
     let class_of = |index: usize| -> Result<Option<u32>, RunError> {
         let Some(classes) = subject.networks.architecture.config().classes() else { return Ok(None) };

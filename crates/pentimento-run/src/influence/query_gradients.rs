@@ -154,7 +154,7 @@ fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> 
 pub fn check_trajectory(subject: &Subject<'_>, set: &QuerySet) -> Result<()> {
     let refuse = |what: &str, value: &str, bound: &str| {
         let (what, value, bound) = (what.into(), value.into(), bound.into());
-        Err(RunError::NoSuch { what, value, bound }.into())
+        Err(RunError::NoSuch { what, value, bound })
     };
     if *set != QuerySet::Samples {
         let bound = "it is for samples of the run, which are made step by step";
