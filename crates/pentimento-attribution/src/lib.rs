@@ -9,10 +9,11 @@
 //!
 //! [`likeness`] has scores that need no gradient of a network: what every method of attribution is held against.
 //!
-//! [`methods`] names all of them.
+//! [`methods`] names all of them; [`scores`] is what they give.
 
 pub mod curvature;
 pub mod ensemble;
 pub mod gradient;
 pub mod likeness;
 pub mod methods;
+pub mod scores;

@@ -1,14 +1,15 @@
 //! The page of an imported network: its queries, and the training images that methods and plain likeness put first.
 
-use super::gradients::{DampingView, Queries, QuerySet, ScoreTable, Subject, compared_patches, top};
-use super::influence::InfluenceNote;
+use super::gradients::{InfluenceNote, Queries, QuerySet, ScoreTable, Subject, compared_patches};
 use super::report::{machine, today};
 use super::scores::score;
 use crate::error::Result;
 use crate::event::Event;
 use crate::words::counted;
+use pentimento_attribution::gradient::DampingView;
 use pentimento_attribution::likeness::Likeness;
 use pentimento_attribution::methods::{Family, Method};
+use pentimento_attribution::scores::top;
 use pentimento_data::nearly_the_same;
 use pentimento_report::{
     Basis, DampingCurve, DampingCurvePoint, GroupScore, MadeWith, MethodView, Picture, ReportView,
@@ -201,14 +202,14 @@ impl<'a> Page<'a> {
                 let shown =
                     members.iter().copied().max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a)));
                 let shown = shown.unwrap_or(firsts[place]);
-                let strips = table.strips.of_queries[query].iter().find(|(image, _)| *image == shown);
-                let timesteps = table.strips.timesteps.iter();
-                let by_timestep = strips.map_or(Vec::new(), |(_, values)| {
+                let strips = table.gradients().map(|details| &details.strips);
+                let strip = strips.and_then(|strips| Some((strips, strips.of(query, shown)?)));
+                let by_timestep = strip.map_or(Vec::new(), |(strips, values)| {
                     let point = |(&timestep, &score): (&usize, &f64)| TimestepScore {
                         timestep: timestep as u64,
                         score,
                     };
-                    timesteps.zip(values).map(point).collect()
+                    strips.timesteps.iter().zip(values).map(point).collect()
                 });
                 let basis = Basis::Scored {
                     method: table.method.name.into(),
@@ -221,7 +222,7 @@ impl<'a> Page<'a> {
             })
             .collect();
         // Of groups of which not all images were scored, there is no sum.
-        let adds_up = table.method.adds_up && table.candidates.is_none();
+        let adds_up = table.method.adds_up && table.candidates().is_none();
         let groups = if adds_up { self.group_scores(table, query) } else { Vec::new() };
         TrainingImageList {
             title: match self.queries.set {
@@ -231,7 +232,7 @@ impl<'a> Page<'a> {
             explanation: format!(
                 "Of {}, those with the largest scores. Training on an image with a larger score is held to have \
                  helped more; nothing was trained again to prove it.{}",
-                match &table.candidates {
+                match table.candidates() {
                     None => counted(scores.len(), "training image"),
                     Some(found) => format!(
                         "the {} of {} that look most like it (approximation: the others were not scored)",
@@ -298,19 +299,20 @@ impl<'a> Page<'a> {
         if let Family::Likeness(likeness) = table.method.family {
             return likeness.explanation().into();
         }
-        let length = if table.influence.is_some() {
+        let Some(taken) = table.taken() else { return String::new() };
+        let length = if table.influence().is_some() {
             "through the inverse of its curvature".into()
         } else if self.subject.workspace.recipe.gradients.is_projected() {
-            format!("projected to {} numbers", table.dimension)
+            format!("projected to {} numbers", taken.dimension)
         } else {
             "not projected".into()
         };
         let mut text = format!(
             "{}: gradients of the network in all its parameters, {} draws of each image, {length}.",
-            table.method.title, table.draws
+            table.method.title, taken.draws
         );
         if let Some(InfluenceNote { curvature_images, curvature_draws, dampings, damping_rule, .. }) =
-            &table.influence
+            table.influence()
         {
             let [least, middle, most] = dampings;
             text.push_str(&format!(
@@ -325,7 +327,7 @@ impl<'a> Page<'a> {
                 100.0 * reliability
             ));
         }
-        if let Some(found) = &table.candidates {
+        if let Some(found) = table.candidates() {
             let interval = found.interval.map_or(String::new(), |[low, high]| {
                 format!(" (95 % interval {:.0} to {:.0} %)", 100.0 * low, 100.0 * high)
             });
@@ -339,7 +341,7 @@ impl<'a> Page<'a> {
                 found.places
             ));
         }
-        if let Some(projection) = table.projection {
+        if let Some(projection) = table.gradients().and_then(|details| details.projection) {
             text.push_str(&format!(
                 " The projection keeps the order of scores with a rank correlation of {:.2}, measured on {}.",
                 projection.rank_agreement,
@@ -350,11 +352,11 @@ impl<'a> Page<'a> {
     }
 
     fn dampings(&self, table: &ScoreTable) -> Vec<DampingCurve> {
-        let name = |number: usize| match table.dampings.len() {
+        let name = |number: usize| match table.dampings().len() {
             1 => table.method.name.into(),
             _ => format!("{}, member {number}", table.method.name),
         };
-        table.dampings.iter().enumerate().map(|(number, view)| self.damping(name(number), view)).collect()
+        table.dampings().iter().enumerate().map(|(number, view)| self.damping(name(number), view)).collect()
     }
 
     fn damping(&self, method: String, view: &DampingView) -> DampingCurve {

@@ -14,6 +14,8 @@
 //! * `damping`: what is added before it is inverted.
 //! * `quantised`: query gradients that went through the inverse, kept in 8 bits.
 //! * `loss`: losses of images, and networks a step away.
+//! * `influence`: scores from products and losses.
+//! * `trajectory`: the probability of the steps to a sample.
 //! * `method`: what a method does.
 //! * `matrices`: products, by the kernels of the network.
 
@@ -22,6 +24,7 @@ mod blocks;
 mod damping;
 mod error;
 mod factors;
+mod influence;
 mod input_moments;
 mod inverse;
 mod loss;
@@ -29,14 +32,17 @@ mod matrices;
 mod method;
 mod pass;
 mod quantised;
+mod trajectory;
 
 pub use basis::{BlockBasis, bases, read_bases, write_bases};
 pub use blocks::{Block, BlockKind, blocks};
 pub use damping::{DampingRule, TrainingLength};
 pub use error::CurvatureError;
 pub use factors::{FactorSums, Factors, WeightSharing};
+pub use influence::{InfluenceProducts, loss_increases, predicted_changes};
 pub use inverse::{Curvature, EigenvalueSums};
 pub use loss::{losses, moved, output_gradient};
 pub use method::{InfluenceKind, QueryMeasurement};
 pub use pass::{CurvatureDraw, CurvaturePart, CurvaturePass, ImageRecords, curvature_draws};
 pub use quantised::QuantisedRows;
+pub use trajectory::{TrajectoryStep, trajectory_gradient, trajectory_steps};

@@ -13,13 +13,23 @@
 //! * `rows`, `block`: features as Arrow files, and those of some images where they are.
 //! * `products`, `kernel`: inner products of features, and through the inverse of their kernel; the damping.
 //! * `comparison`: scores by either.
+//! * `feature_source`: where features come from; `jackknife`: scores from them by several networks, with all draws, without
+//!   each group of draws, and by timestep.
+//! * `damping_curve`: what another damping would do.
+//! * `candidates`: the training images that are scored for a query, if not all are.
+//! * `journey`: what networks predict on the way to a sample.
 //! * `spread`: how sure scores are.
 //! * `method`: what a method does.
 
 mod block;
+mod candidates;
 mod comparison;
+mod damping_curve;
 mod draws;
 mod feature;
+mod feature_source;
+mod jackknife;
+mod journey;
 mod kernel;
 mod measurement;
 mod method;
@@ -30,9 +40,14 @@ mod rows;
 mod spread;
 
 pub use block::FeatureBlock;
+pub use candidates::{CandidateQuality, candidate_quality, candidates, evenly, share_of_sample};
 pub use comparison::{Compared, Queries};
+pub use damping_curve::{DampingPoint, DampingView, damping_view};
 pub use draws::{DrawPlan, NoiseSharing};
 pub use feature::{FeatureError, FeatureExtractor};
+pub use feature_source::{FeatureSource, QueryTimesteps};
+pub use jackknife::{ImageReader, Strips, compare_networks, image_readers, jackknife, strips};
+pub use journey::journeys;
 pub use kernel::{ImageMeasures, ImageRows, Kernel, KernelError, QueryCoordinates};
 pub use measurement::Measurement;
 pub use method::{Comparison, Divisor, GradientMethod, QueryInput, TRAK};

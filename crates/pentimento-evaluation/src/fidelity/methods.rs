@@ -68,6 +68,9 @@ pub struct Comparison<M> {
     pub ln_p: f64,
 }
 
+/// A figure of a sample, if the sample has it.
+type Figure = fn(&SampleFidelity) -> Option<f64>;
+
 /// Compares some pairs of methods, each by its samples' correlations. Pairs of which one was not measured are left out, and so
 /// are figures that one of them has on no sample.
 ///
@@ -83,7 +86,7 @@ pub fn comparisons<M: Copy + PartialEq>(
     for &(first, second) in pairs {
         let (Some(a), Some(b)) = (find(first), find(second)) else { continue };
         let tests = compare(&a.fidelity, &b.fidelity)?;
-        let figures: [(_, _, fn(&SampleFidelity) -> Option<f64>); 2] = [
+        let figures: [(_, _, Figure); 2] = [
             ("Pearson over pixels", tests.pearson, |sample| sample.pearson),
             ("Spearman over counterfactuals", tests.spearman, |sample| sample.spearman),
         ];

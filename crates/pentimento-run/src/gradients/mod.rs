@@ -32,7 +32,6 @@ mod subject;
 mod training_images;
 
 pub use baseline::{compared_patches, open_classifier, score_baseline};
-pub use candidates::CandidateQuality;
 pub(super) use feature_store::unless_damaged;
 pub use network_features::{Asked, AskedNetwork};
 pub use projection_quality::ProjectionQuality;
@@ -40,27 +39,8 @@ pub use queries::{Queries, Query, QueryParts, QuerySet};
 pub(super) use row_key::{noise_id, row_key};
 pub use score::score;
 pub use score_table::{
-    DampingPoint, DampingView, FollowedTraining, SAMPLES, ScoreTable, Strips, images_digest, made_with_digest,
+    Details, FollowedTraining, GradientDetails, GradientsTaken, InfluenceDetails, InfluenceNote, SAMPLES,
+    ScoreTable, images_digest, made_with_digest,
 };
 pub use subject::Subject;
 pub use training_images::TrainingImages;
-
-use crate::error::Result;
-use pentimento_evaluation::statistics::spearman;
-
-/// The positions of the largest scores, ties by position; what was not scored (NaN) is not among them.
-pub fn top(scores: &[f64], count: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).filter(|&image| !scores[image].is_nan()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
-    order.truncate(count);
-    order
-}
-
-/// Mean rank correlation of two tables of scores, query by query.
-fn rank_agreement(a: &[Vec<f64>], b: &[Vec<f64>]) -> Result<Option<f64>> {
-    let mut values = Vec::new();
-    for (a, b) in a.iter().zip(b) {
-        values.extend(spearman(a, b)?);
-    }
-    Ok((!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64))
-}

@@ -2,7 +2,7 @@
 
 use super::feature_store::Features;
 use super::featuring::{FeatureKind, Featuring, ImageDraws, Item};
-use super::projection_quality::{ProjectionQuality, projection_quality};
+use super::projection_quality::{ItemSource, ProjectionQuality, projection_quality};
 use super::queries::QueryParts;
 use super::replay::Replay;
 use super::row_key::{noise_id, row_key};
@@ -178,13 +178,14 @@ impl<'a> AskedNetwork<'a> {
         // An image without a gradient tells nothing.
         let seen: Vec<usize> = (0..self.keys.len()).filter(|&place| self.keys[place].is_some()).collect();
         let image = |place: usize| self.image(seen[place]);
-        let query = |query: usize| self.parts.item(self.subject, query);
+        let query = |query: usize| self.query(query);
         projection_quality(
             self.subject,
-            (&self.network.weights, &self.images_kind()?.features_of),
+            &self.network.weights,
+            &self.images_kind()?.features_of,
             self.method,
-            (seen.len(), &image),
-            (self.query_keys.len(), &query),
+            &ItemSource { count: seen.len(), item: &image },
+            &ItemSource { count: self.query_keys.len(), item: &query },
         )
     }
 }

@@ -3,11 +3,13 @@
 //! A projection has a noise of its own, which more draws do not lessen and intervals over draws do not show.
 
 use super::featuring::{ImageDraws, Item, mean_over_draws};
-use super::rank_agreement;
 use super::subject::Subject;
 use crate::error::Result;
 use crate::networks::Weights;
-use pentimento_attribution::gradient::{Compared, FeatureBlock, GradientMethod, ImageRows, side_by_side};
+use pentimento_attribution::gradient::{
+    Compared, FeatureBlock, GradientMethod, ImageRows, evenly, side_by_side,
+};
+use pentimento_attribution::scores::rank_agreement;
 use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -33,6 +35,14 @@ pub struct ProjectionQuality {
     pub rank_agreement: f64,
 }
 
+/// Images whose gradients can be taken.
+pub struct ItemSource<'a> {
+    /// How many there are.
+    pub count: usize,
+    /// What the network is shown of one of them.
+    pub item: &'a (dyn Fn(usize) -> Result<Item> + Sync),
+}
+
 /// Measures it for one network and method, or reads what was measured before; none if the whole gradients of a few images
 /// take more than two gigabytes, or if no query has an order to compare. `features_of` is what the training images' features
 /// follow from.
@@ -42,24 +52,25 @@ pub struct ProjectionQuality {
 /// As taking gradients and scoring.
 pub fn projection_quality(
     subject: &Subject<'_>,
-    (weights, features_of): (&Weights, &str),
+    weights: &Weights,
+    features_of: &str,
     method: GradientMethod,
-    (images, image): (usize, &(dyn Fn(usize) -> Result<Item> + Sync)),
-    (queries, query): (usize, &(dyn Fn(usize) -> Item + Sync)),
+    images: &ItemSource<'_>,
+    queries: &ItemSource<'_>,
 ) -> Result<Option<ProjectionQuality>> {
     let Subject { workspace, networks, .. } = subject;
     let parameters = networks.architecture.parameter_count();
     let fit = MOST_BYTES / (parameters * BYTES_PER_VALUE);
-    let queries = queries.min(MOST_QUERIES);
-    let count = images.min(MOST_IMAGES).min(fit.saturating_sub(queries));
-    if !workspace.recipe.gradients.is_projected() || count < FEWEST_IMAGES || queries == 0 {
+    let asked = queries.count.min(MOST_QUERIES);
+    let count = images.count.min(MOST_IMAGES).min(fit.saturating_sub(asked));
+    if !workspace.recipe.gradients.is_projected() || count < FEWEST_IMAGES || asked == 0 {
         return Ok(None);
     }
     // Spread over the set, whose images often lie in the order of their classes.
-    let chosen: Vec<usize> = (0..count).map(|place| place * images / count).collect();
-    let items = side_by_side(count + queries, |place| match chosen.get(place) {
-        Some(&index) => image(index),
-        None => Ok(query(place - count)),
+    let chosen = evenly(images.count, count);
+    let items = side_by_side(count + asked, |place| match chosen.get(place) {
+        Some(&index) => (images.item)(index),
+        None => (queries.item)(place - count),
     })?;
     let shown: Vec<f32> = items
         .iter()
@@ -68,7 +79,7 @@ pub fn projection_quality(
     let key = Fingerprint::of("projection quality")
         .text(features_of)
         .text(method.name)
-        .json(&(count, queries, workspace.recipe.gradients.damping))?
+        .json(&(count, asked, workspace.recipe.gradients.damping))?
         .bytes(&shown.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
         .finish();
     // One for each set of queries. A damaged one is measured again.
@@ -98,7 +109,7 @@ pub fn projection_quality(
     let exact = scores(&gradients, count, method, damping)?;
     let approximate = scores(&projected, count, method, damping)?;
     let Some(rank_agreement) = rank_agreement(&exact, &approximate)? else { return Ok(None) };
-    let quality = ProjectionQuality { images: count, queries, rank_agreement };
+    let quality = ProjectionQuality { images: count, queries: asked, rank_agreement };
     workspace.run.put(&name, key, &serde_json::to_vec(&quality)?)?;
     Ok(Some(quality))
 }

@@ -6,11 +6,10 @@ use super::subject::Subject;
 use crate::analyse::{Ensemble, sample, shard_count, shard_samples};
 use crate::data::open_path;
 use crate::error::{Result, RunError};
-use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey};
+use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey, journeys};
 use pentimento_data::{Colours, Split, prepare};
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::denoising::Draw;
-use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::Digest;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -287,31 +286,13 @@ impl QueryParts {
         Self { are: "timesteps", timesteps, groups, items }
     }
 
-    /// Each part is a step of the sampler, and its image what the networks then predicted (Georgiev et al.
-    /// 2023, in the variant of D-TRAK's authors: all steps, one noise each).
+    /// Each part is a step of the sampler, and its image what the networks then predicted, with one noise.
     fn of_journeys(subject: &Subject<'_>, queries: &[Query]) -> Result<Self> {
-        let ensemble = Ensemble::open(subject.workspace, subject.networks)?;
-        let (mixture, sampler) = (&ensemble.mixture, &ensemble.sampler);
-        let samples: Vec<u32> = (0..queries.len() as u32).collect();
-        let weights = vec![1.0 / mixture.members() as f64; mixture.members()];
-        let trajectories: Vec<Trajectory> =
-            samples.iter().map(|&sample| Trajectory { sample, weights: weights.clone() }).collect();
-        let length = mixture.image_length();
+        let Ensemble { mixture, sampler, seed, .. } = Ensemble::open(subject.workspace, subject.networks)?;
         let sampling = subject.workspace.recipe.sampling;
         let range = sampling.clip.then_some(sampling.clip_range as f32);
-        let mut images: Vec<Vec<Vec<f32>>> = vec![Vec::new(); queries.len()];
-        mixture.follow::<f32, RunError>(sampler, ensemble.seed, &trajectories, |step, x, predicted| {
-            subject.workspace.options.stop.check()?;
-            let mut predicted = sampler.predicted_image(step, x, predicted);
-            // The sampler leaves it to others in its last step.
-            if let Some(range) = range {
-                predicted.iter_mut().for_each(|value| *value = value.clamp(-range, range));
-            }
-            for (images, image) in images.iter_mut().zip(predicted.chunks_exact(length)) {
-                images.push(image.to_vec());
-            }
-            Ok(())
-        })?;
+        let go_on = || subject.workspace.options.stop.check();
+        let images = journeys(&mixture, &sampler, seed, queries.len(), range, go_on)?;
         let timesteps: Vec<usize> = (0..sampler.len()).map(|step| sampler.timestep(step)).collect();
         let count = subject.draws().groups;
         let groups = (0..timesteps.len()).map(|step| step % count).collect();

@@ -1,28 +1,26 @@
 //! Scores of a method, and what is known of them.
 
-use super::candidates::CandidateQuality;
 use super::projection_quality::ProjectionQuality;
 use super::queries::Queries;
 use super::score_columns::{self, LOW, QUERY, RANK, SCORE, STANDARD_ERROR, TRAINING_IMAGE};
 use super::subject::Subject;
 use crate::error::Result;
-use crate::influence::InfluenceNote;
 use crate::npy::npy;
+use crate::recipe::InfluenceRecipe;
 use crate::workspace::Workspace;
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use pentimento_attribution::gradient::Spread;
+use pentimento_attribution::gradient::{CandidateQuality, DampingPoint, DampingView, Spread, Strips};
 use pentimento_attribution::methods::Method;
+use pentimento_attribution::scores::top;
 use pentimento_data::PreparedSet;
 use pentimento_store::Fingerprint;
+use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
-
-/// Rank agreement of neighbouring dampings below which scores are said to fall off a cliff.
-const CLIFF: f64 = 0.9;
 
 /// The set of the run's samples.
 pub const SAMPLES: &str = "samples";
@@ -45,28 +43,89 @@ pub struct ScoreTable {
     pub scores: Vec<Vec<f64>>,
     /// How sure they are.
     pub spread: Spread,
-    /// The score of each training image for itself.
-    pub self_influence: Vec<f64>,
-    /// Scores by timestep.
-    pub strips: Strips,
-    /// The damping of each network, for methods that have one.
-    pub dampings: Vec<DampingView>,
-    /// How the curvature was measured and damped, for influence functions.
-    pub influence: Option<InfluenceNote>,
-    /// How well the projection keeps the order of scores, if that was measured.
-    pub projection: Option<ProjectionQuality>,
+    /// What else is known of them.
+    pub details: Details,
+}
+
+/// What is known of scores beside how sure they are, which follows from the method's family.
+pub enum Details {
+    /// Of scores by gradients.
+    Gradients(GradientDetails),
+    /// Of influence functions.
+    Influence(InfluenceDetails),
+    /// Nothing: of likeness.
+    Likeness,
+}
+
+/// How many gradients were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GradientsTaken {
+    /// Networks whose scores were averaged.
+    pub networks: usize,
     /// Draws of each image.
     pub draws: usize,
     /// Draws that the schedule has at the most.
     pub most_draws: usize,
     /// Length of a feature.
     pub dimension: usize,
-    /// Networks whose scores were averaged.
-    pub networks: usize,
+}
+
+impl GradientsTaken {
+    /// Those of a subject, by whose draws and with features of a length.
+    pub fn new(subject: &Subject<'_>, dimension: usize) -> Self {
+        let draws = subject.draws();
+        Self {
+            networks: subject.networks.weights.len(),
+            draws: draws.count(),
+            most_draws: subject.workspace.recipe.schedule.num_train_timesteps * draws.per_timestep(),
+            dimension,
+        }
+    }
+}
+
+/// What is known of scores by gradients.
+pub struct GradientDetails {
+    /// How many were taken.
+    pub taken: GradientsTaken,
+    /// The score of each training image for itself; none if only candidates were scored.
+    pub self_influence: Vec<f64>,
+    /// Scores by timestep.
+    pub strips: Strips,
+    /// The damping of each network, for methods that have one.
+    pub dampings: Vec<DampingView>,
+    /// How well the projection keeps the order of scores, if that was measured.
+    pub projection: Option<ProjectionQuality>,
     /// What was followed of their training, by methods that do so.
     pub followed: Option<FollowedTraining>,
     /// If only candidates were scored: what they keep. Scores of other images are NaN.
     pub candidates: Option<CandidateQuality>,
+}
+
+/// What is known of influence functions.
+pub struct InfluenceDetails {
+    /// How many gradients were taken of each training image.
+    pub taken: GradientsTaken,
+    /// The score of each training image for itself; NaN where that was not measured.
+    pub self_influence: Vec<f64>,
+    /// How the curvature was measured and damped.
+    pub note: Option<InfluenceNote>,
+}
+
+/// How the influence of images was measured, for tables and the page.
+#[derive(Clone, Debug, Serialize)]
+pub struct InfluenceNote {
+    /// Images on which the curvature was measured; of several networks, those of the first.
+    pub curvature_images: usize,
+    /// Draws of each of them.
+    pub curvature_draws: usize,
+    /// Where the damping comes from, in words.
+    pub damping_rule: String,
+    /// The smallest, middle and largest damping over the blocks of the network; of several networks, of the first.
+    pub dampings: [f64; 3],
+    /// The mean squared error of the network over the draws.
+    pub mean_loss: f64,
+    /// What the recipe says.
+    pub settings: InfluenceRecipe,
 }
 
 /// What was followed of a training.
@@ -76,40 +135,6 @@ pub struct FollowedTraining {
     /// Events of training that were taken, over all networks and checkpoints; none if training images had draws as queries
     /// have them.
     pub events: Option<usize>,
-}
-
-/// Scores of the first images by the timestep of the query's draws.
-pub struct Strips {
-    /// The timesteps, rising.
-    pub timesteps: Vec<usize>,
-    /// For each query its first images, and their scores at each timestep, whose mean is the score.
-    pub of_queries: Vec<Vec<(usize, Vec<f64>)>>,
-}
-
-/// What the damping does to the scores.
-pub struct DampingView {
-    /// The one that was taken.
-    pub taken: f64,
-    /// The one that is taken if none is named; none if all features are the same.
-    pub by_centred_eigenvalue: Option<f64>,
-    /// A hundred times the median eigenvalue.
-    pub by_median_eigenvalue: f64,
-    /// How many directions of the features it leaves.
-    pub degrees_of_freedom: f64,
-    /// Other dampings, rising.
-    pub curve: Vec<DampingPoint>,
-}
-
-/// Scores with another damping.
-pub struct DampingPoint {
-    /// The damping.
-    pub damping: f64,
-    /// How many directions of the features it leaves.
-    pub degrees_of_freedom: f64,
-    /// Rank correlation of its scores with those of the damping that was taken.
-    pub agreement_with_taken: Option<f64>,
-    /// Rank correlation of its scores with those of the point before.
-    pub agreement_with_before: Option<f64>,
 }
 
 /// Identifies the training images that scores are for: their pixels, in their order, and what was done to them.
@@ -157,23 +182,6 @@ pub fn made_with_digest(workspace: &Workspace, about_samples: bool) -> Result<St
     Ok(builder.finish().to_string())
 }
 
-impl DampingView {
-    /// The step of the curve over which scores change most, if they fall off a cliff there: its two dampings and their rank
-    /// agreement.
-    pub fn cliff(&self) -> Option<(f64, f64, f64)> {
-        let steps = self
-            .curve
-            .windows(2)
-            .filter_map(|pair| Some((pair[0].damping, pair[1].damping, pair[1].agreement_with_before?)));
-        steps.min_by(|a, b| a.2.total_cmp(&b.2)).filter(|step| step.2 < CLIFF)
-    }
-
-    /// Whether the damping that was taken lies within a factor of ten of the cliff.
-    pub fn is_near_cliff(&self) -> bool {
-        self.cliff().is_some_and(|(from, to, _)| self.taken > from / 10.0 && self.taken < to * 10.0)
-    }
-}
-
 impl ScoreTable {
     /// A table of scores `[queries][images]` of which nothing else is known.
     ///
@@ -195,18 +203,52 @@ impl ScoreTable {
             images_digest: images_digest(subject.workspace, &subject.training.images)?,
             scores,
             spread: Spread::default(),
-            self_influence: Vec::new(),
-            strips: Strips { timesteps: Vec::new(), of_queries: vec![Vec::new(); queries.images.len()] },
-            dampings: Vec::new(),
-            influence: None,
-            projection: None,
-            draws: 0,
-            most_draws: 0,
-            dimension: 0,
-            networks: 0,
-            followed: None,
-            candidates: None,
+            details: Details::Likeness,
         })
+    }
+
+    /// How many gradients were taken; none for likeness.
+    pub fn taken(&self) -> Option<&GradientsTaken> {
+        match &self.details {
+            Details::Gradients(details) => Some(&details.taken),
+            Details::Influence(details) => Some(&details.taken),
+            Details::Likeness => None,
+        }
+    }
+
+    /// What is known of scores by gradients.
+    pub fn gradients(&self) -> Option<&GradientDetails> {
+        match &self.details {
+            Details::Gradients(details) => Some(details),
+            Details::Influence(_) | Details::Likeness => None,
+        }
+    }
+
+    /// How the curvature was measured and damped, for influence functions.
+    pub fn influence(&self) -> Option<&InfluenceNote> {
+        match &self.details {
+            Details::Influence(details) => details.note.as_ref(),
+            Details::Gradients(_) | Details::Likeness => None,
+        }
+    }
+
+    /// If only candidates were scored: what they keep. Scores of other images are NaN.
+    pub fn candidates(&self) -> Option<&CandidateQuality> {
+        self.gradients()?.candidates.as_ref()
+    }
+
+    /// The damping of each network, for methods by gradients that have one.
+    pub fn dampings(&self) -> &[DampingView] {
+        self.gradients().map_or(&[], |details| &details.dampings)
+    }
+
+    /// The score of each training image for itself, where there is one.
+    fn self_influence(&self) -> &[f64] {
+        match &self.details {
+            Details::Gradients(details) => &details.self_influence,
+            Details::Influence(details) => &details.self_influence,
+            Details::Likeness => &[],
+        }
     }
 
     /// The reach of the 95 % interval of a score to both sides; none if only one group of draws was taken.
@@ -251,6 +293,8 @@ impl ScoreTable {
                 "curve": view.curve.iter().map(point).collect::<Vec<_>>(),
             })
         };
+        let (taken, followed) =
+            (self.taken(), self.gradients().and_then(|details| details.followed.as_ref()));
         json!({
             "method": self.method.name,
             "title": self.method.title,
@@ -261,47 +305,48 @@ impl ScoreTable {
             "training_image": self.images,
             "training_images_digest": self.images_digest,
             "made_with_digest": made_with,
-            "self_influence": self.self_influence,
-            "draws": self.draws,
-            "networks": self.networks,
-            "checkpoints": self.followed.as_ref().map(|followed| &followed.checkpoints),
-            "replayed_events": self.followed.as_ref().and_then(|followed| followed.events),
-            "candidates": self.candidates,
-            "feature_length": self.dimension,
-            "gradients": (self.networks > 0).then(|| self.settings(workspace)),
-            "dampings": self.dampings.iter().map(damping).collect::<Vec<_>>(),
-            "influence": self.influence,
-            "projection": self.projection,
+            "self_influence": self.self_influence(),
+            "draws": taken.map_or(0, |taken| taken.draws),
+            "networks": taken.map_or(0, |taken| taken.networks),
+            "checkpoints": followed.map(|followed| &followed.checkpoints),
+            "replayed_events": followed.and_then(|followed| followed.events),
+            "candidates": self.candidates(),
+            "feature_length": taken.map_or(0, |taken| taken.dimension),
+            "gradients": self.settings(workspace),
+            "dampings": self.dampings().iter().map(damping).collect::<Vec<_>>(),
+            "influence": self.influence(),
+            "projection": self.gradients().and_then(|details| details.projection),
             "reliability": self.spread.reliability(&self.scores),
         })
     }
 
     /// What the recipe says of gradients, as far as it applies.
-    fn settings(&self, workspace: &Workspace) -> serde_json::Value {
+    fn settings(&self, workspace: &Workspace) -> Option<serde_json::Value> {
         let settings = workspace.recipe.gradients;
-        match self.influence {
+        match self.details {
+            Details::Gradients(_) => Some(json!(settings)),
             // Whole gradients, with noises of their own.
-            Some(_) => json!({
+            Details::Influence(_) => Some(json!({
                 "timesteps": settings.timesteps,
                 "groups": settings.groups,
                 "antithetic": settings.antithetic,
                 "noise": "per_image",
-            }),
-            None => json!(settings),
+            })),
+            Details::Likeness => None,
         }
     }
 
     /// A row for each pair of query and training image.
     fn to_parquet(&self) -> Result<Vec<u8>> {
         // What was not scored has neither rank nor score.
-        let schema = Arc::new(parse_message_type(&score_columns::schema(self.candidates.is_some()))?);
+        let schema = Arc::new(parse_message_type(&score_columns::schema(self.candidates().is_some()))?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let mut bytes = Vec::new();
         let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties))?;
         // A row group for each query, so that one is read without the others.
         for (query, scores) in self.scores.iter().enumerate() {
             let mut ranks = vec![0i64; scores.len()];
-            for (rank, image) in super::top(scores, scores.len()).into_iter().enumerate() {
+            for (rank, image) in top(scores, scores.len()).into_iter().enumerate() {
                 ranks[image] = rank as i64 + 1;
             }
             let scored: Vec<usize> = (0..scores.len()).filter(|&image| !scores[image].is_nan()).collect();
@@ -319,7 +364,7 @@ impl ScoreTable {
             let is_scored: Vec<i16> = scores.iter().map(|score| i16::from(!score.is_nan())).collect();
             let levels: Vec<i16> =
                 is_scored.iter().map(|&level| level * i16::from(!errors.is_empty())).collect();
-            let of_scored = self.candidates.map(|_| is_scored.as_slice());
+            let of_scored = self.candidates().map(|_| is_scored.as_slice());
             let mut group = writer.next_row_group()?;
             let mut number = 0;
             while let Some(mut column) = group.next_column()? {
@@ -341,38 +386,5 @@ impl ScoreTable {
         }
         writer.close()?;
         Ok(bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A curve whose steps agree as told, from a damping of 1 on.
-    fn view(taken: f64, agreements: &[f64]) -> DampingView {
-        let point = |(step, agreement): (usize, Option<f64>)| DampingPoint {
-            damping: libm::pow(10.0, step as f64),
-            degrees_of_freedom: 1.0,
-            agreement_with_taken: None,
-            agreement_with_before: agreement,
-        };
-        let steps = std::iter::once(None).chain(agreements.iter().copied().map(Some));
-        DampingView {
-            taken,
-            by_centred_eigenvalue: None,
-            by_median_eigenvalue: 1.0,
-            degrees_of_freedom: 1.0,
-            curve: steps.enumerate().map(point).collect(),
-        }
-    }
-
-    #[test]
-    fn a_cliff_is_the_steepest_step_if_it_is_steep() {
-        assert_eq!(view(1.0, &[0.99, 0.95, 0.97]).cliff(), None);
-        let steep = view(1.0, &[0.99, 0.5, 0.7, 0.99, 0.99]);
-        assert_eq!(steep.cliff(), Some((10.0, 100.0, 0.5)));
-        for (taken, near) in [(0.5, false), (2.0, true), (50.0, true), (999.0, true), (1001.0, false)] {
-            assert_eq!(view(taken, &[0.99, 0.5, 0.7, 0.99, 0.99]).is_near_cliff(), near, "{taken}");
-        }
     }
 }

@@ -1,27 +1,9 @@
 //! What is added to a network's curvature before it is inverted.
 
 use super::curvature_store::MeasuredCurvature;
-use crate::gradients::Subject;
-use crate::recipe::{InfluenceDamping, InfluenceDampingRule, InfluenceRecipe};
+use crate::gradients::{InfluenceNote, Subject};
+use crate::recipe::{InfluenceDamping, InfluenceDampingRule};
 use pentimento_attribution::curvature::{DampingRule, TrainingLength};
-use serde::Serialize;
-
-/// How the influence of images was measured, for tables and the page.
-#[derive(Clone, Debug, Serialize)]
-pub struct InfluenceNote {
-    /// Images on which the curvature was measured; of several networks, those of the first.
-    pub curvature_images: usize,
-    /// Draws of each of them.
-    pub curvature_draws: usize,
-    /// Where the damping comes from, in words.
-    pub damping_rule: String,
-    /// The smallest, middle and largest damping over the blocks of the network; of several networks, of the first.
-    pub dampings: [f64; 3],
-    /// The mean squared error of the network over the draws.
-    pub mean_loss: f64,
-    /// What the recipe says.
-    pub settings: InfluenceRecipe,
-}
 
 /// The damping of each block, with where it comes from.
 pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64>, InfluenceNote) {

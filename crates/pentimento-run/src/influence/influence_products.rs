@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::gradients::{Query, Subject, noise_id};
 use crate::piece::{Making, Object, Piece, Stage};
-use pentimento_attribution::curvature::QuantisedRows;
+use pentimento_attribution::curvature::{InfluenceProducts, QuantisedRows};
 use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_side};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
@@ -25,16 +25,6 @@ const MOST_QUERY_BYTES: usize = 2 << 30;
 
 /// Values of training images' gradients that are held at once, unless those of one image are more: 256 MiB.
 const MOST_GRADIENT_VALUES: usize = 1 << 26;
-
-/// Products of training images with queries.
-pub struct Products {
-    /// `[images][groups of the image][queries, groups of the query]`: the gradient of an image in one group of draws with
-    /// that of a query in one, through the inverse. Empty for an image that the network never saw.
-    pub of_images: Vec<Vec<Vec<f64>>>,
-    /// The gradient of each image with itself, through the inverse, over different draws if there are several groups; 0 for one
-    /// that the network never saw.
-    pub self_influence: Vec<f64>,
-}
 
 /// One network with everything that products follow from.
 pub struct ProductsOf<'a> {
@@ -60,11 +50,11 @@ impl ProductsOf<'_> {
     ///
     /// [`RunError::Stopped`](crate::RunError::Stopped) once it is asked to stop, finished files are kept; a gradient that is not
     /// finite, with the image and the layer.
-    pub fn complete(&self, gradients: &QueryGradients, queries: &[Query]) -> Result<Products> {
+    pub fn complete(&self, gradients: &QueryGradients, queries: &[Query]) -> Result<InfluenceProducts> {
         let subject = self.subject;
         let stage = self.stage(gradients, queries)?;
         let groups = subject.draws().groups;
-        let mut products = Products {
+        let mut products = InfluenceProducts {
             of_images: vec![Vec::new(); subject.training.images.len()],
             self_influence: vec![0.0; subject.training.images.len()],
         };

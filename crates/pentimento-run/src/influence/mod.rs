@@ -16,6 +16,5 @@ mod score;
 mod stages;
 mod unlearning;
 
-pub use damping::InfluenceNote;
 pub use score::{check_influence, score_influence};
 pub use stages::{with_curvature_stage, with_influence_stage};

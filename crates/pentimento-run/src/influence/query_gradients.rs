@@ -3,10 +3,11 @@
 use crate::analyse::Ensemble;
 use crate::error::{Result, RunError};
 use crate::gradients::{Query, QuerySet, Subject, noise_id, row_key};
-use pentimento_attribution::curvature::{Curvature, QuantisedRows, QueryMeasurement, output_gradient};
+use pentimento_attribution::curvature::{
+    Curvature, QuantisedRows, QueryMeasurement, TrajectoryStep, trajectory_gradient, trajectory_steps,
+};
 use pentimento_attribution::gradient::{DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
 use pentimento_diffusion::denoising::Draw;
-use pentimento_diffusion::mixture::Trajectory;
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::Parameters;
 use pentimento_noise::{Purpose, Stream};
@@ -15,16 +16,7 @@ use pentimento_noise::{Purpose, Stream};
 pub struct QueryGradients {
     measurement: QueryMeasurement,
     /// For trajectories, the steps of each query.
-    trajectories: Vec<Vec<Step>>,
-}
-
-/// A step of a sampler on the way to a query.
-#[derive(Clone)]
-struct Step {
-    timestep: usize,
-    x: Vec<f32>,
-    /// The gradient of the step's log-probability, mean over values, in the networks' output.
-    cotangent: Vec<f32>,
+    trajectories: Vec<Vec<TrajectoryStep>>,
 }
 
 impl QueryGradients {
@@ -43,7 +35,10 @@ impl QueryGradients {
             QueryMeasurement::OfImage(_) => Vec::new(),
             QueryMeasurement::Trajectory => {
                 check_trajectory(subject, set)?;
-                trajectories(subject, queries.len())?
+                let Ensemble { mixture, sampler, seed, .. } =
+                    Ensemble::open(subject.workspace, subject.networks)?;
+                let go_on = || subject.workspace.options.stop.check();
+                trajectory_steps(&mixture, &sampler, seed, queries.len(), go_on)?
             }
         };
         Ok(Self { measurement, trajectories })
@@ -113,27 +108,14 @@ impl QueryGradients {
             }
             QueryMeasurement::Trajectory => {
                 let steps = self.trajectories.get(index).map_or(&[][..], Vec::as_slice);
-                let steps: Vec<&Step> = steps.iter().skip(group).step_by(plan.groups).collect();
-                let of_group = |values: fn(&Step) -> &Vec<f32>, factor: f32| -> Vec<f32> {
-                    steps
-                        .iter()
-                        .flat_map(|step| values(step).iter().map(move |value| factor * value))
-                        .collect()
-                };
-                let timesteps: Vec<usize> = steps.iter().map(|step| step.timestep).collect();
-                if timesteps.is_empty() {
-                    return Ok(vec![0.0; subject.networks.architecture.parameter_count()]);
-                }
-                // A score is the decrease of the log-probability, and each group stands for all steps.
-                let factor = -(plan.groups as f32);
-                Ok(output_gradient(
+                Ok(trajectory_gradient(
                     &subject.networks.architecture,
                     parameters,
-                    of_group(|step| &step.x, 1.0),
+                    steps,
+                    group,
+                    plan.groups,
                     subject.networks.size,
-                    &timesteps,
                     query.class,
-                    of_group(|step| &step.cotangent, factor),
                 ))
             }
         }
@@ -186,29 +168,4 @@ pub fn check_trajectory(subject: &Subject<'_>, set: &QuerySet) -> Result<()> {
         return refuse("probability of", "the trajectory", bound);
     }
     Ok(())
-}
-
-/// The steps of the sampler on the way to each sample; those without noise have no density and are left out.
-fn trajectories(subject: &Subject<'_>, count: usize) -> Result<Vec<Vec<Step>>> {
-    let Ensemble { mixture, sampler, seed, .. } = Ensemble::open(subject.workspace, subject.networks)?;
-    let weights = vec![1.0 / mixture.members() as f64; mixture.members()];
-    let samples: Vec<Trajectory> =
-        (0..count as u32).map(|sample| Trajectory { sample, weights: weights.clone() }).collect();
-    let length = mixture.image_length();
-    let mut steps: Vec<Vec<Step>> = vec![Vec::new(); count];
-    mixture.follow::<f32, RunError>(&sampler, seed, &samples, |step, x, predicted| {
-        subject.workspace.options.stop.check()?;
-        for (sample, steps) in steps.iter_mut().enumerate() {
-            let of = |values: &[f32]| values[sample * length..][..length].to_vec();
-            let mut noise = vec![0.0f32; length];
-            Sampler::noise(seed, sample as u32, step + 1, &mut noise);
-            let (x, output) = (of(x), of(predicted));
-            if let Some(mut cotangent) = sampler.log_probability_gradient(step, &x, &output, &noise) {
-                cotangent.iter_mut().for_each(|value| *value /= length as f32);
-                steps.push(Step { timestep: sampler.timestep(step), x, cotangent });
-            }
-        }
-        Ok(())
-    })?;
-    Ok(steps)
 }

@@ -4,12 +4,12 @@ use super::{Asked, print};
 use crate::error::ProgramError;
 use crate::progress::say;
 use anyhow::Result;
+use pentimento_attribution::gradient::CandidateQuality;
 use pentimento_attribution::methods::Method;
+use pentimento_attribution::scores::top;
 use pentimento_run::RunError;
 use pentimento_run::analyse::sample;
-use pentimento_run::gradients::{
-    CandidateQuality, Queries, QuerySet, ScoreTable, Subject, TrainingImages, top,
-};
+use pentimento_run::gradients::{Queries, QuerySet, ScoreTable, Subject, TrainingImages};
 use pentimento_run::scores::{check, score};
 use pentimento_run::words::counted;
 use pentimento_run::{Networks, Workspace, imported_report};
@@ -87,21 +87,22 @@ fn tables<'a>(
 fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Result<()> {
     let training = subject.training;
     let parameters = subject.networks.architecture.parameter_count();
-    if table.networks > 0 {
+    let details = table.gradients();
+    if let Some(taken) = table.taken() {
         let networks =
-            if table.networks > 1 { format!(" of {} networks", table.networks) } else { String::new() };
-        let (checkpoints, draws) = match &table.followed {
-            None => (String::new(), format!("{} draws of each image", table.draws)),
+            if taken.networks > 1 { format!(" of {} networks", taken.networks) } else { String::new() };
+        let (checkpoints, draws) = match details.and_then(|details| details.followed.as_ref()) {
+            None => (String::new(), format!("{} draws of each image", taken.draws)),
             Some(followed) => (
                 match followed.checkpoints.len() {
                     1 => String::new(),
                     count => format!(" at {count} checkpoints"),
                 },
                 match followed.events {
-                    None => format!("{} draws of each image", table.draws),
+                    None => format!("{} draws of each image", taken.draws),
                     Some(events) => format!(
                         "{} draws of each query and {events} events of training, at most {} of an image and checkpoint",
-                        table.draws, table.draws
+                        taken.draws, taken.draws
                     ),
                 },
             ),
@@ -138,24 +139,25 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
             .collect();
         print(&format!("{}: {}", table.titles[query], list.join(", ")))?;
     }
-    if let Some(reliability) = table.spread.reliability(&table.scores) {
+    if let (Some(reliability), Some(taken)) = (table.spread.reliability(&table.scores), table.taken()) {
         let more = match table.spread.recommended_factor(&table.scores) {
-            Some(factor) if table.draws as f64 * factor <= table.most_draws as f64 => {
-                format!("; at most {:.0} would make it 90 %", (table.draws as f64 * factor).ceil())
+            Some(factor) if taken.draws as f64 * factor <= taken.most_draws as f64 => {
+                format!("; at most {:.0} would make it 90 %", (taken.draws as f64 * factor).ceil())
             }
-            Some(_) => format!("; even all {} that the schedule has may not make it 90 %", table.most_draws),
+            Some(_) => format!("; even all {} that the schedule has may not make it 90 %", taken.most_draws),
             None => String::new(),
         };
         print(&format!(
             "with {} draws, at least {:.0} % of what tells training images apart is no noise of the draws{more} (\u{b1}: 95 % \
              intervals; ~: the order with the next, by itself, is not established)",
-            table.draws,
+            taken.draws,
             100.0 * reliability
         ))?;
     }
-    if let Some(influence) = &table.influence {
+    let several = table.taken().is_some_and(|taken| taken.networks > 1);
+    if let Some(influence) = table.influence() {
         let [least, middle, most] = influence.dampings;
-        let of = if table.networks > 1 { " of the first network" } else { "" };
+        let of = if several { " of the first network" } else { "" };
         print(&format!(
             "{}; curvature{of} from {} with {} draws each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}",
             table.method.meaning,
@@ -164,14 +166,14 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
             influence.damping_rule
         ))?;
     }
-    if let Some(candidates) = &table.candidates {
+    if let Some(candidates) = table.candidates() {
         print(&approximation(candidates))?;
     }
-    if let Some(projection) = table.projection {
+    if let Some((details, projection)) = details.and_then(|details| Some((details, details.projection?))) {
         print(&format!(
             "the projection to {} numbers keeps the order of scores with a rank correlation of {:.2} (measured on {} \
              and {})",
-            table.dimension,
+            details.taken.dimension,
             projection.rank_agreement,
             counted(projection.images, "image"),
             match projection.queries {
@@ -180,9 +182,10 @@ fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Resu
             }
         ))?;
     }
-    for (number, damping) in table.dampings.iter().enumerate().filter(|(_, damping)| damping.is_near_cliff())
+    for (number, damping) in
+        table.dampings().iter().enumerate().filter(|(_, damping)| damping.is_near_cliff())
     {
-        let of = if table.networks > 1 { format!(" of network {number}") } else { String::new() };
+        let of = if several { format!(" of network {number}") } else { String::new() };
         if let Some((from, to, agreement)) = damping.cliff() {
             say(&format!(
                 "warning: the damping {:.2e}{of} is near a cliff: between {from:.2e} and {to:.2e} the order of the images \
