@@ -7,7 +7,8 @@ mod made;
 pub use kept::{ImagesSince, KeptSet, KeptTable, ScoredQuery, Staleness, kept_sets};
 pub use made::score_training_images;
 
-use crate::gradients::{ScoreTable, top};
+use crate::gradients::ScoreTable;
+use pentimento_attribution::scores::top;
 
 /// A training image with its score for a query.
 #[derive(Clone, Copy, Debug, PartialEq)]
