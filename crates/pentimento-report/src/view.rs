@@ -49,10 +49,16 @@ pub struct ReportView {
 }
 
 impl ReportView {
-    /// Whether it shows one network's scores, and not what an ensemble does without some of its members.
+    /// Whether it shows scores of training images.
     pub(crate) fn shows_scores(&self) -> bool {
         let lists = self.samples.iter().flat_map(|sample| &sample.training_image_lists);
         lists.flat_map(|list| &list.images).any(|image| matches!(image.basis, Basis::Scored { .. }))
+    }
+
+    /// Whether it shows what an ensemble does without some of its members. A page without scores is about that, even if
+    /// nothing was measured.
+    pub(crate) fn shows_ensemble(&self) -> bool {
+        self.members.is_some() || !self.shows_scores()
     }
 }
 

@@ -2,9 +2,12 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+#[path = "../examples/demo_report/demo.rs"]
+mod demo;
+
 use pentimento_report::{
-    Basis, DampingCurve, DampingCurvePoint, GroupScore, Picture, ReportView, SampleView, TimestepScore,
-    TopImageView, TrainingImageList, render,
+    Basis, DampingCurve, DampingCurvePoint, GroupScore, MethodView, Picture, ReportView, SampleView,
+    TimestepScore, TopImageView, TrainingImageList, render,
 };
 use scraper::{ElementRef, Html, Selector};
 
@@ -175,4 +178,49 @@ fn images_without_a_label_have_none() {
     let alts: Vec<&str> =
         all(&page, ".training-images img").iter().filter_map(|image| image.value().attr("alt")).collect();
     assert_eq!(alts, ["Training image 7: rank 1 for sample 0", "Training image 7, cat: rank 1 for sample 0"]);
+}
+
+/// A page of an ensemble says the same with scores below its counterfactuals as without them, and explains both.
+#[test]
+fn counterfactuals_and_scores_stand_on_one_page() {
+    let words = |page: &Html| all(page, ".words-list dt").iter().map(text).collect::<Vec<_>>();
+    let mut view = demo::view(3, 14);
+    let alone = Html::parse_document(&render(&view).expect("a page"));
+    let images = vec![scored("cat", &[(10, 1.0), (900, 2.0)])];
+    let helped = TrainingImageList {
+        title: "Helped most".into(),
+        explanation: String::new(),
+        images,
+        groups: Vec::new(),
+    };
+    for sample in &mut view.samples {
+        sample.training_image_lists.push(helped.clone());
+    }
+    view.methods.push(MethodView { name: "d-trak".into(), explanation: "Kernels of gradients.".into() });
+    let both = Html::parse_document(&render(&view).expect("a page"));
+    for part in [".strip li", "img.again", "img.map", "table.bars tr", ".figure", "table.counts td", ".mark"]
+    {
+        assert!(!all(&alone, part).is_empty(), "{part}");
+        assert_eq!(all(&alone, part).len(), all(&both, part).len(), "{part}");
+    }
+    let shown = view.samples.iter().filter(|sample| sample.show_detail).count();
+    assert_eq!(all(&both, "svg.by-timestep").len(), shown);
+    // The list comes last, below the counterfactuals.
+    let article = all(&both, "article.sample")[0].html();
+    let place = |text: &str| article.find(text).unwrap_or_else(|| panic!("no {text}"));
+    assert!(place("Made again without") < place("Helped most"));
+
+    let (ensemble, all_words) = (words(&alone), words(&both));
+    assert!(ensemble.contains(&"ensemble, member".into()) && !ensemble.contains(&"score".into()));
+    for word in ensemble.iter().map(String::as_str).chain(["gradient", "score", "d-trak"]) {
+        assert_eq!(all_words.iter().filter(|one| *one == word).count(), 1, "{word}");
+    }
+    let said = both.root_element().text().collect::<String>();
+    for words in ["made by all members of the ensemble together", "Each picture is made again", "estimates"] {
+        assert!(said.contains(words), "{words}");
+    }
+    // Scores alone are of one network.
+    let page = page_of(vec![scored("cat", &[])], Vec::new(), Vec::new());
+    assert!(!words(&page).contains(&"ensemble, member".into()));
+    assert!(page.html().contains("made by the network"));
 }

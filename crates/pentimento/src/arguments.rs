@@ -124,8 +124,8 @@ pub enum Command {
         /// The run.
         #[command(flatten)]
         run: ExistingRun,
-        /// Write and print the distance or score of every training image by this method; several, separated by commas. An
-        /// imported network is asked by `d-trak` if none is named.
+        /// Write and print the distance or score of every training image by this method; several, separated by commas. If none
+        /// is named, samples of an ensemble are attributed by its codes, and all else is asked by `d-trak`.
         #[arg(long, value_enum, value_delimiter = ',')]
         method: Vec<AttributeMethod>,
         /// A classifier of this project (`classifier.safetensors`), for `classifier-cosine`; the run's own if not given.
@@ -204,13 +204,14 @@ pub enum Command {
         /// The run.
         #[command(flatten)]
         run: ExistingRun,
-        /// Of an imported network: the methods to show beside each other, separated by commas; `d-trak` if none is named.
+        /// Methods whose scores are shown beside each other, separated by commas. If none is named, the page of an ensemble's
+        /// samples shows its counterfactuals alone, and any other the scores by `d-trak`.
         #[arg(long, value_enum, value_delimiter = ',')]
         compare: Vec<AttributeMethod>,
         /// A classifier of this project, for `classifier-cosine`.
         #[arg(long, value_name = "FILE")]
         classifier: Option<PathBuf>,
-        /// Of an imported network: who is asked about, as in `attribute`.
+        /// Who is asked about, as in `attribute`; what is no sample of the run gets a page of its own.
         #[arg(long, value_name = "QUERY", default_value = "samples")]
         query: QuerySet,
     },

@@ -29,7 +29,7 @@ pub(crate) fn section(view: &ReportView) -> Result<Option<Markup>, ReportError> 
         p {
             (view.samples.len()) @if view.samples.len() == 1 { " picture" } @else { " pictures" }
             @if view.samples.iter().any(|sample| sample.name.is_some()) { ". " }
-            @else if view.shows_scores() { " made by the network. " } @else { " made by all members of the ensemble together. " }
+            @else if view.shows_ensemble() { " made by all members of the ensemble together. " } @else { " made by the network. " }
             @if has_rests_on {
                 "Under each one stands what it rests on most: the part of the training images whose removal changes "
                 "the picture most. "

@@ -31,12 +31,16 @@ pub(crate) fn section(view: &ReportView, scale: Scale) -> Result<Option<Markup>,
     Ok(Some(html! {
         h2 #detail-title { "One by one" }
         p {
-            @if view.shows_scores() {
-                "Under each picture stand the training images that a method puts first, and beside them those that merely look "
-                "like it."
-            } @else {
+            @if view.shows_ensemble() {
                 "Each picture is made again from the same noise, but only by members that never saw a part of the training "
                 "images. The further the new picture is from the first, the more the first rests on that part."
+                @if view.shows_scores() {
+                    " Below stand the training images that other methods put first, and beside them those that merely look like "
+                    "it: estimates, for which nothing was made again."
+                }
+            } @else {
+                "Under each picture stand the training images that a method puts first, and beside them those that merely look "
+                "like it."
             }
         }
         p.small.keys { "The arrow keys " kbd { "\u{2190}" } " and " kbd { "\u{2192}" } " go from sample to sample." }

@@ -6,68 +6,69 @@ use crate::ReportView;
 use crate::text::name;
 
 pub(crate) fn section(view: &ReportView) -> Markup {
-    if view.shows_scores() {
-        return without_ensemble(view);
-    }
+    let (ensemble, scores) = (view.shows_ensemble(), view.shows_scores());
     html! {
         h2 #words-title { "Words on this page" }
         dl.words-list {
-            dt { "ensemble, member" }
-            dd {
-                "Several models that make a picture together. Each member learned from another part of the training images. Which "
-                "members saw an image is its code."
-            }
-            dt { "removing, counterfactual" }
-            dd {
-                "To remove an image or a class, only the members that never saw it make the picture again, from the same noise. "
-                "The new picture is the counterfactual. It is exact: what was removed has no part in it."
-            }
-            dt { "rests most on" }
-            dd {
-                "The part of the training images whose removal moves the picture furthest, among those that were tried. "
-                "The members that leave take with them what else they saw, so a small distance alone is weak evidence."
-            }
-            dt { "distance" }
-            dd {
-                "How far apart two pictures are"
-                @if !view.distance_meaning.is_empty() { ": " (name(&view.distance_meaning)) }
-                ". 0 means that they are the same. A distance says how much changes, not whether it changes for the better."
-            }
-            dt { "approximate" }
-            dd { "Worked out by a cheaper method, without making the picture again in full." }
+            @if ensemble { (of_ensemble(view)) }
+            @if scores { (of_scores()) }
             @for method in &view.methods {
                 dt { (name(&method.name)) }
                 dd { (name(&method.explanation)) }
             }
-            dt { "seen as" }
-            dd {
-                "What a separate classifier, trained on real images, takes the picture for, and the probability it gives. It can be "
-                "wrong, most of all on blends."
+            @if ensemble {
+                dt { "seen as" }
+                dd {
+                    "What a separate classifier, trained on real images, takes the picture for, and the probability it gives. It can be "
+                    "wrong, most of all on blends."
+                }
             }
         }
     }
 }
 
-/// The words of a page about one network that was trained without attribution in mind.
-fn without_ensemble(view: &ReportView) -> Markup {
+/// What counterfactuals are.
+fn of_ensemble(view: &ReportView) -> Markup {
     html! {
-        h2 #words-title { "Words on this page" }
-        dl.words-list {
-            dt { "gradient" }
-            dd {
-                "How each of the network's numbers would have to change for an image to be predicted better. Two images whose "
-                "gradients point the same way teach the network the same."
-            }
-            dt { "score" }
-            dd {
-                "How much training on an image is held to have helped to make the sample, by a method. Only the order counts: "
-                "scores of two methods, or of two samples, are not on one scale. It is an estimate; the sure way is to train "
-                "again without the image."
-            }
-            @for method in &view.methods {
-                dt { (name(&method.name)) }
-                dd { (name(&method.explanation)) }
-            }
+        dt { "ensemble, member" }
+        dd {
+            "Several models that make a picture together. Each member learned from another part of the training images. Which "
+            "members saw an image is its code."
+        }
+        dt { "removing, counterfactual" }
+        dd {
+            "To remove an image or a class, only the members that never saw it make the picture again, from the same noise. "
+            "The new picture is the counterfactual. It is exact: what was removed has no part in it."
+        }
+        dt { "rests most on" }
+        dd {
+            "The part of the training images whose removal moves the picture furthest, among those that were tried. "
+            "The members that leave take with them what else they saw, so a small distance alone is weak evidence."
+        }
+        dt { "distance" }
+        dd {
+            "How far apart two pictures are"
+            @if !view.distance_meaning.is_empty() { ": " (name(&view.distance_meaning)) }
+            ". 0 means that they are the same. A distance says how much changes, not whether it changes for the better."
+        }
+        dt { "approximate" }
+        dd { "Worked out by a cheaper method, without making the picture again in full." }
+    }
+}
+
+/// What scores are, of any network.
+fn of_scores() -> Markup {
+    html! {
+        dt { "gradient" }
+        dd {
+            "How each of the network's numbers would have to change for an image to be predicted better. Two images whose "
+            "gradients point the same way teach the network the same."
+        }
+        dt { "score" }
+        dd {
+            "How much training on an image is held to have helped to make the sample, by a method. Only the order counts: "
+            "scores of two methods, or of two samples, are not on one scale. It is an estimate; the sure way is to train "
+            "again without the image."
         }
     }
 }

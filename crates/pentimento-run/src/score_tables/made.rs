@@ -1,10 +1,9 @@
 //! Scores by a method that is named.
 
-use crate::data::coded_data;
+use crate::data::coded_data_if_trained;
 use crate::error::{Result, RunError};
 use crate::gradients::{QuerySet, ScoreTable, Subject, TrainingImages};
 use crate::networks::Networks;
-use crate::recipe::Origin;
 use crate::scores::{check, score};
 use crate::workspace::Workspace;
 use pentimento_attribution::methods::Method;
@@ -23,10 +22,7 @@ pub fn score_training_images(workspace: &Workspace, method: &str, set: QuerySet)
         value: format!("`{method}`"),
         bound: format!("methods that score training images are {}", Method::names_of_tables().join(", ")),
     })?;
-    let data = match workspace.recipe.origin {
-        Origin::Trained(_) => Some(coded_data(workspace)?),
-        Origin::Imported(_) => None,
-    };
+    let data = coded_data_if_trained(workspace)?;
     let networks = &Networks::open(workspace, data.as_ref())?;
     let training = &TrainingImages::open(workspace, networks)?;
     let subject = Subject { workspace, networks, training };

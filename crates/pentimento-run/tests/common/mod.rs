@@ -11,7 +11,7 @@ use pentimento_run::error::Result;
 use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
 use pentimento_run::networks::Networks;
 use pentimento_run::scores::score;
-use pentimento_run::{Recipe, RunOptions, Workspace, analyse, report, train};
+use pentimento_run::{Recipe, RunOptions, Workspace, analyse, page, train};
 use pentimento_store::{Digest, Run};
 use std::collections::BTreeMap;
 use std::fs;
@@ -101,7 +101,7 @@ pub fn everything(workspace: &Workspace) -> Result<()> {
     let networks = &Networks::trained(workspace, &data)?;
     analyse::sample(workspace, networks)?;
     analyse::attribute(workspace, &data, networks)?;
-    report::report(workspace, &data, networks)?;
+    page::report(workspace, &data, networks)?;
     let training = &TrainingImages::open(workspace, networks)?;
     let subject = Subject { workspace, networks, training };
     let set: QuerySet = QUERIES.parse().unwrap();

@@ -12,8 +12,8 @@ use pentimento_report::{
     Interval, LossCurve, LossPoint, MethodView, Picture, Removed, ReportView, SampleView, SeenAs,
     TopImageView, TrainingImageList, render,
 };
+use pentimento_run::page::{CURVE_POINTS, IMAGES_SHOWN};
 use pentimento_run::recipe::GroupBy;
-use pentimento_run::report::{CURVE_POINTS, IMAGES_SHOWN};
 use std::time::Instant;
 
 /// Standard deviation of what is left of the noise in a sample, as values in [-1, 1]. With it, and clamped as samples

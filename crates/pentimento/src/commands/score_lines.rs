@@ -1,92 +1,21 @@
-//! What is asked by gradients: `attribute` of any network, and `report` and `run` of an imported one.
+//! Scores of training images in words.
 
-use super::{Asked, print};
-use crate::error::ProgramError;
+use super::print;
 use crate::progress::say;
 use anyhow::Result;
 use pentimento_attribution::gradient::CandidateQuality;
-use pentimento_attribution::methods::Method;
 use pentimento_attribution::scores::top;
-use pentimento_run::RunError;
-use pentimento_run::analyse::sample;
-use pentimento_run::gradients::{Queries, QuerySet, ScoreTable, Subject, TrainingImages};
-use pentimento_run::scores::{check, score};
+use pentimento_run::gradients::{ScoreTable, TrainingImages};
 use pentimento_run::words::counted;
-use pentimento_run::{Networks, Workspace, imported_report};
 
-/// Training images of each list that `run` prints.
-const PRINTED: usize = 5;
-
-/// Scores every training image of an imported network for every query, writes the scores and prints the first ones.
-pub(super) fn attribute(workspace: &Workspace, asked: &Asked, set: QuerySet, count: usize) -> Result<()> {
-    refuse_codes(asked)?;
-    let networks = Networks::imported(workspace)?;
-    let training = TrainingImages::open(workspace, &networks)?;
-    attribute_subject(&Subject { workspace, networks: &networks, training: &training }, asked, set, count)
-}
-
-/// Scores every training image of an ensemble by gradients of all its members.
-pub(super) fn attribute_members(
-    workspace: &Workspace,
-    networks: &Networks<'_>,
-    asked: &Asked,
-    set: QuerySet,
+/// Prints the first training images of every query, and how far the scores can be trusted. `parameters` is how many a network
+/// has.
+pub(super) fn print_scores(
+    table: &ScoreTable,
+    training: &TrainingImages,
+    parameters: usize,
     count: usize,
 ) -> Result<()> {
-    if asked.tables().is_empty() {
-        return Ok(());
-    }
-    let training = TrainingImages::open(workspace, networks)?;
-    attribute_subject(&Subject { workspace, networks, training: &training }, asked, set, count)
-}
-
-fn attribute_subject(subject: &Subject<'_>, asked: &Asked, set: QuerySet, count: usize) -> Result<()> {
-    check_all(subject, asked, &set)?;
-    let queries = set.open(subject)?;
-    for table in tables(subject, asked, &queries) {
-        let table = table?;
-        print_scores(subject, &table, count)?;
-        let file = table.write(subject.workspace, &queries.set.name())?;
-        print(&format!("{}", subject.workspace.run.root().join(file).display()))?;
-    }
-    Ok(())
-}
-
-/// Refuses what cannot be done before anything is computed.
-fn check_all(subject: &Subject<'_>, asked: &Asked, set: &QuerySet) -> Result<()> {
-    for method in asked.tables() {
-        check(subject, set, method, asked.classifier.as_deref())?;
-    }
-    let (wanted, draws) = (subject.workspace.recipe.gradients, subject.draws());
-    if (draws.timesteps, draws.groups) != (wanted.timesteps, wanted.groups) {
-        say(&format!(
-            "note: the schedule has {} timesteps: {} groups of {} instead of {} of {}",
-            subject.workspace.recipe.schedule.num_train_timesteps,
-            draws.groups,
-            draws.timesteps,
-            wanted.groups,
-            wanted.timesteps
-        ));
-    }
-    Ok(())
-}
-
-/// The scores of all methods that were named, or of the default, one after another.
-fn tables<'a>(
-    subject: &'a Subject<'_>,
-    asked: &'a Asked,
-    queries: &'a Queries,
-) -> impl Iterator<Item = Result<ScoreTable, RunError>> + 'a {
-    let mut methods = asked.tables();
-    if methods.is_empty() {
-        methods.push(Method::DEFAULT);
-    }
-    methods.into_iter().map(|method| score(subject, queries, method, asked.classifier.as_deref()))
-}
-
-fn print_scores(subject: &Subject<'_>, table: &ScoreTable, count: usize) -> Result<()> {
-    let training = subject.training;
-    let parameters = subject.networks.architecture.parameter_count();
     let details = table.gradients();
     if let Some(taken) = table.taken() {
         let networks =
@@ -214,45 +143,4 @@ fn approximation(found: &CandidateQuality) -> String {
         100.0 * found.kept,
         found.places
     )
-}
-
-/// Writes the page and prints where it is.
-pub(super) fn report(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Result<()> {
-    refuse_codes(asked)?;
-    let networks = Networks::imported(workspace)?;
-    let training = TrainingImages::open(workspace, &networks)?;
-    let subject = Subject { workspace, networks: &networks, training: &training };
-    check_all(&subject, asked, &set)?;
-    let queries = set.open(&subject)?;
-    let tables: Vec<ScoreTable> = tables(&subject, asked, &queries).collect::<Result<_, RunError>>()?;
-    let path = imported_report::report(&subject, &queries, &tables)?;
-    print(&format!("{}", path.display()))?;
-    Ok(())
-}
-
-/// Samples and, if the recipe has training images, their attribution and the page.
-pub(super) fn everything(workspace: &Workspace) -> Result<()> {
-    sample(workspace, &Networks::imported(workspace)?)?;
-    if !workspace.recipe.data.has_source() {
-        print(&format!("{}", workspace.run.root().join("samples").display()))?;
-        return Ok(());
-    }
-    let networks = Networks::imported(workspace)?;
-    let training = TrainingImages::open(workspace, &networks)?;
-    let subject = Subject { workspace, networks: &networks, training: &training };
-    let queries = QuerySet::Samples.open(&subject)?;
-    let table = score(&subject, &queries, Method::DEFAULT, None)?;
-    print_scores(&subject, &table, PRINTED)?;
-    table.write(workspace, &queries.set.name())?;
-    let path = imported_report::report(&subject, &queries, &[table])?;
-    print(&format!("{}", path.display()))?;
-    Ok(())
-}
-
-fn refuse_codes(asked: &Asked) -> Result<(), ProgramError> {
-    let names: Vec<String> = Method::names_of_tables().iter().map(|name| format!("`{name}`")).collect();
-    let names = names.join(", ");
-    asked.refuse_codes(&format!(
-        "it needs an ensemble that was trained with codes; an imported network has {names}"
-    ))
 }
