@@ -1,5 +1,5 @@
 //! Prints how fast attention is here, in milliseconds (median of nine):
-//! `cargo run --release --workspace --example attention_speed`.
+//! `cargo run --release -p pentimento-kernels --example attention_speed`.
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "prints figures of shapes that fit")]
 use pentimento_kernels::*;
 use std::time::Instant;
