@@ -1,8 +1,8 @@
 //! Scores that are compared by value, where last digits differ between processors.
 
 /// Largest difference of two scores, as a share of the largest score. With AVX2 and FMA hidden from the program, `das` and
-/// `trak` differed by nothing in `f32`, and `influence` by 1.2e-7 (`small`) and 9.8e-6 (`imported`): its directions turn
-/// within eigenspaces that nearly coincide, so that this bound leaves it no room.
+/// `trak` differed by nothing in `f32`, and `influence` by 1.2e-7 (`small`) and 9.8e-6 (`imported`), which
+/// leaves it almost no room; ARM was not tried.
 const TOLERANCE: f32 = 1e-5;
 
 /// Images at the head of a list, which have to be the same.
