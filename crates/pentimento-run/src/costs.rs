@@ -58,6 +58,7 @@ impl Costs {
         let name = piece.to_string();
         let Some(cost) = Self::read(other).pieces.remove(&name) else { return Ok(()) };
         let mut costs = Self::read(run);
+        costs.pieces.remove(&format!("{name}, unfinished"));
         costs.pieces.insert(name, cost);
         costs.write(run)
     }

@@ -35,6 +35,9 @@ pub(crate) fn drive_some(
     for piece in &there {
         // A kill may have come before it.
         stage.stored(piece, run)?;
+        if into.is_some() {
+            note_piece(run, piece)?;
+        }
     }
     if into.is_none() {
         stage.merge()?;
@@ -134,6 +137,16 @@ fn store(run: &Run, piece: &Piece, objects: Vec<Object>) -> Result<(), StoreErro
     }
 }
 
+/// Notes that a folder has a piece whose cost a kill kept from being written: by its costs a folder says what it made.
+fn note_piece(run: &Run, piece: &Piece) -> Result<()> {
+    let mut costs = Costs::read(run);
+    if costs.pieces.contains_key(&piece.to_string()) {
+        return Ok(());
+    }
+    costs.pieces.insert(piece.to_string(), CostOfPiece::new());
+    costs.write(run)
+}
+
 /// Makes one piece and puts it into the workspace's run, or into another one. False if it was there.
 ///
 /// # Errors
@@ -182,28 +195,27 @@ pub fn adopt(workspace: &Workspace, stage: &dyn Stage, other: &Run) -> Result<Ve
     let run = &workspace.run;
     let mut found = Vec::new();
     for piece in stage.pieces()? {
-        let adoption = if piece.objects.iter().any(|object| other.entry(object).is_none()) {
-            Adoption::NotThere
-        } else if stage.is_there(&piece, run) {
-            Adoption::WasThere
-        } else {
-            // Beside what the piece is known by lies what was made with it.
-            let beside = other.names().into_iter().filter(|name| {
-                !piece.objects.contains(name)
-                    && other.entry(name).is_some_and(|entry| entry.made_from == piece.made_from)
-            });
-            let objects: Vec<String> = piece.objects.iter().cloned().chain(beside).collect();
-            match run.adopt(other, &objects, piece.made_from) {
-                Ok(_) => {
-                    stage.stored(&piece, run)?;
-                    stage.merge()?;
-                    Costs::adopt(run, other, &piece)?;
-                    Adoption::Adopted
+        let adoption =
+            if piece.objects.is_empty() || piece.objects.iter().any(|object| other.entry(object).is_none()) {
+                Adoption::NotThere
+            } else if stage.is_there(&piece, run) {
+                Adoption::WasThere
+            } else {
+                let is_there =
+                    |name: &String| other.entry(name).is_some_and(|entry| entry.made_from == piece.made_from);
+                let beside = stage.beside(&piece).into_iter().filter(is_there);
+                let objects: Vec<String> = piece.objects.iter().cloned().chain(beside).collect();
+                match run.adopt(other, &objects, piece.made_from) {
+                    Ok(_) => {
+                        stage.stored(&piece, run)?;
+                        stage.merge()?;
+                        Costs::adopt(run, other, &piece)?;
+                        Adoption::Adopted
+                    }
+                    Err(StoreError::MadeFromOther { .. }) => Adoption::Foreign,
+                    Err(error) => return Err(error.into()),
                 }
-                Err(StoreError::MadeFromOther { .. }) => Adoption::Foreign,
-                Err(error) => return Err(error.into()),
-            }
-        };
+            };
         found.push((piece, adoption));
     }
     Ok(found)

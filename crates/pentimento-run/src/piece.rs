@@ -90,6 +90,11 @@ pub trait Stage: Sync {
         piece.is_in(run)
     }
 
+    /// Objects that are made with a piece beside those by which it is known.
+    fn beside(&self, _piece: &Piece) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Prepares to make the missing ones of its pieces, and tells that it begins.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ use crate::workspace::Workspace;
 use pentimento_attribution::curvature::InfluenceKind;
 use pentimento_attribution::methods::{Family, Method};
 use pentimento_store::Run;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The pieces of a stage, each with whether it is there.
@@ -72,7 +73,7 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
         }
         Ok(())
     })?;
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
     Ok(names)
 }
@@ -101,8 +102,15 @@ pub fn make(
     queries: &QuerySet,
     into: Option<&Path>,
 ) -> Result<bool> {
-    let into = into.map(Run::create_or_open).transpose()?;
+    let open = |folder: &Path| -> Result<Run> {
+        // A run with a recipe is somebody's work, whose objects these would replace.
+        if folder.join("recipe.toml").exists() || folder.join("data.json").exists() {
+            return Err(RunError::Occupied { path: folder.to_path_buf() });
+        }
+        Ok(Run::create_or_open(folder)?)
+    };
     with_stage(workspace, &piece.stage, queries, |stage| {
+        let into = into.map(open).transpose()?;
         drive::make_piece(workspace, stage, piece, into.as_ref())
     })
 }
@@ -118,9 +126,9 @@ pub fn adopt(workspace: &Workspace, folder: &Path, queries: &QuerySet) -> Result
     }
     let other = Run::open_read_only(folder)?;
     // What it cost says which pieces it made.
-    let made = Costs::read(&other).pieces.into_keys().filter_map(|name| name.parse::<PieceName>().ok());
+    let made: BTreeSet<String> = Costs::read(&other).pieces.into_keys().collect();
     let mut stages: Vec<String> = names(workspace, &[])?;
-    for PieceName { stage, .. } in made {
+    for PieceName { stage, .. } in made.iter().filter_map(|name| name.parse::<PieceName>().ok()) {
         if !stages.contains(&stage) {
             stages.push(stage);
         }
@@ -129,9 +137,14 @@ pub fn adopt(workspace: &Workspace, folder: &Path, queries: &QuerySet) -> Result
     for stage in stages {
         let taken = with_stage(workspace, &stage, queries, |stage| drive::adopt(workspace, stage, &other));
         match taken {
-            Ok(taken) => {
-                found.extend(taken.into_iter().filter(|(_, adoption)| *adoption != Adoption::NotThere));
-            }
+            // What the folder says it made, and this run does not know, was made from something else.
+            Ok(taken) => found.extend(taken.into_iter().filter_map(|(piece, adoption)| match adoption {
+                Adoption::NotThere if made.contains(&piece.to_string()) => Some((piece, Adoption::Foreign)),
+                Adoption::NotThere => None,
+                adoption => Some((piece, adoption)),
+            })),
+            // Of a stage that this run does not have there is nothing to take.
+            Err(RunError::NoSuch { what, .. }) if what == "stage" => {}
             // Of a stage that cannot begin yet there is nothing to take.
             Err(RunError::Missing { .. }) => {}
             Err(error) => return Err(error),

@@ -1,7 +1,7 @@
 //! Taking objects over from another run folder, such as one that another machine worked in.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 
 use crate::name::ObjectName;
 use crate::{Entry, Fingerprint, Run, StoreError, read};
@@ -39,7 +39,8 @@ impl Run {
                 continue;
             }
             // What is written is what is compared: the file may change while it is read.
-            let copy = |writer: &mut dyn io::Write| io::copy(&mut file, writer).map(drop);
+            let copy =
+                |writer: &mut dyn io::Write| io::copy(&mut (&mut file).take(entry.bytes), writer).map(drop);
             let copied = self.stage(name, made_from, copy)?;
             read::compare_digest(&path, copied.digest(), &entry)?;
             staged.push(copied);

@@ -69,6 +69,10 @@ impl Stage for Sampling<'_> {
         "sample"
     }
 
+    fn cost_name(&self) -> &str {
+        "sampling"
+    }
+
     fn pieces(&self) -> Result<Vec<Piece>> {
         let count = self.workspace.recipe.samples.count;
         let piece = |shard| {

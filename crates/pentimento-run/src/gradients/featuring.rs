@@ -163,6 +163,10 @@ impl Stage for Featuring<'_> {
         &self.name
     }
 
+    fn cost_name(&self) -> &str {
+        self.kind.method.name
+    }
+
     fn pieces(&self) -> Result<Vec<Piece>> {
         let folder = self.kind.folder();
         let piece = |(number, places): (usize, &Vec<usize>)| {

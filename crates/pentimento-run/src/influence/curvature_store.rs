@@ -211,7 +211,11 @@ impl<'a> Measurement<'a> {
             }
             // Again, if something was damaged and is gone now.
             drive(self.workspace(), &self.factors())?;
-            drive(self.workspace(), &self.decomposition())?;
+            match drive(self.workspace(), &self.decomposition()) {
+                Err(RunError::Missing { .. }) if self.factors().finished(&self.workspace().run)? < SHARDS => {
+                }
+                decomposed => decomposed?,
+            }
         }
     }
 
@@ -288,6 +292,9 @@ impl<'a> Summing<'a> {
     /// Removes the sums, which a kill may have left beside their result.
     fn remove_sums(&self) -> Result<()> {
         let run = &self.measurement.workspace().run;
+        if run.is_read_only() {
+            return Ok(());
+        }
         let prefix = format!("{}/{}-", self.measurement.folder, word(self.part));
         for name in run.names().into_iter().filter(|name| name.starts_with(&prefix)) {
             run.remove(&name)?;
@@ -577,6 +584,14 @@ impl Stage for Decomposing<'_> {
         let name = measurement.bases_name();
         let bytes = arrays.to_bytes(&name, None)?;
         Ok(vec![(name, bytes)])
+    }
+
+    fn merge(&self) -> Result<()> {
+        let measurement = self.factors.measurement;
+        if measurement.workspace().run.is_current(&measurement.bases_name(), measurement.identity) {
+            self.factors.remove_sums()?;
+        }
+        Ok(())
     }
 
     fn summary(&self, _missing: &[Piece]) -> Option<String> {

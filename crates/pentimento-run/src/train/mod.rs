@@ -102,6 +102,10 @@ impl Stage for Training<'_> {
         (0..self.data.codes.members()).map(piece).collect()
     }
 
+    fn beside(&self, piece: &Piece) -> Vec<String> {
+        vec![record_name(piece.number as u32)]
+    }
+
     fn begin(&self, all: usize, missing: &[Piece]) -> Result<Progress> {
         let before = steps_kept(self.workspace, self.data, missing)?;
         let total = self.data.trained.training.steps as u64 * missing.len() as u64;

@@ -130,7 +130,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
             report::report(&workspace, &Asked::of(&compare, classifier)?, query)
         }
         Command::Pieces { recipe, method, query } => {
-            if recipe.recipe.is_dir() && recipe.overrides.is_empty() {
+            if recipe.recipe.is_dir() && recipe.overrides.is_empty() && recipe.run.is_none() {
                 let workspace = Workspace::open_read_only(&recipe.recipe, options)?;
                 return pieces::list(&workspace, &method, &query);
             }

@@ -71,7 +71,7 @@ pub(super) fn adopt(workspace: &Workspace, folders: &[PathBuf], queries: &QueryS
                 Adoption::Foreign => {
                     refused += 1;
                     say(&format!(
-                        "{piece} of {} was made from something else than this run's recipe, images or networks: it stays there",
+                        "{piece} of {} was made from something else than this run's recipe, images, networks or queries, or the run has a part of it: it stays there",
                         folder.display()
                     ));
                 }

@@ -1,0 +1,43 @@
+//! The image sets of the net, made by integer arithmetic.
+
+use crate::common::idx;
+use std::fs;
+use std::path::Path;
+
+const IMAGES: usize = 72;
+const SIDE: usize = 8;
+
+/// Writes the image sets: in grey as IDX files with three classes and as an array, and larger ones in colour.
+pub fn write_images(folder: &Path) {
+    let grey: Vec<u8> = (0..IMAGES).flat_map(|image| picture(image / (IMAGES / 3), image, SIDE, 1)).collect();
+    let labels: Vec<u8> = (0..IMAGES).map(|image| (image / (IMAGES / 3)) as u8).collect();
+    fs::write(folder.join("images"), idx(0x803, &[IMAGES, SIDE, SIDE], &grey)).unwrap();
+    fs::write(folder.join("labels"), idx(0x801, &[IMAGES], &labels)).unwrap();
+    fs::write(folder.join("grey.npy"), npy(&format!("({IMAGES}, {SIDE}, {SIDE})"), &grey)).unwrap();
+    let colours: Vec<u8> = (0..24).flat_map(|image| picture(image % 3, image, 12, 3)).collect();
+    fs::write(folder.join("colours.npy"), npy("(24, 12, 12, 3)", &colours)).unwrap();
+}
+
+/// A bar on a ground that rises: upright, lying or slanted by kind, its place and brightness by number.
+fn picture(kind: usize, number: usize, side: usize, channels: usize) -> Vec<u8> {
+    let mut pixels = Vec::new();
+    for row in 0..side {
+        for column in 0..side {
+            let at = [column, row, (row + column) % side][kind];
+            for channel in 0..channels {
+                let ground = (row * 5 + column * 3 + number * (channel + 1)) % 64;
+                let bar = if at == number % side { 191 - number - 20 * channel } else { 0 };
+                pixels.push((ground + bar) as u8);
+            }
+        }
+    }
+    pixels
+}
+
+/// An array file of bytes.
+fn npy(shape: &str, data: &[u8]) -> Vec<u8> {
+    let mut header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
+    header.extend(std::iter::repeat_n(' ', 63 - (10 + header.len()) % 64));
+    header.push('\n');
+    [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
+}
