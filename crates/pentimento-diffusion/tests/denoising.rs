@@ -171,7 +171,7 @@ fn conditions_are_those_of_the_draws() {
         for (place, draw) in draws.iter().enumerate() {
             let class = classes.get(place).map(std::slice::from_ref).unwrap_or_default();
             let condition = Condition::new::<f32>(&architecture, &[draw.timestep], class);
-            let alone = input.clone().slice([place..place + 1]);
+            let alone = input.clone().narrow(0, place, 1);
             let alone = values(architecture.forward(&parameters, alone, &condition));
             assert_eq!(together[place * LENGTH..][..LENGTH], alone, "draw {place}");
         }

@@ -42,7 +42,7 @@ pub fn fetch_public(
     let mut options = FetchOptions::new(default_cache_dir()?);
     if let Some(folder) = from.filter(|folder| !folder.is_dir()) {
         let (value, bound) = (folder.display().to_string(), "a folder with the files of the set".into());
-        return Err(RunError::NoSuch { what: "folder".into(), value, bound }.into());
+        return Err(RunError::NoSuch { what: "folder".into(), value, bound });
     }
     options.from = from.map(Path::to_path_buf);
     let mut show = |event: FetchEvent<'_>| reporter.tell(Event::Fetch(event));
@@ -92,8 +92,7 @@ pub fn open_images(
             field: "data".into(),
             value: "without a source".into(),
             bound: NO_SOURCE.into(),
-        }
-        .into());
+        });
     };
     let set = read_idx(images, labels)?;
     let classes = set.labels().iter().max().map_or(0, |&label| label as usize + 1);
@@ -226,13 +225,13 @@ fn groups_of(
     };
     Ok(match (codes.groups, &codes.table) {
         (GroupBy::Class, _) if set.labels().is_none() => {
-            return Err(lacks("\"class\"", "the set has no labels").into());
+            return Err(lacks("\"class\"", "the set has no labels"));
         }
         (GroupBy::Class, _) => Groups::by_class(images.labels(), class_names)?,
         (GroupBy::Table, Some(table)) => Groups::by_table(table, images)?,
         (GroupBy::Source, _) => match set.groups() {
             Some(names) => Groups::by_name(names, images)?,
-            None => return Err(lacks("\"source\"", "the set says nothing of groups").into()),
+            None => return Err(lacks("\"source\"", "the set says nothing of groups")),
         },
         _ => Groups::by_image(images),
     })

@@ -85,8 +85,7 @@ pub fn import(
             field: "in_channels".into(),
             value: network.in_channels.to_string(),
             bound: "1 to 4: others are no pictures".into(),
-        }
-        .into());
+        });
     }
     checkpoint.architecture.config().check_class(recipe.samples.class)?;
     let network = network_files(&checkpoint.architecture, &checkpoint.values)?;
@@ -176,8 +175,7 @@ pub fn image_size(architecture: &Architecture) -> Result<[usize; 2]> {
             value: "null".into(),
             bound: "the side of the network's images in pixels; write it into the checkpoint's config.json"
                 .into(),
-        }
-        .into()),
+        }),
     }
 }
 

@@ -158,7 +158,7 @@ impl Workspace {
 
     fn read_recipe(run: &Run) -> Result<Recipe> {
         let text = String::from_utf8(run.get(RECIPE)?).map_err(RunError::damaged(RECIPE))?;
-        Ok(Recipe::parse(&text, RECIPE, &[])?)
+        Recipe::parse(&text, RECIPE, &[])
     }
 
     /// Images that pass through a network at once.

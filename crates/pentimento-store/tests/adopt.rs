@@ -1,5 +1,7 @@
 //! Taking objects over from another run: all or none, checked, and as often as one likes.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use pentimento_store::{Fingerprint, Run, StoreError};
 use std::fs;
 

@@ -1,5 +1,7 @@
 //! The page of a run: what an ensemble's samples do without training images, and what methods score, alone and together.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod common;
 
 use common::{

@@ -119,7 +119,9 @@ mod tests {
         .unwrap();
         assert_eq!((found.candidates, found.images, found.queries, found.places), (200, 20, 2, 10));
         assert_eq!((found.kept, found.interval), (0.5, Some([0.0, 1.0])));
-        let one = candidate_quality(&[falling.clone()], &[falling], 100, 400, 7).unwrap();
+        let one =
+            candidate_quality(std::slice::from_ref(&falling), std::slice::from_ref(&falling), 100, 400, 7)
+                .unwrap();
         // A quarter: 5 of the first ten.
         assert_eq!((one.kept, one.interval), (0.5, None));
         assert!(candidate_quality(&[], &[], 1, 4, 7).is_err());

@@ -161,7 +161,7 @@ pub fn read_samples(
             let found = read.iter().find(|sample| sample.sample == asked).cloned();
             found.ok_or_else(|| {
                 let object = shard_name(FOLDER, asked as usize / SAMPLES_PER_SHARD);
-                RunError::Inconsistent { object, problem: format!("it has no sample {asked}") }.into()
+                RunError::Inconsistent { object, problem: format!("it has no sample {asked}") }
             })
         })
         .collect()

@@ -128,7 +128,7 @@ fn shard_objects(
     let [height, width, channels] = mixture.image_shape();
     for (&sample, image) in ids.iter().zip(images.chunks_exact(mixture.image_length())) {
         if image.iter().any(|value| !value.is_finite()) {
-            return Err(RunError::NotFinite { sample }.into());
+            return Err(RunError::NotFinite { sample });
         }
     }
     let mut objects = Vec::new();

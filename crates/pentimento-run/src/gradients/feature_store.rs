@@ -263,8 +263,7 @@ impl Features {
             what: "row".into(),
             value: place.to_string(),
             bound: format!("{} has {images}", self.files[file].display()),
-        }
-        .into())
+        })
     }
 
     /// The features of all parts of a range of images, `[images, parts, feature]`.

@@ -49,8 +49,7 @@ impl TrainingImages {
                 field: "data".into(),
                 value: format!("images of {}", text(found)),
                 bound: format!("the network takes {}; `data.preprocessing` brings them to it", text(shape)),
-            }
-            .into());
+            });
         }
         if let Some(classes) = classes {
             let broken = |value: String, bound: String| {
@@ -60,14 +59,14 @@ impl TrainingImages {
             if source.labels().is_none() {
                 let bound =
                     "the network was trained with classes, so it needs the class of every image".into();
-                return Err(broken("images without labels".into(), bound).into());
+                return Err(broken("images without labels".into(), bound));
             }
             let place = images.labels().iter().position(|&label| label >= classes);
             if let Some((index, label)) =
                 place.map(|place| (images.source_indices()[place], images.labels()[place]))
             {
                 let bound = format!("the network knows classes 0 to {}", classes - 1);
-                return Err(broken(format!("label {label} of image {index}"), bound).into());
+                return Err(broken(format!("label {label} of image {index}"), bound));
             }
         }
         let groups = match source.groups() {

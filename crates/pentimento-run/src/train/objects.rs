@@ -225,7 +225,7 @@ pub fn trained_members(
         let name = weights_name(member);
         let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
         let Some(entry) = entry else {
-            return Err(not_trained(workspace, &format!("member {member}")).into());
+            return Err(not_trained(workspace, &format!("member {member}")));
         };
         members.push(Weights { object: name, digest: entry.blake3 });
     }
@@ -250,7 +250,7 @@ pub fn kept_weights(
         let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
         match entry {
             Some(entry) => Ok((steps, Weights { object: name, digest: entry.blake3 })),
-            None => Err(not_trained(workspace, &format!("{name} of member {member}")).into()),
+            None => Err(not_trained(workspace, &format!("{name} of member {member}"))),
         }
     };
     checkpoints_of(data, member).into_iter().chain([end]).map(of).collect()
