@@ -213,7 +213,7 @@ pub fn losses(workspace: &Workspace, member: u32) -> Result<Vec<f32>> {
 ///
 /// # Errors
 ///
-/// [`RunError::NotYet`] if one is missing or was trained from another recipe.
+/// [`RunError::Missing`] if one is missing or was trained from another recipe.
 pub fn trained_members(
     workspace: &Workspace,
     data: &CodedData,
