@@ -72,6 +72,9 @@ fn an_ensemble_has_counterfactuals_and_scores_on_one_page() {
         assert!(both.matches(part).count() >= alone.matches(part).count(), "{part}");
     }
     assert_names(&both, &["gradients of all 3 members", "the members' average", "Damping"]);
+    // The codes' groups are the three classes, each of which has one sum of scores.
+    let groups = both.split("<details class=\"groups\">").nth(1).unwrap().split("</details>").next().unwrap();
+    assert_eq!(groups.matches("<th scope=\"row\">").count(), 3, "{groups}");
     let after = objects(&run);
     for (name, bytes) in &before {
         assert!(after[name] == *bytes, "{name} changed");

@@ -3,6 +3,7 @@
 use crate::data::{CodedData, open_images};
 use crate::error::{Result, RunError};
 use crate::networks::Networks;
+use crate::recipe::GroupBy;
 use crate::workspace::Workspace;
 use pentimento_data::{Groups, PreparedSet, prepare};
 use std::collections::BTreeSet;
@@ -78,7 +79,9 @@ impl TrainingImages {
 
     /// Those that an ensemble was trained on.
     fn of(data: &CodedData) -> Self {
-        let groups = (data.groups.len() < data.images.len()).then(|| data.groups.clone());
+        // Classes are groups anyway, and single images are none.
+        let are_others = data.trained.codes.groups != GroupBy::Class && data.groups.len() < data.images.len();
+        let groups = are_others.then(|| data.groups.clone());
         Self { images: data.images.clone(), class_names: data.class_names.clone(), groups }
     }
 

@@ -61,6 +61,8 @@ pub(super) fn baselines(
 }
 
 impl<'a> Scores<'a> {
+    /// Tables of scores, with the training images that share credit because they are nearly the same.
+    ///
     /// # Errors
     ///
     /// If an image cannot be compared with the others.
