@@ -139,6 +139,10 @@ pub fn adopt(workspace: &Workspace, folder: &Path, queries: &QuerySet) -> Result
         match taken {
             // What the folder says it made, and this run does not know, was made from something else.
             Ok(taken) => found.extend(taken.into_iter().filter_map(|(piece, adoption)| match adoption {
+                // All that a piece without objects would have is here already.
+                Adoption::NotThere if made.contains(&piece.to_string()) && piece.objects.is_empty() => {
+                    Some((piece, Adoption::WasThere))
+                }
                 Adoption::NotThere if made.contains(&piece.to_string()) => Some((piece, Adoption::Foreign)),
                 Adoption::NotThere => None,
                 adoption => Some((piece, adoption)),
