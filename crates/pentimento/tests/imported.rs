@@ -305,7 +305,7 @@ fn damage_and_what_was_not_asked() {
     let said = succeed(&mut import(&plain, &run, &["--set", "samples.class=0"][..0])).stderr;
     assert_names(&said, &["count = 64"]);
     let said = fail(&mut import(&plain, &run, &["--set", "checkpoint.folder=/"]), 42);
-    assert_names(&said, &["`checkpoint`", "--set"]);
+    assert_names(&said, &["`checkpoint`", "no setting changes"]);
     let said = fail(&mut import(&plain, &run, &["--set", "data.path=nowhere"]), 42);
     assert_names(&said, &["data.path", "nowhere", "exists"]);
     let said = succeed(&mut import(&plain, &run, &["--set", "schedule.beta_end=0.1"])).stderr;
