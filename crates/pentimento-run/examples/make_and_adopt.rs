@@ -27,9 +27,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let owner = Workspace::open(&run, RunOptions::default())?;
     for (piece, adoption) in stages::adopt(&owner, &folder, &queries)? {
         let what = match adoption {
-            Adoption::Adopted => "taken over",
-            Adoption::WasThere => "was there",
-            Adoption::Foreign => "made from something else: left where it is",
+            Adoption::Adopted => "taken over".into(),
+            Adoption::WasThere => "was there".into(),
+            Adoption::Foreign => "made from something else: left where it is".into(),
+            Adoption::Damaged(error) => error.to_string(),
+            Adoption::TooEarly(error) => error.to_string(),
             Adoption::NotThere => continue,
         };
         writeln!(out, "{piece}: {what}")?;

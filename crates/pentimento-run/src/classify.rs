@@ -109,7 +109,7 @@ impl Stage for Classifying<'_> {
         }])
     }
 
-    fn begin(&self, _all: usize, _missing: &[Piece]) -> Result<Progress> {
+    fn begin(&self, _run: &Run, _all: usize, _missing: &[Piece]) -> Result<Progress> {
         // How many steps it takes is known once its images are open.
         Ok(self.workspace.reporter().begin("classifier", 0, 0))
     }

@@ -1,10 +1,10 @@
 //! What the pieces of a run cost.
 
 use crate::error::Result;
-use crate::piece::Piece;
+use crate::piece::{Piece, PieceName, Stage};
 use pentimento_store::{Fingerprint, Run};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Name of the object.
@@ -16,7 +16,7 @@ pub type CostOfPiece = BTreeMap<String, (f64, usize)>;
 /// What the pieces of a run cost. Seconds differ from run to run, so this object and the page that shows it do too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
-    /// By piece, `attribute/7`. A piece that is made again costs what it cost the last time.
+    /// By piece, see [`name`]. A piece that is made again costs what it cost the last time.
     #[serde(default)]
     pub pieces: BTreeMap<String, CostOfPiece>,
 }
@@ -54,14 +54,33 @@ impl Costs {
     /// # Errors
     ///
     /// As writing to the run.
-    pub fn adopt(run: &Run, other: &Run, piece: &Piece) -> Result<()> {
-        let name = piece.to_string();
-        let Some(cost) = Self::read(other).pieces.remove(&name) else { return Ok(()) };
+    pub(crate) fn adopt(run: &Run, other: &Run, name: &str) -> Result<()> {
+        let Some(cost) = Self::read(other).pieces.remove(name) else { return Ok(()) };
         let mut costs = Self::read(run);
-        costs.pieces.remove(&format!("{name}, unfinished"));
-        costs.pieces.insert(name, cost);
+        costs.pieces.remove(&unfinished(name));
+        costs.pieces.insert(name.to_owned(), cost);
         costs.write(run)
     }
+
+    /// The pieces that cost something, finished or not.
+    pub(crate) fn names(&self) -> BTreeSet<PieceName> {
+        // See `name` and `unfinished`.
+        let piece = |name: &String| name.split([' ', ',']).next().and_then(|name| name.parse().ok());
+        self.pieces.keys().filter_map(piece).collect()
+    }
+}
+
+/// What the costs of a piece are kept by: its name; and if it follows from who is asked about, what it is made from.
+pub(crate) fn name(stage: &dyn Stage, piece: &Piece) -> String {
+    if stage.asks_queries() {
+        return format!("{piece} from {}", &piece.made_from.to_string()[..8]);
+    }
+    piece.to_string()
+}
+
+/// What the costs of a piece are kept by until it is finished.
+pub(crate) fn unfinished(name: &str) -> String {
+    format!("{name}, unfinished")
 }
 
 /// What is being spent on a piece.

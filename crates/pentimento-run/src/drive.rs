@@ -1,6 +1,6 @@
 //! Making pieces: in order, timed, counted, stopped and stored at one place for all stages.
 
-use crate::costs::{CostOfPiece, Costs, Spent};
+use crate::costs::{self, CostOfPiece, Costs, Spent};
 use crate::error::{Result, RunError};
 use crate::event::{Event, Progress};
 use crate::piece::{Making, Object, Piece, PieceName, Stage, no_such_piece};
@@ -31,21 +31,22 @@ pub(crate) fn drive_some(
     into: Option<&Run>,
 ) -> Result<()> {
     let run = into.unwrap_or(&workspace.run);
+    if into.is_none() {
+        // First: a sum that is damaged is gone after it, and its pieces are missing.
+        stage.merge()?;
+    }
     let (there, missing): (Vec<_>, Vec<_>) = pieces.into_iter().partition(|piece| stage.is_there(piece, run));
     for piece in &there {
         // A kill may have come before it.
         stage.stored(piece, run)?;
         if into.is_some() {
-            note_piece(run, piece)?;
+            note_piece(run, stage, piece)?;
         }
-    }
-    if into.is_none() {
-        stage.merge()?;
     }
     if missing.is_empty() {
         return Ok(());
     }
-    let progress = stage.begin(all, &missing)?;
+    let progress = stage.begin(run, all, &missing)?;
     let lanes = stage.side_by_side(&missing)?;
     let there = all - missing.len();
     let driver = Driver { workspace, stage, lanes, there, progress: &progress, into, costs: Mutex::new(()) };
@@ -119,13 +120,14 @@ impl Driver<'_> {
     fn record(&self, run: &Run, piece: &Piece, mut cost: CostOfPiece, finished: bool) -> Result<()> {
         let _held = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
         let mut costs = Costs::read(run);
-        let unfinished = format!("{piece}, unfinished");
+        let name = costs::name(self.stage, piece);
+        let unfinished = costs::unfinished(&name);
         for (what, (seconds, units)) in costs.pieces.remove(&unfinished).unwrap_or_default() {
             let sum = cost.entry(what).or_default();
             sum.0 += seconds;
             sum.1 += units;
         }
-        costs.pieces.insert(if finished { piece.to_string() } else { unfinished }, cost);
+        costs.pieces.insert(if finished { name } else { unfinished }, cost);
         costs.write(run)
     }
 }
@@ -138,12 +140,12 @@ fn store(run: &Run, piece: &Piece, objects: Vec<Object>) -> Result<(), StoreErro
 }
 
 /// Notes that a folder has a piece whose cost a kill kept from being written: by its costs a folder says what it made.
-fn note_piece(run: &Run, piece: &Piece) -> Result<()> {
-    let mut costs = Costs::read(run);
-    if costs.pieces.contains_key(&piece.to_string()) {
+fn note_piece(run: &Run, stage: &dyn Stage, piece: &Piece) -> Result<()> {
+    let (mut costs, name) = (Costs::read(run), costs::name(stage, piece));
+    if costs.pieces.contains_key(&name) {
         return Ok(());
     }
-    costs.pieces.insert(piece.to_string(), CostOfPiece::new());
+    costs.pieces.insert(name, CostOfPiece::new());
     costs.write(run)
 }
 
@@ -174,7 +176,7 @@ pub fn make_piece(
 }
 
 /// What became of a piece that was to be taken over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Adoption {
     /// It is now in the run.
     Adopted,
@@ -184,39 +186,60 @@ pub enum Adoption {
     NotThere,
     /// The other run has objects of its names that were made from something else.
     Foreign,
+    /// An object of it is damaged there.
+    Damaged(StoreError),
+    /// This run does not have what its stage works on: that is to be made or taken over first.
+    TooEarly(RunError),
 }
 
 /// Takes those pieces of a stage over that another run folder has.
 ///
 /// # Errors
 ///
-/// [`StoreError::Corrupt`] for a damaged object; nothing of its piece is taken. As writing to the run.
+/// As reading and writing the run.
 pub fn adopt(workspace: &Workspace, stage: &dyn Stage, other: &Run) -> Result<Vec<(Piece, Adoption)>> {
-    let run = &workspace.run;
     let mut found = Vec::new();
     for piece in stage.pieces()? {
-        let adoption =
-            if piece.objects.is_empty() || piece.objects.iter().any(|object| other.entry(object).is_none()) {
-                Adoption::NotThere
-            } else if stage.is_there(&piece, run) {
-                Adoption::WasThere
-            } else {
-                let is_there =
-                    |name: &String| other.entry(name).is_some_and(|entry| entry.made_from == piece.made_from);
-                let beside = stage.beside(&piece).into_iter().filter(is_there);
-                let objects: Vec<String> = piece.objects.iter().cloned().chain(beside).collect();
-                match run.adopt(other, &objects, piece.made_from) {
-                    Ok(_) => {
-                        stage.stored(&piece, run)?;
-                        stage.merge()?;
-                        Costs::adopt(run, other, &piece)?;
-                        Adoption::Adopted
-                    }
-                    Err(StoreError::MadeFromOther { .. }) => Adoption::Foreign,
-                    Err(error) => return Err(error.into()),
-                }
-            };
+        let adoption = adopt_piece(workspace, stage, &piece, other)?;
         found.push((piece, adoption));
     }
     Ok(found)
+}
+
+fn adopt_piece(workspace: &Workspace, stage: &dyn Stage, piece: &Piece, other: &Run) -> Result<Adoption> {
+    let run = &workspace.run;
+    if piece.objects.is_empty() || piece.objects.iter().any(|object| other.entry(object).is_none()) {
+        return Ok(Adoption::NotThere);
+    }
+    if stage.is_there(piece, run) && is_whole(piece, run)? {
+        return Ok(Adoption::WasThere);
+    }
+    let is_there = |name: &String| other.entry(name).is_some_and(|entry| entry.made_from == piece.made_from);
+    let beside = stage.beside(piece).into_iter().filter(is_there);
+    let objects: Vec<String> = piece.objects.iter().cloned().chain(beside).collect();
+    match run.adopt(other, &objects, piece.made_from) {
+        Ok(_) => {
+            stage.stored(piece, run)?;
+            stage.merge()?;
+            Costs::adopt(run, other, &costs::name(stage, piece))?;
+            Ok(Adoption::Adopted)
+        }
+        Err(StoreError::MadeFromOther { .. }) => Ok(Adoption::Foreign),
+        Err(error @ (StoreError::Corrupt { .. } | StoreError::Missing { .. })) => {
+            Ok(Adoption::Damaged(error))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether no object of a piece is damaged in a run; those that it does not have, since they went into a sum, are not.
+fn is_whole(piece: &Piece, run: &Run) -> Result<bool> {
+    for object in &piece.objects {
+        match run.get(object) {
+            Ok(_) | Err(StoreError::NotListed { .. }) => {}
+            Err(StoreError::Corrupt { .. } | StoreError::Missing { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
 }

@@ -39,6 +39,8 @@ pub enum FailureKind {
 pub enum MadeBy {
     /// The training of the members.
     Training,
+    /// The sampling.
+    Sampling,
     /// The attribution of the samples.
     Attribution,
     /// All stages, with other values of these keys of the recipe, `key=value`.

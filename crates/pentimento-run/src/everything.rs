@@ -53,7 +53,7 @@ pub fn everything(workspace: &Workspace) -> Result<Finished> {
     }
     let training = TrainingImages::open(workspace, networks)?;
     let subject = &Subject { workspace, networks, training: &training };
-    let queries = QuerySet::Samples.open(subject)?;
+    let queries = QuerySet::Samples.make_and_open(subject)?;
     let table = score(subject, &queries, Method::DEFAULT, None)?;
     table.write(workspace, &queries.set.name())?;
     let page = report_scores(subject, &queries, slice::from_ref(&table))?;

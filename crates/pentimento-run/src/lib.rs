@@ -21,6 +21,7 @@ pub mod figures;
 pub mod gradients;
 pub mod imported;
 pub mod influence;
+mod kept;
 pub mod networks;
 pub mod npy;
 pub mod page;

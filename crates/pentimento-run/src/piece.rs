@@ -29,6 +29,11 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// Its name.
+    pub fn name(&self) -> PieceName {
+        PieceName { stage: self.stage.clone(), number: self.number }
+    }
+
     /// Whether all its objects are in a run, made from the right things.
     pub fn is_in(&self, run: &Run) -> bool {
         self.objects.iter().all(|object| run.is_current(object, self.made_from))
@@ -37,12 +42,12 @@ impl Piece {
 
 impl fmt::Display for Piece {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.stage, self.number)
+        self.name().fmt(formatter)
     }
 }
 
 /// The name of a piece, such as `attribute/7`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PieceName {
     /// The stage.
     pub stage: String,
@@ -61,8 +66,9 @@ impl FromStr for PieceName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = text.rsplit_once('/').and_then(|(stage, number)| {
-            let number = number.parse().ok()?;
-            (!stage.is_empty()).then(|| Self { stage: stage.to_owned(), number })
+            let name = Self { stage: stage.to_owned(), number: number.parse().ok()? };
+            // Of several spellings of a number one is a name.
+            (!stage.is_empty() && name.to_string() == text).then_some(name)
         });
         parsed.ok_or_else(|| "write it as `STAGE/NUMBER`, such as `attribute/7`".to_owned())
     }
@@ -95,12 +101,17 @@ pub trait Stage: Sync {
         Vec::new()
     }
 
-    /// Prepares to make the missing ones of its pieces, and tells that it begins.
+    /// Whether its pieces follow from who is asked about: those of several sets of queries have one name, and costs of their own.
+    fn asks_queries(&self) -> bool {
+        false
+    }
+
+    /// Prepares to make the missing ones of its pieces in `run`, and tells that it begins.
     ///
     /// # Errors
     ///
     /// If they cannot be made.
-    fn begin(&self, all: usize, missing: &[Piece]) -> Result<Progress>;
+    fn begin(&self, run: &Run, all: usize, missing: &[Piece]) -> Result<Progress>;
 
     /// Pieces that are made side by side, each by a thread of its own; 1 if each is to have all threads.
     ///

@@ -21,9 +21,9 @@ use crate::gradients::{Asked, AskedNetwork, Queries, QueryParts, QuerySet, Subje
 use crate::influence::{with_curvature_stage, with_influence_stage};
 use crate::networks::Networks;
 use crate::piece::{Piece, PieceName, Stage};
-use crate::recipe::Origin;
+use crate::recipe::{Eigenvalues, Origin};
 use crate::train::Training;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, open_cleaned};
 use pentimento_attribution::curvature::InfluenceKind;
 use pentimento_attribution::methods::{Family, Method};
 use pentimento_store::Run;
@@ -37,7 +37,7 @@ pub type Listed = Vec<(Piece, bool)>;
 ///
 /// # Errors
 ///
-/// As opening the networks.
+/// [`RunError::Missing`] for stages of methods if networks are not there; as opening them.
 pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
     let recipe = &workspace.recipe;
     let mut names: Vec<String> = match recipe.origin {
@@ -61,7 +61,9 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
                     for network in 0..subject.networks.weights.len() {
                         names.push(format!("curvature/{network}/factors"));
                         names.push(format!("curvature/{network}/decomposition"));
-                        names.push(format!("curvature/{network}/eigenvalues"));
+                        if recipe.influence.eigenvalues == Eigenvalues::Corrected {
+                            names.push(format!("curvature/{network}/eigenvalues"));
+                        }
                         names.push(match kind {
                             InfluenceKind::Unlearning => format!("unlearning/{network}/queries"),
                             InfluenceKind::Linear(_) => format!("{name}/{network}/products"),
@@ -107,7 +109,7 @@ pub fn make(
         if folder.join("recipe.toml").exists() || folder.join("data.json").exists() {
             return Err(RunError::Occupied { path: folder.to_path_buf() });
         }
-        Ok(Run::create_or_open(folder)?)
+        open_cleaned(folder)
     };
     with_stage(workspace, &piece.stage, queries, |stage| {
         let into = into.map(open).transpose()?;
@@ -115,42 +117,50 @@ pub fn make(
     })
 }
 
-/// Takes over what another run folder has of this run's pieces. That folder stays as it is.
+/// Takes over what another run folder has of this run's pieces, and says what became of each that is there. That folder stays
+/// as it is.
 ///
 /// # Errors
 ///
-/// As [`drive::adopt`].
-pub fn adopt(workspace: &Workspace, folder: &Path, queries: &QuerySet) -> Result<Vec<(Piece, Adoption)>> {
+/// [`RunError::NoRun`] for a folder that is none; as reading and writing the run.
+pub fn adopt(workspace: &Workspace, folder: &Path, queries: &QuerySet) -> Result<Vec<(PieceName, Adoption)>> {
     if !folder.join("manifest.json").exists() {
         return Err(RunError::NoRun { run: folder.to_path_buf() });
     }
     let other = Run::open_read_only(folder)?;
     // What it cost says which pieces it made.
-    let made: BTreeSet<String> = Costs::read(&other).pieces.into_keys().collect();
+    let made = Costs::read(&other).names();
     let mut stages: Vec<String> = names(workspace, &[])?;
-    for PieceName { stage, .. } in made.iter().filter_map(|name| name.parse::<PieceName>().ok()) {
-        if !stages.contains(&stage) {
-            stages.push(stage);
+    // Products go through the curvature, so that comes first.
+    let mut of_methods: Vec<&String> = made.iter().map(|piece| &piece.stage).collect();
+    of_methods.sort_by_key(|stage| !stage.starts_with("curvature/"));
+    for stage in of_methods {
+        if !stages.contains(stage) {
+            stages.push(stage.clone());
         }
     }
     let mut found = Vec::new();
     for stage in stages {
-        let taken = with_stage(workspace, &stage, queries, |stage| drive::adopt(workspace, stage, &other));
-        match taken {
-            // What the folder says it made, and this run does not know, was made from something else.
-            Ok(taken) => found.extend(taken.into_iter().filter_map(|(piece, adoption)| match adoption {
-                // All that a piece without objects would have is here already.
-                Adoption::NotThere if made.contains(&piece.to_string()) && piece.objects.is_empty() => {
-                    Some((piece, Adoption::WasThere))
+        let of_stage = made.iter().filter(|piece| piece.stage == stage);
+        match with_stage(workspace, &stage, queries, |stage| drive::adopt(workspace, stage, &other)) {
+            Ok(taken) => found.extend(taken.into_iter().filter_map(|(piece, adoption)| {
+                let name = piece.name();
+                match adoption {
+                    Adoption::NotThere if !made.contains(&name) => None,
+                    // All that a piece without objects would have is here already.
+                    Adoption::NotThere if piece.objects.is_empty() => Some((name, Adoption::WasThere)),
+                    // What the folder says it made, and this run does not know, was made from something else.
+                    Adoption::NotThere => Some((name, Adoption::Foreign)),
+                    adoption => Some((name, adoption)),
                 }
-                Adoption::NotThere if made.contains(&piece.to_string()) => Some((piece, Adoption::Foreign)),
-                Adoption::NotThere => None,
-                adoption => Some((piece, adoption)),
             })),
-            // Of a stage that this run does not have there is nothing to take.
-            Err(RunError::NoSuch { what, .. }) if what == "stage" => {}
-            // Of a stage that cannot begin yet there is nothing to take.
-            Err(RunError::Missing { .. }) => {}
+            Err(RunError::NoSuch { what, .. }) if what == "stage" => {
+                found.extend(of_stage.cloned().map(|piece| (piece, Adoption::Foreign)));
+            }
+            Err(error @ RunError::Missing { .. }) => {
+                // Said of the first piece, which stands for its stage.
+                found.extend(of_stage.cloned().take(1).map(|piece| (piece, Adoption::TooEarly(error))));
+            }
             Err(error) => return Err(error),
         }
     }
@@ -169,6 +179,8 @@ pub fn with_stage<R>(
     queries: &QuerySet,
     then: impl FnOnce(&dyn Stage) -> Result<R>,
 ) -> Result<R> {
+    // Numbers can be written in several ways, of which one is the stage's name.
+    let then = |stage: &dyn Stage| if stage.name() == name { then(stage) } else { Err(no_such_stage(name)) };
     match name {
         "train" | "sample" | "attribute" => {
             let data = CodedData::of_run(workspace)?;

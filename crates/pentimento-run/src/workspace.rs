@@ -197,7 +197,7 @@ pub fn default_folder(recipe: &Recipe) -> PathBuf {
 }
 
 /// Opens a run for writing, without what a killed process left in it.
-fn open_cleaned(folder: &Path) -> Result<Run> {
+pub(crate) fn open_cleaned(folder: &Path) -> Result<Run> {
     let mut run = Run::create_or_open(folder)?;
     run.clean(|name| OBJECT_FOLDERS.iter().any(|folder| name.starts_with(folder)))?;
     Ok(run)

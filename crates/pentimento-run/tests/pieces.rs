@@ -125,14 +125,19 @@ fn spread(laboratory: &Laboratory, workspace: &Workspace, stage: &str, place: us
 
         let taken = |workspace: &Workspace| {
             let found = stages::adopt(workspace, &folder, &queries).unwrap();
-            found.into_iter().find(|(found, _)| found.to_string() == name.to_string())
+            found.into_iter().find(|(found, _)| *found == name)
         };
         let (_, adoption) = taken(workspace).unwrap_or_else(|| panic!("{name}"));
-        assert_eq!(adoption, Adoption::Adopted, "{name}");
+        assert!(matches!(adoption, Adoption::Adopted), "{name}: {adoption:?}");
         // And taken over twice, it is taken over once.
         let again = taken(workspace).map(|(_, adoption)| adoption);
         assert!(matches!(again, None | Some(Adoption::WasThere)), "{name}: {again:?}");
     }
+}
+
+/// What became of a piece.
+fn of<'a>(found: &'a [(PieceName, Adoption)], piece: &str) -> Option<&'a Adoption> {
+    found.iter().find(|(found, _)| found.to_string() == piece).map(|(_, adoption)| adoption)
 }
 
 #[test]
@@ -149,29 +154,42 @@ fn foreign_and_damaged_pieces_are_refused_and_nothing_is_lost() {
     let other = laboratory.begin_with("other", "seed = 8", RunOptions::default());
     everything(&other).unwrap();
     workspace.run.remove("attribution/shard-00001.safetensors").unwrap();
-    let found = stages::adopt(&workspace, &laboratory.path("other"), &queries).unwrap();
-    let of = |piece: &str| {
-        found.iter().find(|(found, _)| found.to_string() == piece).map(|(_, state)| state.clone())
-    };
-    assert_eq!(of("attribute/1"), Some(Adoption::Foreign));
-    assert_eq!(of("attribute/0"), Some(Adoption::WasThere));
+    let adopt = |folder: &Path| stages::adopt(&workspace, folder, &queries).unwrap();
+    let found = adopt(&laboratory.path("other"));
+    assert!(matches!(of(&found, "attribute/1"), Some(Adoption::Foreign)), "{found:?}");
+    assert!(matches!(of(&found, "train/1"), Some(Adoption::Foreign | Adoption::WasThere)), "{found:?}");
     assert!(workspace.run.entry("attribution/shard-00001.safetensors").is_none());
 
-    // One of this run that was damaged on its way.
+    // One of this run that was damaged on its way; what lies beside it is taken.
     let file = folder.join("attribution/shard-00001.safetensors");
     let whole = fs::read(&file).unwrap();
     let mut damaged = whole.clone();
     *damaged.last_mut().unwrap() ^= 1;
     fs::write(&file, &damaged).unwrap();
-    let refused = stages::adopt(&workspace, &folder, &queries).unwrap_err();
-    assert!(refused.to_string().contains("shard-00001.safetensors` is damaged"), "{refused}");
+    let also = "sample/0".parse().unwrap();
+    assert!(stages::make(&as_reader(&laboratory, "run"), &also, &queries, Some(&folder)).unwrap());
+    workspace.run.remove("samples/shard-00000.safetensors").unwrap();
+    let found = adopt(&folder);
+    let Some(Adoption::Damaged(error)) = of(&found, "attribute/1") else { panic!("{found:?}") };
+    assert!(error.to_string().contains("shard-00001.safetensors` is damaged"), "{error}");
+    assert!(matches!(of(&found, "sample/0"), Some(Adoption::Adopted)), "{found:?}");
     assert!(workspace.run.entry("attribution/shard-00001.safetensors").is_none());
 
     fs::write(&file, &whole).unwrap();
-    let found = stages::adopt(&workspace, &folder, &queries).unwrap();
-    assert!(
-        found.iter().any(|(piece, state)| piece.to_string() == "attribute/1" && *state == Adoption::Adopted)
-    );
+    assert!(matches!(of(&adopt(&folder), "attribute/1"), Some(Adoption::Adopted)));
+
+    // One that is damaged here is taken over again.
+    let own = laboratory.path("run").join("attribution/shard-00001.safetensors");
+    fs::write(&own, &damaged).unwrap();
+    assert!(matches!(of(&adopt(&folder), "attribute/1"), Some(Adoption::Adopted)));
+    assert_eq!(fs::read(&own).unwrap(), whole);
+    assert!(matches!(of(&adopt(&folder), "attribute/1"), Some(Adoption::WasThere)));
+
+    // A run that is not so far says so.
+    let early = laboratory.begin("early", RunOptions::default());
+    pentimento_run::data::coded_data(&early).unwrap();
+    let found = stages::adopt(&early, &folder, &queries).unwrap();
+    assert!(matches!(of(&found, "attribute/1"), Some(Adoption::TooEarly(_))), "{found:?}");
     drop(workspace);
     assert_eq!(digests(&laboratory.path("run")), before);
 
@@ -181,14 +199,37 @@ fn foreign_and_damaged_pieces_are_refused_and_nothing_is_lost() {
         stages::adopt(&workspace, Path::new("/nowhere"), &queries),
         Err(RunError::NoRun { .. })
     ));
-    for (piece, bound) in
-        [("attribute/2", "0 to 1"), ("attributes/0", "a stage is"), ("d-trak/9/images/0", "a stage is")]
-    {
+    for (piece, bound) in [
+        ("attribute/2", "0 to 1"),
+        ("attributes/0", "a stage is"),
+        ("d-trak/9/images/0", "a stage is"),
+        ("d-trak/00/images/0", "a stage is"),
+    ] {
         let error = stages::make(&workspace, &piece.parse().unwrap(), &queries, None).unwrap_err();
         assert!(error.to_string().contains(bound), "{error}");
     }
-    for text in ["attribute", "attribute/", "/3", "attribute/x", ""] {
+    for text in ["attribute", "attribute/", "/3", "attribute/x", "attribute/07", "attribute/+7", ""] {
         assert!(text.parse::<PieceName>().is_err(), "{text}");
     }
     assert!(Run::open_read_only(&folder).unwrap().verify().unwrap().is_empty());
+}
+
+#[test]
+fn looking_computes_nothing_and_says_what_is_to_be_made_first() {
+    let laboratory = Laboratory::new();
+    let workspace = laboratory.begin("run", RunOptions::default());
+    pentimento_run::data::coded_data(&workspace).unwrap();
+    assert!(matches!(stages::names(&workspace, &["d-trak"]), Err(RunError::Missing { .. })));
+    let data = pentimento_run::data::coded_data(&workspace).unwrap();
+    pentimento_run::train::train(&workspace, &data, None).unwrap();
+
+    let before = digests(&laboratory.path("run"));
+    let samples = "samples".parse().unwrap();
+    let error = stages::list(&workspace, "d-trak/0/queries", &samples).unwrap_err();
+    assert!(matches!(&error, RunError::Missing { what, .. } if what == "the samples"), "{error}");
+    let reader = as_reader(&laboratory, "run");
+    let piece = "d-trak/0/queries/0".parse().unwrap();
+    let folder = laboratory.path("elsewhere");
+    assert!(matches!(stages::make(&reader, &piece, &samples, Some(&folder)), Err(RunError::Missing { .. })));
+    assert_eq!(digests(&laboratory.path("run")), before);
 }

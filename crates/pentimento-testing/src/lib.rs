@@ -1,4 +1,6 @@
-//! For tests of all crates: a test that is skipped says so, and is counted.
+//! For tests of all crates: a test that is skipped says so, and is counted; and files that several of them need.
+
+pub mod image_files;
 
 use std::env;
 use std::ffi::OsStr;

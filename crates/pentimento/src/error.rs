@@ -126,6 +126,7 @@ fn command_for(made_by: &MadeBy, run: &Path) -> String {
     let run = run.display();
     match made_by {
         MadeBy::Training => format!("pentimento train {run}"),
+        MadeBy::Sampling => format!("pentimento sample {run}"),
         MadeBy::Attribution => format!("pentimento attribute {run}"),
         MadeBy::Settings(settings) => {
             let settings: String = settings.iter().map(|setting| format!(" --set {setting}")).collect();

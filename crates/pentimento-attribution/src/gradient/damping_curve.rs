@@ -148,7 +148,9 @@ mod tests {
         let view = of(Comparison::InverseKernel(Divisor::One)).unwrap();
         assert_eq!((view.taken, view.curve.len()), (3.0, 25));
         let middle = &view.curve[12];
-        assert_eq!((middle.damping, middle.agreement_with_taken), (3.0, Some(1.0)));
+        assert_eq!(middle.damping, 3.0);
+        // Scores agree with themselves, but for the rounding of two square roots.
+        assert!(middle.agreement_with_taken.is_some_and(|agreement| agreement > 1.0 - 1e-15));
         assert_eq!(middle.degrees_of_freedom, view.degrees_of_freedom);
         assert_eq!(view.curve[0].agreement_with_before, None);
         // A decade above, ten times the damping; more damping leaves fewer directions.

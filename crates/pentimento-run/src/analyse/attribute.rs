@@ -13,9 +13,9 @@ use crate::networks::Networks;
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::AttributionRecipe;
 use crate::workspace::Workspace;
+use once_cell::sync::OnceCell;
 use pentimento_store::Fingerprint;
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
 
 /// Where the shards are.
 const FOLDER: &str = "attribution";
@@ -41,23 +41,17 @@ pub struct Attribution<'a> {
     workspace: &'a Workspace,
     data: &'a CodedData,
     networks: &'a Networks<'a>,
-    ensemble: OnceLock<Ensemble>,
+    ensemble: OnceCell<Ensemble>,
 }
 
 impl<'a> Attribution<'a> {
     /// What a recipe asks about its samples.
     pub fn new(workspace: &'a Workspace, data: &'a CodedData, networks: &'a Networks<'a>) -> Self {
-        Self { workspace, data, networks, ensemble: OnceLock::new() }
+        Self { workspace, data, networks, ensemble: OnceCell::new() }
     }
 
     fn ensemble(&self) -> Result<&Ensemble> {
-        match self.ensemble.get() {
-            Some(ensemble) => Ok(ensemble),
-            None => {
-                let opened = Ensemble::open(self.workspace, self.networks)?;
-                Ok(self.ensemble.get_or_init(|| opened))
-            }
-        }
+        self.ensemble.get_or_try_init(|| Ensemble::open(self.workspace, self.networks))
     }
 }
 
@@ -98,7 +92,7 @@ impl Stage for Attribution<'_> {
         (0..shard_count(count)).map(piece).collect()
     }
 
-    fn begin(&self, all: usize, missing: &[Piece]) -> Result<Progress> {
+    fn begin(&self, _run: &Run, all: usize, missing: &[Piece]) -> Result<Progress> {
         self.ensemble()?;
         Ok(self.workspace.reporter().begin("attribution", all as u64, (all - missing.len()) as u64))
     }

@@ -8,12 +8,12 @@ use crate::event::Progress;
 use crate::networks::Networks;
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::workspace::Workspace;
+use once_cell::sync::OnceCell;
 use pentimento_attribution::ensemble::approximation::clamped;
 use pentimento_attribution::ensemble::full_weights;
 use pentimento_diffusion::arrays::ArrayWriter;
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::Fingerprint;
-use std::sync::OnceLock;
 
 /// Where the samples of a run are.
 const FOLDER: &str = "samples";
@@ -30,23 +30,17 @@ fn picture_name(sample: u32) -> String {
 pub struct Sampling<'a> {
     workspace: &'a Workspace,
     networks: &'a Networks<'a>,
-    ensemble: OnceLock<Ensemble>,
+    ensemble: OnceCell<Ensemble>,
 }
 
 impl<'a> Sampling<'a> {
     /// The samples of a recipe.
     pub fn new(workspace: &'a Workspace, networks: &'a Networks<'a>) -> Self {
-        Self { workspace, networks, ensemble: OnceLock::new() }
+        Self { workspace, networks, ensemble: OnceCell::new() }
     }
 
     fn ensemble(&self) -> Result<&Ensemble> {
-        match self.ensemble.get() {
-            Some(ensemble) => Ok(ensemble),
-            None => {
-                let opened = Ensemble::open(self.workspace, self.networks)?;
-                Ok(self.ensemble.get_or_init(|| opened))
-            }
-        }
+        self.ensemble.get_or_try_init(|| Ensemble::open(self.workspace, self.networks))
     }
 }
 
@@ -88,7 +82,7 @@ impl Stage for Sampling<'_> {
         (0..shard_count(count)).map(piece).collect()
     }
 
-    fn begin(&self, _all: usize, missing: &[Piece]) -> Result<Progress> {
+    fn begin(&self, _run: &Run, _all: usize, missing: &[Piece]) -> Result<Progress> {
         let steps = self.ensemble()?.sampler.len() as u64;
         Ok(self.workspace.reporter().begin("sampling", missing.len() as u64 * steps, 0))
     }

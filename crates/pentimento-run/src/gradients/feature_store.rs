@@ -7,6 +7,7 @@
 
 use crate::error::{Result, RunError};
 use crate::event::{Event, Reporter};
+use crate::kept::unless_damaged;
 use pentimento_attribution::gradient::{FeatureBlock, FeatureFile, FeatureRows, RowKey};
 use pentimento_store::{Digest, Fingerprint, Run, StoreError};
 use std::collections::{BTreeSet, HashMap};
@@ -28,18 +29,6 @@ pub struct Features {
     features_of: String,
     parts: usize,
     dimension: usize,
-}
-
-/// None for a file that is damaged or gone. Any other trouble, such as too many open files, is no reason to make features
-/// again.
-pub fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
-    match read {
-        Ok(value) => Ok(Some(value)),
-        Err(StoreError::Corrupt { .. } | StoreError::Missing { .. } | StoreError::NotListed { .. }) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Names of the two files of some images in a folder: the rows and the ledger.

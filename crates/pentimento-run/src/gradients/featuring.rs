@@ -3,12 +3,14 @@
 use super::feature_store::{
     Features, Known, MOST_IMAGES_PER_FILE, MOST_NUMBERS_PER_FILE, file_key, ledger, names_of,
 };
+use super::network_features::Asked;
 use super::subject::Subject;
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::Progress;
 use crate::networks::Weights;
 use crate::piece::{Making, Object, Piece, Stage};
+use once_cell::sync::OnceCell;
 use pentimento_attribution::gradient::{
     FeatureExtractor, FeatureRows, GradientMethod, RowKey, SparseProjection, side_by_side,
 };
@@ -16,7 +18,7 @@ use pentimento_diffusion::denoising::Draw;
 use pentimento_store::{Digest, Run};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// An image, in the parts in which its gradient is kept.
 pub struct Item {
@@ -65,6 +67,7 @@ impl FeatureKind {
 pub struct Featuring<'a> {
     subject: &'a Subject<'a>,
     name: String,
+    asked: Asked,
     kind: FeatureKind,
     /// The images, by what the network is shown; one without a key has no gradient.
     keys: &'a [Option<RowKey>],
@@ -73,12 +76,12 @@ pub struct Featuring<'a> {
     /// Where to tell how many images are there.
     show: (&'a Progress, &'static str, u64),
     known: Mutex<Known>,
-    extractor: OnceLock<(FeatureExtractor<'a>, Option<SparseProjection>)>,
+    extractor: OnceCell<(FeatureExtractor<'a>, Option<SparseProjection>)>,
     finished: AtomicUsize,
 }
 
 impl<'a> Featuring<'a> {
-    /// The features of some images of a subject. `show` is the progress of the whole, a word for these images, and how many
+    /// The features of what is asked of a network, by its number. `show` is the progress of the whole, a word for these images, and how many
     /// others come before them.
     ///
     /// # Errors
@@ -86,7 +89,8 @@ impl<'a> Featuring<'a> {
     /// As reading the run.
     pub fn new(
         subject: &'a Subject<'a>,
-        name: String,
+        asked: Asked,
+        network: usize,
         kind: FeatureKind,
         keys: &'a [Option<RowKey>],
         item: &'a (dyn Fn(usize) -> Result<Item> + Sync),
@@ -98,13 +102,14 @@ impl<'a> Featuring<'a> {
         let known = Known::find(&workspace.run, workspace.reporter(), &folder, of, &asked)?;
         Ok(Self {
             subject,
-            name,
+            name: asked.stage(kind.method, network),
+            asked,
             kind,
             keys,
             item,
             show,
             known: Mutex::new(known),
-            extractor: OnceLock::new(),
+            extractor: OnceCell::new(),
             finished: AtomicUsize::new(0),
         })
     }
@@ -148,13 +153,7 @@ impl<'a> Featuring<'a> {
     }
 
     fn extractor(&self) -> Result<&(FeatureExtractor<'a>, Option<SparseProjection>)> {
-        match self.extractor.get() {
-            Some(extractor) => Ok(extractor),
-            None => {
-                let opened = self.subject.extractor(&self.kind.weights, self.kind.method)?;
-                Ok(self.extractor.get_or_init(|| opened))
-            }
-        }
+        self.extractor.get_or_try_init(|| self.subject.extractor(&self.kind.weights, self.kind.method))
     }
 }
 
@@ -165,6 +164,10 @@ impl Stage for Featuring<'_> {
 
     fn cost_name(&self) -> &str {
         self.kind.method.name
+    }
+
+    fn asks_queries(&self) -> bool {
+        self.asked == Asked::Queries
     }
 
     fn pieces(&self) -> Result<Vec<Piece>> {
@@ -179,7 +182,7 @@ impl Stage for Featuring<'_> {
         Ok(self.listed().iter().enumerate().map(piece).collect())
     }
 
-    fn begin(&self, _all: usize, _missing: &[Piece]) -> Result<Progress> {
+    fn begin(&self, _run: &Run, _all: usize, _missing: &[Piece]) -> Result<Progress> {
         let missing: usize = self.listed().iter().map(|places| self.missing_of(places).len()).sum();
         self.finished.store(self.keys.len() - missing, Ordering::Relaxed);
         self.tell(self.keys.len() - missing);

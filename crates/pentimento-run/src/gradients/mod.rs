@@ -32,7 +32,6 @@ mod subject;
 mod training_images;
 
 pub use baseline::{compared_patches, open_classifier, score_baseline};
-pub(super) use feature_store::unless_damaged;
 pub use network_features::{Asked, AskedNetwork};
 pub use projection_quality::ProjectionQuality;
 pub use queries::{Queries, Query, QueryParts, QuerySet};

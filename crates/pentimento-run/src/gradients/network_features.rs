@@ -111,9 +111,9 @@ impl<'a> AskedNetwork<'a> {
         image: &'s (dyn Fn(usize) -> Result<Item> + Sync),
         progress: &'s Progress,
     ) -> Result<Featuring<'s>> {
-        let (subject, name) = (self.subject, Asked::Images.stage(self.method, self.number));
         let show = (progress, "training images", 0);
-        Featuring::new(subject, name, self.images_kind()?, &self.keys, image, show)
+        let kind = self.images_kind()?;
+        Featuring::new(self.subject, Asked::Images, self.number, kind, &self.keys, image, show)
     }
 
     fn queries_stage<'s>(
@@ -121,9 +121,9 @@ impl<'a> AskedNetwork<'a> {
         query: &'s (dyn Fn(usize) -> Result<Item> + Sync),
         progress: &'s Progress,
     ) -> Result<Featuring<'s>> {
-        let (subject, name) = (self.subject, Asked::Queries.stage(self.method, self.number));
         let show = (progress, "queries", self.keys.len() as u64);
-        Featuring::new(subject, name, self.queries_kind()?, &self.query_keys, query, show)
+        let kind = self.queries_kind()?;
+        Featuring::new(self.subject, Asked::Queries, self.number, kind, &self.query_keys, query, show)
     }
 
     fn images_kind(&self) -> Result<FeatureKind> {

@@ -3,9 +3,10 @@
 use super::featuring::{ImageDraws, Item};
 use super::row_key::{noise_id, row_key};
 use super::subject::Subject;
-use crate::analyse::{Ensemble, sample, shard_count, shard_samples};
+use crate::analyse::{Ensemble, Sampling, sample, shard_count, shard_samples};
 use crate::data::open_path;
-use crate::error::{Result, RunError};
+use crate::error::{MadeBy, Result, RunError};
+use crate::piece::missing;
 use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey, journeys};
 use pentimento_data::{Colours, Split, prepare};
 use pentimento_diffusion::arrays::ArrayReader;
@@ -105,11 +106,23 @@ impl QuerySet {
         }
     }
 
-    /// The images themselves, samples made if they are not there.
+    /// The images themselves; samples are made if they are not there.
     ///
     /// # Errors
     ///
-    /// If there is no such image, or it does not fit the network.
+    /// As sampling and [`open`](Self::open).
+    pub fn make_and_open(self, subject: &Subject<'_>) -> Result<Queries> {
+        if self == Self::Samples {
+            sample(subject.workspace, subject.networks)?;
+        }
+        self.open(subject)
+    }
+
+    /// The images themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Missing`] for samples that are not made; if there is no such image, or it does not fit the network.
     pub fn open(self, subject: &Subject<'_>) -> Result<Queries> {
         let images = match &self {
             Self::Samples => samples(subject),
@@ -122,7 +135,9 @@ impl QuerySet {
 
 fn samples(subject: &Subject<'_>) -> Result<Vec<Query>> {
     let workspace = subject.workspace;
-    sample(workspace, subject.networks)?;
+    if !missing(&Sampling::new(workspace, subject.networks), &workspace.run)?.is_empty() {
+        return Err(workspace.missing("the samples".into(), MadeBy::Sampling));
+    }
     let count = workspace.recipe.samples.count;
     let length = subject.shape().iter().product();
     let mut queries = Vec::new();

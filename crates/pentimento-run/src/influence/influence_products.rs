@@ -3,12 +3,13 @@
 //! The gradient of each image is taken once and multiplied with all queries that the memory holds; what is kept of it in the
 //! run is these products, one file for some images.
 
-use super::curvature_store::{MeasuredCurvature, kept};
+use super::curvature_store::MeasuredCurvature;
 use super::query_gradients::{QueryGradients, image_draws};
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::gradients::{Query, Subject, noise_id};
+use crate::kept::kept_or_made_again;
 use crate::piece::{Making, Object, Piece, Stage};
 use pentimento_attribution::curvature::{InfluenceProducts, QuantisedRows};
 use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_side};
@@ -66,14 +67,7 @@ impl ProductsOf<'_> {
         for piece in stage.pieces()? {
             let (batch, images) = stage.part(&piece);
             let name = stage.file_name(&piece);
-            let bytes = match kept(workspace, &name, piece.made_from)? {
-                Some(bytes) => bytes,
-                // It was damaged, and is gone now.
-                None => {
-                    drive(workspace, &stage)?;
-                    workspace.run.get(&name)?
-                }
-            };
+            let bytes = kept_or_made_again(workspace, &stage, &piece)?;
             let arrays = ArrayReader::new(&bytes, &name)?;
             let columns = batch.queries.len() * groups;
             arrays.expect_shape("products", &[images.len(), groups, columns])?;
@@ -284,6 +278,10 @@ impl Stage for MakingProducts<'_> {
         "influence"
     }
 
+    fn asks_queries(&self) -> bool {
+        true
+    }
+
     fn pieces(&self) -> Result<Vec<Piece>> {
         let keys: Vec<Vec<u8>> = self
             .images
@@ -303,7 +301,7 @@ impl Stage for MakingProducts<'_> {
         Ok(pieces)
     }
 
-    fn begin(&self, all: usize, missing: &[Piece]) -> Result<Progress> {
+    fn begin(&self, _run: &Run, all: usize, missing: &[Piece]) -> Result<Progress> {
         let reporter = self.of.subject.workspace.reporter();
         if let [first, _, ..] = self.batches.as_slice() {
             let queries = self.batches.iter().map(|batch| batch.queries.len()).sum();

@@ -1,6 +1,7 @@
 //! Influence functions: the curvature of each network in the run, and scores through its inverse.
 //!
-//! * `curvature_store`: the curvature of a network, measured shard by shard and kept in the run.
+//! * `curvature_store`: the curvature of a network, kept in the run; `curvature_sums` sums it shard by shard, `decomposition` takes
+//!   its eigenvectors.
 //! * `damping`: what is added to it.
 //! * `query_gradients`: gradients of the queries, through the inverse, in 8 bits.
 //! * `influence_products`: gradients of the training images against all of them, kept in the run.
@@ -9,7 +10,9 @@
 //! * `unlearning`: what unlearning a query does to the loss of each training image.
 
 mod curvature_store;
+mod curvature_sums;
 mod damping;
+mod decomposition;
 mod influence_products;
 mod query_gradients;
 mod score;

@@ -1,19 +1,20 @@
 //! What unlearning a query does to the loss of each training image (Wang et al. 2024, arXiv 2406.09408, with the step through
 //! EK-FAC).
 
-use super::curvature_store::{MeasuredCurvature, kept};
+use super::curvature_store::MeasuredCurvature;
 use super::query_gradients::{QueryGradients, image_draws};
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::Progress;
 use crate::gradients::{Query, Subject, noise_id, row_key};
+use crate::kept::kept_or_made_again;
 use crate::piece::{Making, Object, Piece, Stage};
+use once_cell::sync::OnceCell;
 use pentimento_attribution::curvature::{losses, moved};
 use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_store::Fingerprint;
-use std::sync::OnceLock;
 
 /// One network whose queries are unlearned.
 pub struct UnlearningOf<'a> {
@@ -42,14 +43,7 @@ impl UnlearningOf<'_> {
         let mut found = Vec::with_capacity(queries.len());
         for piece in stage.pieces()? {
             let name = &stage.name_of(piece.made_from);
-            let bytes = match kept(workspace, name, piece.made_from)? {
-                Some(bytes) => bytes,
-                // It was damaged, and is gone now.
-                None => {
-                    drive(workspace, &stage)?;
-                    workspace.run.get(name)?
-                }
-            };
+            let bytes = kept_or_made_again(workspace, &stage, &piece)?;
             let arrays = ArrayReader::new(&bytes, name)?;
             arrays.expect_shape("loss_increase", &[images, groups])?;
             let increase = arrays.f64("loss_increase")?;
@@ -76,7 +70,7 @@ impl UnlearningOf<'_> {
             gradients,
             queries,
             parameters: self.subject.networks.parameters(self.subject.workspace, network)?,
-            before: OnceLock::new(),
+            before: OnceCell::new(),
         })
     }
 
@@ -139,7 +133,7 @@ pub struct Unlearning<'a> {
     queries: &'a [Query],
     parameters: Parameters,
     /// The losses of all training images before anything is unlearned.
-    before: OnceLock<Vec<Vec<f64>>>,
+    before: OnceCell<Vec<Vec<f64>>>,
 }
 
 impl Unlearning<'_> {
@@ -148,13 +142,7 @@ impl Unlearning<'_> {
     }
 
     fn before(&self) -> Result<&Vec<Vec<f64>>> {
-        match self.before.get() {
-            Some(before) => Ok(before),
-            None => {
-                let losses = self.of.losses(&self.parameters, |_| {})?;
-                Ok(self.before.get_or_init(|| losses))
-            }
-        }
+        self.before.get_or_try_init(|| self.of.losses(&self.parameters, |_| {}))
     }
 }
 
@@ -167,6 +155,10 @@ impl Stage for Unlearning<'_> {
         "unlearning"
     }
 
+    fn asks_queries(&self) -> bool {
+        true
+    }
+
     fn pieces(&self) -> Result<Vec<Piece>> {
         let piece = |(number, query): (usize, &Query)| {
             let key = row_key(&query.image, query.class);
@@ -177,7 +169,7 @@ impl Stage for Unlearning<'_> {
         Ok(self.queries.iter().enumerate().map(piece).collect())
     }
 
-    fn begin(&self, _all: usize, _missing: &[Piece]) -> Result<Progress> {
+    fn begin(&self, _run: &Run, _all: usize, _missing: &[Piece]) -> Result<Progress> {
         Ok(self.of.subject.workspace.reporter().begin("unlearning", self.queries.len() as u64, 0))
     }
 

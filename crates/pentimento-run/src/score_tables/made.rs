@@ -28,7 +28,7 @@ pub fn score_training_images(workspace: &Workspace, method: &str, set: QuerySet)
     let subject = Subject { workspace, networks, training };
     // Before samples are made.
     check(&subject, &set, method, None)?;
-    let queries = set.open(&subject)?;
+    let queries = set.make_and_open(&subject)?;
     let table = score(&subject, &queries, method, None)?;
     table.write(workspace, &queries.set.name())?;
     Ok(table)

@@ -106,8 +106,8 @@ impl Stage for Training<'_> {
         vec![record_name(piece.number as u32)]
     }
 
-    fn begin(&self, all: usize, missing: &[Piece]) -> Result<Progress> {
-        let before = steps_kept(self.workspace, self.data, missing)?;
+    fn begin(&self, run: &Run, all: usize, missing: &[Piece]) -> Result<Progress> {
+        let before = steps_kept(run, self.data, missing)?;
         let total = self.data.trained.training.steps as u64 * missing.len() as u64;
         let reporter = self.workspace.reporter();
         let parameters = self.architecture.parameter_count();

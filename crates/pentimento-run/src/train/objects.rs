@@ -166,16 +166,16 @@ pub(super) fn piece_of(
 /// # Errors
 ///
 /// [`RunError::UnfinishedByOtherNumerics`] if another version of the program began one.
-pub fn steps_kept(workspace: &Workspace, data: &CodedData, missing: &[Piece]) -> Result<u64> {
+pub fn steps_kept(run: &Run, data: &CodedData, missing: &[Piece]) -> Result<u64> {
     let (mut steps, mut others) = (0, Vec::new());
     for piece in missing {
         let member = piece.number as u32;
         let name = state_name(member);
-        let Some(bytes) = state_kept(data, &workspace.run, member, piece.made_from)? else { continue };
+        let Some(bytes) = state_kept(data, run, member, piece.made_from)? else { continue };
         let state = StateSummary::read(&bytes, &name)?;
         steps += state.steps as u64;
         if state.numerics_version != NUMERICS_VERSION {
-            others.push((workspace.run.root().join(name), state.numerics_version));
+            others.push((run.root().join(name), state.numerics_version));
         }
     }
     if others.is_empty() {

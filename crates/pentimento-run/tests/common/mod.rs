@@ -13,6 +13,7 @@ use pentimento_run::networks::Networks;
 use pentimento_run::scores::score;
 use pentimento_run::{Recipe, RunOptions, Workspace, analyse, page, train};
 use pentimento_store::{Digest, Run};
+pub use pentimento_testing::image_files::idx;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -105,7 +106,7 @@ pub fn everything(workspace: &Workspace) -> Result<()> {
     let training = &TrainingImages::open(workspace, networks)?;
     let subject = Subject { workspace, networks, training };
     let set: QuerySet = QUERIES.parse().unwrap();
-    let queries = set.open(&subject)?;
+    let queries = set.make_and_open(&subject)?;
     for name in METHODS {
         let table = score(&subject, &queries, Method::named(name).unwrap(), None)?;
         table.write(workspace, &queries.set.name())?;
@@ -120,16 +121,6 @@ pub fn digests(run: &Path) -> BTreeMap<String, Digest> {
     let names =
         run.names().into_iter().filter(|name| !["costs.json", "report.html"].contains(&name.as_str()));
     names.map(|name| (name.clone(), run.entry(&name).unwrap().blake3)).collect()
-}
-
-/// A file in the form of MNIST's: unsigned bytes with these sizes of the axes.
-pub fn idx(magic: u32, dimensions: &[usize], data: &[u8]) -> Vec<u8> {
-    let mut bytes = magic.to_be_bytes().to_vec();
-    for &dimension in dimensions {
-        bytes.extend(u32::try_from(dimension).unwrap().to_be_bytes());
-    }
-    bytes.extend_from_slice(data);
-    bytes
 }
 
 /// A bar for each image, its place and brightness by number.

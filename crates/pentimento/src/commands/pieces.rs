@@ -1,6 +1,7 @@
 //! `pentimento pieces`, `make` and `adopt`: the parts of a run, wherever they are made.
 
 use super::print;
+use crate::error::message;
 use crate::progress::say;
 use anyhow::Result;
 use pentimento_run::data::coded_data;
@@ -13,7 +14,14 @@ use std::path::{Path, PathBuf};
 /// Prints a line for every piece, and says of which stages they are not known yet.
 pub(super) fn list(workspace: &Workspace, methods: &[String], queries: &QuerySet) -> Result<()> {
     let methods: Vec<&str> = methods.iter().map(String::as_str).collect();
-    for name in stages::names(workspace, &methods)? {
+    let names = match stages::names(workspace, &methods) {
+        Err(error @ RunError::Missing { .. }) => {
+            say(&format!("note: the pieces of methods are not known yet: {}", message(&error.into())));
+            stages::names(workspace, &[])?
+        }
+        names => names?,
+    };
+    for name in names {
         match stages::list(workspace, &name, queries) {
             Ok(pieces) => {
                 for (piece, is_there) in pieces {
@@ -21,7 +29,7 @@ pub(super) fn list(workspace: &Workspace, methods: &[String], queries: &QuerySet
                 }
             }
             Err(error @ RunError::Missing { .. }) => {
-                say(&format!("note: the pieces of `{name}` are not known yet: {error}"));
+                say(&format!("note: the pieces of `{name}` are not known yet: {}", message(&error.into())));
             }
             Err(error) => return Err(error.into()),
         }
@@ -56,27 +64,41 @@ pub(super) fn make(
     Ok(())
 }
 
-/// Takes over what folders have of a run, and prints what it took.
+/// Takes over what folders have of a run, and prints what it took. What it does not take stays where it is, and the rest is
+/// taken all the same.
 pub(super) fn adopt(workspace: &Workspace, folders: &[PathBuf], queries: &QuerySet) -> Result<()> {
     let mut refused = 0;
     for folder in folders {
         let found = stages::adopt(workspace, folder, queries)?;
+        let place = folder.display();
         if found.is_empty() {
-            say(&format!("note: {} has no piece of this run", folder.display()));
+            say(&format!("note: {place} has no piece of this run"));
         }
         for (piece, adoption) in found {
-            match adoption {
-                Adoption::Adopted => print(&piece.to_string())?,
-                Adoption::WasThere => say(&format!("{piece} is there already")),
-                Adoption::Foreign => {
-                    refused += 1;
-                    say(&format!(
-                        "{piece} of {} was made from something else than this run's recipe, images, networks or queries, or the run has a part of it: it stays there",
-                        folder.display()
-                    ));
+            let reason = match adoption {
+                Adoption::Adopted => {
+                    print(&piece.to_string())?;
+                    continue;
                 }
-                Adoption::NotThere => {}
-            }
+                Adoption::WasThere => {
+                    say(&format!("{piece} is there already"));
+                    continue;
+                }
+                Adoption::NotThere => continue,
+                Adoption::Foreign => {
+                    "was made from something else than this run's recipe, images, networks or queries, or the run has a \
+                     part of it"
+                        .to_owned()
+                }
+                Adoption::Damaged(error) => {
+                    format!("is damaged: {error}; copy it again, or delete the file and make the piece again")
+                }
+                Adoption::TooEarly(error) => {
+                    format!("comes too early, with all of its stage: {}", message(&error.into()))
+                }
+            };
+            refused += 1;
+            say(&format!("{piece} of {place} {reason}: it stays there"));
         }
     }
     match refused {

@@ -28,7 +28,7 @@ pub(super) fn report(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Res
     let subject = &Subject { workspace, networks, training };
     let methods = asked.tables_or_default();
     check(subject, &methods, asked, &set)?;
-    let queries = set.open(subject)?;
+    let queries = set.make_and_open(subject)?;
     let tables: Vec<ScoreTable> =
         tables(subject, &methods, asked, &queries).collect::<Result<_, RunError>>()?;
     print_report(&report_scores(subject, &queries, &tables)?)

@@ -30,7 +30,7 @@ pub(super) fn attribute(workspace: &Workspace, asked: &Asked, set: QuerySet, cou
     let training = &TrainingImages::open(workspace, networks)?;
     let subject = &Subject { workspace, networks, training };
     check(subject, &methods, asked, &set)?;
-    let queries = set.open(subject)?;
+    let queries = set.make_and_open(subject)?;
     for table in tables(subject, &methods, asked, &queries) {
         let table = table?;
         print_scores(&table, training, networks.architecture.parameter_count(), count)?;

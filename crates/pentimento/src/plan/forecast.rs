@@ -1,8 +1,9 @@
 //! From counts and a calibration to a forecast: seconds, memory and disk of every stage.
 
-use super::calibration::{Calibration, NetworkMemory, Probe, Timing};
+use super::calibration::{Calibration, Probe, Timing};
 use super::calls::Calls;
 use super::disk::Disk;
+use super::network_memory::NetworkMemory;
 use super::page::Cost;
 use super::work::{ShardKind, StageWork, Work};
 use pentimento_data::Split;

@@ -3,15 +3,18 @@
 //! - [`situation`]: the images and what the run's folder has already; nothing is fetched, nothing is written.
 //! - [`calls`] and [`work`]: how often each stage calls a network and with how many images, counted as the stages make
 //!   the calls.
-//! - [`calibration`]: a few seconds of these calls and of real training steps, with their memory.
+//! - [`calibration`] and [`network_memory`]: a few seconds of these calls and of real training steps, and their memory; [`benches`]
+//!   are what they call.
 //! - [`page`] and [`disk`]: sizes of what is written.
 //! - [`forecast`]: all of it together, stage by stage.
 
+pub mod benches;
 pub mod calibration;
 pub mod calls;
 pub mod disk;
 pub mod forecast;
 pub mod memory;
+pub mod network_memory;
 pub mod page;
 pub mod situation;
 pub mod size;
@@ -19,9 +22,10 @@ pub mod work;
 
 use crate::error::ProgramError;
 use anyhow::Result;
-use calibration::{Calibration, NetworkMemory, Probe, Timing, measure_memory, measure_times};
+use calibration::{Calibration, Probe, Timing, measure_times};
 use disk::Disk;
 use forecast::{Memory, StageForecast, seconds, training_seconds};
+use network_memory::{NetworkMemory, measure_memory};
 use page::{Cost, StandIns};
 use pentimento_data::Split;
 use pentimento_evaluation::classifier::ClassifierConfig;

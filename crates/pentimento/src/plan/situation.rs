@@ -147,7 +147,7 @@ impl Remaining {
         };
         let steps = data.trained.training.steps as u64;
         let steps_left = |piece: &Piece| -> Result<u64> {
-            Ok(steps.saturating_sub(steps_kept(&workspace, data, std::slice::from_ref(piece))?))
+            Ok(steps.saturating_sub(steps_kept(&workspace.run, data, std::slice::from_ref(piece))?))
         };
         let missing_members = missing(&Training::new(&workspace, data)?, &workspace.run)?;
         remaining.training_steps = missing_members.iter().map(steps_left).collect::<Result<_>>()?;

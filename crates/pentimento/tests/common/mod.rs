@@ -7,6 +7,8 @@
     reason = "each test uses a part of it; helpers of tests may panic as tests do"
 )]
 
+pub use pentimento_testing::image_files::idx;
+use pentimento_testing::image_files::npy;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -198,16 +200,6 @@ pub fn assert_complete(objects: &BTreeMap<String, Vec<u8>>, members: usize, samp
     }
 }
 
-/// An IDX file of unsigned bytes.
-pub fn idx(magic: u32, dimensions: &[usize], data: &[u8]) -> Vec<u8> {
-    let mut bytes = magic.to_be_bytes().to_vec();
-    for &dimension in dimensions {
-        bytes.extend(u32::try_from(dimension).unwrap().to_be_bytes());
-    }
-    bytes.extend_from_slice(data);
-    bytes
-}
-
 pub fn labels() -> Vec<u8> {
     (0..IMAGES).map(|image| (image / (IMAGES / CLASSES)) as u8).collect()
 }
@@ -234,15 +226,5 @@ pub fn pixels() -> Vec<u8> {
 
 /// An array file of images `[images, 8, 8]` in 8 bits.
 pub fn write_images(path: &Path, images: &[Vec<u8>]) {
-    let shape = format!("({}, 8, 8)", images.len());
-    let mut header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
-    while !(10 + header.len() + 1).is_multiple_of(64) {
-        header.push(' ');
-    }
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(images.concat());
-    fs::write(path, bytes).unwrap();
+    fs::write(path, npy(&[images.len(), 8, 8], &images.concat())).unwrap();
 }

@@ -1,6 +1,6 @@
 //! The image sets of the net, made by integer arithmetic.
 
-use crate::common::idx;
+use pentimento_testing::image_files::{idx, npy};
 use std::fs;
 use std::path::Path;
 
@@ -13,9 +13,9 @@ pub fn write_images(folder: &Path) {
     let labels: Vec<u8> = (0..IMAGES).map(|image| (image / (IMAGES / 3)) as u8).collect();
     fs::write(folder.join("images"), idx(0x803, &[IMAGES, SIDE, SIDE], &grey)).unwrap();
     fs::write(folder.join("labels"), idx(0x801, &[IMAGES], &labels)).unwrap();
-    fs::write(folder.join("grey.npy"), npy(&format!("({IMAGES}, {SIDE}, {SIDE})"), &grey)).unwrap();
+    fs::write(folder.join("grey.npy"), npy(&[IMAGES, SIDE, SIDE], &grey)).unwrap();
     let colours: Vec<u8> = (0..24).flat_map(|image| picture(image % 3, image, 12, 3)).collect();
-    fs::write(folder.join("colours.npy"), npy("(24, 12, 12, 3)", &colours)).unwrap();
+    fs::write(folder.join("colours.npy"), npy(&[24, 12, 12, 3], &colours)).unwrap();
 }
 
 /// A bar on a ground that rises: upright, lying or slanted by kind, its place and brightness by number.
@@ -32,12 +32,4 @@ fn picture(kind: usize, number: usize, side: usize, channels: usize) -> Vec<u8> 
         }
     }
     pixels
-}
-
-/// An array file of bytes.
-fn npy(shape: &str, data: &[u8]) -> Vec<u8> {
-    let mut header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
-    header.extend(std::iter::repeat_n(' ', 63 - (10 + header.len()) % 64));
-    header.push('\n');
-    [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
 }
