@@ -9,7 +9,7 @@ use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::{ClassifierRecipe, Recipe};
 use pentimento_data::{Preprocessing, Split, prepare};
 use pentimento_evaluation::classifier::Classifier;
-use pentimento_store::Fingerprint;
+use pentimento_store::{Fingerprint, Run};
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 

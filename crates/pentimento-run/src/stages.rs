@@ -141,7 +141,7 @@ pub fn adopt(workspace: &Workspace, folder: &Path, queries: &QuerySet) -> Result
     }
     let mut found = Vec::new();
     for stage in stages {
-        let of_stage = made.iter().filter(|piece| piece.stage == stage);
+        let mut of_stage = made.iter().filter(|piece| piece.stage == stage);
         match with_stage(workspace, &stage, queries, |stage| drive::adopt(workspace, stage, &other)) {
             Ok(taken) => found.extend(taken.into_iter().filter_map(|(piece, adoption)| {
                 let name = piece.name();
@@ -159,7 +159,9 @@ pub fn adopt(workspace: &Workspace, folder: &Path, queries: &QuerySet) -> Result
             }
             Err(error @ RunError::Missing { .. }) => {
                 // Said of the first piece, which stands for its stage.
-                found.extend(of_stage.cloned().take(1).map(|piece| (piece, Adoption::TooEarly(error))));
+                if let Some(piece) = of_stage.next() {
+                    found.push((piece.clone(), Adoption::TooEarly(error)));
+                }
             }
             Err(error) => return Err(error),
         }

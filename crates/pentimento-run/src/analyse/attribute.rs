@@ -14,7 +14,7 @@ use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::AttributionRecipe;
 use crate::workspace::Workspace;
 use once_cell::sync::OnceCell;
-use pentimento_store::Fingerprint;
+use pentimento_store::{Fingerprint, Run};
 use std::collections::BTreeSet;
 
 /// Where the shards are.

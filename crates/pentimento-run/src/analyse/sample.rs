@@ -13,7 +13,7 @@ use pentimento_attribution::ensemble::approximation::clamped;
 use pentimento_attribution::ensemble::full_weights;
 use pentimento_diffusion::arrays::ArrayWriter;
 use pentimento_diffusion::mixture::Trajectory;
-use pentimento_store::Fingerprint;
+use pentimento_store::{Fingerprint, Run};
 
 /// Where the samples of a run are.
 const FOLDER: &str = "samples";

@@ -9,7 +9,7 @@ use crate::error::{Result, RunError};
 use crate::event::{Event, Reporter};
 use crate::kept::unless_damaged;
 use pentimento_attribution::gradient::{FeatureBlock, FeatureFile, FeatureRows, RowKey};
-use pentimento_store::{Digest, Fingerprint, Run, StoreError};
+use pentimento_store::{Digest, Fingerprint, Run};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;

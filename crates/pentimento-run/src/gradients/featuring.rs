@@ -96,10 +96,10 @@ impl<'a> Featuring<'a> {
         item: &'a (dyn Fn(usize) -> Result<Item> + Sync),
         show: (&'a Progress, &'static str, u64),
     ) -> Result<Self> {
-        let asked: BTreeSet<RowKey> = keys.iter().flatten().copied().collect();
+        let wanted: BTreeSet<RowKey> = keys.iter().flatten().copied().collect();
         let workspace = subject.workspace;
         let (folder, of) = (kind.folder(), &kind.features_of);
-        let known = Known::find(&workspace.run, workspace.reporter(), &folder, of, &asked)?;
+        let known = Known::find(&workspace.run, workspace.reporter(), &folder, of, &wanted)?;
         Ok(Self {
             subject,
             name: asked.stage(kind.method, network),

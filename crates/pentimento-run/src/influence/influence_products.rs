@@ -15,7 +15,7 @@ use pentimento_attribution::curvature::{InfluenceProducts, QuantisedRows};
 use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_side};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
-use pentimento_store::{Digest, Fingerprint};
+use pentimento_store::{Digest, Fingerprint, Run};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -14,7 +14,7 @@ use pentimento_attribution::curvature::{losses, moved};
 use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
-use pentimento_store::Fingerprint;
+use pentimento_store::{Fingerprint, Run};
 
 /// One network whose queries are unlearned.
 pub struct UnlearningOf<'a> {
