@@ -65,8 +65,9 @@ impl Groups {
         Ok(Self::collect(names.into_iter(), str::to_owned))
     }
 
-    /// The groups that a CSV table with the header `image,group` gives, in alphabetical order. An image is named by
-    /// its position in the source set or by its [`ImageId`]; an id stands for every selected image with these pixels.
+    /// The groups that a CSV table with the header `image,group` gives, in alphabetical order. An image is called by
+    /// its name, by its position in the source set, or by its [`ImageId`]; an id stands for every selected image with these
+    /// pixels. What could be a name and a position is a name.
     ///
     /// # Errors
     /// If the table cannot be read, has another header, names an image that is not selected, names one twice, gives
@@ -89,6 +90,8 @@ impl Groups {
         };
         let position_of_index: BTreeMap<usize, usize> =
             set.source_indices().iter().enumerate().map(|(position, &index)| (index, position)).collect();
+        let position_of_name: BTreeMap<&str, usize> =
+            set.names().iter().enumerate().map(|(position, name)| (name.as_str(), position)).collect();
         let mut positions_of_id = BTreeMap::<ImageId, Vec<usize>>::new();
         for (position, &id) in set.ids().iter().enumerate() {
             positions_of_id.entry(id).or_default().push(position);
@@ -110,12 +113,15 @@ impl Groups {
             if group.is_empty() {
                 return Err(broken("group", group, "a name".into()));
             }
-            let positions = if let Ok(index) = image.parse::<usize>() {
+            let positions = if let Some(position) = position_of_name.get(image) {
+                Some(std::slice::from_ref(position))
+            } else if let Ok(index) = image.parse::<usize>() {
                 position_of_index.get(&index).map(std::slice::from_ref)
             } else if let Ok(id) = image.parse::<ImageId>() {
                 positions_of_id.get(&id).map(Vec::as_slice)
             } else {
-                return Err(broken("image", image, "a position in the set or 64 hexadecimal digits".into()));
+                let bound = "the name of a selected image, its position in the set or 64 hexadecimal digits";
+                return Err(broken("image", image, bound.into()));
             };
             let Some(positions) = positions else {
                 return Err(broken("image", image, format!("one of the {} selected images", set.len())));
@@ -267,7 +273,8 @@ mod tests {
         );
         assert_eq!(
             message("image,group\n-1,a\n"),
-            "TABLE, line 2: image is \"-1\", but must be a position in the set or 64 hexadecimal digits"
+            "TABLE, line 2: image is \"-1\", but must be the name of a selected image, its position in the set \
+             or 64 hexadecimal digits"
         );
         assert_eq!(
             message("\r\nimage,group\r\n\r\n1,a\r\n3,a\r\n\r\n\r\n1,a\r\n"),

@@ -71,7 +71,7 @@ pub struct Ablation {
 }
 
 /// Makes a sample with all members and again without some groups, given by name, and without those of some training images,
-/// given by their position in the source. Both images are kept in the run as PNG.
+/// given by their names or positions in the source. Both images are kept in the run as PNG.
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ pub fn ablate(
     workspace: &Workspace,
     sample: u32,
     groups: &[String],
-    images: &[usize],
+    images: &[String],
     method: AblationMethod,
 ) -> Result<Ablation> {
     workspace.check_sample(sample)?;
@@ -156,7 +156,7 @@ fn with_names(error: EnsembleError, data: &CodedData) -> RunError {
 }
 
 /// The groups with these names and of these images, each once, rising.
-fn removed_groups(data: &CodedData, names: &[String], images: &[usize]) -> Result<Vec<u32>> {
+fn removed_groups(data: &CodedData, names: &[String], images: &[String]) -> Result<Vec<u32>> {
     let mut removed = Vec::new();
     for name in names {
         let place = data.groups.names().iter().position(|group| group == name).ok_or_else(|| {
@@ -165,15 +165,14 @@ fn removed_groups(data: &CodedData, names: &[String], images: &[usize]) -> Resul
         })?;
         removed.push(place as u32);
     }
-    for &image in images {
-        let place =
-            data.images.source_indices().iter().position(|&index| index == image).ok_or_else(|| {
-                let bound = format!(
-                    "the run trains on {} of the source set; `data.json` lists their positions",
-                    counted(data.images.len(), "image")
-                );
-                RunError::NoSuch { what: "training image".into(), value: image.to_string(), bound }
-            })?;
+    for image in images {
+        let place = data.images.find(image).ok_or_else(|| {
+            let bound = format!(
+                "the run trains on {} of the source set; `data.json` lists their names and positions",
+                counted(data.images.len(), "image")
+            );
+            RunError::NoSuch { what: "training image".into(), value: image.clone(), bound }
+        })?;
         removed.push(data.groups.group_of()[place]);
     }
     removed.sort_unstable();

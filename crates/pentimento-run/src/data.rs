@@ -193,6 +193,7 @@ impl CodedData {
             "class_names": self.class_names,
             "ids": self.images.ids(),
             "source_indices": self.images.source_indices(),
+            "names": self.images.names(),
             "labels": self.images.labels(),
             "group_names": self.groups.names(),
             "group_of": self.groups.group_of(),
@@ -206,6 +207,7 @@ impl CodedData {
         Ok(Fingerprint::of("data listing")
             .fingerprint(self.fingerprint)
             .json(&self.images.source_indices())?
+            .json(&self.images.names())?
             .json(&self.class_names)?
             .finish())
     }

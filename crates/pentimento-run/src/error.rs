@@ -1,6 +1,7 @@
 //! What a run can fail with. Every failure has a [`FailureKind`], from which exit codes follow. Messages say what is wrong;
 //! how a person mends it with the commands of a program is for the program to add.
 
+use crate::words::first_of;
 use parquet::errors::ParquetError;
 use pentimento_attribution::curvature::CurvatureError;
 use pentimento_attribution::ensemble::{CodeFileError, EnsembleError};
@@ -100,6 +101,17 @@ pub enum RunError {
         value: String,
         /// What exists.
         bound: String,
+    },
+    /// Queries of which a network that was trained with classes has to be told the class, and none is known.
+    #[error(
+        "{}: the images are without classes, and the network was trained with classes: put them into folders called as those \
+         of the training images, {}", path.display(), first_of(classes)
+    )]
+    QueriesWithoutClass {
+        /// The images.
+        path: PathBuf,
+        /// The classes of the training images.
+        classes: Vec<String>,
     },
     /// A folder that is no run.
     #[error("run {} does not exist", run.display())]
@@ -350,6 +362,7 @@ impl RunError {
             | Self::RecipeValue { .. }
             | Self::Setting { .. }
             | Self::NoSuch { .. }
+            | Self::QueriesWithoutClass { .. }
             | Self::NoRun { .. }
             | Self::Missing { .. }
             | Self::NoScores { .. }

@@ -131,10 +131,9 @@ pub enum Command {
         /// A classifier of this project (`classifier.safetensors`), for `classifier-cosine`; the run's own if not given.
         #[arg(long, value_name = "FILE")]
         classifier: Option<PathBuf>,
-        /// Who is asked about, for methods by gradients: `samples`, positions of training images (`3,17`), or a folder or
-        /// file of images.
-        #[arg(long, value_name = "QUERY", default_value = "samples")]
-        query: QuerySet,
+        /// Who is asked about.
+        #[command(flatten)]
+        query: QueryArguments,
         /// Print so many of each sample's most influential groups or images.
         #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         top: u32,
@@ -147,10 +146,10 @@ pub enum Command {
         /// The method; if there are scores of several, `d-trak` if none is named.
         #[arg(long, value_name = "METHOD")]
         method: Option<String>,
-        /// Who was asked about, as in `attribute`.
-        #[arg(long, value_name = "QUERY", default_value = "samples")]
-        query: QuerySet,
-        /// Only this query: the number of a sample, or the position of an image. All if not given.
+        /// Who is asked about.
+        #[command(flatten)]
+        query: QueryArguments,
+        /// Only this query: the number of a sample, the name or position of an image. All if not given.
         #[arg(long = "of", value_name = "NAME")]
         of: Option<String>,
         /// Print so many training images of each query, those that helped most.
@@ -192,9 +191,9 @@ pub enum Command {
         /// Names of groups to leave out, separated by commas.
         #[arg(long, value_delimiter = ',', required_unless_present = "images")]
         groups: Vec<String>,
-        /// Positions of training images in the source set to leave out (with all that share their code).
+        /// Names of training images, or their positions in the source set, to leave out (with all that share their code).
         #[arg(long, value_delimiter = ',')]
-        images: Vec<usize>,
+        images: Vec<String>,
         /// How.
         #[arg(long, value_enum, default_value_t = AblationMethod::Exact)]
         method: AblationMethod,
@@ -211,9 +210,9 @@ pub enum Command {
         /// A classifier of this project, for `classifier-cosine`.
         #[arg(long, value_name = "FILE")]
         classifier: Option<PathBuf>,
-        /// Who is asked about, as in `attribute`; what is no sample of the run gets a page of its own.
-        #[arg(long, value_name = "QUERY", default_value = "samples")]
-        query: QuerySet,
+        /// Who is asked about.
+        #[command(flatten)]
+        query: QueryArguments,
     },
     /// List the pieces that a run is made of, each with whether it is there.
     Pieces {
@@ -223,9 +222,9 @@ pub enum Command {
         /// List those of these methods too, separated by commas.
         #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = table_method())]
         method: Vec<String>,
-        /// Who is asked about, as in `attribute`.
-        #[arg(long, value_name = "QUERY", default_value = "samples")]
-        query: QuerySet,
+        /// Who is asked about.
+        #[command(flatten)]
+        query: QueryArguments,
     },
     /// Make one piece of a run, such as `attribute/7`.
     Make {
@@ -238,9 +237,9 @@ pub enum Command {
         /// Put it into a run folder of its own, from which `adopt` takes it; the run itself is then only read.
         #[arg(long, value_name = "FOLDER")]
         into: Option<PathBuf>,
-        /// Who is asked about, as in `attribute`.
-        #[arg(long, value_name = "QUERY", default_value = "samples")]
-        query: QuerySet,
+        /// Who is asked about.
+        #[command(flatten)]
+        query: QueryArguments,
     },
     /// Take finished pieces over from the folders that `make --into` wrote.
     Adopt {
@@ -250,15 +249,35 @@ pub enum Command {
         /// The folders.
         #[arg(required = true)]
         folders: Vec<PathBuf>,
-        /// Who was asked about, as in `make`.
-        #[arg(long, value_name = "QUERY", default_value = "samples")]
-        query: QuerySet,
+        /// Who is asked about.
+        #[command(flatten)]
+        query: QueryArguments,
     },
     /// Measure this machine, in about a minute: kernels, training, sampling, Jacobian and search, and how much of the
     /// processor's and the memory's speed each reaches.
     Bench,
     /// Check every object of a run against its length and digest.
     Verify(ExistingRun),
+}
+
+/// Who is asked about.
+#[derive(Args, Clone, Debug)]
+pub struct QueryArguments {
+    /// Who is asked about: `samples`, training images by their positions or names (`3,17`; `cat/002.png`), or a folder or file
+    /// of images.
+    #[arg(long, value_name = "QUERY", default_value = "samples")]
+    query: QuerySet,
+    /// The class of all images of a folder or file, for a network that was trained with classes; that of each in its set if
+    /// not given.
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+}
+
+impl QueryArguments {
+    /// The images.
+    pub fn set(self) -> QuerySet {
+        self.query.of_class(self.class)
+    }
 }
 
 /// Which run, by folder.

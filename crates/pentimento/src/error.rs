@@ -92,6 +92,9 @@ fn with_commands(error: &RunError) -> String {
                 command_for(made_by, run)
             )
         }
+        RunError::QueriesWithoutClass { .. } => {
+            format!("{error}; or say with `--class` which all of them are of")
+        }
         RunError::SeveralMethods { .. } => format!("{error} with `--method`"),
         RunError::NoMember { members: 0, run, .. } => {
             format!("{error}: `pentimento train {}`", run.display())
@@ -233,9 +236,11 @@ fn how_to_score_again(run: &Path, file: &Path) -> String {
     let set = file.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     // Beside the scores lies who was asked about; of a damaged one, what it said before is still a help.
     let description = std::fs::read(file.with_extension("json")).unwrap_or_default();
-    let asked = serde_json::from_slice::<serde_json::Value>(&description)
-        .ok()
-        .and_then(|description| Some(description["asked_about"].as_str()?.to_owned()));
+    let asked = serde_json::from_slice::<serde_json::Value>(&description).ok().and_then(|description| {
+        let class = description["asked_class"].as_str();
+        let class = class.map_or(String::new(), |class| format!(" --class {class}"));
+        Some(format!("{}{class}", description["asked_about"].as_str()?))
+    });
     let (query, note) = match (set.as_deref(), asked) {
         (Some("projection"), _) => {
             return format!("`pentimento attribute {} --method NAME` measures it again", run.display());

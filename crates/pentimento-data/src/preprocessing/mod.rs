@@ -59,6 +59,7 @@ pub fn prepare(set: &dyn ImageSource, preprocessing: &Preprocessing) -> Result<P
         pixels,
         labels: source_indices.iter().map(|&index| labels[index]).collect(),
         ids,
+        names: source_indices.iter().map(|&index| set.key(index)).collect(),
         source_indices,
     })
 }

@@ -13,6 +13,7 @@ pub struct PreparedSet {
     pub(super) labels: Vec<u32>,
     pub(super) source_indices: Vec<usize>,
     pub(super) ids: Vec<ImageId>,
+    pub(super) names: Vec<String>,
 }
 
 impl PreparedSet {
@@ -71,6 +72,31 @@ impl PreparedSet {
         &self.ids
     }
 
+    /// What the source set calls each image: its path in a folder, its key in an archive. In a set without names it is the
+    /// image's position.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The image that a person means: by its name, or else by its position in the source set.
+    pub fn find(&self, image: &str) -> Option<usize> {
+        self.names.iter().position(|name| name == image).or_else(|| self.position(image))
+    }
+
+    /// The image at a position in the source set, as it is written.
+    pub fn position(&self, position: &str) -> Option<usize> {
+        self.source_indices.binary_search(&position.parse().ok()?).ok()
+    }
+
+    /// What people call an image: its position, with its name if it has one.
+    ///
+    /// # Panics
+    /// As [`image`](Self::image).
+    pub fn title(&self, index: usize) -> String {
+        let (position, name) = (self.source_indices[index].to_string(), &self.names[index]);
+        if position == *name { position } else { format!("{position} {name}") }
+    }
+
     /// One image as a model sees it, `[height, width, channels]` in [-1, 1]: `x / 127.5 - 1` in f32, so that 0 becomes
     /// exactly -1 and 255 exactly 1.
     ///
@@ -101,6 +127,21 @@ fn scaled_byte(byte: u8) -> f32 {
 mod tests {
     use crate::image::ImageSet;
     use crate::preprocessing::{Preprocessing, prepare};
+
+    #[test]
+    fn images_are_found_by_their_names_and_positions() {
+        let set = ImageSet::new(1, 1, 1, vec![0, 10, 20], vec![0, 1, 1]).unwrap();
+        let mut prepared =
+            prepare(&set, &Preprocessing { classes: Some(vec![1]), ..Preprocessing::default() }).unwrap();
+        // Without names, positions are names.
+        assert_eq!(prepared.names(), ["1", "2"]);
+        assert_eq!(["0", "1", "2", "x"].map(|image| prepared.find(image)), [None, Some(0), Some(1), None]);
+        assert_eq!(prepared.title(1), "2");
+        // A name is meant before a position.
+        prepared.names = vec!["2".into(), "a/b.png".into()];
+        assert_eq!(["1", "2", "a/b.png"].map(|image| prepared.find(image)), [Some(0), Some(0), Some(1)]);
+        assert_eq!(prepared.title(1), "2 a/b.png");
+    }
 
     #[test]
     fn scaling_meets_both_ends_exactly_and_is_odd_about_the_middle() {

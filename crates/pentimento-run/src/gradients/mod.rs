@@ -39,7 +39,7 @@ pub(super) use row_key::{noise_id, row_key};
 pub use score::score;
 pub use score_table::{
     Details, FollowedTraining, GradientDetails, GradientsTaken, InfluenceDetails, InfluenceNote, SAMPLES,
-    ScoreTable, images_digest, made_with_digest,
+    ScoreTable, images_digest, made_with_digest, queries_digest,
 };
 pub use subject::Subject;
-pub use training_images::TrainingImages;
+pub use training_images::{TrainingImages, label_of};

@@ -7,12 +7,15 @@ use crate::analyse::{Ensemble, Sampling, sample, shard_count, shard_samples};
 use crate::data::open_path;
 use crate::error::{MadeBy, Result, RunError};
 use crate::piece::missing;
+use crate::words::first_of;
 use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey, journeys};
-use pentimento_data::{Colours, Split, prepare};
+use pentimento_data::{Colours, ImageSource, Split, prepare};
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::denoising::Draw;
 use pentimento_store::Digest;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Whom a person asks about.
@@ -23,8 +26,13 @@ pub enum QuerySet {
     Samples,
     /// Training images, by their position in the source.
     TrainingImages(Vec<usize>),
-    /// The images of a folder or file.
-    Path(PathBuf),
+    /// The images of a folder or file, or training images by their names.
+    Path {
+        /// The folder or file; if there is none, names of training images with commas between them.
+        path: PathBuf,
+        /// Their class, for networks that are told; absent: that of each image in its set.
+        class: Option<String>,
+    },
 }
 
 impl FromStr for QuerySet {
@@ -35,11 +43,27 @@ impl FromStr for QuerySet {
             return Ok(Self::Samples);
         }
         let numbers: Result<Vec<usize>, _> = text.split(',').map(|number| number.trim().parse()).collect();
-        Ok(numbers.map_or_else(|_| Self::Path(text.into()), Self::TrainingImages))
+        Ok(numbers.map_or_else(|_| Self::Path { path: text.into(), class: None }, Self::TrainingImages))
     }
 }
 
 impl QuerySet {
+    /// The same, all images of one class, if one is given. Samples and training images have theirs.
+    pub fn of_class(self, class: Option<String>) -> Self {
+        match self {
+            Self::Path { path, .. } => Self::Path { path, class },
+            other => other,
+        }
+    }
+
+    /// The class that was given for all of its images.
+    pub fn class(&self) -> Option<&str> {
+        match self {
+            Self::Path { class, .. } => class.as_deref(),
+            Self::Samples | Self::TrainingImages(_) => None,
+        }
+    }
+
     /// Refuses a method that needs samples, before anything is computed.
     ///
     /// # Errors
@@ -60,9 +84,9 @@ impl QuerySet {
 /// An image that is asked about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
-    /// What tables call it: `3` for sample 3, an image's position or key.
+    /// What tables call it: `3` for sample 3, an image's position or, if it has one, its name.
     pub name: String,
-    /// What people call it.
+    /// What people call it, with the class that the network is told.
     pub title: String,
     /// `[height, width, channels]` in [-1, 1].
     pub image: Vec<f32>,
@@ -87,7 +111,7 @@ impl std::fmt::Display for QuerySet {
                 let positions: Vec<String> = positions.iter().map(ToString::to_string).collect();
                 formatter.write_str(&positions.join(","))
             }
-            Self::Path(path) => write!(formatter, "{}", path.display()),
+            Self::Path { path, .. } => write!(formatter, "{}", path.display()),
         }
     }
 }
@@ -99,9 +123,10 @@ impl QuerySet {
         match self {
             Self::Samples => "samples".into(),
             Self::TrainingImages(positions) => format!("images-{}", of(&format!("{positions:?}"))),
-            Self::Path(path) => {
-                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-                format!("path-{}", of(&path.display().to_string()))
+            Self::Path { path, class } => {
+                let path = path.canonicalize().unwrap_or_else(|_| path.clone()).display().to_string();
+                let class = class.as_ref().map_or(String::new(), |class| format!("\0{class}"));
+                format!("path-{}", of(&(path + &class)))
             }
         }
     }
@@ -126,8 +151,17 @@ impl QuerySet {
     pub fn open(self, subject: &Subject<'_>) -> Result<Queries> {
         let images = match &self {
             Self::Samples => samples(subject),
-            Self::TrainingImages(positions) => training_images(subject, positions),
-            Self::Path(path) => images_of(subject, path),
+            Self::TrainingImages(positions) => {
+                let names: Vec<String> = positions.iter().map(ToString::to_string).collect();
+                let position = |name: &String| subject.training.images.position(name);
+                training_images(subject, &names, position)
+            }
+            Self::Path { path, class } if path.exists() => images_of(subject, path, class.as_deref()),
+            Self::Path { path, .. } => {
+                let names: Vec<String> =
+                    path.display().to_string().split(',').map(|name| name.trim().to_owned()).collect();
+                training_images(subject, &names, |name| subject.training.images.find(name))
+            }
         }?;
         Ok(Queries { set: self, images })
     }
@@ -148,7 +182,7 @@ fn samples(subject: &Subject<'_>) -> Result<Vec<Query>> {
         for (id, image) in shard_samples(shard, count).into_iter().zip(values.chunks_exact(length)) {
             queries.push(Query {
                 name: id.to_string(),
-                title: format!("sample {id}"),
+                title: format!("sample {id}{}", as_class(subject, workspace.recipe.samples.class)),
                 // As whoever looks at it sees it.
                 image: image.iter().map(|value| value.clamp(-1.0, 1.0)).collect(),
                 class: workspace.recipe.samples.class,
@@ -158,33 +192,41 @@ fn samples(subject: &Subject<'_>) -> Result<Vec<Query>> {
     Ok(queries)
 }
 
-fn training_images(subject: &Subject<'_>, positions: &[usize]) -> Result<Vec<Query>> {
+fn training_images(
+    subject: &Subject<'_>,
+    names: &[String],
+    find: impl Fn(&String) -> Option<usize>,
+) -> Result<Vec<Query>> {
     let images = &subject.training.images;
-    let query = |&position: &usize| {
-        let index =
-            images.source_indices().iter().position(|&source| source == position).ok_or_else(|| {
-                RunError::NoSuch {
-                    what: "training image".into(),
-                    value: position.to_string(),
-                    bound: format!(
-                        "the run has {} training images, at positions {} to {} of their source",
-                        images.len(),
-                        images.source_indices().iter().min().copied().unwrap_or_default(),
-                        images.source_indices().iter().max().copied().unwrap_or_default()
-                    ),
-                }
-            })?;
+    let query = |name: &String| {
+        let index = find(name).ok_or_else(|| RunError::NoSuch {
+            what: "training image".into(),
+            value: format!("`{name}`"),
+            bound: format!(
+                "the run has {} training images, at positions {} to {} of their source, such as {}",
+                images.len(),
+                images.source_indices().first().copied().unwrap_or_default(),
+                images.source_indices().last().copied().unwrap_or_default(),
+                images.title(0)
+            ),
+        })?;
+        let class = subject.knows_classes().then(|| images.labels()[index]);
         Ok(Query {
-            name: position.to_string(),
-            title: format!("training image {position}"),
+            name: images.source_indices()[index].to_string(),
+            title: format!("training image {}{}", images.title(index), as_class(subject, class)),
             image: images.scaled(index),
-            class: subject.knows_classes().then(|| images.labels()[index]),
+            class,
         })
     };
-    positions.iter().map(query).collect()
+    names.iter().map(query).collect()
 }
 
-fn images_of(subject: &Subject<'_>, path: &std::path::Path) -> Result<Vec<Query>> {
+/// What stands behind the title of a query of which the network is told the class.
+fn as_class(subject: &Subject<'_>, class: Option<u32>) -> String {
+    class.map_or(String::new(), |class| format!(" (as {})", subject.training.name_of_class(class)))
+}
+
+fn images_of(subject: &Subject<'_>, path: &Path, class: Option<&str>) -> Result<Vec<Query>> {
     let recipe = &subject.workspace.recipe;
     let shape = subject.shape();
     let default = Colours::default();
@@ -198,48 +240,72 @@ fn images_of(subject: &Subject<'_>, path: &std::path::Path) -> Result<Vec<Query>
     (preprocessing.classes, preprocessing.first_per_class, preprocessing.first) = (None, None, None);
     let images = prepare(&source, &preprocessing)?;
     let found = [images.height(), images.width(), images.channels()];
-    let broken = |value: String, bound: String| RunError::RecipeValue {
-        file: path.display().to_string(),
-        field: "the images".into(),
-        value,
-        bound,
-    };
     if found != shape {
         let text =
             |[height, width, channels]: [usize; 3]| format!("{height}x{width} with {channels} channels");
         let bound = format!("the network takes {}; the run's preprocessing was applied to them", text(shape));
-        return Err(broken(text(found), bound));
+        return Err(RunError::RecipeValue {
+            file: path.display().to_string(),
+            field: "the images".into(),
+            value: text(found),
+            bound,
+        });
     }
-    let class_of = |index: usize| -> Result<Option<u32>, RunError> {
-        let Some(classes) = subject.networks.architecture.config().classes() else { return Ok(None) };
-        let label = pentimento_data::ImageSource::labels(&source).map(|_| images.labels()[index]);
-        match label.or(recipe.samples.class) {
-            Some(class) if class < classes => Ok(Some(class)),
-            Some(class) => Err(broken(
-                format!("of class {class}"),
-                format!("the network knows classes 0 to {}", classes - 1),
-            )),
-            None => Err(broken(
-                "without classes".into(),
-                "the network was trained with classes: put the images into folders of classes, or name `samples.class`"
-                    .into(),
-            )),
-        }
+    let classes = classes_of(subject, path, &source, class)?;
+    let query = |index: usize| {
+        let position = images.source_indices()[index];
+        let name = images.names()[index].clone();
+        let class = classes.as_ref().map(|classes| classes[position]);
+        let title = match name == position.to_string() {
+            true => format!("image {position} of {}", path.display()),
+            false => name.clone(),
+        };
+        Query { name, title: title + &as_class(subject, class), image: images.scaled(index), class }
     };
-    (0..images.len())
-        .map(|index| {
-            let position = images.source_indices()[index];
-            Ok(Query {
-                name: position.to_string(),
-                title: match pentimento_data::ImageSource::key(&source, position) {
-                    key if key == position.to_string() => format!("image {position} of {}", path.display()),
-                    key => key,
-                },
-                image: images.scaled(index),
-                class: class_of(index)?,
-            })
+    Ok((0..images.len()).map(query).collect())
+}
+
+/// The class of each image of a set of queries, as the network numbers them; none if the network is not told. Classes are
+/// the same if their names are: a set of queries need not have all of them, nor in the same order.
+fn classes_of(
+    subject: &Subject<'_>,
+    path: &Path,
+    source: &dyn ImageSource,
+    given: Option<&str>,
+) -> Result<Option<Vec<u32>>> {
+    if !subject.knows_classes() {
+        return Ok(None);
+    }
+    let class_of = |name: &str| {
+        subject.training.class_named(name).ok_or_else(|| RunError::NoSuch {
+            what: "class".into(),
+            value: format!("`{name}` of {}", path.display()),
+            bound: format!(
+                "the training images have the classes {}",
+                first_of(&subject.training.class_names)
+            ),
         })
-        .collect()
+    };
+    if let Some(name) = given {
+        // Or its number.
+        let number =
+            name.parse().ok().filter(|&class: &u32| (class as usize) < subject.training.class_names.len());
+        let class = class_of(name).or_else(|error| number.ok_or(error))?;
+        return Ok(Some(vec![class; source.len()]));
+    }
+    let Some(labels) = source.labels() else {
+        let classes = subject.training.class_names.clone();
+        return Err(RunError::QueriesWithoutClass { path: path.to_path_buf(), classes });
+    };
+    // Of a set without names the label itself is the name.
+    let name = |label: u32| source.class_names().get(label as usize).cloned().unwrap_or(label.to_string());
+    let mut known = BTreeMap::new();
+    for &label in labels {
+        if let Entry::Vacant(place) = known.entry(label) {
+            place.insert(class_of(&name(label))?);
+        }
+    }
+    Ok(Some(labels.iter().map(|label| known[label]).collect()))
 }
 
 /// What a method shows the network of queries: in parts, each of one timestep, so that scores of timesteps follow too.

@@ -15,6 +15,8 @@ pub(crate) const STANDARD_ERROR: usize = 4;
 pub(crate) const LOW: usize = 5;
 /// Upper end of it.
 pub(crate) const HIGH: usize = 6;
+/// What the source of the training image calls it.
+pub(crate) const NAME: usize = 7;
 
 /// The schema; ranks and scores may be null if only candidates of each query were scored.
 pub(crate) fn schema(only_candidates: bool) -> String {
@@ -28,6 +30,7 @@ pub(crate) fn schema(only_candidates: bool) -> String {
             optional double standard_error;
             optional double low;
             optional double high;
+            required binary training_image_name (UTF8);
         }}"
     )
 }

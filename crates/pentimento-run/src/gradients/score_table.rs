@@ -1,8 +1,9 @@
 //! Scores of a method, and what is known of them.
 
 use super::projection_quality::ProjectionQuality;
-use super::queries::Queries;
-use super::score_columns::{self, LOW, QUERY, RANK, SCORE, STANDARD_ERROR, TRAINING_IMAGE};
+use super::queries::{Queries, Query};
+use super::row_key::row_key;
+use super::score_columns::{self, LOW, NAME, QUERY, RANK, SCORE, STANDARD_ERROR, TRAINING_IMAGE};
 use super::subject::Subject;
 use crate::error::Result;
 use crate::npy::npy;
@@ -31,12 +32,22 @@ pub struct ScoreTable {
     pub method: Method,
     /// Who was asked about.
     pub set: String,
+    /// The class that was given for all of them.
+    pub asked_class: Option<String>,
     /// Names of the queries, as tables have them.
     pub queries: Vec<String>,
     /// What people call them.
     pub titles: Vec<String>,
+    /// The class that the network was told of each query, by name; none if it is not told.
+    pub query_classes: Option<Vec<String>>,
+    /// What tells that the queries are the same images: a digest of them and their classes.
+    pub queries_digest: String,
     /// Positions of the training images in their source.
     pub images: Vec<usize>,
+    /// What their source calls them.
+    pub names: Vec<String>,
+    /// What is said of each beside its position: its name, its class.
+    pub labels: Vec<String>,
     /// What tells that they are the same images: [`images_digest`].
     pub images_digest: String,
     /// `[queries][images]`; larger = training on the image helped more to make the query.
@@ -151,6 +162,12 @@ pub fn images_digest(workspace: &Workspace, images: &PreparedSet) -> Result<Stri
     Ok(digest.to_string())
 }
 
+/// Identifies the images that were asked about: their pixels as the network takes them, in their order, and their classes.
+pub fn queries_digest(queries: &[Query]) -> String {
+    let keys: Vec<u8> = queries.iter().flat_map(|query| row_key(&query.image, query.class)).collect();
+    Fingerprint::of("queries of scores").bytes(&keys).finish().to_string()
+}
+
 /// Identifies what scores are made with beside the images: the networks, what the recipe says of gradients and influence,
 /// schedule and seed, and, if samples were asked about, these.
 ///
@@ -194,8 +211,15 @@ impl ScoreTable {
         method: Method,
         scores: Vec<Vec<f64>>,
     ) -> Result<Self> {
+        let training = subject.training;
+        let class = |query: &Query| Some(training.name_of_class(query.class?));
         Ok(Self {
             method,
+            asked_class: queries.set.class().map(str::to_owned),
+            query_classes: queries.images.iter().map(class).collect(),
+            queries_digest: queries_digest(&queries.images),
+            names: training.images.names().to_vec(),
+            labels: (0..training.images.len()).map(|image| training.label_of(image)).collect(),
             set: queries.set.to_string(),
             queries: queries.images.iter().map(|query| query.name.clone()).collect(),
             titles: queries.images.iter().map(|query| query.title.clone()).collect(),
@@ -300,9 +324,14 @@ impl ScoreTable {
             "title": self.method.title,
             "value": self.method.meaning,
             "asked_about": self.set,
+            "asked_class": self.asked_class,
             "axes": ["query", "training_image"],
             "query": self.queries,
+            "query_class": self.query_classes,
+            "queries_digest": self.queries_digest,
             "training_image": self.images,
+            "training_image_name": self.names,
+            "training_image_label": self.labels,
             "training_images_digest": self.images_digest,
             "made_with_digest": made_with,
             "self_influence": self.self_influence(),
@@ -359,7 +388,8 @@ impl ScoreTable {
                 let of = |(score, error): (&f64, &f64)| score + sign * factor * error;
                 values.iter().zip(&errors).map(of).collect()
             };
-            let names = vec![ByteArray::from(self.queries[query].as_str()); scores.len()];
+            let queries = vec![ByteArray::from(self.queries[query].as_str()); scores.len()];
+            let names: Vec<ByteArray> = self.names.iter().map(|name| name.as_str().into()).collect();
             let images: Vec<i64> = self.images.iter().map(|&image| image as i64).collect();
             let is_scored: Vec<i16> = scores.iter().map(|score| i16::from(!score.is_nan())).collect();
             let levels: Vec<i16> =
@@ -369,7 +399,8 @@ impl ScoreTable {
             let mut number = 0;
             while let Some(mut column) = group.next_column()? {
                 match number {
-                    QUERY => column.typed::<ByteArrayType>().write_batch(&names, None, None)?,
+                    QUERY => column.typed::<ByteArrayType>().write_batch(&queries, None, None)?,
+                    NAME => column.typed::<ByteArrayType>().write_batch(&names, None, None)?,
                     TRAINING_IMAGE => column.typed::<Int64Type>().write_batch(&images, None, None)?,
                     RANK => column.typed::<Int64Type>().write_batch(&ranks, of_scored, None)?,
                     SCORE => column.typed::<DoubleType>().write_batch(&values, of_scored, None)?,

@@ -85,16 +85,19 @@ impl TrainingImages {
         Self { images: data.images.clone(), class_names: data.class_names.clone(), groups }
     }
 
-    /// What is said of an image beside its position: its class or, of a set without classes, its group; empty if there is
-    /// neither.
+    /// The number of the class with this name.
+    pub fn class_named(&self, name: &str) -> Option<u32> {
+        self.class_names.iter().position(|class| class == name).map(|class| class as u32)
+    }
+
+    /// What a class is called.
+    pub fn name_of_class(&self, class: u32) -> String {
+        self.class_names.get(class as usize).cloned().unwrap_or_else(|| class.to_string())
+    }
+
+    /// What is said of an image beside its position, see [`label_of`].
     pub fn label_of(&self, image: usize) -> String {
-        // Of a set without labels all images are of one class, which says nothing.
-        if self.class_names.len() < 2 {
-            let name = |groups: &Groups| groups.names().get(groups.group_of()[image] as usize).cloned();
-            return self.groups.as_ref().and_then(name).unwrap_or_default();
-        }
-        let label = self.images.labels()[image] as usize;
-        self.class_names.get(label).cloned().unwrap_or_else(|| label.to_string())
+        label_of(&self.images, &self.class_names, self.groups.as_ref(), image)
     }
 
     /// Groups of images with their names: classes, if there are several, and what else the source says.
@@ -105,14 +108,43 @@ impl TrainingImages {
             for label in labels {
                 let members: Vec<usize> =
                     (0..self.images.len()).filter(|&image| self.images.labels()[image] == label).collect();
-                let name = self.class_names.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
-                all.push((name, members));
+                all.push((self.name_of_class(label), members));
             }
         }
+        // Folders of classes are no groups beside the classes.
+        let classes: Vec<Vec<usize>> = all.iter().map(|(_, members)| members.clone()).collect();
         if let Some(groups) = &self.groups {
             let of = |(group, name): (usize, &String)| (name.clone(), groups.members(group as u32));
-            all.extend(groups.names().iter().enumerate().map(of));
+            let is_other = |(_, members): &(String, Vec<usize>)| !classes.contains(members);
+            all.extend(groups.names().iter().enumerate().map(of).filter(is_other));
         }
         all
+    }
+}
+
+/// What is said of an image beside its position: its name, and its class or, of a set without classes, its group, unless it
+/// lies in a folder of that name; empty if nothing is known of it.
+pub fn label_of(
+    images: &PreparedSet,
+    class_names: &[String],
+    groups: Option<&Groups>,
+    image: usize,
+) -> String {
+    // Of a set without labels all images are of one class, which says nothing.
+    let of = if class_names.len() < 2 {
+        let name = |groups: &Groups| groups.names().get(groups.group_of()[image] as usize).cloned();
+        groups.and_then(name).unwrap_or_default()
+    } else {
+        let class = images.labels()[image];
+        class_names.get(class as usize).cloned().unwrap_or_else(|| class.to_string())
+    };
+    let name = &images.names()[image];
+    if *name == images.source_indices()[image].to_string() {
+        return of;
+    }
+    if of.is_empty() || name.split('/').any(|part| part == of) {
+        name.clone()
+    } else {
+        format!("{name}, {of}")
     }
 }

@@ -3,6 +3,7 @@
 use super::IMAGES_SHOWN;
 use super::counterfactuals::{Counterfactuals, top_candidates};
 use crate::analyse::SampleAnalysis;
+use crate::gradients::label_of;
 use crate::recipe::GroupBy;
 use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance};
 use pentimento_attribution::ensemble::{Approximation, Candidate, DistinctLists};
@@ -142,11 +143,7 @@ fn top_image(
     let single = page.data.trained.codes.groups == GroupBy::Image;
     TopImageView {
         index: page.data.images.source_indices()[image] as u64,
-        // Of a set without labels all images are of one class, which says nothing.
-        label: match page.data.class_names.len() {
-            0 | 1 => String::new(),
-            _ => page.label_of_class(page.data.images.labels()[image]),
-        },
+        label: label_of(&page.data.images, &page.data.class_names, None, image),
         picture: Some(page.training_picture(image)),
         distance: f64::from(distance),
         basis,

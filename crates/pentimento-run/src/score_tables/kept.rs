@@ -4,14 +4,16 @@ use super::ScoredImage;
 use crate::data::CodedData;
 use crate::error::{MadeBy, Result, RunError};
 use crate::gradients::score_columns::{HIGH, LOW, QUERY, RANK, SCORE, TRAINING_IMAGE};
-use crate::gradients::{QuerySet, SAMPLES, TrainingImages, images_digest, made_with_digest};
+use crate::gradients::{
+    QuerySet, SAMPLES, Subject, TrainingImages, images_digest, made_with_digest, queries_digest,
+};
 use crate::networks::Networks;
 use crate::workspace::Workspace;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 use pentimento_attribution::methods::Method;
 use pentimento_store::Run;
-use std::fmt::Write as _;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -22,6 +24,8 @@ pub struct KeptSet {
     pub name: String,
     /// How it was asked about.
     pub asked: String,
+    /// The class that was given for all of its images.
+    pub class: Option<String>,
     /// Names of the methods, sorted.
     pub methods: Vec<String>,
 }
@@ -46,13 +50,15 @@ pub fn kept_sets(run: &Run) -> Vec<KeptSet> {
         };
         match sets.iter_mut().find(|set| set.name == name) {
             Some(set) => set.methods.push(method.to_owned()),
-            None => sets.push(KeptSet {
-                name: name.to_owned(),
+            None => {
+                let description = Description::read(run, &format!("scores/{name}/{method}.json"));
                 // One that is damaged goes by its folder.
-                asked: Description::read(run, &format!("scores/{name}/{method}.json"))
-                    .map_or_else(|_| name.to_owned(), |description| description.asked_about),
-                methods: vec![method.to_owned()],
-            }),
+                let (asked, class) = description.map_or_else(
+                    |_| (name.to_owned(), None),
+                    |description| (description.asked_about, description.asked_class),
+                );
+                sets.push(KeptSet { name: name.to_owned(), asked, class, methods: vec![method.to_owned()] });
+            }
         }
     }
     sets.sort_by(|a, b| a.name.cmp(&b.name));
@@ -65,8 +71,20 @@ pub fn kept_sets(run: &Run) -> Vec<KeptSet> {
 struct Description {
     /// Who was asked about, as the person said it.
     asked_about: String,
+    /// The class that was given for all of them.
+    #[serde(default)]
+    asked_class: Option<String>,
     /// Names of the queries.
     query: Vec<String>,
+    /// The queries themselves: [`queries_digest`].
+    #[serde(default)]
+    queries_digest: Option<String>,
+    /// Positions of the training images.
+    #[serde(default)]
+    training_image: Vec<usize>,
+    /// What is said of them beside their positions.
+    #[serde(default)]
+    training_image_label: Vec<String>,
     /// The training images: [`images_digest`]. Tables of earlier programs do not say.
     #[serde(default)]
     training_images_digest: Option<String>,
@@ -128,9 +146,11 @@ pub struct Staleness {
     pub made_with_changed: bool,
     /// Whether the training images are still the same.
     pub images: ImagesSince,
+    /// Whether the images that were asked about are. Samples are, as far as they were made with the same.
+    pub queries: ImagesSince,
 }
 
-/// What became of the training images since they were scored.
+/// What became of images since they were scored, or asked about.
 #[derive(Debug)]
 pub enum ImagesSince {
     /// They are the same.
@@ -164,7 +184,7 @@ impl<'a> KeptTable<'a> {
                 // As the person says it, if it is the same set.
                 if kept.name == name { KeptSet { asked, ..kept } } else { kept }
             }
-            None => KeptSet { name, asked, methods: Vec::new() },
+            None => KeptSet { name, asked, class: set.class().map(str::to_owned), methods: Vec::new() },
         };
         let method = method_of(workspace, &set, &sets, method)?;
         let description = Description::read(&workspace.run, &format!("scores/{}/{method}.json", set.name))?;
@@ -190,25 +210,53 @@ impl<'a> KeptTable<'a> {
             Some(then) => *then != made_with_digest(self.workspace, self.set.is_samples())?,
             None => false,
         };
-        let images = match &self.description.training_images_digest {
-            None => ImagesSince::NotRecorded,
-            Some(then) => match self.digest_of_images() {
-                Ok(now) if now == *then => ImagesSince::Same,
-                Ok(_) => ImagesSince::Changed,
-                Err(error) => ImagesSince::NotOpened(error),
-            },
+        let since = |then: &Option<String>, now: Result<String>| match (then, now) {
+            (None, _) => ImagesSince::NotRecorded,
+            (Some(then), Ok(now)) if now == *then => ImagesSince::Same,
+            (Some(_), Ok(_)) => ImagesSince::Changed,
+            (Some(_), Err(error)) => ImagesSince::NotOpened(error),
         };
-        Ok(Staleness { made_with_changed, images })
+        let digests = self.digests();
+        let (images, queries) = match digests {
+            Ok((images, queries)) => (Ok(images), queries),
+            Err(error) => (Err(error), Ok(None)),
+        };
+        Ok(Staleness {
+            made_with_changed,
+            images: since(&self.description.training_images_digest, images),
+            queries: match queries {
+                // Of samples, and where the training images cannot be opened.
+                Ok(None) => ImagesSince::Same,
+                Ok(Some(now)) => since(&self.description.queries_digest, Ok(now)),
+                Err(error) => since(&self.description.queries_digest, Err(error)),
+            },
+        })
     }
 
-    /// That of the training images of today.
-    fn digest_of_images(&self) -> Result<String> {
+    /// That of the training images of today, and that of the images that were asked about unless they are samples.
+    fn digests(&self) -> Result<(String, Result<Option<String>>)> {
         let workspace = self.workspace;
-        let images = match CodedData::of_run(workspace)? {
-            Some(data) => data.images,
-            None => TrainingImages::open(workspace, &Networks::imported(workspace)?)?.images,
+        let data = CodedData::of_run(workspace)?;
+        let asked = self.set.asked.parse().unwrap_or(QuerySet::Samples).of_class(self.set.class.clone());
+        let queries_of = |networks: &Networks<'_>, training: &TrainingImages| match asked {
+            QuerySet::Samples => Ok(None),
+            asked => {
+                let queries = asked.open(&Subject { workspace, networks, training })?;
+                Ok(Some(queries_digest(&queries.images)))
+            }
         };
-        images_digest(workspace, &images)
+        if let Some(data) = &data {
+            // Members need not be there to know the images.
+            let queries = Networks::trained(workspace, data).and_then(|networks| {
+                let training = TrainingImages::open(workspace, &networks)?;
+                queries_of(&networks, &training)
+            });
+            return Ok((images_digest(workspace, &data.images)?, queries));
+        }
+        let networks = &Networks::imported(workspace)?;
+        let training = &TrainingImages::open(workspace, networks)?;
+        let queries = queries_of(networks, training);
+        Ok((images_digest(workspace, &training.images)?, queries))
     }
 
     /// The scores of each query, or of those with this name: none if there is no such query.
@@ -221,7 +269,16 @@ impl<'a> KeptTable<'a> {
         // Compares the file with its digest.
         let path = self.workspace.run.path_of(&object)?;
         let file = File::open(&path).map_err(RunError::io("open", &path))?;
-        read(file, of).map_err(RunError::damaged(&object))
+        let mut queries = read(file, of).map_err(RunError::damaged(&object))?;
+        let Description { training_image, training_image_label, .. } = &self.description;
+        let labels: HashMap<usize, &String> =
+            training_image.iter().copied().zip(training_image_label).collect();
+        for image in queries.iter_mut().flat_map(|query| &mut query.images) {
+            if let Some(label) = labels.get(&image.image) {
+                image.label.clone_from(label);
+            }
+        }
+        Ok(queries)
     }
 
     /// Writes all scores into a new file, of the kind that its name says: `.csv`, `.parquet` or `.npy`.
@@ -236,7 +293,7 @@ impl<'a> KeptTable<'a> {
         let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         let bytes = match ending {
             "parquet" | "npy" => self.workspace.run.get(&self.object(ending))?,
-            "csv" => self.to_csv()?.into_bytes(),
+            "csv" => self.to_csv()?,
             other => {
                 return Err(RunError::NoSuch {
                     what: "kind of table".into(),
@@ -248,17 +305,21 @@ impl<'a> KeptTable<'a> {
         fs::write(file, bytes).map_err(RunError::io("write", file))
     }
 
-    fn to_csv(&self) -> Result<String> {
-        let mut text = String::from("query,training_image,rank,score,low,high\n");
+    fn to_csv(&self) -> Result<Vec<u8>> {
+        let mut table = csv::Writer::from_writer(Vec::new());
+        let broken = |error: csv::Error| RunError::encoding("a table")(error);
+        table
+            .write_record(["query", "training_image", "label", "rank", "score", "low", "high"])
+            .map_err(broken)?;
         for ScoredQuery { name, images } in self.queries(None)? {
-            for ScoredImage { image, rank, score, interval } in images {
+            for ScoredImage { image, label, rank, score, interval } in images {
                 let [low, high] =
                     interval.map_or_else(Default::default, |ends| ends.map(|end| end.to_string()));
-                writeln!(text, "{name},{image},{rank},{score},{low},{high}")
-                    .map_err(RunError::encoding("a table"))?;
+                let (image, rank, score) = (image.to_string(), rank.to_string(), score.to_string());
+                table.write_record([&name, &image, &label, &rank, &score, &low, &high]).map_err(broken)?;
             }
         }
-        Ok(text)
+        table.into_inner().map_err(|error| RunError::encoding("a table")(error.into_error()))
     }
 }
 
@@ -313,6 +374,7 @@ fn read(file: File, of: Option<&str>) -> Result<Vec<ScoredQuery>, Damaged> {
             let (Ok(rank), Ok(score)) = (row.get_long(RANK), row.get_double(SCORE)) else { continue };
             let image = ScoredImage {
                 image: row.get_long(TRAINING_IMAGE)?.try_into()?,
+                label: String::new(),
                 rank: rank.try_into()?,
                 score,
                 interval: row

@@ -11,10 +11,13 @@ use crate::gradients::ScoreTable;
 use pentimento_attribution::scores::top;
 
 /// A training image with its score for a query.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ScoredImage {
     /// Its position in the source.
     pub image: usize,
+    /// What is said of it beside its position: its name, its class. Empty if nothing is known, or in a table of an earlier
+    /// program.
+    pub label: String,
     /// Its place among the images of the query, from 1: the largest score comes first.
     pub rank: usize,
     /// The score.
@@ -30,7 +33,13 @@ impl ScoreTable {
         let scored = |(place, rank): (usize, usize)| {
             let score = scores[place];
             let interval = self.reach(query, place).map(|reach| [score - reach, score + reach]);
-            ScoredImage { image: self.images[place], rank, score, interval }
+            ScoredImage {
+                image: self.images[place],
+                label: self.labels[place].clone(),
+                rank,
+                score,
+                interval,
+            }
         };
         top(scores, count).into_iter().zip(1..).map(scored).collect()
     }

@@ -21,7 +21,7 @@ pub(super) fn ablate(
     workspace: &Workspace,
     sample: u32,
     groups: &[String],
-    images: &[usize],
+    images: &[String],
     method: arguments::AblationMethod,
 ) -> Result<()> {
     let found = make_again(workspace, sample, groups, images, method.into())?;

@@ -110,12 +110,12 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Attribute { run, method, classifier, query, top } => {
             let workspace = open(&run.run)?;
-            tables::attribute(&workspace, &Asked::of(&method, classifier)?, query, top as usize)
+            tables::attribute(&workspace, &Asked::of(&method, classifier)?, query.set(), top as usize)
         }
         Command::Scores { run, method, query, of, top, bottom, export } => {
             let shown = scores::Shown { of, top: top as usize, bottom };
             let workspace = Workspace::open_read_only(&run.run, options)?;
-            scores::scores(&workspace, method.as_deref(), &query, &shown, export.as_deref())
+            scores::scores(&workspace, method.as_deref(), &query.set(), &shown, export.as_deref())
         }
         Command::Search { run, samples, codes, top, method } => {
             let workspace = open(&run.run)?;
@@ -127,21 +127,21 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Report { run, compare, classifier, query } => {
             let workspace = open(&run.run)?;
-            report::report(&workspace, &Asked::of(&compare, classifier)?, query)
+            report::report(&workspace, &Asked::of(&compare, classifier)?, query.set())
         }
         Command::Pieces { recipe, method, query } => {
             if recipe.recipe.is_dir() && recipe.overrides.is_empty() && recipe.run.is_none() {
                 let workspace = Workspace::open_read_only(&recipe.recipe, options)?;
-                return pieces::list(&workspace, &method, &query);
+                return pieces::list(&workspace, &method, &query.set());
             }
             let workspace = recipe_workspace(&recipe, &options)?;
             pieces::begin(&workspace)?;
-            pieces::list(&workspace, &method, &query)
+            pieces::list(&workspace, &method, &query.set())
         }
         Command::Make { run, piece, into, query } => {
-            pieces::make(&run.run, &piece, &query, into.as_deref(), options)
+            pieces::make(&run.run, &piece, &query.set(), into.as_deref(), options)
         }
-        Command::Adopt { run, folders, query } => pieces::adopt(&open(&run.run)?, &folders, &query),
+        Command::Adopt { run, folders, query } => pieces::adopt(&open(&run.run)?, &folders, &query.set()),
         Command::Bench => bench::bench(&options),
         Command::Verify(run) => verify::verify(&run.run),
     }

@@ -6,7 +6,7 @@ use crate::progress::say;
 use anyhow::Result;
 use pentimento_run::Workspace;
 use pentimento_run::gradients::QuerySet;
-use pentimento_run::score_tables::{ImagesSince, KeptTable, ScoredImage};
+use pentimento_run::score_tables::{ImagesSince, KeptSet, KeptTable, ScoredImage};
 use pentimento_run::words::first_of;
 use std::path::Path;
 
@@ -43,10 +43,11 @@ pub(super) fn scores(
     for query in queries {
         print(&format!("query {}, rank, training image, score:", query.name))?;
         let images = if shown.bottom { query.last(shown.top) } else { query.first(shown.top) };
-        for ScoredImage { image, rank, score, interval } in images {
+        for ScoredImage { image, label, rank, score, interval } in images {
             let interval =
                 interval.map_or(String::new(), |[low, high]| format!(" [{low:+.3e}, {high:+.3e}]"));
-            print(&format!("  {rank}. {image} {score:+.3e}{interval}"))?;
+            let label = if label.is_empty() { label } else { format!("{label} ") };
+            print(&format!("  {rank}. {image} {label}{score:+.3e}{interval}"))?;
         }
     }
     if let Some(others) = others(&table).filter(|_| shown.of.is_none()) {
@@ -75,10 +76,16 @@ fn others(table: &KeptTable<'_>) -> Option<String> {
     (!table.other_sets.is_empty()).then(|| there_are_scores(others))
 }
 
+/// The options that ask about a set again.
+fn query_options(set: &KeptSet) -> String {
+    let class = set.class.as_ref().map_or(String::new(), |class| format!(" --class {class}"));
+    format!(" --query {}{class}", set.asked)
+}
+
 /// Says so if the scores are not those of today, or that cannot be known.
 fn say_if_stale(workspace: &Workspace, table: &KeptTable<'_>) -> Result<()> {
     let staleness = table.staleness()?;
-    let query = if table.set.is_samples() { String::new() } else { format!(" --query {}", table.set.asked) };
+    let query = if table.set.is_samples() { String::new() } else { query_options(&table.set) };
     let again =
         format!("pentimento attribute {} --method {}{query}", workspace.run.root().display(), table.method);
     if staleness.made_with_changed {
@@ -86,6 +93,18 @@ fn say_if_stale(workspace: &Workspace, table: &KeptTable<'_>) -> Result<()> {
             "warning: the recipe, the networks or the samples have changed since these scores were made: `{again}` makes \
              those of today"
         ));
+    }
+    match staleness.queries {
+        ImagesSince::Same | ImagesSince::NotRecorded => {}
+        ImagesSince::Changed => say(&format!(
+            "warning: the images that were asked about have changed since these scores were made: `{again}` asks about those of \
+             today"
+        )),
+        ImagesSince::NotOpened(error) => say(&format!(
+            "note: the images that were asked about cannot be opened, so it is not known whether they are still those of these \
+             scores: {}",
+            message(&error.into())
+        )),
     }
     match staleness.images {
         ImagesSince::Same | ImagesSince::NotRecorded => {}
