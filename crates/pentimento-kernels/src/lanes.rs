@@ -403,10 +403,14 @@ macro_rules! for_each_instruction_set {
 pub(crate) use for_each_instruction_set;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::*;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Held by the test that forces instructions, and by one that would notice.
+    pub(crate) static FORCING: Mutex<()> = Mutex::new(());
 
     /// One more than a place in [`Instructions::available`], or zero. Other tests may meanwhile run on these
     /// instructions too; that they do not notice is what the test below is about.
@@ -509,6 +513,7 @@ mod tests {
 
     #[test]
     fn every_kernel_has_the_same_bytes_on_every_instruction_set() {
+        let _held = FORCING.lock();
         let results: Vec<_> = (1..=Instructions::available().len())
             .map(|place| {
                 FORCED.store(place, Ordering::Relaxed);

@@ -77,6 +77,8 @@ mod tests {
 
     #[test]
     fn operations_are_those_of_every_thread() {
+        // How many there are in a round follows from the instructions.
+        let _held = crate::lanes::tests::FORCING.lock();
         let per_round = multiply_adds_in_registers(1);
         // Sixteen lanes, two operations each, a whole number of sums on each thread.
         let threads = rayon::current_num_threads() as f64;

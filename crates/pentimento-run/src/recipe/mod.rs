@@ -298,7 +298,7 @@ mod tests {
             }
         }
         // Where nothing else is given than by default, nothing is refused; a key that does not exist is.
-        let default = Recipe::parse(IMPORTED, "recipe.toml", &["training.steps=1000".into()]).unwrap();
+        let default = Recipe::parse(IMPORTED, "recipe.toml", &["training.steps=10000".into()]).unwrap();
         assert_eq!(default.to_text().unwrap(), IMPORTED);
         for setting in ["training.stepz=1", "checkpoint.color=1", "colour=1"] {
             let unknown = Recipe::parse(IMPORTED, "recipe.toml", &[setting.into()]);
