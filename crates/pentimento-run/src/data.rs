@@ -1,6 +1,7 @@
 //! Opening the training images, their groups and their codes.
 
 use super::workspace::Workspace;
+use crate::binding::take_recipe;
 use crate::error::{Result, RunError};
 use crate::event::{Event, Reporter};
 use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Origin, Recipe, TrainedRecipe};
@@ -265,7 +266,7 @@ pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
         CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref(), workspace.reporter())?;
     // Before the run takes the recipe.
     workspace.recipe.check_images(data.shape(), data.class_names.len())?;
-    workspace.save_recipe()?;
+    take_recipe(workspace, Some(&data))?;
     let key = data.listing_fingerprint()?;
     if !["data.json", "codes.npy"].iter().all(|name| workspace.run.is_current(name, key)) {
         workspace.run.put_many(data.objects()?, key)?;
@@ -273,14 +274,17 @@ pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
     Ok(data)
 }
 
-/// [`coded_data`] of an ensemble; none if the network of the run was imported.
+/// [`coded_data`] of an ensemble; none if the network of the run was imported, whose recipe is then taken.
 ///
 /// # Errors
 ///
-/// As [`coded_data`].
+/// As [`coded_data`] and [`take_recipe`].
 pub fn coded_data_if_trained(workspace: &Workspace) -> Result<Option<CodedData>> {
     match workspace.recipe.origin {
         Origin::Trained(_) => coded_data(workspace).map(Some),
-        Origin::Imported(_) => Ok(None),
+        Origin::Imported(_) => {
+            take_recipe(workspace, None)?;
+            Ok(None)
+        }
     }
 }

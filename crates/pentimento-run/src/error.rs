@@ -119,6 +119,19 @@ pub enum RunError {
         /// The folder.
         run: PathBuf,
     },
+    /// Work that another recipe made in a run would be made again.
+    #[error(
+        "{} would be made again: {}; the recipe now says {}",
+        run.display(), what.join(", "), if changes.is_empty() { "something else".into() } else { changes.join(", ") }
+    )]
+    WouldReplace {
+        /// The run.
+        run: PathBuf,
+        /// What it holds: `3 trained members`.
+        what: Vec<String>,
+        /// What the recipe says now and did not say before.
+        changes: Vec<String>,
+    },
     /// An earlier stage has not been run, or for another recipe.
     #[error("{what} is not there yet")]
     Missing {
@@ -364,6 +377,7 @@ impl RunError {
             | Self::NoSuch { .. }
             | Self::QueriesWithoutClass { .. }
             | Self::NoRun { .. }
+            | Self::WouldReplace { .. }
             | Self::Missing { .. }
             | Self::NoScores { .. }
             | Self::SeveralMethods { .. }

@@ -1,6 +1,7 @@
 //! What a run tells while it works. Whoever opens a run hands it a [`Reporter`]; a program draws bars of it, a test counts.
 
 use crate::piece::Piece;
+use crate::words::first_of;
 use pentimento_data::{FetchEvent, OpenEvent};
 use pentimento_diffusion::sampler::{SamplerKind, SamplingConfig};
 use std::fmt;
@@ -19,6 +20,11 @@ pub enum Event<'a> {
     RecipeSays(&'a str),
     /// A line of the run's recipe is gone.
     RecipeNoLongerSays(&'a str),
+    /// Objects were removed, since they followed from another recipe than the run's.
+    RemovedBeyondRecipe {
+        /// Their names.
+        objects: &'a [String],
+    },
     /// A key of a checkpoint's configuration is passed over.
     UnknownKey {
         /// The file.
@@ -139,6 +145,11 @@ impl fmt::Display for Event<'_> {
                 write!(formatter, "the run's recipe now says `{line}`: what depends on it is made again")
             }
             Self::RecipeNoLongerSays(line) => write!(formatter, "the run's recipe no longer says `{line}`"),
+            Self::RemovedBeyondRecipe { objects } => write!(
+                formatter,
+                "removed what followed from the recipe before: {}",
+                first_of(objects)
+            ),
             Self::UnknownKey { file, key } => {
                 write!(formatter, "warning: {}: `{key}` is not known and is passed over", file.display())
             }

@@ -2,6 +2,7 @@
 
 use super::train::{member_folder, weights_name};
 use super::workspace::{RunOptions, Workspace};
+use crate::binding::take_recipe;
 use crate::error::{MadeBy, Result, RunError};
 use crate::event::{Event, Reporter};
 use crate::networks::Weights;
@@ -99,7 +100,7 @@ pub fn import(
     }
     let scheduler = scheduler_files(&recipe.schedule, &recipe.sampling);
     let workspace = Workspace::for_recipe(&folder, recipe, options)?;
-    workspace.save_recipe()?;
+    take_recipe(&workspace, None)?;
     let in_member = |(name, bytes): (&str, Vec<u8>)| (format!("{}/{name}", member_folder(0)), bytes);
     let network: Vec<_> = network.into_iter().map(in_member).collect();
     // Also what was damaged since: only the checkpoint can make it again.

@@ -6,6 +6,7 @@
 
 pub mod ablate;
 pub mod analyse;
+mod binding;
 pub mod checkpoint;
 pub mod classify;
 pub mod code_scores;

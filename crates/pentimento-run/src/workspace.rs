@@ -20,6 +20,8 @@ pub struct RunOptions {
     pub batch: Option<usize>,
     /// A folder with the files of a public set, instead of fetching them.
     pub data_from: Option<PathBuf>,
+    /// Whether what another recipe made in the run may be made again by this one.
+    pub replace: bool,
     /// A member in training is written to the run this often; a kill loses at most so much work.
     pub checkpoint_every: Duration,
     /// Once it is set, stages keep what they have and end.
@@ -33,6 +35,7 @@ impl Default for RunOptions {
         Self {
             batch: None,
             data_from: None,
+            replace: false,
             checkpoint_every: CHECKPOINT_EVERY,
             stop: Stop::default(),
             reporter: Reporter::silent(),
@@ -89,7 +92,7 @@ const RECIPE: &str = "recipe.toml";
 
 impl Workspace {
     /// Opens or creates the run of a recipe. A changed recipe takes the old one's place as soon as
-    /// [`save_recipe`](Self::save_recipe) is called; stages then make again what it changes, and nothing else.
+    /// it is known to fit its images; stages then make again what it changes, and nothing else.
     ///
     /// # Errors
     ///
@@ -98,37 +101,40 @@ impl Workspace {
         Ok(Self { run: open_cleaned(folder)?, recipe, options })
     }
 
+    /// What the recipe says otherwise than that of the run; none if they are the same.
+    ///
+    /// # Errors
+    ///
+    /// As reading the run.
+    pub(crate) fn recipe_changes(&self) -> Result<Option<RecipeChanges>> {
+        let text = self.recipe.to_text()?;
+        let before = match self.run.get(RECIPE) {
+            Ok(before) => String::from_utf8_lossy(&before).into_owned(),
+            // A new run, or a recipe that was edited in its place.
+            Err(StoreError::NotListed { .. } | StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
+                return Ok(Some(RecipeChanges::default()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok((before != text).then(|| RecipeChanges::between(&before, &text)))
+    }
+
     /// Writes the recipe to the run, if it is not there. Called once the recipe is known to fit its images, so that one
     /// that does not leaves the run as it was.
     ///
     /// # Errors
     ///
     /// As writing to the run.
-    pub fn save_recipe(&self) -> Result<()> {
-        let text = self.recipe.to_text()?;
-        let key = Fingerprint::of("recipe").text(&text).finish();
-        if !self.run.is_current(RECIPE, key) {
-            match self.run.get(RECIPE) {
-                Ok(before) => {
-                    let before = String::from_utf8_lossy(&before).into_owned();
-                    for line in text.lines().filter(|line| !before.lines().any(|old| old == *line)) {
-                        self.reporter().tell(Event::RecipeSays(line));
-                    }
-                    let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
-                    let gone =
-                        |old: &&str| old.contains('=') && !text.lines().any(|line| key(line) == key(old));
-                    for line in before.lines().filter(gone) {
-                        self.reporter().tell(Event::RecipeNoLongerSays(line));
-                    }
-                }
-                // A new run, or a recipe that can no longer be compared with this one.
-                Err(
-                    StoreError::NotListed { .. } | StoreError::Missing { .. } | StoreError::Corrupt { .. },
-                ) => {}
-                Err(error) => return Err(error.into()),
-            }
-            self.run.put(RECIPE, key, text.as_bytes())?;
+    pub(crate) fn save_recipe(&self) -> Result<()> {
+        let Some(changes) = self.recipe_changes()? else { return Ok(()) };
+        for line in &changes.now_says {
+            self.reporter().tell(Event::RecipeSays(line));
         }
+        for line in &changes.no_longer_says {
+            self.reporter().tell(Event::RecipeNoLongerSays(line));
+        }
+        let text = self.recipe.to_text()?;
+        self.run.put(RECIPE, Fingerprint::of("recipe").text(&text).finish(), text.as_bytes())?;
         Ok(())
     }
 
@@ -157,7 +163,14 @@ impl Workspace {
     }
 
     fn read_recipe(run: &Run) -> Result<Recipe> {
-        let text = String::from_utf8(run.get(RECIPE)?).map_err(RunError::damaged(RECIPE))?;
+        let text = match run.get(RECIPE) {
+            Ok(bytes) => String::from_utf8(bytes).map_err(RunError::damaged(RECIPE))?,
+            Err(damaged @ StoreError::Corrupt { .. }) => {
+                // One that was edited is a changed recipe; one that cannot be read is damaged.
+                return Recipe::open(&run.root().join(RECIPE), &[]).map_err(|_| damaged.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
         Recipe::parse(&text, RECIPE, &[])
     }
 
@@ -188,6 +201,27 @@ impl Workspace {
     /// The failure of whatever needs something that the run lacks.
     pub fn missing(&self, what: String, made_by: MadeBy) -> RunError {
         RunError::Missing { what, run: self.run.root().to_path_buf(), made_by }
+    }
+}
+
+/// What a recipe says otherwise than one before, line by line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RecipeChanges {
+    /// Lines that the one before did not have.
+    pub now_says: Vec<String>,
+    /// Lines of the one before whose keys are gone.
+    pub no_longer_says: Vec<String>,
+}
+
+impl RecipeChanges {
+    fn between(before: &str, now: &str) -> Self {
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let is_new = |line: &&str| !before.lines().any(|old| old == *line);
+        let is_gone = |old: &&str| old.contains('=') && !now.lines().any(|line| key(line) == key(old));
+        Self {
+            now_says: now.lines().filter(is_new).map(str::to_owned).collect(),
+            no_longer_says: before.lines().filter(is_gone).map(str::to_owned).collect(),
+        }
     }
 }
 

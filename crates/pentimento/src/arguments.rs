@@ -30,6 +30,9 @@ pub struct Arguments {
     /// A folder with the files of the public set, instead of fetching them.
     #[arg(long, global = true, value_name = "DIR")]
     pub data_from: Option<PathBuf>,
+    /// Make again what another recipe made in the run; without it, such a recipe is refused.
+    #[arg(long, global = true)]
+    pub replace: bool,
     /// Seconds between checkpoints of a member in training. Changes no result.
     #[arg(long, global = true, hide = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub checkpoint_seconds: Duration,

@@ -2,7 +2,7 @@
 
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::Unclear;
-use pentimento_run::{FailureKind, MadeBy, RunError};
+use pentimento_run::{FailureKind, MadeBy, Recipe, RunError};
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -94,6 +94,9 @@ fn with_commands(error: &RunError) -> String {
         }
         RunError::QueriesWithoutClass { .. } => {
             format!("{error}; or say with `--class` which all of them are of")
+        }
+        RunError::WouldReplace { .. } => {
+            format!("{error}: add `--replace` to do so, or name another folder with `--run`")
         }
         RunError::SeveralMethods { .. } => format!("{error} with `--method`"),
         RunError::NoMember { members: 0, run, .. } => {
@@ -215,6 +218,12 @@ pub fn how_to_make_again(file: &Path) -> Option<String> {
         .ok()
         .and_then(|recipe| Some(recipe.get("checkpoint")?.get("folder")?.as_str()?.to_owned()));
     let is_recipe = file == run.join("recipe.toml");
+    if is_recipe && Recipe::open(file, &[]).is_ok() {
+        return Some(format!(
+            "if you have edited it, `pentimento run {}` takes it as it is now",
+            run.display()
+        ));
+    }
     let imported_from = imported_from.or_else(|| {
         // A recipe that is gone does not say it; a trained run has codes.
         (is_recipe && !run.join("codes.npy").exists()).then(|| "FOLDER".to_owned())

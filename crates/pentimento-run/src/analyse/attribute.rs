@@ -4,7 +4,9 @@ use super::analysis::SampleAnalysis;
 use super::attribution_shard;
 use super::counterfactuals::analyse_samples;
 use super::ensemble::Ensemble;
-use super::shards::{SAMPLES_PER_SHARD, remove_beyond, shard_count, shard_name, shard_samples};
+use super::shards::{
+    FingerprintOf, SAMPLES_PER_SHARD, remove_beyond, shard_count, shard_name, shard_samples, shards_of_others,
+};
 use crate::data::CodedData;
 use crate::drive::drive;
 use crate::error::{MadeBy, Result, RunError};
@@ -53,6 +55,21 @@ impl<'a> Attribution<'a> {
     fn ensemble(&self) -> Result<&Ensemble> {
         self.ensemble.get_or_try_init(|| Ensemble::open(self.workspace, self.networks))
     }
+}
+
+/// How many shards of counterfactuals in a run other networks made, or another recipe; all, if its networks are not there.
+///
+/// # Errors
+///
+/// If a setting has no JSON form.
+pub fn attribution_of_others(
+    workspace: &Workspace,
+    data: &CodedData,
+    networks: Option<&Networks<'_>>,
+) -> Result<usize> {
+    let of = networks.map(|networks| move |samples: &[u32]| fingerprint(workspace, data, networks, samples));
+    let of = of.as_ref().map(|of| of as FingerprintOf<'_>);
+    shards_of_others(workspace, FOLDER, of)
 }
 
 /// Makes every shard that is not there.

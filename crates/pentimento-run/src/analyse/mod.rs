@@ -19,7 +19,9 @@ mod search;
 mod shards;
 
 pub use analysis::SampleAnalysis;
-pub use attribute::{Attribution, analysis_fingerprint, attribute, read_analysis, read_samples};
+pub use attribute::{
+    Attribution, analysis_fingerprint, attribute, attribution_of_others, read_analysis, read_samples,
+};
 pub use ensemble::Ensemble;
-pub use sample::{Sampling, sample};
+pub use sample::{Sampling, sample, samples_of_others};
 pub use shards::{SAMPLES_PER_SHARD, shard_count, shard_samples};

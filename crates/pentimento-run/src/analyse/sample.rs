@@ -1,7 +1,7 @@
 //! The stage that makes samples.
 
 use super::ensemble::Ensemble;
-use super::shards::{remove_beyond, shard_count, shard_name, shard_samples};
+use super::shards::{FingerprintOf, remove_beyond, shard_count, shard_name, shard_samples, shards_of_others};
 use crate::drive::drive;
 use crate::error::{Result, RunError};
 use crate::event::Progress;
@@ -42,6 +42,17 @@ impl<'a> Sampling<'a> {
     fn ensemble(&self) -> Result<&Ensemble> {
         self.ensemble.get_or_try_init(|| Ensemble::open(self.workspace, self.networks))
     }
+}
+
+/// How many shards of samples in a run other networks made, or another recipe; all, if its networks are not there.
+///
+/// # Errors
+///
+/// If a setting has no JSON form.
+pub fn samples_of_others(workspace: &Workspace, networks: Option<&Networks<'_>>) -> Result<usize> {
+    let of = networks.map(|networks| move |samples: &[u32]| fingerprint(networks, samples));
+    let of = of.as_ref().map(|of| of as FingerprintOf<'_>);
+    shards_of_others(workspace, FOLDER, of)
 }
 
 /// Makes every sample of the recipe that is not there: a shard of values, and a PNG for each.

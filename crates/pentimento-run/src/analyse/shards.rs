@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::workspace::Workspace;
+use pentimento_store::Fingerprint;
 
 /// Samples of a shard. With 50 steps, 16 members and 28x28 pixels the base runs of a shard take 40 MB.
 pub const SAMPLES_PER_SHARD: usize = 16;
@@ -19,6 +20,33 @@ pub fn shard_count(samples: usize) -> usize {
 /// Name of a shard's object in a folder of the run.
 pub(super) fn shard_name(folder: &str, shard: usize) -> String {
     format!("{folder}/shard-{shard:05}.safetensors")
+}
+
+/// What the shard of some samples follows from.
+pub(super) type FingerprintOf<'a> = &'a dyn Fn(&[u32]) -> Result<Fingerprint>;
+
+/// How many shards of a folder were made from something else than `fingerprint` gives for their samples, however many those
+/// are: another number of samples is no other work. Without a fingerprint all were.
+pub(super) fn shards_of_others(
+    workspace: &Workspace,
+    folder: &str,
+    fingerprint: Option<FingerprintOf<'_>>,
+) -> Result<usize> {
+    let mut count = 0;
+    for shard in 0.. {
+        let Some(entry) = workspace.run.entry(&shard_name(folder, shard)) else { break };
+        let Some(fingerprint) = fingerprint else {
+            count += 1;
+            continue;
+        };
+        let first = shard * SAMPLES_PER_SHARD;
+        let mut is_own = false;
+        for samples in 1..=SAMPLES_PER_SHARD {
+            is_own |= fingerprint(&shard_samples(shard, first + samples))? == entry.made_from;
+        }
+        count += usize::from(!is_own);
+    }
+    Ok(count)
 }
 
 /// Removes shards of a folder that an earlier recipe with more samples left, with the pictures of their samples.

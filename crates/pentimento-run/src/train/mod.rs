@@ -69,6 +69,21 @@ impl<'a> Training<'a> {
     }
 }
 
+impl Training<'_> {
+    /// How many members of another recipe are in training in a run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stage::pieces`].
+    pub fn unfinished_of_others(&self, run: &Run) -> Result<usize> {
+        let is_other = |piece: &Piece| {
+            let state = run.entry(&state_name(piece.number as u32));
+            state.is_some_and(|entry| entry.made_from != piece.made_from)
+        };
+        Ok(self.pieces()?.iter().filter(|piece| is_other(piece)).count())
+    }
+}
+
 /// Trains every member that is not there yet, or only `member`.
 ///
 /// # Errors

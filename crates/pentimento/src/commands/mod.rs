@@ -58,6 +58,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
     let options = RunOptions {
         batch: arguments.batch.map(usize::from),
         data_from: arguments.data_from,
+        replace: arguments.replace,
         checkpoint_every: arguments.checkpoint_seconds,
         stop: on_signals().context("cannot handle signals")?,
         reporter: terminal(),
