@@ -75,6 +75,7 @@ pub fn open_images(
     from: Option<&Path>,
     reporter: &Reporter,
 ) -> Result<NamedImages> {
+    data.check_paths()?;
     if let Some(set) = data.set {
         let names = set.class_names().iter().map(ToString::to_string).collect();
         return Ok((Box::new(fetch_public(set, from, reporter)?.open(split)?), names));
@@ -108,6 +109,7 @@ pub fn open_images(
 ///
 /// [`pentimento_data::DataError`] for what is no set.
 pub fn glance_at_images(data: &DataRecipe, reporter: &Reporter) -> Result<Option<[usize; 2]>> {
+    data.check_paths()?;
     let mut show = |event: OpenEvent<'_>| reporter.tell(Event::Open(event));
     let size = match (&data.path, &data.images, &data.labels) {
         (Some(path), ..) => glance(path, data.preprocessing.split, &mut show)?,

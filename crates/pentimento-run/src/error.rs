@@ -192,6 +192,14 @@ pub enum RunError {
         /// The run.
         run: String,
     },
+    /// Images that a recipe names by their path are not there.
+    #[error("recipe: `{field}` is {}, which does not exist", path.display())]
+    ImagesGone {
+        /// The key: `data.path`.
+        field: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
     /// Attribution needs training images, and the recipe names none.
     #[error("recipe: `data` is without a source: attribution needs the training images")]
     NoTrainingImages,
@@ -377,6 +385,7 @@ impl RunError {
             | Self::NoSuch { .. }
             | Self::QueriesWithoutClass { .. }
             | Self::NoRun { .. }
+            | Self::ImagesGone { .. }
             | Self::WouldReplace { .. }
             | Self::Missing { .. }
             | Self::NoScores { .. }

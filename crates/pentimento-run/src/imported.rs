@@ -54,14 +54,9 @@ pub fn recipe_of(
         reporter.tell(Event::AnotherSchedule);
     }
     let data = &mut recipe.data;
-    for (key, path) in [("path", &mut data.path), ("images", &mut data.images), ("labels", &mut data.labels)]
-    {
-        if let Some(path) = path {
-            if !path.exists() {
-                return broken(&format!("data.{key}"), format!("{path:?}"), "a path that exists");
-            }
-            *path = absolute(path);
-        }
+    data.check_paths()?;
+    for path in [&mut data.path, &mut data.images, &mut data.labels].into_iter().flatten() {
+        *path = absolute(path);
     }
     Ok(recipe)
 }

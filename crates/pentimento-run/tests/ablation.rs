@@ -75,12 +75,13 @@ fn an_ensemble_is_asked() {
     }
     // An image stands for its group, which is named once.
     let name = data.groups.names()[7].clone();
-    let twice = ablate(&workspace, 1, from_ref(&name), &[7], AblationMethod::ControlVariate).unwrap();
+    let twice =
+        ablate(&workspace, 1, from_ref(&name), &["7".into()], AblationMethod::ControlVariate).unwrap();
     assert_eq!(twice.removed, [name]);
     assert!(twice.method.is_approximate() && twice.without != sample.exact[7]);
     let all = ablate(&workspace, 1, data.groups.names(), &[], AblationMethod::Exact);
     assert!(matches!(all, Err(RunError::NoMemberRemains { removed: 12, members: 6, .. })), "{all:?}");
-    let absent = ablate(&workspace, 2, &[], &[0], AblationMethod::Exact);
+    let absent = ablate(&workspace, 2, &[], &["0".into()], AblationMethod::Exact);
     assert!(matches!(absent, Err(RunError::NoSuch { .. })), "{absent:?}");
 
     // The paper's Jacobian was kept for the first sample only.

@@ -98,6 +98,9 @@ fn with_commands(error: &RunError) -> String {
         RunError::WouldReplace { .. } => {
             format!("{error}: add `--replace` to do so, or name another folder with `--run`")
         }
+        RunError::ImagesGone { field, .. } => format!(
+            "{error}; `pentimento run RECIPE --set {field}=PATH` takes another path, also with the run in the place of RECIPE"
+        ),
         RunError::SeveralMethods { .. } => format!("{error} with `--method`"),
         RunError::NoMember { members: 0, run, .. } => {
             format!("{error}: `pentimento train {}`", run.display())

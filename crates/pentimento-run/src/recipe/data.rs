@@ -2,6 +2,7 @@
 
 use super::bound::{BrokenBound, broken};
 use super::origin::Origin;
+use crate::error::RunError;
 use pentimento_data::{Channels, Preprocessing, PublicSet};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -40,6 +41,21 @@ impl DataRecipe {
     /// Whether it says where images are.
     pub fn has_source(&self) -> bool {
         self.set.is_some() || self.path.is_some() || self.images.is_some() || self.labels.is_some()
+    }
+
+    /// Refuses paths at which there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::ImagesGone`].
+    pub fn check_paths(&self) -> Result<(), RunError> {
+        let paths = [("data.path", &self.path), ("data.images", &self.images), ("data.labels", &self.labels)];
+        for (field, path) in paths {
+            if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+                return Err(RunError::ImagesGone { field, path: path.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Refuses two sources, and none where one is needed; an imported network can be sampled without its training images.

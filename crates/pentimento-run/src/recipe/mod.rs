@@ -15,6 +15,7 @@ mod gradients;
 mod influence;
 mod origin;
 mod overrides;
+mod paths;
 mod samples;
 
 pub use attribution::AttributionRecipe;
@@ -75,14 +76,31 @@ impl Recipe {
     /// [`RunError::Recipe`] naming the file and the place in it, [`RunError::RecipeValue`] naming the key, its
     /// value and the bound, [`RunError::Setting`] for an override that is none.
     pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Self, RunError> {
+        Self::parse_in(text, file, overrides, None)
+    }
+
+    /// The same; relative paths in the text are those in a folder, and relative paths in overrides those in the working
+    /// folder.
+    fn parse_in(
+        text: &str,
+        file: &str,
+        overrides: &[String],
+        folder: Option<&Path>,
+    ) -> Result<Self, RunError> {
         let bad = |error: toml::de::Error| RunError::Recipe { file: file.into(), message: error.to_string() };
-        let parsed: RecipeFile = if overrides.is_empty() {
+        let parsed: RecipeFile = if overrides.is_empty() && folder.is_none() {
             toml::from_str(text).map_err(bad)?
         } else {
             let mut table: toml::Table = toml::from_str(text).map_err(bad)?;
+            if let Some(folder) = folder {
+                paths::resolve(&mut table, folder);
+            }
             for setting in overrides {
                 overrides::set(&mut table, setting)
                     .map_err(|problem| RunError::Setting { setting: setting.clone(), problem })?;
+            }
+            if folder.is_some() {
+                paths::resolve(&mut table, Path::new(""));
             }
             table.try_into().map_err(bad)?
         };
@@ -125,7 +143,8 @@ impl Recipe {
         Self::parse(&text, &file, overrides)
     }
 
-    /// Reads a recipe file.
+    /// Reads a recipe file. Paths in it are relative to its folder, and those in overrides to the working folder; in the recipe
+    /// they are absolute, so that they hold wherever the run is asked again.
     ///
     /// # Errors
     ///
@@ -140,7 +159,7 @@ impl Recipe {
         if text.len() as u64 > LONGEST_BYTES {
             return Err(broken(format!("longer than {LONGEST_BYTES} bytes, so it is no recipe")));
         }
-        Self::parse(&text, &file, overrides)
+        Self::parse_in(&text, &file, overrides, Some(path.parent().unwrap_or(Path::new(""))))
     }
 
     /// The recipe as text, with every default.
@@ -228,8 +247,7 @@ mod tests {
             ("attribution.exact=33", "attribution.exact", "33"),
             ("gradients.candidates=15", "gradients.candidates", "15"),
             ("classifier.epochs=0", "classifier.epochs", "0"),
-            ("data.images=x", "data", "set and images"),
-            ("data.path=x", "data", "set and path"),
+            ("data.images=x", "data", "images"),
             ("data.channels=grey", "data.channels", "Grey"),
             ("data.background=[0, 0, 0]", "data.background", "[0, 0, 0]"),
             ("codes.groups=source", "codes.groups", "\"source\""),

@@ -21,6 +21,16 @@ pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> 
         place = entry.as_table_mut().ok_or_else(|| format!("`{key}` is not a section"))?;
     }
     place.insert(last.into(), value);
+    // The images have one source: another one takes the place of that which the recipe names.
+    let others: &[&str] = match path {
+        "data.path" => &["set", "images", "labels"],
+        "data.set" => &["path", "images", "labels", "channels", "background"],
+        "data.images" | "data.labels" => &["set", "path"],
+        _ => &[],
+    };
+    for other in others {
+        place.remove(*other);
+    }
     Ok(())
 }
 
@@ -38,6 +48,17 @@ mod tests {
         assert_eq!(recipe.data.preprocessing.classes, Some(vec![1, 2]));
         let recipe = with(&["description='''two\nlines'''"]).unwrap();
         assert_eq!(recipe.description, "two\nlines");
+    }
+
+    #[test]
+    fn another_source_of_images_takes_the_place_of_the_one_before() {
+        let data = with(&["data.path=/pictures"]).unwrap().data;
+        assert_eq!((data.set, data.path.as_deref()), (None, Some(std::path::Path::new("/pictures"))));
+        let data = with(&["data.path=/pictures", "data.channels=grey", "data.set=cifar10"]).unwrap().data;
+        assert!(data.set.is_some() && data.path.is_none() && data.channels.is_none());
+        // Both of them together are one source.
+        let data = with(&["data.images=/i", "data.labels=/l"]).unwrap().data;
+        assert!(data.set.is_none() && data.images.is_some() && data.labels.is_some());
     }
 
     #[test]

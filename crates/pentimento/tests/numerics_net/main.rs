@@ -36,14 +36,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Objects that are not in the list.
-const EXEMPT: [(&str, &str); 2] = [
+const EXEMPT: [(&str, &str); 3] = [
     ("costs.json", "holds seconds"),
+    ("recipe.toml", "holds the absolute paths of the images and of a checkpoint"),
     ("report.html", "holds the date, the machine, seconds and the program's version"),
 ];
-
-/// Objects of single runs that are not in the list.
-const EXEMPT_IN_A_RUN: [(&str, &str, &str); 1] =
-    [("imported", "recipe.toml", "holds the absolute paths of the checkpoint and of the images")];
 
 /// Objects whose fingerprint is not in the list.
 const FINGERPRINT_EXEMPT: [(&str, &str); 1] = [("figures.json", "the program's version is in it")];
@@ -132,9 +129,7 @@ fn add_objects(run: &str, folder: &Path, made: &mut Made) {
     let manifest = fs::read(folder.join("manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     for (name, entry) in manifest["objects"].as_object().unwrap() {
-        let is_exempt = EXEMPT.iter().any(|(exempt, _)| exempt == name)
-            || EXEMPT_IN_A_RUN.iter().any(|(of, exempt, _)| *of == run && exempt == name);
-        if is_exempt {
+        if EXEMPT.iter().any(|(exempt, _)| exempt == name) {
             continue;
         }
         let bytes = fs::read(folder.join(name)).unwrap();
