@@ -218,6 +218,11 @@ impl Method {
         Self::ALL.into_iter().find(|method| method.name == name)
     }
 
+    /// Whether queries are asked about by the steps in which they were made, and not by draws.
+    pub fn follows_journey(&self) -> bool {
+        matches!(self.family, Family::Gradients(GradientMethod { query: QueryInput::Journey, .. }))
+    }
+
     /// Whether it gives a table of scores for any queries. Distances by codes are of an ensemble's own samples only.
     pub fn writes_table(&self) -> bool {
         !matches!(self.family, Family::Codes(_))

@@ -65,25 +65,25 @@ fn remove(run: &Run, is_gone: impl Fn(&str) -> bool) -> Result<Vec<String>> {
 fn replaced(workspace: &Workspace, data: Option<&CodedData>) -> Result<Vec<String>> {
     let run = &workspace.run;
     let mut found = Vec::new();
-    let mut note = |count: usize, noun: &str| {
+    let mut note = |count: usize, noun: &str, of: &str| {
         if count > 0 {
-            found.push(counted(count, noun));
+            found.push(counted(count, noun) + of);
         }
     };
     if let Some(data) = data {
         let stage = Training::new(workspace, data)?;
         let members = stage.pieces()?.iter().filter(|piece| is_of_other(piece, run)).count();
         let beyond = (data.codes.members()..).take_while(|&member| has_member(run, member)).count();
-        note(members + beyond, "trained member");
-        note(stage.unfinished_of_others(run)?, "member in training");
+        note(members + beyond, "trained member", "");
+        note(stage.unfinished_of_others(run)?, "member", " in training");
     } else if imported::weights(workspace).is_err() {
         return Ok(found);
     }
     // Members that are to be made again have not made anything of this recipe.
     let networks = Networks::open(workspace, data).ok();
-    note(samples_of_others(workspace, networks.as_ref())?, "shard of samples");
+    note(samples_of_others(workspace, networks.as_ref())?, "shard", " of samples");
     if let Some(data) = data {
-        note(attribution_of_others(workspace, data, networks.as_ref())?, "shard of counterfactuals");
+        note(attribution_of_others(workspace, data, networks.as_ref())?, "shard", " of counterfactuals");
     }
     Ok(found)
 }

@@ -121,7 +121,7 @@ pub enum RunError {
     },
     /// Work that another recipe made in a run would be made again.
     #[error(
-        "{} would be made again: {}; the recipe now says {}",
+        "{} holds {} of another recipe, which would be made again (the recipe now says {})",
         run.display(), what.join(", "), if changes.is_empty() { "something else".into() } else { changes.join(", ") }
     )]
     WouldReplace {
@@ -193,7 +193,7 @@ pub enum RunError {
         run: String,
     },
     /// Images that a recipe names by their path are not there.
-    #[error("recipe: `{field}` is {}, which does not exist", path.display())]
+    #[error("recipe: `{field}` is {}, where nothing exists", path.display())]
     ImagesGone {
         /// The key: `data.path`.
         field: &'static str,

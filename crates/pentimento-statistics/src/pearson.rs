@@ -2,6 +2,8 @@ use crate::error::{StatisticsError, check_pairs, to_f64};
 
 /// Pearson's correlation of two paired vectors, within [-1, 1]; `None` if one of them is constant.
 ///
+/// Values have to differ by more than about 1e-12 of their size: the mean that is taken away is itself rounded.
+///
 /// Sums are taken in f64 and in the order of the values, also for vectors of f32 such as the pixels of images.
 ///
 /// # Errors

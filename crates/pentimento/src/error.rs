@@ -139,7 +139,8 @@ fn command_for(made_by: &MadeBy, run: &Path) -> String {
         MadeBy::Attribution => format!("pentimento attribute {run}"),
         MadeBy::Settings(settings) => {
             let settings: String = settings.iter().map(|setting| format!(" --set {setting}")).collect();
-            format!("pentimento run {run}{settings}")
+            // What such settings ask for is in shards that are there without it.
+            format!("pentimento run {run}{settings} --replace")
         }
         MadeBy::Import(folder) => {
             let folder = folder.as_deref().unwrap_or(Path::new("DIR")).display();

@@ -307,8 +307,8 @@ fn damage_and_what_was_not_asked() {
     let said = fail(&mut import(&plain, &run, &["--set", "checkpoint.folder=/"]), 42);
     assert_names(&said, &["`checkpoint`", "no setting changes"]);
     let said = fail(&mut import(&plain, &run, &["--set", "data.path=nowhere"]), 42);
-    assert_names(&said, &["data.path", "nowhere", "exists"]);
-    let said = succeed(&mut import(&plain, &run, &["--set", "schedule.beta_end=0.1"])).stderr;
+    assert_names(&said, &["data.path", "nowhere", "nothing exists"]);
+    let said = succeed(&mut import(&plain, &run, &["--set", "schedule.beta_end=0.1", "--replace"])).stderr;
     assert_names(&said, &["not that of the checkpoint's scheduler"]);
 
     // Weights that are numbers, but make none.

@@ -79,7 +79,11 @@ fn image_files_that_break_their_format_are_refused() {
         WRONG_INPUT,
         &["short-labels", "length is 40 bytes"],
     );
-    refusals.refused(&["data.images=\"/nowhere/images\""], WRONG_INPUT, &["/nowhere/images", "No such file"]);
+    refusals.refused(
+        &["data.images=\"/nowhere/images\""],
+        WRONG_INPUT,
+        &["/nowhere/images", "nothing exists", "--set data.images=PATH"],
+    );
     let folder = refusals.laboratory.path("");
     refusals.refused(&[&format!("data.images={folder:?}")], WRONG_INPUT, &["a folder", "a regular file"]);
 }

@@ -85,14 +85,14 @@ fn other_sampling_keeps_the_members_but_for_their_scheduler() {
     succeed(&mut run_command(&recipe, &run, &[]));
     for (settings, index_class, scheduler_class, variance, clip) in [
         (
-            ["--set", "sampling.variance=fixed_large", "--set", "sampling.clip=false"],
+            ["--set", "sampling.variance=fixed_large", "--set", "sampling.clip=false", "--replace"],
             "DDPMPipeline",
             "DDPMScheduler",
             serde_json::json!("fixed_large"),
             false,
         ),
         (
-            ["--set", "sampling.sampler=ddim", "--set", "sampling.steps=5"],
+            ["--set", "sampling.sampler=ddim", "--set", "sampling.steps=5", "--replace"],
             "DDIMPipeline",
             "DDIMScheduler",
             serde_json::Value::Null,
@@ -123,7 +123,7 @@ fn other_sampling_keeps_the_members_but_for_their_scheduler() {
     succeed(&mut run_command(
         &recipe,
         &run,
-        &["--set", "sampling.sampler=ddim", "--set", "sampling.steps=6"],
+        &["--set", "sampling.sampler=ddim", "--set", "sampling.steps=6", "--replace"],
     ));
     let changed = changed(&before, &written(&run));
     assert!(!changed.iter().any(|name| name.starts_with("members/")), "{changed:?}");
@@ -135,7 +135,7 @@ fn more_training_makes_members_and_samples_again() {
     let recipe = laboratory.class_recipe();
     let run = laboratory.path("run");
     succeed(&mut run_command(&recipe, &run, &[]));
-    succeed(&mut run_command(&recipe, &run, &["--set", "training.steps=13"]));
+    succeed(&mut run_command(&recipe, &run, &["--set", "training.steps=13", "--replace"]));
     let fresh = laboratory.path("fresh");
     succeed(&mut run_command(&recipe, &fresh, &["--set", "training.steps=13"]));
     assert_equal_runs(&objects(&fresh), &run);

@@ -140,12 +140,13 @@ fn a_search_ranks_as_attribution_does_and_takes_any_code_file() {
     let some = succeed(&mut program(["attribute", run.to_str().unwrap(), "--method", "jacobian"]));
     let listed: Vec<&str> = some.stdout.lines().filter(|line| line.starts_with("sample ")).collect();
     assert_eq!(listed.len(), 3, "those that are measured: {listed:?}");
-    let command = format!("`pentimento run {} --set attribution.fidelity_samples=20`", run.display());
+    let command =
+        format!("`pentimento run {} --set attribution.fidelity_samples=20 --replace`", run.display());
     assert_names(&some.stderr, &["only 3 of 20 samples", "full Jacobian of sample 3", &command]);
     succeed(&mut run_command(
         &laboratory.image_recipe(),
         &run,
-        &["--set", "attribution.fidelity_samples=20"],
+        &["--set", "attribution.fidelity_samples=20", "--replace"],
     ));
     compare("jacobian", [0, 19]);
 }

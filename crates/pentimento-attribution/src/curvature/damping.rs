@@ -43,7 +43,9 @@ impl DampingRule {
     /// Adam divides steps by `sqrt(v)`, the root mean square of a parameter's gradient over batches. It is taken as one number
     /// for each block, from the curvature itself: a gradient of the mean squared error over D values is `2/D` times the
     /// error, a pseudo-gradient is `sqrt(2/D)` times noise of variance one, so the mean square of an image's gradient is
-    /// `2 L / D` times the mean eigenvalue, and that of a batch's is so much over its images. Weight decay, which Adam does not
+    /// `2 L / D` times the mean eigenvalue if the errors are white and independent of the network's derivatives; that of a
+    /// batch's is so much over its images. Errors of a real network are neither: in a denoiser of 5,000 parameters Adam's
+    /// `sqrt(v)` was 2.7 to 3.4 times as large, by block. Weight decay, which Adam does not
     /// divide, is a curvature of its own.
     pub fn dampings(&self, curvature: &Curvature) -> Vec<f64> {
         let means = curvature.mean_eigenvalues();

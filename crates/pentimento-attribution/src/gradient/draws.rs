@@ -20,7 +20,8 @@ pub enum NoiseSharing {
 ///
 /// Each group is a grid over the whole schedule in equal distances, and all groups together are the finer grid; so every
 /// group by itself gives a score, and how much these differ says how sure their mean is (replicated systematic sampling,
-/// Deming 1960). One group is the grid of D-TRAK and DAS.
+/// Deming 1960, but with starts at equal distances where his are random: the groups then differ more than means of random
+/// ones would, so the error is rather too large). One group is the grid of D-TRAK and DAS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrawPlan {
     /// Timesteps of a group.

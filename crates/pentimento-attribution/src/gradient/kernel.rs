@@ -269,7 +269,8 @@ impl<'a, E: From<KernelError> + Send> Kernel<'a, E> {
         if damping > rounding * self.mean_eigenvalue { Ok(damping) } else { Err(KernelError::NoSpread) }
     }
 
-    /// A hundred times the median eigenvalue, the other rule that needs no retraining.
+    /// A hundred times the median eigenvalue, the other rule that needs no retraining. It is the median over as many eigenvalues
+    /// as the matrix of the smaller side has, so that with more images than features it is not zero.
     pub fn damping_by_median(&self) -> f64 {
         // Eigenvalues that are not kept are zero: there are as many as the matrix has rows.
         let all = self.rows.images.min(self.rows.dimension);

@@ -69,7 +69,9 @@ pub(super) fn print_scores(
         print(&format!("{}: {}", table.titles[query], list.join(", ")))?;
     }
     if let (Some(reliability), Some(taken)) = (table.spread.reliability(&table.scores), table.taken()) {
-        let more = match table.spread.recommended_factor(&table.scores) {
+        // Steps of the sampler are no draws: more draws do not take the differences between them away.
+        let is_drawn = !table.method.follows_journey();
+        let more = match table.spread.recommended_factor(&table.scores).filter(|_| is_drawn) {
             Some(factor) if taken.draws as f64 * factor <= taken.most_draws as f64 => {
                 format!("; at most {:.0} would make it 90 %", (taken.draws as f64 * factor).ceil())
             }
@@ -131,9 +133,15 @@ fn approximation(found: &CandidateQuality) -> String {
     let interval = found.interval.map_or(String::new(), |[low, high]| {
         format!(", 95 % interval {:.0} to {:.0} %", 100.0 * low, 100.0 * high)
     });
+    let stands_for = if found.images < found.all {
+        let first = found.places * found.all / found.images;
+        format!(" (which stand for the first {first} of all {})", found.all)
+    } else {
+        String::new()
+    };
     format!(
         "approximation: only the {} training images that look most like each query were scored; measured on {} and {}, as large \
-         a share of the images held {:.0} % of the first {} of full scores{interval}",
+         a share of the images held {:.0} % of the first {} of full scores{interval}{stands_for}",
         found.candidates,
         match found.queries {
             1 => "1 query".into(),
