@@ -8,7 +8,8 @@ use std::io::{IsTerminal, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Without a terminal, a stage says at most this often where it is.
+/// Without a terminal, a stage says first after so long where it is, and then at most so often.
+const FIRST_LINE: Duration = Duration::from_secs(2);
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
 /// Draws the events of a run on stderr.
@@ -24,7 +25,9 @@ struct Bar {
     bar: ProgressBar,
     on_terminal: bool,
     started: Instant,
-    last_line: Instant,
+    /// Units that were done when the first of them was told, and when that was.
+    first: Option<(u64, Instant)>,
+    next_line: Instant,
 }
 
 fn show(shown: &mut Option<Bar>, event: &Event<'_>) {
@@ -77,18 +80,39 @@ impl Bar {
         bar.set_length(total);
         bar.set_position(done);
         let now = Instant::now();
-        Self { stage: stage.to_owned(), total, bar, on_terminal, started: now, last_line: now }
+        let (stage, next_line) = (stage.to_owned(), now + FIRST_LINE);
+        Self { stage, total, bar, on_terminal, started: now, first: None, next_line }
     }
 
     fn set(&mut self, done: u64, detail: &str) {
+        let now = Instant::now();
+        let (before, since) = *self.first.get_or_insert((done, now));
+        let is_due = !self.on_terminal && now >= self.next_line;
+        if !self.on_terminal && !is_due {
+            return;
+        }
+        let left = time_left(done.saturating_sub(before), self.total.saturating_sub(done), now - since);
+        let said: Vec<String> =
+            [detail.to_owned()].into_iter().filter(|detail| !detail.is_empty()).chain(left).collect();
+        let said = said.join(", ");
         if self.on_terminal {
             self.bar.set_position(done);
-            self.bar.set_message(detail.to_owned());
-        } else if self.last_line.elapsed() >= LINE_EVERY {
-            self.last_line = Instant::now();
-            say(&format!("{}: {done} of {}, {detail}", self.stage, self.total));
+            self.bar.set_message(said);
+        } else {
+            self.next_line = now + LINE_EVERY;
+            let comma = if said.is_empty() { "" } else { ", " };
+            say(&format!("{}: {done} of {}{comma}{said}", self.stage, self.total));
         }
     }
+}
+
+/// What is left of the time, if all units take as long as those that were done; none before a second has passed.
+fn time_left(done: u64, left: u64, taken: Duration) -> Option<String> {
+    if done == 0 || taken < Duration::from_secs(1) {
+        return None;
+    }
+    let seconds = taken.as_secs_f64() * left as f64 / done as f64;
+    Some(format!("{} left", human_duration(Duration::try_from_secs_f64(seconds).ok()?)))
 }
 
 /// A text for a terminal. Names of files, classes, groups and keys come from outside and may hold anything; no control
@@ -103,4 +127,18 @@ pub fn say(text: &str) {
     let line = text.split('\n').map(harmless).collect::<Vec<_>>().join("\n");
     // Nobody is told of a closed stderr, and it is no reason to end hours of work.
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_follows_from_what_was_done_here() {
+        let of = |done, left, seconds| time_left(done, left, Duration::from_secs(seconds));
+        assert_eq!(of(10, 30, 20).as_deref(), Some("1 min 00 s left"));
+        assert_eq!(of(7199, 6 * 7199, 600).as_deref(), Some("1 h 00 min left"));
+        assert_eq!(of(5, 0, 20).as_deref(), Some("0.0 s left"));
+        assert_eq!((of(0, 30, 20), of(10, 30, 0)), (None, None));
+    }
 }

@@ -75,7 +75,8 @@ impl<'a> AskedNetwork<'a> {
     pub(super) fn features(&self, measures_projection: bool) -> Result<NetworkFeatures> {
         let Self { subject, network, method, .. } = *self;
         let (images, queries) = (self.keys.len(), self.query_keys.len());
-        let progress = subject.workspace.reporter().begin(method.name, (images + queries) as u64, 0);
+        let title = subject.work_on(method.name, self.number, subject.networks_of(method)?.len());
+        let progress = subject.workspace.reporter().begin(&title, (images + queries) as u64, 0);
         let image = |place: usize| self.image(place);
         let of_images = self.images_stage(&image, &progress)?.complete()?;
         let query = |query: usize| self.query(query);

@@ -125,6 +125,11 @@ impl<'a> Subject<'a> {
         self.networks.architecture.config().classes().is_some()
     }
 
+    /// What the work on one of several networks is called.
+    pub fn work_on(&self, what: &str, network: usize, networks: usize) -> String {
+        if networks > 1 { format!("{what}, network {} of {networks}", network + 1) } else { what.to_owned() }
+    }
+
     /// What a network is told of a training image's class.
     pub fn class_of(&self, image: usize) -> Option<u32> {
         self.knows_classes().then(|| self.training.images.labels()[image])

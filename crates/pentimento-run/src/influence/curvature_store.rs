@@ -84,6 +84,11 @@ impl<'a> Measurement<'a> {
         Ok(Self { subject, network, images, seen: seen.len(), identity, folder, names })
     }
 
+    /// What work on this network is called.
+    pub(super) fn work_on(&self, what: &str) -> String {
+        self.subject.work_on(what, self.network, self.subject.networks.weights.len())
+    }
+
     pub(super) fn workspace(&self) -> &'a Workspace {
         self.subject.workspace
     }

@@ -294,7 +294,11 @@ impl Stage for Summing<'_> {
 
     fn begin(&self, _run: &Run, _all: usize, _missing: &[Piece]) -> Result<Progress> {
         let images = self.measurement.images.len() as u64;
-        Ok(self.measurement.workspace().reporter().begin(word(self.part), images, 0))
+        Ok(self.measurement.workspace().reporter().begin(
+            &self.measurement.work_on(word(self.part)),
+            images,
+            0,
+        ))
     }
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {

@@ -42,7 +42,7 @@ impl Stage for Decomposing<'_> {
     fn begin(&self, _run: &Run, _all: usize, _missing: &[Piece]) -> Result<Progress> {
         let reporter = self.factors.measurement.workspace().reporter();
         reporter.tell(Event::Decomposing);
-        Ok(reporter.begin("decomposition", 1, 0))
+        Ok(reporter.begin(&self.factors.measurement.work_on("decomposition"), 1, 0))
     }
 
     fn make(&self, _piece: &Piece, _making: &mut Making<'_>) -> Result<Vec<Object>> {

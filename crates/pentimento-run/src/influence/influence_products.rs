@@ -313,7 +313,9 @@ impl Stage for MakingProducts<'_> {
         // One piece alone may be asked for.
         let done = if missing.len() < all { total.saturating_sub(left) } else { 0 };
         self.done.store(done, Ordering::Relaxed);
-        Ok(reporter.begin("influence", total as u64, done as u64))
+        let networks = self.of.subject.networks.weights.len();
+        let title = self.of.subject.work_on("influence", self.of.network, networks);
+        Ok(reporter.begin(&title, total as u64, done as u64))
     }
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {

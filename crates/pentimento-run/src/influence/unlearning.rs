@@ -137,6 +137,11 @@ pub struct Unlearning<'a> {
 }
 
 impl Unlearning<'_> {
+    fn title(&self) -> String {
+        let subject = self.of.subject;
+        subject.work_on("unlearning", self.of.network, subject.networks.weights.len())
+    }
+
     fn name_of(&self, made_from: Fingerprint) -> String {
         format!("curvature/unlearned/{}.safetensors", &made_from.to_string()[..16])
     }
@@ -170,7 +175,7 @@ impl Stage for Unlearning<'_> {
     }
 
     fn begin(&self, _run: &Run, _all: usize, _missing: &[Piece]) -> Result<Progress> {
-        Ok(self.of.subject.workspace.reporter().begin("unlearning", self.queries.len() as u64, 0))
+        Ok(self.of.subject.workspace.reporter().begin(&self.title(), self.queries.len() as u64, 0))
     }
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {

@@ -15,7 +15,6 @@ use crate::error::{Result, RunError};
 use crate::event::{Event, Progress};
 use crate::npy::npy;
 use crate::piece::{Making, Object, Piece, Stage};
-use crate::words::human_duration;
 use crate::workspace::Workspace;
 use objects::{
     STAGE, TrainingRecord, checkpoints_of, losses_name, piece_of, record_name, save_scheduler, state_kept,
@@ -29,7 +28,7 @@ use pentimento_store::{Fingerprint, Run};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The stage: a piece is a member.
 pub struct Training<'a> {
@@ -47,8 +46,6 @@ struct Begun {
     at: Instant,
     /// Members that are trained side by side.
     lanes: usize,
-    steps_before: u64,
-    steps_total: u64,
 }
 
 impl<'a> Training<'a> {
@@ -129,12 +126,7 @@ impl Stage for Training<'_> {
         reporter.tell(Event::Training { members: missing.len(), of: all as u32, parameters });
         self.steps_done.store(before, Ordering::Relaxed);
         let lanes = self.side_by_side(missing)?;
-        self.begun.get_or_init(|| Begun {
-            at: Instant::now(),
-            lanes,
-            steps_before: before,
-            steps_total: total,
-        });
+        self.begun.get_or_init(|| Begun { at: Instant::now(), lanes });
         Ok(reporter.begin("training", total, before))
     }
 
@@ -204,11 +196,8 @@ impl Training<'_> {
         let batch = self.data.trained.training.batch as u64;
         let images = self.images_seen.fetch_add(batch, Ordering::Relaxed) + batch;
         let seconds = begun.at.elapsed().as_secs_f64().max(1e-9);
-        let new = (done - begun.steps_before) as f64;
-        let steps_left = begun.steps_total.saturating_sub(done);
-        let left = human_duration(Duration::from_secs_f64(steps_left as f64 * seconds / new));
         let rate = images as f64 / seconds;
-        progress.set(done, &format!("{rate:.0} images/s, loss {loss:.4} (member {member}), {left} left"));
+        progress.set(done, &format!("{rate:.0} images/s, loss {loss:.4} (member {member})"));
     }
 
     /// Keeps the weights of a moment of training, which would be the member if it ended there.
