@@ -1,15 +1,17 @@
 //! What is in a set: sizes, classes, images that are the same or look alike, damaged ones; and a picture of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
 
 use rayon::prelude::*;
 
 use crate::duplicates::exact_duplicates;
 use crate::error::DataError;
 use crate::image::{Image, ImageId};
-use crate::near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates, perceptual_hash};
+use crate::near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates_telling, perceptual_hash};
 use crate::resize::{ImageResizer, ResizeFilter};
-use crate::source::{DamagedImage, ImageSource, IndexedSource};
+use crate::source::{DamagedImage, ImageSource, IndexedSource, Meter, OpenEvent, Work};
 
 /// Images that are decoded before their hashes are taken together.
 const WINDOW_IMAGES: usize = 512;
@@ -30,6 +32,13 @@ pub struct Inspection {
     pub first_near_pairs: Vec<NearPair>,
     /// Images that cannot be decoded.
     pub damaged: Vec<DamagedImage>,
+    /// Number of images that had transparent pixels.
+    pub transparent: usize,
+    /// Positions of images that are the first of several pictures in their files.
+    pub first_of_several: Vec<usize>,
+    /// Number of files below the set's folder that are no files of the set, by their endings in lower case. Names that begin
+    /// with a dot are not counted.
+    pub other_files: BTreeMap<String, usize>,
 }
 
 impl Inspection {
@@ -40,7 +49,7 @@ impl Inspection {
     ///
     /// # Errors
     /// If the set is not any more what it was when it was opened.
-    pub fn of(source: &IndexedSource) -> Result<Self, DataError> {
+    pub fn of(source: &IndexedSource, on_event: &mut dyn FnMut(OpenEvent<'_>)) -> Result<Self, DataError> {
         let ids: Vec<(usize, ImageId)> =
             (0..source.len()).filter_map(|index| Some((index, source.indexed_id(index)?))).collect();
         let positions = |list: Vec<usize>| list.into_iter().map(|place| ids[place].0).collect::<Vec<_>>();
@@ -53,14 +62,16 @@ impl Inspection {
             ids.iter().map(|&(index, _)| index).filter(|index| !repeated.contains(index)).collect();
 
         let mut hashes = Vec::with_capacity(distinct.len());
+        let mut meter = Meter::new(Work::Hashing, distinct.len());
         for window in distinct.chunks(WINDOW_IMAGES) {
             // In order, as some layouts reach only the next image quickly.
             let images: Vec<Image> =
                 window.iter().map(|&index| source.image(index)).collect::<Result<_, _>>()?;
             hashes.extend(images.par_iter().map(perceptual_hash).collect::<Result<Vec<_>, _>>()?);
+            meter.set(hashes.len(), on_event);
         }
         let (near_pairs, mut first_near_pairs) =
-            near_duplicates(&hashes, NEAR_DUPLICATE_BITS, Self::MAX_NEAR_PAIRS);
+            near_duplicates_telling(&hashes, NEAR_DUPLICATE_BITS, Self::MAX_NEAR_PAIRS, on_event);
         for pair in &mut first_near_pairs {
             (pair.first, pair.second) = (distinct[pair.first], distinct[pair.second]);
         }
@@ -83,8 +94,36 @@ impl Inspection {
             near_pairs,
             first_near_pairs,
             damaged: source.damaged(),
+            transparent: source.transparent(),
+            first_of_several: source.first_of_several(),
+            other_files: other_files(source)?,
         })
     }
+}
+
+/// The files below the folder of a set that do not belong to it, counted by their endings.
+fn other_files(source: &IndexedSource) -> Result<BTreeMap<String, usize>, DataError> {
+    let mut counts = BTreeMap::new();
+    let own: BTreeSet<&PathBuf> = source.files().iter().collect();
+    let mut folders: Vec<PathBuf> =
+        source.path().is_dir().then(|| source.path().into()).into_iter().collect();
+    while let Some(folder) = folders.pop() {
+        let io_error = |error| DataError::Io { action: "list", path: folder.clone(), source: error };
+        for entry in fs::read_dir(&folder).map_err(io_error)? {
+            let entry = entry.map_err(io_error)?;
+            let (path, kind) = (entry.path(), entry.file_type().map_err(io_error)?);
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            if kind.is_dir() {
+                folders.push(path);
+            } else if !own.contains(&path) {
+                let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+                *counts.entry(ending.unwrap_or_default()).or_default() += 1;
+            }
+        }
+    }
+    Ok(counts)
 }
 
 /// Side of the square that a picture of a contact sheet fits in, and the space between two, in pixels.

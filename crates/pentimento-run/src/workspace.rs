@@ -20,6 +20,8 @@ pub struct RunOptions {
     pub batch: Option<usize>,
     /// A folder with the files of a public set, instead of fetching them.
     pub data_from: Option<PathBuf>,
+    /// Whether every file of an image set is read to see if it is what it was, and time stamps are not trusted.
+    pub verify_files: bool,
     /// A member in training is written to the run this often; a kill loses at most so much work.
     pub checkpoint_every: Duration,
     /// Once it is set, stages keep what they have and end.
@@ -33,6 +35,7 @@ impl Default for RunOptions {
         Self {
             batch: None,
             data_from: None,
+            verify_files: false,
             checkpoint_every: CHECKPOINT_EVERY,
             stop: Stop::default(),
             reporter: Reporter::silent(),

@@ -8,7 +8,9 @@ use std::io::{IsTerminal, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Without a terminal, a stage says at most this often where it is.
+/// Without a terminal, a stage says first after this time where it is,
+const FIRST_LINE: Duration = Duration::from_secs(1);
+/// and then at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
 /// Draws the events of a run on stderr.
@@ -24,7 +26,7 @@ struct Bar {
     bar: ProgressBar,
     on_terminal: bool,
     started: Instant,
-    last_line: Instant,
+    last_line: Option<Instant>,
 }
 
 fn show(shown: &mut Option<Bar>, event: &Event<'_>) {
@@ -61,7 +63,6 @@ fn show(shown: &mut Option<Bar>, event: &Event<'_>) {
 fn advised(event: &Event<'_>) -> String {
     match event {
         Event::PatchesLeftOut => format!("{event}; `--compare` with `patches` makes them"),
-        Event::ImagesOfAnotherSize { .. } => format!("{event}, and without it `attribute` refuses them"),
         event => event.to_string(),
     }
 }
@@ -76,16 +77,21 @@ impl Bar {
         bar.set_prefix(stage.to_owned());
         bar.set_length(total);
         bar.set_position(done);
-        let now = Instant::now();
-        Self { stage: stage.to_owned(), total, bar, on_terminal, started: now, last_line: now }
+        Self { stage: stage.to_owned(), total, bar, on_terminal, started: Instant::now(), last_line: None }
     }
 
     fn set(&mut self, done: u64, detail: &str) {
         if self.on_terminal {
             self.bar.set_position(done);
             self.bar.set_message(detail.to_owned());
-        } else if self.last_line.elapsed() >= LINE_EVERY {
-            self.last_line = Instant::now();
+            return;
+        }
+        let is_due = match self.last_line {
+            None => self.started.elapsed() >= FIRST_LINE,
+            Some(last) => last.elapsed() >= LINE_EVERY,
+        };
+        if is_due {
+            self.last_line = Some(Instant::now());
             say(&format!("{}: {done} of {}, {detail}", self.stage, self.total));
         }
     }

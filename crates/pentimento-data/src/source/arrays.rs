@@ -1,20 +1,21 @@
 //! NumPy arrays of images: a `.npy` file with `labels.npy` beside it, or an `.npz` archive of both
 //! (<https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>).
 //!
-//! Images are unsigned bytes `[images, height, width]`, `[images, height, width, channels]` or `[images, channels, height,
-//! width]`. Which of the latter two is told by the axis that has 1 to 4 entries; if both or neither have, the array is
-//! refused. Labels are one integer for each image.
+//! Images are `[images, height, width]`, `[images, height, width, channels]` or `[images, channels, height, width]`. Which of
+//! the latter two is told by the axis that has 1 to 4 entries; if both or neither have, the array is refused. Their numbers are
+//! bytes, unsigned integers of 16 bits or floating-point (`array_pixels.rs`). Labels are one integer for each image.
 
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 
+use super::array_pixels::{Conversion, Numbers, Pixels};
 use super::decode::Raw;
 use super::halves::{half_named, no_half, of_half};
 use super::labels::{self, MAX_CLASSES};
 use super::place::Place;
-use super::records::{MAX_DECOMPRESSED_BYTES, Records, Storage};
+use super::records::{MAX_DECOMPRESSED_BYTES, Records, Storage, skip};
 use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 use crate::image::{Image, MAX_SIDE_PIXELS};
@@ -25,6 +26,8 @@ pub(super) const LABELS_FILE: &str = "labels.npy";
 const MAX_HEADER_BYTES: usize = 1 << 16;
 /// Most labels that are read; they and their numbers are held in memory.
 const MAX_LABELS: u64 = 1 << 26;
+/// What images may be, for errors.
+const KINDS: &str = "unsigned integers of 8 or 16 bits (|u1, <u2) or floating-point numbers (<f2, <f4, <f8)";
 /// Deflate cannot make more than 1032 bytes of one (zlib's technical details).
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
@@ -53,9 +56,9 @@ impl Array {
     fn entry_bytes(&self) -> Option<u64> {
         match self.header.kind.get(1..) {
             Some("u1" | "i1" | "b1") => Some(1),
-            Some("u2" | "i2") => Some(2),
-            Some("u4" | "i4") => Some(4),
-            Some("u8" | "i8") => Some(8),
+            Some("u2" | "i2" | "f2") => Some(2),
+            Some("u4" | "i4" | "f4") => Some(4),
+            Some("u8" | "i8" | "f8") => Some(8),
             _ => None,
         }
     }
@@ -69,9 +72,9 @@ impl Array {
         bytes.checked_add(self.header.bytes)
     }
 
-    /// Whether this looks like images: bytes with three or four axes.
-    fn is_images(&self) -> bool {
-        matches!(self.header.kind.as_str(), "|u1" | "<u1" | ">u1") && matches!(self.header.shape.len(), 3 | 4)
+    /// The numbers of this array if it looks like images: those of a kind that pixels have, with three or four axes.
+    fn as_images(&self) -> Option<Numbers> {
+        Numbers::of_kind(&self.header.kind).filter(|_| matches!(self.header.shape.len(), 3 | 4))
     }
 
     /// Whether this looks like labels: integers, one for each of so many images.
@@ -187,13 +190,18 @@ pub(super) fn read_npz(path: &Path, split: Split) -> Result<Structure, DataError
         });
         list.collect::<Vec<_>>().join(", ")
     };
-    let mut candidates = arrays.iter().filter(|array| array.is_images());
+    // Beside images in bytes, floating-point arrays are something else: features, latents.
+    let of_bytes = |array: &Array| array.as_images() == Some(Numbers::Bytes);
+    let any_bytes = arrays.iter().any(of_bytes);
+    let mut candidates =
+        arrays.iter().filter(|array| if any_bytes { of_bytes(array) } else { array.as_images().is_some() });
     let (Some(images), None) = (candidates.next(), candidates.next()) else {
-        return Err(place.broken(
-            "the list of arrays",
-            described(),
-            "with exactly one of unsigned bytes with three or four axes, the images",
-        ));
+        let advice = match arrays.iter().find(|array| matches!(array.header.shape.len(), 3 | 4)) {
+            Some(other) if other.as_images().is_none() => format!("; {}", advice_for(&other.header.kind)),
+            _ => String::new(),
+        };
+        let bound = format!("with exactly one of images, {KINDS} with three or four axes{advice}");
+        return Err(place.broken("the list of arrays", described(), bound));
     };
     let mut candidates = arrays.iter().filter(|array| array.is_labels(images.count()));
     let labels = candidates.next();
@@ -291,10 +299,70 @@ enum Order {
 struct PixelArray {
     place: Place,
     records: Records,
+    shape: Shape,
+    pixels: Pixels,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
     height: usize,
     width: usize,
     channels: usize,
     order: Order,
+}
+
+impl Shape {
+    fn of(shape: &[usize], place: &Place) -> Result<Self, DataError> {
+        let few = 1..=4;
+        let (height, width, channels, order) = match *shape {
+            [_, height, width] => (height, width, 1, Order::ChannelsLast),
+            [_, first, middle, last] => match (few.contains(&first), few.contains(&last)) {
+                (false, true) => (first, middle, last, Order::ChannelsLast),
+                (true, false) => (middle, last, first, Order::ChannelsFirst),
+                (both, _) => {
+                    let bound = if both {
+                        "with 1 to 4 channels on the second or on the last axis, not on both"
+                    } else {
+                        "with 1 to 4 channels (grey, grey and alpha, RGB, RGBA) on the second or on the last axis; \
+                         `x[..., :3]` takes three of more"
+                    };
+                    return Err(place.broken("the shape", format!("{shape:?}"), bound));
+                }
+            },
+            _ => return Err(place.broken("the shape", format!("{shape:?}"), "three or four axes")),
+        };
+        for (field, side) in [("image height", height), ("image width", width)] {
+            if !(1..=MAX_SIDE_PIXELS).contains(&side) {
+                return Err(place.broken(field, side, format!("between 1 and {MAX_SIDE_PIXELS}")));
+            }
+        }
+        Ok(Self { height, width, channels, order })
+    }
+
+    /// Numbers of one image. Sides are bounded, so this does not overflow.
+    fn len(self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Where a number of the whole array is, for people.
+    fn position(self, number: usize) -> String {
+        let Self { height, width, channels, order } = self;
+        let (image, within) = (number / self.len(), number % self.len());
+        let (row, column, channel) = match order {
+            Order::ChannelsLast => (within / channels / width, within / channels % width, within % channels),
+            Order::ChannelsFirst => (within / width % height, within % width, within / (height * width)),
+        };
+        format!("image {image}, row {row}, column {column}, channel {channel}")
+    }
+}
+
+/// What makes images of an array of another kind.
+fn advice_for(kind: &str) -> &'static str {
+    match kind.as_bytes().get(1) {
+        Some(b'b') => "masks are read as `x.astype('uint8') * 255`",
+        Some(b'u' | b'i') => "integers in [0, 255] are read as `x.astype('uint8')`",
+        _ => "images are saved as `((x - low) / (high - low) * 255).round().astype('uint8')`",
+    }
 }
 
 fn structure(
@@ -305,60 +373,54 @@ fn structure(
 ) -> Result<Structure, DataError> {
     let place = &images.place;
     let Header { kind, shape, bytes: header_bytes } = &images.header;
-    if !images.is_images() {
+    let Some(numbers) = images.as_images() else {
         let value = format!("{shape:?} of kind {kind}");
-        return Err(place.broken(
-            "the array of images",
-            value,
-            "unsigned bytes (|u1) with three or four axes",
-        ));
-    }
-    let (height, width, channels, order) = match *shape.as_slice() {
-        [_, height, width] => (height, width, 1, Order::ChannelsLast),
-        [_, first, middle, last] => {
-            let few = 1..=4;
-            match (few.contains(&first), few.contains(&last)) {
-                (false, true) => (first, middle, last, Order::ChannelsLast),
-                (true, false) => (middle, last, first, Order::ChannelsFirst),
-                (both, _) => {
-                    let bound = if both {
-                        "with 1 to 4 channels on the second or on the last axis, not on both"
-                    } else {
-                        "with 1 to 4 channels on the second or on the last axis"
-                    };
-                    return Err(place.broken("the shape", format!("{shape:?}"), bound));
-                }
-            }
-        }
-        _ => (0, 0, 0, Order::ChannelsLast),
+        let advice = match Numbers::of_kind(kind) {
+            Some(_) => String::new(),
+            None => format!("; {}", advice_for(kind)),
+        };
+        let bound = format!("{KINDS} with three or four axes{advice}");
+        return Err(place.broken("the array of images", value, bound));
     };
-    for (field, side) in [("image height", height), ("image width", width)] {
-        if !(1..=MAX_SIDE_PIXELS).contains(&side) {
-            return Err(place.broken(field, side, format!("between 1 and {MAX_SIDE_PIXELS}")));
-        }
-    }
+    let shape = Shape::of(shape, place)?;
     let count = images.count();
     let mut listing = Listing::numbered(count);
     if let Some(labels) = labels {
         listing = listing.with_labels(labels::from_numbers(labels.labels(count)?));
     }
-    let record_bytes = height * width * channels;
+    let too_large = || place.broken("the number of images", count, "fewer");
+    let total = count.checked_mul(shape.len()).ok_or_else(too_large)?;
+    let pixels = {
+        let io_error = |source| place.io("read", source);
+        let (file, _) = place.open()?;
+        let mut reader = images.storage.open(file).map_err(io_error)?;
+        if numbers != Numbers::Bytes {
+            skip(&mut reader, *header_bytes).map_err(io_error)?;
+        }
+        Pixels::find(numbers, total, &mut reader, place, &|number| shape.position(number))?
+    };
+    let record_bytes = shape.len() * pixels.number_bytes();
     let records = Records::new(place.path.clone(), images.storage, *header_bytes, record_bytes, count);
-    let reader = PixelArray { place: place.clone(), records, height, width, channels, order };
+    let reader = PixelArray { place: place.clone(), records, shape, pixels };
     Ok(Structure { layout, listing, files, reader: Box::new(reader) })
 }
 
 impl Reader for PixelArray {
     fn raw(&self, index: usize) -> Result<Raw, DataError> {
-        let bytes = self.records.read(index)?;
-        let plane = self.height * self.width;
-        let pixels = match self.order {
+        let bytes = self.pixels.convert(self.records.read(index)?);
+        let Shape { height, width, channels, order } = self.shape;
+        let plane = height * width;
+        let pixels = match order {
             Order::ChannelsLast => bytes,
             Order::ChannelsFirst => {
                 (0..plane).flat_map(|pixel| bytes.iter().skip(pixel).step_by(plane).copied()).collect()
             }
         };
-        Ok(Raw::Pixels(Image::new(self.height, self.width, self.channels, pixels)?))
+        Ok(Raw::Pixels(Image::new(height, width, channels, pixels)?))
+    }
+
+    fn conversion(&self) -> Option<Conversion> {
+        self.pixels.conversion
     }
 
     fn place(&self, index: usize) -> Place {

@@ -1,35 +1,26 @@
-//! A folder of PNG, JPEG and WebP files: all directly in it, or each in a folder of its class, as torchvision's
-//! `ImageFolder` and Hugging Face's `imagefolder` have them.
+//! A folder of image files: all directly in it, or each in a folder of its class, as torchvision's `ImageFolder` and Hugging
+//! Face's `imagefolder` have them.
 //!
 //! Images are in the order of their paths, compared name by name. Class folders are numbered in the order of their
 //! names. Names that begin with a dot are passed over, and so are files that are no images by their ending; a picture in
-//! a format that is not read is an error, as leaving it out would change the set unseen.
+//! a format that is not read is a damaged image of the set, as leaving it out would change the set unseen.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
+use super::formats::is_image_ending;
 use super::labels;
-use super::place::Place;
+use super::place::{Place, shown_name};
 use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 
-/// Endings of images that can be read.
-const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
-/// Endings of images that cannot.
-const OTHER_IMAGE_ENDINGS: [&str; 14] =
-    ["bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "avif", "heic", "heif", "jp2", "tga", "jxl"];
 /// Folders inside folders that are followed. Class folders need one.
 const MAX_DEPTH: usize = 16;
 
-/// Whether a file is an image by its ending; an error if it is one that cannot be read.
-pub(super) fn is_image(path: &Path) -> Result<bool, DataError> {
-    let ending =
-        path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    if OTHER_IMAGE_ENDINGS.contains(&ending.as_str()) {
-        return Err(Place::file(path).broken("the format", ending, "png, jpg, jpeg or webp"));
-    }
-    Ok(IMAGE_ENDINGS.contains(&ending.as_str()))
+/// Whether a file is an image by its ending, of any format.
+pub(super) fn is_image(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| is_image_ending(&ending.to_string_lossy().to_ascii_lowercase()))
 }
 
 /// Every entry of a folder whose name does not begin with a dot, in order.
@@ -38,11 +29,9 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(io_error)? {
         let path = entry.map_err(io_error)?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(Place::file(&path).broken("the name", "not UTF-8", "UTF-8"));
-        };
+        let name = path.file_name().map(shown_name).unwrap_or_default();
         if !name.starts_with('.') {
-            entries.push((name.to_owned(), path));
+            entries.push((name, path));
         }
     }
     entries.sort_unstable();
@@ -89,7 +78,7 @@ pub(super) fn images_under(root: &Path) -> Result<Vec<(Vec<String>, PathBuf)>, D
                     return Err(Place::file(&path).broken("the depth", "more", bound));
                 }
                 folders.push((names, path));
-            } else if is_image(&path)? {
+            } else if is_image(&path) {
                 images.push((names, path));
             }
         }

@@ -12,7 +12,7 @@ use crate::error::DataError;
 use crate::public_sets::Split;
 
 /// What a known layout would be, for errors.
-const KNOWN: &str = "IDX files, CIFAR-10 .bin files or strips, PNG, JPEG or WebP images (in class folders, or with \
+const KNOWN: &str = "IDX files, CIFAR-10 .bin files or strips, PNG, JPEG, WebP, BMP, GIF or TIFF images (in class folders, or with \
      metadata.csv or metadata.jsonl), .parquet, .tar, images.npy or .npz";
 
 /// Reads the structure of the set at a path.
@@ -44,7 +44,7 @@ fn read_folder(path: &Path, split: Split) -> Result<Structure, DataError> {
     let mut loose = Vec::new();
     for name in &names {
         let is_strip = !strip_labels.is_empty() && cifar::is_batch(name, ".png").is_some();
-        if !is_strip && is_image(&path.join(name))? {
+        if !is_strip && is_image(&path.join(name)) {
             loose.push(name.clone());
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::array_pixels::Conversion;
 use super::decode::Raw;
 use super::labels::Labelled;
 use super::place::Place;
@@ -57,6 +58,11 @@ pub(super) trait Reader: Send + Sync {
 
     /// Where it is, for errors.
     fn place(&self, index: usize) -> Place;
+
+    /// How the set's numbers became bytes, if they were none.
+    fn conversion(&self) -> Option<Conversion> {
+        None
+    }
 }
 
 /// What a set says about its images, without the images.

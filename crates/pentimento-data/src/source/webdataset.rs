@@ -1,7 +1,7 @@
 //! Tar archives as WebDataset reads them: consecutive files with one key are one sample. The key is the path up to the
 //! first dot of the file's name, what follows the dot says what the file is.
 //!
-//! A sample has one image (`.png`, `.jpg`, `.jpeg`, `.webp`). Its label is in `.cls`; or in the `label` or `cls` of
+//! A sample has one image, with an ending of `formats.rs`. Its label is in `.cls`; or in the `label` or `cls` of
 //! `.json`; or in `.txt`, if that is a whole number in every sample. Another text is a caption and no label. A `group`,
 //! `contributor` or `artist` of `.json` is its group.
 //!
@@ -12,13 +12,13 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
+use super::formats::is_image_ending;
 use super::labels;
 use super::metadata::{GROUP_COLUMNS, scalar_text};
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 
-const IMAGE_FIELDS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 /// A label or a JSON object; captions are shorter, too.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// Length of a header, and what entries are padded to.
@@ -159,7 +159,7 @@ fn read_archive(number: usize, path: &Path, samples: &mut Vec<Sample>) -> Result
                 .map(|_| text.trim().to_owned())
         };
         match field.as_str() {
-            image if IMAGE_FIELDS.contains(&image) => {
+            image if is_image_ending(image) => {
                 if sample.image.is_some() {
                     return Err(here.broken("the image of the sample", "the second one", "the only one"));
                 }
@@ -206,7 +206,11 @@ fn finish(sample: Option<Sample>, path: &Path, samples: &mut Vec<Sample>) -> Res
     let Some(sample) = sample else { return Ok(()) };
     if sample.image.is_none() {
         let place = Place::entry(path, format!("sample {:?}", sample.key));
-        return Err(place.broken("the image", "missing", "a file ending in png, jpg, jpeg or webp"));
+        return Err(place.broken(
+            "the image",
+            "missing",
+            "a file with the ending of an image, such as png or jpg",
+        ));
     }
     samples.push(sample);
     Ok(())

@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod arrays;
+mod channels;
+mod damage;
 mod every_layout;
 mod folders;
+mod formats;
 mod image_files;
 mod index;
 mod metadata;

@@ -4,11 +4,12 @@ use super::featuring::{ImageDraws, Item};
 use super::row_key::{noise_id, row_key};
 use super::subject::Subject;
 use crate::analyse::{Ensemble, Sampling, sample, shard_count, shard_samples};
-use crate::data::open_path;
+use crate::data::{open_path, prepare_images};
 use crate::error::{MadeBy, Result, RunError};
+use crate::network_images::in_channels_of;
 use crate::piece::missing;
 use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey, journeys};
-use pentimento_data::{Colours, Split, prepare};
+use pentimento_data::Split;
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::denoising::Draw;
 use pentimento_store::Digest;
@@ -187,16 +188,12 @@ fn training_images(subject: &Subject<'_>, positions: &[usize]) -> Result<Vec<Que
 fn images_of(subject: &Subject<'_>, path: &std::path::Path) -> Result<Vec<Query>> {
     let recipe = &subject.workspace.recipe;
     let shape = subject.shape();
-    let default = Colours::default();
-    let colours = Colours {
-        channels: recipe.data.channels,
-        background: recipe.data.background.unwrap_or(default.background),
-    };
-    let source = open_path(path, Split::Train, colours, subject.workspace.reporter())?;
+    let source = open_path(path, Split::Train, &recipe.data, &subject.workspace.options)?;
     let mut preprocessing = recipe.data.preprocessing.clone();
     // These choose among training images.
     (preprocessing.classes, preprocessing.first_per_class, preprocessing.first) = (None, None, None);
-    let images = prepare(&source, &preprocessing)?;
+    let source = in_channels_of(Box::new(source), shape[2], &preprocessing, &path.display().to_string())?;
+    let images = prepare_images(source.as_ref(), &preprocessing, subject.workspace.reporter())?;
     let found = [images.height(), images.width(), images.channels()];
     let broken = |value: String, bound: String| RunError::RecipeValue {
         file: path.display().to_string(),
@@ -212,7 +209,7 @@ fn images_of(subject: &Subject<'_>, path: &std::path::Path) -> Result<Vec<Query>
     }
     let class_of = |index: usize| -> Result<Option<u32>, RunError> {
         let Some(classes) = subject.networks.architecture.config().classes() else { return Ok(None) };
-        let label = pentimento_data::ImageSource::labels(&source).map(|_| images.labels()[index]);
+        let label = source.labels().map(|_| images.labels()[index]);
         match label.or(recipe.samples.class) {
             Some(class) if class < classes => Ok(Some(class)),
             Some(class) => Err(broken(
@@ -231,7 +228,7 @@ fn images_of(subject: &Subject<'_>, path: &std::path::Path) -> Result<Vec<Query>
             let position = images.source_indices()[index];
             Ok(Query {
                 name: position.to_string(),
-                title: match pentimento_data::ImageSource::key(&source, position) {
+                title: match source.key(position) {
                     key if key == position.to_string() => format!("image {position} of {}", path.display()),
                     key => key,
                 },
