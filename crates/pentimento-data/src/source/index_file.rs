@@ -149,20 +149,13 @@ impl Indexed<'_> {
         if digest != format!("{}\n", blake3::hash(json).to_hex()).as_bytes() {
             return Err(damaged());
         }
-        /// What an index of any version has.
-        #[derive(Deserialize)]
-        struct Version {
-            basis: BasisVersion,
-        }
-        #[derive(Deserialize)]
-        struct BasisVersion {
-            version: u32,
-        }
-        let Version { basis } = serde_json::from_slice(json).map_err(|_| damaged())?;
-        if basis.version != INDEX_VERSION {
+        let index: Index = serde_json::from_slice(json).map_err(|_| match version_of(json) {
+            Some(version) if version != INDEX_VERSION => "another version of this program indexed it".into(),
+            _ => damaged(),
+        })?;
+        if index.basis.version != INDEX_VERSION {
             return Err("another version of this program indexed it".into());
         }
-        let index: Index = serde_json::from_slice(json).map_err(|_| damaged())?;
         if index.basis != self.basis() || index.files.len() != self.files.len() {
             return Err("it is not what it was when it was indexed".into());
         }
@@ -238,6 +231,19 @@ pub(super) fn index_file(cache_dir: &Path, path: &Path, options: &OpenOptions) -
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let name = format!("{:?}", (path, options.split, options.colours));
     cache_dir.join("indexes").join(format!("{}.json", blake3::hash(name.as_bytes()).to_hex()))
+}
+
+/// The version of an index of any form.
+fn version_of(json: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct AnyIndex {
+        basis: AnyBasis,
+    }
+    #[derive(Deserialize)]
+    struct AnyBasis {
+        version: u32,
+    }
+    serde_json::from_slice::<AnyIndex>(json).ok().map(|index| index.basis.version)
 }
 
 fn changed(name: &str) -> String {
