@@ -58,6 +58,6 @@ pub use preprocessing::{Cover, Crop, Pad, PreparedSet, Preprocessing, Resize, pr
 pub use public_sets::{PublicFile, PublicSet, Split};
 pub use resize::ResizeFilter;
 pub use source::{
-    Channels, Colours, DamagedImage, ImageSource, IndexedSource, Layout, OpenEvent, OpenOptions, glance,
-    glance_idx, open,
+    Channels, Colours, DamagedImage, ImageSource, IndexedSource, Layout, Note, OpenEvent, OpenOptions,
+    glance, glance_idx, open,
 };

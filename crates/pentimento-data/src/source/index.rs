@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::decode::{Channels, Colours, Raw, is_grey, to_channels};
+use super::notes::Note;
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
 use super::{ImageSource, idx_files, layout};
@@ -54,6 +55,8 @@ pub enum OpenEvent<'a> {
         /// Number of files that are read.
         files: usize,
     },
+    /// How labels were found, or what of the set is not read.
+    Noted(&'a Note),
     /// The set is decoded once, because there is no index that fits.
     Indexing {
         /// Why.
@@ -79,6 +82,7 @@ impl fmt::Display for OpenEvent<'_> {
                 let (images, files) = (counted(*images, "image"), counted(*files, "file"));
                 write!(formatter, "{}: {layout}, {images} in {files}", path.display())
             }
+            Self::Noted(note) => note.fmt(formatter),
             Self::Indexing { reason } => write!(formatter, "indexing the set: {reason}"),
             Self::NotKept { path, reason } => {
                 write!(formatter, "the index cannot be kept in {}: {reason}", path.display())
@@ -107,6 +111,7 @@ pub struct IndexedSource {
     colours: Colours,
     channels: Channels,
     entries: Vec<Entry>,
+    notes: Vec<Note>,
 }
 
 /// What the index says about one image.
@@ -149,7 +154,7 @@ pub fn open(
     options: &OpenOptions,
     on_event: &mut dyn FnMut(OpenEvent<'_>),
 ) -> Result<IndexedSource, DataError> {
-    let Structure { layout, listing, files, reader } = structure(path, options.split, on_event)?;
+    let Structure { layout, listing, files, reader, notes } = structure(path, options.split, on_event)?;
     // The folder may be named in several ways.
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
     let basis = Basis {
@@ -187,6 +192,7 @@ pub fn open(
         colours: options.colours,
         channels,
         entries,
+        notes,
     })
 }
 
@@ -239,11 +245,14 @@ fn told(
     structure: Structure,
     on_event: &mut dyn FnMut(OpenEvent<'_>),
 ) -> Result<Structure, DataError> {
-    let Structure { layout, listing, files, .. } = &structure;
+    let Structure { layout, listing, files, notes, .. } = &structure;
     if listing.count == 0 {
         return Err(Place::file(path).broken("the number of images", 0, "at least 1"));
     }
     on_event(OpenEvent::Found { path, layout: *layout, images: listing.count, files: files.len() });
+    for note in notes {
+        on_event(OpenEvent::Noted(note));
+    }
     Ok(structure)
 }
 
@@ -446,6 +455,11 @@ impl IndexedSource {
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How labels were found, and what of the set is not read.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// The images that cannot be decoded, in order.

@@ -3,8 +3,10 @@
 //! [`open`] tells the layout of a path by what is in it, indexes the set once, and gives an [`IndexedSource`]. Images
 //! are read and decoded one by one; a set is never in memory as a whole.
 
+mod array_labels;
 mod arrays;
 mod cifar;
+mod containers;
 mod decode;
 mod folder;
 mod halves;
@@ -13,19 +15,25 @@ mod index;
 mod labels;
 mod layout;
 mod metadata;
+mod notes;
 mod page_headers;
 mod parquet_shards;
+mod parquet_values;
 mod place;
 mod records;
 mod strips;
 mod structure;
+mod tables;
+mod walk;
 mod webdataset;
+mod words;
 
 pub(crate) use cifar::{
     CLASS_NAMES as CIFAR10_CLASS_NAMES, RECORD_BYTES as CIFAR10_RECORD_BYTES, read_cifar10,
 };
 pub use decode::{Channels, Colours};
 pub use index::{DamagedImage, IndexedSource, OpenEvent, OpenOptions, glance, glance_idx, open};
+pub use notes::Note;
 pub(crate) use records::MAX_DECOMPRESSED_BYTES;
 pub(crate) use strips::{read_labels as read_strip_labels, write_binary as strip_to_binary};
 pub use structure::Layout;
