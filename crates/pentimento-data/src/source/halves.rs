@@ -112,14 +112,16 @@ impl SplitFolders {
     /// # Errors
     /// If a folder is called as a split is, but may be a class as well as those beside it.
     pub(super) fn among(path: &Path, folders: &BTreeMap<String, bool>) -> Result<Option<Self>, DataError> {
+        // `seg_train` and `seg_test`: no word says that each is a split, but all together do.
+        let loose: Vec<(String, Part)> =
+            folders.keys().filter_map(|name| Some((name.clone(), part_named(name)?))).collect();
+        if loose.len() == folders.len() && distinct(&loose) > 1 {
+            return Ok(Some(Self { parts: loose, others: Vec::new() }));
+        }
         let strict: Vec<(String, Part)> =
             folders.keys().filter_map(|name| Some((name.clone(), part_of_folder(name)?))).collect();
         if strict.is_empty() {
-            // `seg_train` and `seg_test`.
-            let loose: Vec<(String, Part)> =
-                folders.keys().filter_map(|name| Some((name.clone(), part_named(name)?))).collect();
-            let several = distinct(&loose) > 1 && loose.len() == folders.len();
-            return Ok(several.then_some(Self { parts: loose, others: Vec::new() }));
+            return Ok(None);
         }
         let is_split = |name: &String| strict.iter().any(|(split, _)| split == name);
         let others: Vec<String> = folders.keys().filter(|name| !is_split(name)).cloned().collect();

@@ -176,7 +176,10 @@ fn read_folder(path: &Path, split: Split) -> Result<Structure, DataError> {
         (Layout::Parquet, _) => parquet_shards::read(&shards(path, parquet, split)?)?,
         (Layout::WebDataset, _) => {
             let tables: Vec<PathBuf> = tables_beside.iter().map(|name| path.join(name)).collect();
-            webdataset::read(&shards(path, tar, split)?, &tables, split)?
+            // Where the names of archives say no split, those of the images may.
+            let named = tar.iter().any(|name| part_named(name).is_some());
+            let (of_names, of_keys) = if named { (split, None) } else { (Split::Train, Some(split)) };
+            webdataset::read(&shards(path, tar, of_names)?, &tables, of_keys)?
         }
         (Layout::Npz, _) => arrays::read_npz(&one_of(path, npz)?, split)?,
         (Layout::Npy, _) => arrays::read_npy(&one_of(path, &of_half(path, npy, split)?)?)?,
@@ -394,15 +397,16 @@ fn read_file(path: &Path, split: Split) -> Result<Structure, DataError> {
     }
     // A file is one half itself, whichever it is called after.
     let is_half = part_named(&name) == Some(split.into());
-    if !is_half {
+    let is_tar = magic == b"ustar";
+    if !is_half && !is_tar {
         whole_only(path, split)?;
     }
     if start.starts_with(b"PAR1") {
         parquet_shards::read(&[path.into()])
     } else if start.starts_with(b"\x93NUMPY") {
         arrays::read_npy(path)
-    } else if magic == b"ustar" {
-        webdataset::read(&[path.into()], &[], split)
+    } else if is_tar {
+        webdataset::read(&[path.into()], &[], (!is_half).then_some(split))
     } else if start.starts_with(&[0, 0, 8, 3]) || idx_labels_name(&name).is_some() {
         read_idx_pair(path)
     } else if name.ends_with(".bin") && length.is_multiple_of(cifar::RECORD_BYTES as u64) && length > 0 {

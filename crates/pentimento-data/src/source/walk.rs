@@ -42,7 +42,8 @@ pub(super) fn is_image(name: &str, path: &Path) -> Result<bool, DataError> {
         Some(ending) => Ok(is_image_ending(&ending)),
         None => {
             let place = Place::file(path);
-            if !fs::metadata(path).map_err(|source| place.io("open", source))?.is_file() {
+            check_there(path)?;
+            if !path.is_file() {
                 return Ok(false);
             }
             let mut start = Vec::new();
@@ -177,10 +178,8 @@ impl Folder {
     fn visit(&self, walk: &mut Walk, folders: &mut Vec<Self>) -> Result<bool, DataError> {
         let (mut inside, mut holds) = (Vec::new(), false);
         for Entry { name, path, is_folder, is_link } in entries(&self.path)? {
-            let place = Place::file(&path);
-            if is_link && !path.exists() {
-                let target = fs::read_link(&path).map_err(|source| place.io("open", source))?;
-                return Err(place.broken("the place it leads to", target.display(), "there"));
+            if is_link {
+                check_there(&path)?;
             }
             let names: Vec<String> = self.names.iter().cloned().chain([name.clone()]).collect();
             if !is_folder {
@@ -200,13 +199,23 @@ impl Folder {
                 continue;
             }
             if names.len() >= MAX_DEPTH {
-                return Err(place.broken("the depth", "more", format!("at most {MAX_DEPTH} folders deep")));
+                let bound = format!("at most {MAX_DEPTH} folders deep");
+                return Err(Place::file(&path).broken("the depth", "more", bound));
             }
             inside.push(Self { names, path, below_link, above });
         }
         // The last one is taken first.
         folders.extend(inside.into_iter().rev());
         Ok(holds)
+    }
+}
+
+/// Refuses a link that leads nowhere: an image or a class would be missing.
+fn check_there(path: &Path) -> Result<(), DataError> {
+    let place = Place::file(path);
+    match fs::read_link(path) {
+        Ok(target) if !path.exists() => Err(place.broken("the place it leads to", target.display(), "there")),
+        _ => Ok(()),
     }
 }
 

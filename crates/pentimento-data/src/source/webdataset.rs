@@ -9,12 +9,12 @@
 //!
 //! Only places and lengths are kept; images are read where they are, so archives must not be compressed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
-use super::halves::SplitFolders;
+use super::halves::{SplitFolders, whole_only};
 use super::labels;
 use super::notes::{Note, ending};
 use super::parquet_shards::texts_of;
@@ -72,8 +72,13 @@ struct Found {
     nameless: Vec<String>,
 }
 
-/// Opens archives, one after another; `tables` are Parquet files that lie beside them.
-pub(super) fn read(archives: &[PathBuf], tables: &[PathBuf], split: Split) -> Result<Structure, DataError> {
+/// Opens archives, one after another; `tables` are Parquet files that lie beside them. `split` is the one that keys must say,
+/// none if the names of the archives said it.
+pub(super) fn read(
+    archives: &[PathBuf],
+    tables: &[PathBuf],
+    split: Option<Split>,
+) -> Result<Structure, DataError> {
     let mut found = Found::default();
     for (number, path) in archives.iter().enumerate() {
         read_archive(number, path, &mut found)?;
@@ -87,7 +92,9 @@ pub(super) fn read(archives: &[PathBuf], tables: &[PathBuf], split: Split) -> Re
             remedy: "tar --sort=name puts them together, as WebDataset needs them".into(),
         });
     }
-    retain_split(&mut samples, archives, split, &mut notes)?;
+    if let Some(split) = split {
+        retain_split(&mut samples, archives, split, &mut notes)?;
+    }
     let mut archive_of = BTreeMap::<&str, usize>::new();
     for sample in &samples {
         if archive_of.insert(&sample.key, sample.archive).is_some() {
@@ -150,17 +157,17 @@ fn retain_split(
     split: Split,
     notes: &mut Vec<Note>,
 ) -> Result<(), DataError> {
+    let path = archives.first().map_or(Path::new(""), PathBuf::as_path);
     let mut folders = BTreeMap::<String, bool>::new();
     for sample in &*samples {
         match sample.key.split('/').collect::<Vec<_>>().as_slice() {
             [folder, _, more @ ..] => *folders.entry((*folder).into()).or_default() |= !more.is_empty(),
-            _ => return Ok(()),
+            _ => return whole_only(path, split),
         }
     }
-    let path = archives.first().map_or(Path::new(""), PathBuf::as_path);
-    let Some(splits) = SplitFolders::among(path, &folders)? else { return Ok(()) };
-    // An archive of one split is that split, whichever is asked for.
-    if splits.is_one() {
+    let Some(splits) = SplitFolders::among(path, &folders)? else { return whole_only(path, split) };
+    // An archive of one split is for training, whichever it is.
+    if splits.is_one() && split == Split::Train {
         return Ok(());
     }
     let (taken, mut others) = splits.taken(path, split)?;
@@ -241,7 +248,7 @@ fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), Dat
     // Positions of this archive's samples by their keys, and of the last one.
     let mut sample_of = BTreeMap::<String, usize>::new();
     let mut last = None;
-    let mut apart = std::collections::BTreeSet::new();
+    let mut apart = BTreeSet::new();
     let mut end = 0;
     for entry in archive.entries_with_seek().map_err(|source| place.io("read", source))? {
         let mut entry = entry.map_err(|error| place.undecodable(error))?;
@@ -277,13 +284,14 @@ fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), Dat
         if !matches!(kind, tar::EntryType::Regular | tar::EntryType::Continuous) {
             return Err(here.broken("the kind of entry", format!("{kind:?}"), "a regular file"));
         }
-        let position = *sample_of.entry(key.to_owned()).or_insert_with(|| {
+        let next = found.samples.len();
+        let position = *sample_of.entry(key.to_owned()).or_insert(next);
+        if position == next {
             found.samples.push(Sample { key: key.into(), archive: number, ..Sample::default() });
-            found.samples.len() - 1
-        });
-        if last.replace(position).is_some_and(|last| last > position) {
+        } else if last != Some(position) {
             apart.insert(position);
         }
+        last = Some(position);
         let Some(sample) = found.samples.get_mut(position) else { continue };
         let field = field.to_ascii_lowercase();
         if sample.fields.contains(&field) {
