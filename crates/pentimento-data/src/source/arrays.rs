@@ -13,7 +13,7 @@ use flate2::Crc;
 use super::array_labels;
 use super::decode::Raw;
 use super::halves::{no_half, of_half, part_named, word_of};
-use super::labels::Labelled;
+use super::labels::{self, Labelled};
 use super::notes::Note;
 use super::place::Place;
 use super::records::{MAX_DECOMPRESSED_BYTES, Records, Storage};
@@ -88,12 +88,14 @@ impl Array {
 pub(super) fn read_npy(path: &Path) -> Result<Structure, DataError> {
     let images = open_npy(path)?;
     let mut files = vec![path.to_path_buf()];
-    let mut labels = None;
+    let (mut labels, mut notes) = (None, Vec::new());
     if let Some((labels_path, array)) = array_labels::open_beside(path)? {
         files.push(labels_path);
-        labels = Some(array_labels::read(&array, None, images.count())?);
+        let labelled = array_labels::read(&array, None, images.count())?;
+        notes.extend(labels::note("the array of labels", &labelled));
+        labels = Some(labelled);
     }
-    structure(Layout::Npy, &images, labels, files, Vec::new())
+    structure(Layout::Npy, &images, labels, files, notes)
 }
 
 pub(super) fn open_npy(path: &Path) -> Result<Array, DataError> {
@@ -160,6 +162,9 @@ pub(super) fn read_npz(path: &Path, split: Split) -> Result<Structure, DataError
         .labels
         .map(|labels| array_labels::read(labels, chosen.class_names, images.count()))
         .transpose()?;
+    if let (Some(labelled), None) = (&labels, chosen.class_names) {
+        notes.extend(labels::note("the array of labels", labelled));
+    }
     structure(Layout::Npz, images, labels, vec![path.into()], notes)
 }
 

@@ -44,13 +44,12 @@ pub(super) fn read(root: &Path) -> Result<Structure, DataError> {
         // Empty folders inside of a class folder, and one that is called as a split is, are no classes.
         empty.retain(|name| !folders.contains(name) && part_of_folder(name).is_none());
         // Folders that are called by numbers are names all the same: torchvision numbers them in order, too.
-        let (labels, names) = labels::from_names(&folders, &empty);
-        let numeric = labels::are_numbers(&names);
-        notes.push(Note::ClassesFromNames { source: "folders", names: names.clone(), numeric });
+        let labelled = labels::from_names(&folders, &empty);
+        notes.extend(labels::note("folders", &labelled));
         if !empty.is_empty() {
             notes.push(Note::EmptyClasses { names: std::mem::take(&mut empty) });
         }
-        listing = listing.with_labels((labels, names));
+        listing = listing.with_labels(labelled);
         listing.groups = Some(folders);
     }
     notes.extend(not_read(&walk, empty, |_| false));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::notes::Note;
 use super::place::Place;
 use crate::error::DataError;
 
@@ -59,6 +60,16 @@ pub(crate) fn from_names(texts: &[String], more: &[String]) -> Labelled {
         texts.iter().map(|text| label_of.get(text.as_str()).copied().unwrap_or_default()).collect(),
         names.into_iter().map(str::to_owned).collect(),
     )
+}
+
+/// What is to be said of labels whose numbers follow from names in `source`; nothing if they are numbers themselves.
+pub(crate) fn note(source: &'static str, (_, names): &Labelled) -> Option<Note> {
+    let are_labels = names.iter().enumerate().all(|(label, name)| *name == label.to_string());
+    (!are_labels).then(|| Note::ClassesFromNames {
+        source,
+        names: names.clone(),
+        numeric: are_numbers(names),
+    })
 }
 
 /// Whether all names are whole numbers.

@@ -41,7 +41,7 @@ pub(super) fn read(
     let folders = split_folders(root, &walk, &all)?;
     let taken = folders.as_ref().map(|folders| folders.taken(root, split)).transpose()?;
     let kept = match &taken {
-        Some((folder, others)) => in_folder(&all, folder, others, &mut notes),
+        Some((folder, others)) => in_folder(&walk, &all, folder, others, &mut notes),
         None => by_split_column(root, table, &all, split, &mut notes)?,
     };
     let mut paths = Vec::with_capacity(kept.len());
@@ -76,7 +76,9 @@ pub(super) fn read(
         Some((name, texts)) => {
             // Names of classes that only the other splits have keep their numbers in every split.
             let everywhere: Vec<String> = (0..table.rows.len()).filter_map(|row| text(name, row)).collect();
-            listing = listing.with_labels(labels::from_texts(&texts, &everywhere, place_of)?);
+            let labelled = labels::from_texts(&texts, &everywhere, place_of)?;
+            notes.extend(labels::note("classes in the table", &labelled));
+            listing = listing.with_labels(labelled);
         }
         None => notes.extend(without_labels(table, &walk, taken.is_some())),
     }
@@ -131,23 +133,22 @@ fn split_folders(root: &Path, walk: &Walk, all: &[Listed]) -> Result<Option<Spli
 
 /// The rows whose images lie in the folder of a split; the folders of the other splits are `others`.
 fn in_folder<'a>(
+    walk: &Walk,
     all: &'a [Listed],
     folder: &String,
     others: &[String],
     notes: &mut Vec<Note>,
 ) -> Vec<&'a Listed> {
-    let lies_in =
-        |listed: &Listed, folder: &String| listed.names.len() > 1 && listed.names.first() == Some(folder);
-    let elsewhere = all
-        .iter()
-        .filter(|listed| !lies_in(listed, folder) && !others.iter().any(|other| lies_in(listed, other)))
-        .count();
+    let lies_in = |names: &[String], folder: &String| names.len() > 1 && names.first() == Some(folder);
+    let in_a_split =
+        |names: &[String]| lies_in(names, folder) || others.iter().any(|other| lies_in(names, other));
     notes.push(Note::Split { taken: folder.clone(), others: others.to_vec() });
+    let elsewhere = walk.images.iter().filter(|(names, _)| !in_a_split(names)).count();
     if elsewhere > 0 {
-        let what = format!("{elsewhere} of {} rows", all.len());
-        notes.push(Note::NotRead { what, reason: "their images are in no folder of a split".into() });
+        let reason = "in no folder of a split".into();
+        notes.push(Note::NotRead { what: counted(elsewhere, "image"), reason });
     }
-    all.iter().filter(|listed| lies_in(listed, folder)).collect()
+    all.iter().filter(|listed| lies_in(&listed.names, folder)).collect()
 }
 
 /// Every image that counts must be in the table: without a row, its label would be missing. A table that is called as a
@@ -223,33 +224,25 @@ fn by_split_column<'a>(
     Ok(kept)
 }
 
-/// What is to be said of a table that has no labels: what it has instead.
+/// What is to be said of a table that has no labels: what there is instead.
 fn without_labels(table: &Table, walk: &Walk, has_splits: bool) -> Option<Note> {
     let file = table.file_column().unwrap_or_default();
-    let columns: Vec<String> = table
-        .columns
-        .iter()
-        .filter(|name| {
-            let name = name.as_str();
-            name != file
-                && name != SPLIT_COLUMN
-                && !GROUP_COLUMNS.contains(&name)
-                && !LABEL_COLUMNS.contains(&name)
-        })
-        .map(|name| format!("`{name}`"))
-        .collect();
-    let depth = if has_splits { 3 } else { 2 };
-    let has_folders = walk.images.iter().any(|(names, _)| names.len() >= depth);
-    let what = match (columns.as_slice(), has_folders) {
-        ([], false) => return None,
-        ([], true) => "the names of folders".into(),
-        ([only], _) => format!("the column {only}"),
-        (several, _) => format!("the columns {}", listed(several)),
+    let known = |name: &str| {
+        name == file || name == SPLIT_COLUMN || GROUP_COLUMNS.contains(&name) || LABEL_COLUMNS.contains(&name)
     };
-    Some(Note::NotRead {
-        what,
-        reason: "beside a table, labels are in its column `label`, `labels` or `class`".into(),
-    })
+    let columns: Vec<String> =
+        table.columns.iter().filter(|name| !known(name)).map(|name| format!("`{name}`")).collect();
+    let mut unread = match columns.len() {
+        0 => Vec::new(),
+        1 => vec![format!("the column {}", listed(&columns))],
+        _ => vec![format!("the columns {}", listed(&columns))],
+    };
+    let class_depth = if has_splits { 3 } else { 2 };
+    if walk.images.iter().any(|(names, _)| names.len() >= class_depth) {
+        unread.push("the names of folders".into());
+    }
+    let reason = "where there is a table, labels are in its column `label`, `labels` or `class`".into();
+    (!unread.is_empty()).then(|| Note::NotRead { what: unread.join(" and "), reason })
 }
 
 /// The one of these columns that the table has; more than one is refused.

@@ -95,7 +95,7 @@ impl fmt::Display for Note {
             }
             Self::Table { name } => write!(formatter, "table: {name}"),
             Self::Apart { what, remedy } => write!(formatter, "{what}: {remedy}"),
-            Self::NotRead { what, reason } => write!(formatter, "{what} is not read: {reason}"),
+            Self::NotRead { what, reason } => write!(formatter, "not read: {what} ({reason})"),
         }
     }
 }

@@ -139,12 +139,15 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
     }
     let count = rows_in_all as usize;
     let mut listing = Listing::numbered(count);
+    let mut notes: Vec<Note> =
+        shards.first().and_then(|shard| without_labels(&shard.columns)).into_iter().collect();
     let place_of = |index: usize| place_of(&shards, index);
     if shards.first().is_some_and(|shard| shard.columns.label.is_some()) {
-        listing = listing.with_labels(label_values.labels(names, place_of)?);
+        let are_named = names.is_some();
+        let labelled = label_values.labels(names, place_of)?;
+        notes.extend(labels::note("the column of labels", &labelled).filter(|_| !are_named));
+        listing = listing.with_labels(labelled);
     }
-    let notes: Vec<Note> =
-        shards.first().and_then(|shard| without_labels(&shard.columns)).into_iter().collect();
     if shards.first().is_some_and(|shard| shard.columns.group.is_some()) {
         listing.groups = labels::all_or_none(group_values.texts(), "the group", place_of)?;
     }

@@ -59,6 +59,15 @@ impl Table {
         FILE_COLUMNS.into_iter().find(|name| self.columns.contains(*name))
     }
 
+    /// Whether it says more of the images than their names.
+    fn says_something(&self) -> bool {
+        LABEL_COLUMNS
+            .iter()
+            .chain(&GROUP_COLUMNS)
+            .chain([&SPLIT_COLUMN])
+            .any(|name| self.columns.contains(*name))
+    }
+
     /// Whether at least one of the files that it names lies below a folder.
     fn names_a_file_of(&self, folder: &Path) -> bool {
         let Some(column) = self.file_column() else { return false };
@@ -105,6 +114,10 @@ pub(super) fn under_another_name(
         match (ending.as_str(), parse(folder, name)) {
             ("csv" | "tsv" | "jsonl" | "ndjson" | "json", Ok(mut table)) => {
                 match bases.iter().find(|base| table.names_a_file_of(base)) {
+                    // A table of captions, say, would take the place of class folders.
+                    Some(_) if !table.says_something() => {
+                        notes.push(not_read("it has no column of labels, groups or splits".into()));
+                    }
                     Some(base) => {
                         table.base = base.clone();
                         known.push((name.clone(), table));

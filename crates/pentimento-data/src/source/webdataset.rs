@@ -136,7 +136,11 @@ pub(super) fn read(
         labels = texts(|sample| sample.text.clone(), "the field txt")?;
     }
     match labels {
-        Some(labels) => listing = listing.with_labels(labels::from_texts(&labels, &[], place_of)?),
+        Some(labels) => {
+            let labelled = labels::from_texts(&labels, &[], place_of)?;
+            notes.extend(labels::note("the classes of samples", &labelled));
+            listing = listing.with_labels(labelled);
+        }
         None => notes.extend(folders_of(&samples)),
     }
     listing.groups = texts(|sample| sample.group.clone(), "the group")?;
@@ -216,7 +220,7 @@ fn folders_of(samples: &[Sample]) -> Option<Note> {
     if folders.len() < 2 {
         return None;
     }
-    let what = format!("as labels, the names of folders ({})", listed(&folders));
+    let what = format!("the names of folders as labels, {}", listed(&folders));
     let reason = "labels of WebDataset are in .cls, in the `label` of .json, or a number in .txt".into();
     Some(Note::NotRead { what, reason })
 }

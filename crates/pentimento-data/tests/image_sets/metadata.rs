@@ -111,10 +111,10 @@ fn tables_that_are_not_read_are_told() {
     let folder = with_table("labels.csv", b"id,breed\na,pug\nb,elkhound\n");
     let source = try_open(folder.path()).unwrap();
     assert_eq!((source.layout(), source.labels()), (Layout::Folder, None));
-    assert_names(&notes(&source), &["labels.csv is not read", "`file_name`"]);
+    assert_names(&notes(&source), &["not read: labels.csv (", "`file_name`"]);
     // It is about other images.
     let folder = with_table("labels.csv", b"file_name,label\nother.png,1\n");
-    assert_names(&notes(&try_open(folder.path()).unwrap()), &["labels.csv is not read: none of the files"]);
+    assert_names(&notes(&try_open(folder.path()).unwrap()), &["not read: labels.csv (none of the files"]);
     // It is no table.
     let folder = with_table("config.json", b"{}");
     assert_names(&notes(&try_open(folder.path()).unwrap()), &["not read: 1 .json"]);
@@ -125,9 +125,22 @@ fn tables_that_are_not_read_are_told() {
     // One that is named so, beside one that is called otherwise.
     fs::copy(folder.path().join("labels.csv"), folder.path().join("metadata.csv")).unwrap();
     assert_names(&notes(&try_open(folder.path()).unwrap()), &["not read: 2 .csv"]);
+    // Captions do not take the labels of folders away.
+    let folder = with_table("captions.csv", b"file_name,text\na.png,one\nb.png,two\n");
+    let source = try_open(folder.path()).unwrap();
+    assert_eq!(source.layout(), Layout::Folder);
+    assert_names(&notes(&source), &["not read: captions.csv (it has no column of labels"]);
+    // Where a table has the usual name, they do, as `datasets` has it; and that is said.
+    fs::rename(folder.path().join("captions.csv"), folder.path().join("metadata.csv")).unwrap();
+    fs::create_dir(folder.path().join("cat")).unwrap();
+    fs::rename(folder.path().join("b.png"), folder.path().join("cat/b.png")).unwrap();
+    fs::write(folder.path().join("metadata.csv"), "file_name,text\na.png,one\ncat/b.png,two\n").unwrap();
+    let source = try_open(folder.path()).unwrap();
+    assert_eq!((source.layout(), source.labels()), (Layout::Metadata, None));
+    assert_names(&notes(&source), &["not read: the column `text` and the names of folders ("]);
     // A column of labels under another name.
     let folder = with_table("metadata.csv", b"file_name,breed\na.png,pug\nb.png,elkhound\n");
-    assert_names(&notes(&try_open(folder.path()).unwrap()), &["the column `breed` is not read", "`label`"]);
+    assert_names(&notes(&try_open(folder.path()).unwrap()), &["not read: the column `breed` (", "`label`"]);
 }
 
 /// Kaggle's form: `train.csv` and `test.csv` with names inside of folders that are called alike.

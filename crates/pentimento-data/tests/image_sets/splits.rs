@@ -124,7 +124,7 @@ fn archives_in_folders_of_splits_and_splits_in_archives_are_told_apart() {
     fs::write(&path, tar_of(&[entry("cat/0.png", 1), entry("dog/0.png", 2)])).unwrap();
     let source = try_open(&path).unwrap();
     assert_eq!(source.labels(), None);
-    assert_names(&notes(&source), &["the names of folders (cat, dog) is not read", ".cls"]);
+    assert_names(&notes(&source), &["not read: the names of folders as labels, cat, dog (", ".cls"]);
 }
 
 #[test]
@@ -148,6 +148,13 @@ fn a_table_above_splits_counts_for_the_split_that_is_asked_for() {
     assert_names(&notes(&source), &["split: train (not read: test)"]);
     let source = try_open_split(folder.path(), Split::Test).unwrap();
     assert_eq!((keys(&source), source.labels().unwrap()), (vec!["test/0.png".into()], [1].as_slice()));
+    // Images beside the splits are in none of them.
+    write(&folder.path().join("extra/0.png"), 8);
+    write(&folder.path().join("loose.png"), 8);
+    assert_names(
+        &notes(&try_open(folder.path()).unwrap()),
+        &["not read: 2 images (in no folder of a split)"],
+    );
     // An image of the split without a row is missed; what the table says of the other split is not checked.
     write(&folder.path().join("test/9.png"), 9);
     assert_eq!(try_open(folder.path()).unwrap().len(), 2);
@@ -177,5 +184,5 @@ fn a_column_of_splits_counts() {
     table(["1", "2", "3"]);
     let source = try_open(folder.path()).unwrap();
     assert_eq!(source.len(), 3);
-    assert_names(&notes(&source), &["the column `split` is not read", "line 2 has \"1\""]);
+    assert_names(&notes(&source), &["not read: the column `split` (", "line 2 has \"1\""]);
 }
