@@ -1,8 +1,6 @@
 //! What is in a set: sizes, classes, images that are the same or look alike, damaged ones; and a picture of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::PathBuf;
 
 use rayon::prelude::*;
 
@@ -36,9 +34,6 @@ pub struct Inspection {
     pub transparent: usize,
     /// Positions of images that are the first of several pictures in their files.
     pub first_of_several: Vec<usize>,
-    /// Number of files below the set's folder that are no files of the set, by their endings in lower case. Names that begin
-    /// with a dot are not counted.
-    pub other_files: BTreeMap<String, usize>,
 }
 
 impl Inspection {
@@ -96,34 +91,8 @@ impl Inspection {
             damaged: source.damaged(),
             transparent: source.transparent(),
             first_of_several: source.first_of_several(),
-            other_files: other_files(source)?,
         })
     }
-}
-
-/// The files below the folder of a set that do not belong to it, counted by their endings.
-fn other_files(source: &IndexedSource) -> Result<BTreeMap<String, usize>, DataError> {
-    let mut counts = BTreeMap::new();
-    let own: BTreeSet<&PathBuf> = source.files().iter().collect();
-    let mut folders: Vec<PathBuf> =
-        source.path().is_dir().then(|| source.path().into()).into_iter().collect();
-    while let Some(folder) = folders.pop() {
-        let io_error = |error| DataError::Io { action: "list", path: folder.clone(), source: error };
-        for entry in fs::read_dir(&folder).map_err(io_error)? {
-            let entry = entry.map_err(io_error)?;
-            let (path, kind) = (entry.path(), entry.file_type().map_err(io_error)?);
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            if kind.is_dir() {
-                folders.push(path);
-            } else if !own.contains(&path) {
-                let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
-                *counts.entry(ending.unwrap_or_default()).or_default() += 1;
-            }
-        }
-    }
-    Ok(counts)
 }
 
 /// Side of the square that a picture of a contact sheet fits in, and the space between two, in pixels.

@@ -61,5 +61,5 @@ pub use public_sets::{PublicFile, PublicSet, Split};
 pub use resize::ResizeFilter;
 pub use source::{
     Channels, Colours, Conversion, DamageKind, DamageSummary, DamagedImage, ImageSource, IndexedSource,
-    Layout, OpenEvent, OpenOptions, Work, converted, converted_without_loss, open,
+    Layout, Note, OpenEvent, OpenOptions, Work, converted, converted_without_loss, open,
 };

@@ -341,7 +341,8 @@ pub enum DataCommand {
     },
     /// Say what is in an image set: layout, sizes, classes, duplicates, images that look alike, damaged images.
     Inspect {
-        /// A folder or a file: IDX, CIFAR-10, PNG, JPEG, WebP, BMP, GIF or TIFF images, Parquet, WebDataset tar, npy or npz.
+        /// A folder or a file: IDX, CIFAR-10, one or many PNG, JPEG, WebP, BMP, GIF or TIFF images, Parquet, WebDataset tar, npy
+        /// or npz.
         path: PathBuf,
         /// Open the test half of a set that has halves.
         #[arg(long)]

@@ -120,7 +120,7 @@ fn a_set_is_described_in_json() {
     assert_eq!(damaged["by_kind"], json!({ "damaged": 1 }));
     assert_eq!(damaged["images"][0]["name"], "cow/broken.png");
     assert_names(damaged["images"][0]["reason"].as_str().unwrap(), &["broken.png"]);
-    assert_eq!(described["left_out"], json!({ "damaged": {}, "other_files": { "txt": 1 } }));
+    assert_eq!(described["left_out"], json!({ "damaged": {}, "files": { ".txt": 1 }, "folders": [] }));
     assert_eq!(described["transparent"], json!({ "images": 1, "background": [255, 255, 255] }));
     let mut command = with_cache(&laboratory, program(arguments));
     let described: Value = serde_json::from_str(&succeed(command.arg("--skip-damaged")).stdout).unwrap();

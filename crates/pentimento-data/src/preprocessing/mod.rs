@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::error::{DataError, FinalSize};
-use crate::source::{ImageSource, Meter, OpenEvent, Work, names_of};
+use crate::source::{ImageSource, Meter, OpenEvent, Work, listed};
 use geometry::{Plan, Steps};
 use selection::select;
 
@@ -136,7 +136,7 @@ fn final_size(
         .into_iter()
         .map(|(size, images)| {
             let keys: Vec<String> = images.iter().map(|&index| set.key(index)).collect();
-            FinalSize { size, images: images.len(), names: names_of(keys.iter()) }
+            FinalSize { size, images: images.len(), names: listed(&keys) }
         })
         .collect();
     sizes.sort_by_key(|size| Reverse(size.images));

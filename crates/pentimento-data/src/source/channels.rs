@@ -2,7 +2,7 @@
 
 use super::damage::DamagedImage;
 use super::decode::{Channels, to_channels};
-use super::{ImageSource, names_of};
+use super::{ImageSource, listed};
 use crate::error::DataError;
 use crate::image::Image;
 use crate::preprocessing::{Preprocessing, survey};
@@ -41,7 +41,7 @@ pub fn converted_without_loss(
         }
         if !coloured.is_empty() {
             let (images, of) = (coloured.len(), selected.len());
-            return Err(DataError::ColourLost { images, of, names: names_of(coloured.iter()) });
+            return Err(DataError::ColourLost { images, of, names: listed(&coloured) });
         }
     }
     Ok(converted(source, wanted))

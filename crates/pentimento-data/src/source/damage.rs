@@ -7,10 +7,8 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::decode::{FORMAT, SIDES};
+use super::words::listed;
 use crate::error::DataError;
-
-/// Names of each kind that are told; the others are counted.
-const NAMES: usize = 5;
 
 /// An image that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,26 +79,12 @@ impl fmt::Display for DamageSummary<'_> {
         }
         for (position, (kind, images)) in kinds.into_iter().enumerate() {
             let separator = if position > 0 { "\n" } else { "" };
-            write!(
-                formatter,
-                "{separator}  {} {kind}: {}",
-                images.len(),
-                names_of(images.iter().map(|image| &image.key))
-            )?;
+            let names: Vec<&String> = images.iter().map(|image| &image.key).collect();
+            write!(formatter, "{separator}  {} {kind}: {}", images.len(), listed(&names))?;
             if let Some(first) = images.first() {
                 write!(formatter, " ({})", first.reason)?;
             }
         }
         Ok(())
     }
-}
-
-/// The first of some names, and how many more there are.
-pub(crate) fn names_of<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
-    let more = names.len().saturating_sub(NAMES);
-    let mut text = names.take(NAMES).cloned().collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        text += &format!(" and {more} more");
-    }
-    text
 }

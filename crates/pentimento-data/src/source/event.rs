@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::array_pixels::Conversion;
 use super::damage::{DamageSummary, DamagedImage};
+use super::notes::Note;
 use super::structure::Layout;
+use super::words::counted;
 
 /// A wait shorter than this needs no word.
 const FIRST_WORD: Duration = Duration::from_secs(1);
@@ -28,6 +30,8 @@ pub enum OpenEvent<'a> {
         /// Number of files that are read.
         files: usize,
     },
+    /// How labels were found, or what of the set is not read.
+    Noted(&'a Note),
     /// The set is decoded once, because there is no index that fits.
     Indexing {
         /// Why.
@@ -123,6 +127,7 @@ impl fmt::Display for OpenEvent<'_> {
                 let (images, files) = (counted(*images, "image"), counted(*files, "file"));
                 write!(formatter, "{}: {layout}, {images} in {files}", path.display())
             }
+            Self::Noted(note) => note.fmt(formatter),
             Self::Indexing { reason } => write!(formatter, "indexing the set: {reason}"),
             Self::Progress { work, done, total, left } => {
                 let (name, what) = work.names();
@@ -159,13 +164,6 @@ impl fmt::Display for OpenEvent<'_> {
                 write!(formatter, "{count} of {of} left out:\n{}", DamageSummary(damaged))
             }
         }
-    }
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        count => format!("{count} {noun}s"),
     }
 }
 

@@ -5,7 +5,8 @@ use image::ImageFormat;
 /// What can be read, for errors.
 pub(super) const READ: &str = "PNG, JPEG, WebP, BMP, GIF or TIFF";
 /// Endings of images that can be read.
-const IMAGE_ENDINGS: [&str; 10] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "gif", "tif", "tiff"];
+const IMAGE_ENDINGS: [&str; 12] =
+    ["png", "apng", "jpg", "jpeg", "jpe", "jfif", "pjpeg", "webp", "bmp", "gif", "tif", "tiff"];
 /// Endings of images that cannot. They are images of a set all the same: leaving them out would change it unseen.
 const OTHER_IMAGE_ENDINGS: [&str; 10] =
     ["ppm", "pgm", "pbm", "pnm", "avif", "heic", "heif", "jp2", "tga", "jxl"];

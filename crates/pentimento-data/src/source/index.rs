@@ -13,6 +13,7 @@ use super::decode::{Channels, Colours, to_channels};
 use super::event::{OpenEvent, Tell};
 use super::index_file::{Indexed, index_file};
 use super::indexing::{Entry, Traits, build};
+use super::notes::Note;
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
 use super::{ImageSource, layout};
@@ -47,6 +48,7 @@ pub struct IndexedSource {
     channels: Channels,
     entries: Vec<Entry>,
     skip_damaged: bool,
+    notes: Vec<Note>,
 }
 
 /// Opens the set at a path: tells its layout by what is in it, reads its structure, and decodes it once if there is no
@@ -60,11 +62,14 @@ pub fn open(
     options: &OpenOptions,
     on_event: &mut dyn FnMut(OpenEvent<'_>),
 ) -> Result<IndexedSource, DataError> {
-    let Structure { layout, listing, files, reader } = layout::read(path, options.split)?;
+    let Structure { layout, listing, files, reader, notes } = layout::read(path, options.split)?;
     if listing.count == 0 {
         return Err(Place::file(path).broken("the number of images", 0, "at least 1"));
     }
     on_event(OpenEvent::Found { path, layout, images: listing.count, files: files.len() });
+    for note in &notes {
+        on_event(OpenEvent::Noted(note));
+    }
     if let Some(conversion) = reader.conversion() {
         on_event(OpenEvent::Converted { path, conversion });
     }
@@ -81,6 +86,7 @@ pub fn open(
         channels,
         entries,
         skip_damaged: options.skip_damaged,
+        notes,
     };
     source.tell(on_event);
     Ok(source)
@@ -132,6 +138,11 @@ impl IndexedSource {
     /// The files of the set.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// How labels were found, and what of the set is not read.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// How the numbers of an array became bytes, if they were none.

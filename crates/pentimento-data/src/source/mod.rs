@@ -3,10 +3,12 @@
 //! [`open`] tells the layout of a path by what is in it, indexes the set once, and gives an [`IndexedSource`]. Images
 //! are read and decoded one by one; a set is never in memory as a whole.
 
+mod array_labels;
 mod array_pixels;
 mod arrays;
 mod channels;
 mod cifar;
+mod containers;
 mod damage;
 mod decode;
 mod event;
@@ -20,28 +22,34 @@ mod indexing;
 mod labels;
 mod layout;
 mod metadata;
+mod notes;
 mod page_headers;
 mod parquet_shards;
+mod parquet_values;
 mod place;
 mod records;
 mod strips;
 mod structure;
+mod tables;
+mod walk;
 mod webdataset;
+mod words;
 
 pub use array_pixels::Conversion;
 pub use channels::{converted, converted_without_loss};
 pub(crate) use cifar::{
     CLASS_NAMES as CIFAR10_CLASS_NAMES, RECORD_BYTES as CIFAR10_RECORD_BYTES, read_cifar10,
 };
-pub(crate) use damage::names_of;
 pub use damage::{DamageKind, DamageSummary, DamagedImage};
 pub use decode::{Channels, Colours};
 pub(crate) use event::{Meter, Tell};
 pub use event::{OpenEvent, Work};
 pub use index::{IndexedSource, OpenOptions, open};
+pub use notes::Note;
 pub(crate) use records::MAX_DECOMPRESSED_BYTES;
 pub(crate) use strips::{read_labels as read_strip_labels, write_binary as strip_to_binary};
 pub use structure::Layout;
+pub(crate) use words::listed;
 
 use crate::error::DataError;
 use crate::image::{Image, ImageSet};

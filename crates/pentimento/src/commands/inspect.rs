@@ -4,8 +4,8 @@ use super::print;
 use crate::error::ProgramError;
 use anyhow::{Context, Result};
 use pentimento_data::{
-    Conversion, DamagedImage, ImageSource as _, IndexedSource, Inspection, NEAR_DUPLICATE_BITS, OpenEvent,
-    Split, contact_sheet,
+    Conversion, DamagedImage, ImageSource as _, IndexedSource, Inspection, NEAR_DUPLICATE_BITS, Note,
+    OpenEvent, Split, contact_sheet,
 };
 use pentimento_run::RunOptions;
 use pentimento_run::data::{open_path, telling};
@@ -94,7 +94,6 @@ fn description(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -
         damaged,
         transparent,
         first_of_several,
-        other_files,
     } = inspection;
     let name = |index: usize| source.key(index);
     let names = |indices: &[usize]| indices.iter().map(|&index| name(index)).collect::<Vec<_>>();
@@ -128,6 +127,13 @@ fn description(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -
             json!({ "numbers": "floating-point", "range": range, "lowest": lowest, "highest": highest })
         }
     });
+    let (mut files, mut folders) = (BTreeMap::new(), Vec::new());
+    for note in source.notes() {
+        if let Note::LeftOut { files: more, folders: others } = note {
+            files.extend(more);
+            folders.extend(others);
+        }
+    }
     let damaged_left_out = if how.skip_damaged { by_kind(damaged) } else { BTreeMap::new() };
     json!({
         "path": source.path().display().to_string(),
@@ -146,7 +152,8 @@ fn description(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -
         },
         "near_duplicates": { "bits": NEAR_DUPLICATE_BITS, "pairs": near_pairs, "first": near },
         "damaged": { "by_kind": by_kind(damaged), "images": images_damaged },
-        "left_out": { "damaged": damaged_left_out, "other_files": other_files },
+        "left_out": { "damaged": damaged_left_out, "files": files, "folders": folders },
+        "notes": source.notes().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "transparent": { "images": transparent, "background": source.background() },
         "first_of_several": names(first_of_several),
     })
@@ -162,7 +169,6 @@ fn lines(source: &IndexedSource, inspection: &Inspection) -> Vec<String> {
         damaged,
         transparent,
         first_of_several,
-        other_files,
     } = inspection;
     let mut lines = vec![
         format!("layout: {}", source.layout()),
@@ -219,17 +225,7 @@ fn lines(source: &IndexedSource, inspection: &Inspection) -> Vec<String> {
     lines.push(format!("damaged images: {}", damaged.len()));
     lines.extend(by_kind(damaged).into_iter().map(|(kind, count)| format!("  {count} {kind}")));
     lines.extend(damaged.iter().map(|image| format!("  {}: {}", image.key, image.reason)));
-    if !other_files.is_empty() {
-        lines.push(format!(
-            "other files in the folder, which are not read: {}",
-            other_files.values().sum::<usize>()
-        ));
-        let all = other_files.iter().map(|(ending, count)| match ending.as_str() {
-            "" => format!("without an ending: {count}"),
-            ending => format!(".{ending}: {count}"),
-        });
-        lines.extend(shortened(all.collect(), LINES));
-    }
+    lines.extend(source.notes().iter().map(ToString::to_string));
     lines
 }
 
