@@ -50,7 +50,9 @@ pub fn inspect(path: &Path, how: &How<'_>, options: &RunOptions) -> Result<()> {
     let source = open_path(path, split, &recipe, options)?;
     let inspection = Inspection::of(&source, &mut telling(&options.reporter))?;
     if how.json {
-        print(&serde_json::to_string_pretty(&description(&source, &inspection, how))?)?;
+        for line in serde_json::to_string_pretty(&description(&source, &inspection, how))?.lines() {
+            print(line)?;
+        }
     } else {
         for line in lines(&source, &inspection) {
             print(&line)?;
