@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::source::{DamageSummary, DamagedImage};
+
 /// An image set, a setting or a table that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -66,6 +68,30 @@ pub enum DataError {
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Images that were selected cannot be read.
+    #[error("{} of {of} images cannot be read:\n{}", images.len(), DamageSummary(images))]
+    Damaged {
+        /// All of them.
+        images: Vec<DamagedImage>,
+        /// Number of images that were selected.
+        of: usize,
+    },
+    /// Images have colour, and would lose it in one channel.
+    #[error("{images} of {of} images have colour ({names}), which one channel would lose")]
+    ColourLost {
+        /// How many have colour.
+        images: usize,
+        /// Of how many.
+        of: usize,
+        /// What the set calls the first of them, and how many more there are.
+        names: String,
+    },
+    /// Images end with several sizes.
+    #[error("the images have {} sizes, but must have one:\n{}", sizes.len(), SizeList(sizes))]
+    Sizes {
+        /// Every size that they end with, the most frequent one first.
+        sizes: Vec<FinalSize>,
+    },
     /// A preprocessing setting does not fit the image set.
     #[error("preprocessing: `{field}` is {value}, but must be {bound}")]
     Setting {
@@ -101,6 +127,35 @@ pub enum DataError {
         bytes: usize,
     },
 }
+
+/// A size that some images of a set end with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinalSize {
+    /// Height and width in pixels after preprocessing.
+    pub size: [usize; 2],
+    /// How many images have it.
+    pub images: usize,
+    /// What the set calls the first of them, and how many more there are.
+    pub names: String,
+}
+
+/// The text of [`DataError::Sizes`].
+struct SizeList<'a>(&'a [FinalSize]);
+
+impl fmt::Display for SizeList<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for FinalSize { size: [height, width], images, names } in self.0.iter().take(LISTED_SIZES) {
+            writeln!(formatter, "  {images} of {height} x {width} pixels ({names})")?;
+        }
+        if self.0.len() > LISTED_SIZES {
+            writeln!(formatter, "  and {} more sizes", self.0.len() - LISTED_SIZES)?;
+        }
+        formatter.write_str("`preprocessing.cover`, or `crop` or `resize`, brings all to one size")
+    }
+}
+
+/// Sizes that are told; the others are counted.
+const LISTED_SIZES: usize = 10;
 
 /// One source of a public set that was tried in vain.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use crate::duplicates::exact_duplicates;
 use crate::error::DataError;
 use crate::image::{Image, ImageId};
-use crate::near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates, perceptual_hash};
+use crate::near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates_telling, perceptual_hash};
 use crate::resize::{ImageResizer, ResizeFilter};
-use crate::source::{DamagedImage, ImageSource, IndexedSource};
+use crate::source::{DamagedImage, ImageSource, IndexedSource, Meter, OpenEvent, Work};
 
 /// Images that are decoded before their hashes are taken together.
 const WINDOW_IMAGES: usize = 512;
@@ -30,6 +30,10 @@ pub struct Inspection {
     pub first_near_pairs: Vec<NearPair>,
     /// Images that cannot be decoded.
     pub damaged: Vec<DamagedImage>,
+    /// Number of images that had transparent pixels.
+    pub transparent: usize,
+    /// Positions of images that are the first of several pictures in their files.
+    pub first_of_several: Vec<usize>,
 }
 
 impl Inspection {
@@ -40,7 +44,7 @@ impl Inspection {
     ///
     /// # Errors
     /// If the set is not any more what it was when it was opened.
-    pub fn of(source: &IndexedSource) -> Result<Self, DataError> {
+    pub fn of(source: &IndexedSource, on_event: &mut dyn FnMut(OpenEvent<'_>)) -> Result<Self, DataError> {
         let ids: Vec<(usize, ImageId)> =
             (0..source.len()).filter_map(|index| Some((index, source.indexed_id(index)?))).collect();
         let positions = |list: Vec<usize>| list.into_iter().map(|place| ids[place].0).collect::<Vec<_>>();
@@ -53,14 +57,16 @@ impl Inspection {
             ids.iter().map(|&(index, _)| index).filter(|index| !repeated.contains(index)).collect();
 
         let mut hashes = Vec::with_capacity(distinct.len());
+        let mut meter = Meter::new(Work::Hashing, distinct.len());
         for window in distinct.chunks(WINDOW_IMAGES) {
             // In order, as some layouts reach only the next image quickly.
             let images: Vec<Image> =
                 window.iter().map(|&index| source.image(index)).collect::<Result<_, _>>()?;
             hashes.extend(images.par_iter().map(perceptual_hash).collect::<Result<Vec<_>, _>>()?);
+            meter.set(hashes.len(), on_event);
         }
         let (near_pairs, mut first_near_pairs) =
-            near_duplicates(&hashes, NEAR_DUPLICATE_BITS, Self::MAX_NEAR_PAIRS);
+            near_duplicates_telling(&hashes, NEAR_DUPLICATE_BITS, Self::MAX_NEAR_PAIRS, on_event);
         for pair in &mut first_near_pairs {
             (pair.first, pair.second) = (distinct[pair.first], distinct[pair.second]);
         }
@@ -83,6 +89,8 @@ impl Inspection {
             near_pairs,
             first_near_pairs,
             damaged: source.damaged(),
+            transparent: source.transparent(),
+            first_of_several: source.first_of_several(),
         })
     }
 }

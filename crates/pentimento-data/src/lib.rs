@@ -47,17 +47,19 @@ mod resize;
 mod source;
 
 pub use duplicates::exact_duplicates;
-pub use error::{DataError, FetchAttempt, FetchError};
+pub use error::{DataError, FetchAttempt, FetchError, FinalSize};
 pub use fetch::{FetchEvent, FetchOptions, FetchedSet, default_cache_dir, fetch};
 pub use groups::Groups;
 pub use idx::read_idx;
 pub use image::{Image, ImageId, ImageSet, MAX_SIDE_PIXELS};
 pub use inspection::{Inspection, contact_sheet};
 pub use near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates, nearly_the_same, perceptual_hash};
-pub use preprocessing::{Cover, Crop, Pad, PreparedSet, Preprocessing, Resize, prepare};
+pub use preprocessing::{
+    Cover, Crop, Pad, PreparedSet, Preprocessing, Resize, Survey, prepare, prepare_telling, survey,
+};
 pub use public_sets::{PublicFile, PublicSet, Split};
 pub use resize::ResizeFilter;
 pub use source::{
-    Channels, Colours, DamagedImage, ImageSource, IndexedSource, Layout, OpenEvent, OpenOptions, glance,
-    glance_idx, open,
+    Channels, Colours, Conversion, DamageKind, DamageSummary, DamagedImage, ImageSource, IndexedSource,
+    Layout, Note, OpenEvent, OpenOptions, Work, converted, converted_without_loss, open,
 };

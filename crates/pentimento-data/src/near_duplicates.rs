@@ -15,6 +15,7 @@ use crate::error::DataError;
 use crate::image::Image;
 use crate::preprocessing::PreparedSet;
 use crate::resize::{ImageResizer, ResizeFilter};
+use crate::source::{Meter, Tell, Work};
 
 /// Pairs that differ in at most so many bits are reported. Measured on the 50,000 training images of CIFAR-10
 /// (`examples/look_alikes.rs`, 12 evenly chosen pairs of each kind looked at): 11 of 12 pairs that differ in 4 bits show the
@@ -106,7 +107,20 @@ const ROWS: usize = 256;
 ///
 /// Every pair is compared, as a comparison is one exclusive or and one count of bits, and no index has to be right.
 pub fn near_duplicates(hashes: &[u64], bits: u32, limit: usize) -> (u64, Vec<NearPair>) {
+    near_duplicates_telling(hashes, bits, limit, &mut |_| {})
+}
+
+/// [`near_duplicates`], and tells how far it is once that takes longer than a moment.
+pub(crate) fn near_duplicates_telling(
+    hashes: &[u64],
+    bits: u32,
+    limit: usize,
+    tell: &mut Tell<'_>,
+) -> (u64, Vec<NearPair>) {
     let (mut count, mut pairs) = (0, Vec::new());
+    // Rows get shorter, so pairs are counted.
+    let pairs_before = |row: usize| row * (2 * hashes.len()).saturating_sub(row + 1) / 2;
+    let mut meter = Meter::new(Work::Pairing, pairs_before(hashes.len()));
     for start in (0..hashes.len()).step_by(ROWS) {
         let rows: Vec<(u64, Vec<NearPair>)> = (start..hashes.len().min(start + ROWS))
             .into_par_iter()
@@ -128,6 +142,7 @@ pub fn near_duplicates(hashes: &[u64], bits: u32, limit: usize) -> (u64, Vec<Nea
             count += more;
             pairs.extend(found.into_iter().take(limit - pairs.len()));
         }
+        meter.set(pairs_before(hashes.len().min(start + ROWS)), tell);
     }
     (count, pairs)
 }

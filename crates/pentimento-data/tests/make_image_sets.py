@@ -17,6 +17,8 @@ import datasets
 import numpy
 import PIL.Image
 import PIL.ImageOps
+import pyarrow
+import pyarrow.parquet
 import webdataset
 
 root = Path(sys.argv[1])
@@ -31,6 +33,17 @@ numpy.savez(root / "stored.npz", x_train=pixels, y_train=numpy.array(labels))
 numpy.savez_compressed(
     root / "compressed.npz", images=pixels.transpose(0, 3, 1, 2).copy(), labels=numpy.array(labels, numpy.int32)
 )
+
+# A file for each codec that pyarrow writes; its "lz4" is LZ4_RAW of the format.
+encoded_images = []
+for image in images:
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    encoded_images.append({"bytes": encoded.getvalue(), "path": None})
+table = pyarrow.table({"img": encoded_images, "label": labels})
+(root / "codecs").mkdir(exist_ok=True)
+for codec in ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]:
+    pyarrow.parquet.write_table(table, root / "codecs" / f"{codec}.parquet", compression=codec)
 
 features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["ant", "bee", "cow"])})
 datasets.Dataset.from_dict({"img": images, "label": labels}, features=features).to_parquet(root / "datasets.parquet")
@@ -60,6 +73,20 @@ exif[0x0112] = 6
 first.save(kinds / "h-turned.png", exif=exif)
 smooth = PIL.Image.fromarray(numpy.add.outer(numpy.arange(24) * 4, numpy.arange(16) * 6).astype(numpy.uint8))
 smooth.save(kinds / "i-grey.jpg", quality=95, exif=exif)
+first.save(kinds / "j-rgb.bmp")
+first.convert("L").save(kinds / "k-grey.bmp")
+first.convert("P", palette=PIL.Image.Palette.ADAPTIVE, colors=8).save(kinds / "l-palette.gif")
+first.save(kinds / "m-rgb.tif", compression="tiff_lzw")
+deep.save(kinds / "n-sixteen-bit.tiff")
+transparent.save(kinds / "o-rgba.tif", compression="tiff_adobe_deflate")
+# Several pictures in a file, of which Pillow shows the first.
+reduced = [image.convert("P", palette=PIL.Image.Palette.ADAPTIVE, colors=8) for image in images[:2]]
+reduced[0].save(kinds / "p-several.gif", save_all=True, append_images=reduced[1:])
+# Copies: Pillow keeps settings of an earlier file on an image.
+copies = [image.copy() for image in images[:3]]
+copies[0].save(kinds / "q-several.tif", save_all=True, append_images=copies[1:])
+images[0].save(kinds / "r-several.png", save_all=True, append_images=images[1:3])
+images[0].save(kinds / "s-several.webp", save_all=True, append_images=images[1:3], lossless=True)
 
 
 def rgb(path):

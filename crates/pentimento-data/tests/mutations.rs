@@ -21,7 +21,7 @@ type Target = (&'static str, &'static str, &'static [(&'static str, &'static [u8
 const PIXEL: &[u8] = include_bytes!("../../../fuzz/seeds/pixel.png");
 const LABELS: &[u8] = &[0, 0, 8, 1, 0, 0, 0, 2, 1, 2];
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     ("idx", "set-images-idx3-ubyte", &[("set-labels-idx1-ubyte", LABELS)], "set-images-idx3-ubyte"),
     ("cifar", "data_batch_1.png", &[("train_lables.json", b"[1,2]")], ""),
     ("image", "1.png", &[], ""),
@@ -31,6 +31,7 @@ const TARGETS: [Target; 9] = [
     ("webdataset", "set.tar", &[], ""),
     ("metadata_csv", "metadata.csv", &[("a.png", PIXEL)], ""),
     ("metadata_csv", "metadata.jsonl", &[("a.png", PIXEL)], ""),
+    ("metadata_csv", "dataset.json", &[("a.png", PIXEL)], ""),
 ];
 
 #[test]

@@ -2,10 +2,10 @@
 
 pub use pentimento_diffusion::checkpoint::{NetworkFolder, Selection};
 
-use crate::data::glance_at_images;
 use crate::error::{Result, RunError};
 use crate::event::{Event, Reporter};
-use crate::imported::{MEMBER_FILES, image_size, import, recipe_of};
+use crate::imported::{MEMBER_FILES, image_size, import, recipe_of, refuse_what_is_no_picture};
+use crate::network_images::TakenImages;
 use crate::train::member_folder;
 use crate::workspace::{RunOptions, Workspace, default_folder, refuse_what_is_no_run};
 use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles};
@@ -71,11 +71,12 @@ pub fn import_checkpoint(
     if sampling.sampler == SamplerKind::Ddim && sampling.spacing == TimestepSpacing::Linspace {
         options.reporter.tell(Event::UnevenSteps);
     }
-    // A wrong set is told here, and not after hours of sampling.
-    let network = image_size(architecture)?;
-    if let Some(found) = glance_at_images(&recipe.data, &options.reporter)?.filter(|&found| found != network)
-    {
-        options.reporter.tell(Event::ImagesOfAnotherSize { found, network });
+    // A wrong set is refused here, and not after hours of sampling.
+    refuse_what_is_no_picture(architecture.config())?;
+    let [height, width] = image_size(architecture)?;
+    if recipe.data.has_source() {
+        let shape = [height, width, architecture.config().in_channels];
+        TakenImages::of(shape, architecture).check_recipe(&recipe.data, &options)?;
     }
     import(run, recipe, checkpoint, options)
 }

@@ -1,13 +1,13 @@
 //! The classifier that says what a sample shows: trained on the `train` split of the run's public set.
 
-use super::data::open_images;
+use super::data::{open_images, prepare_images};
 use super::workspace::{Workspace, fingerprint_of_computed};
 use crate::drive::drive;
 use crate::error::{Result, RunError};
 use crate::event::Progress;
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::{ClassifierRecipe, Recipe};
-use pentimento_data::{Preprocessing, Split, prepare};
+use pentimento_data::{Preprocessing, Split};
 use pentimento_evaluation::classifier::Classifier;
 use pentimento_store::{Fingerprint, Run};
 use serde::{Deserialize, Serialize};
@@ -116,10 +116,10 @@ impl Stage for Classifying<'_> {
 
     fn make(&self, _piece: &Piece, _making: &mut Making<'_>) -> Result<Vec<Object>> {
         let workspace = self.workspace;
-        let (recipe, from) = (&workspace.recipe, workspace.options.data_from.as_deref());
-        let open = |split| open_images(&recipe.data, split, from, workspace.reporter());
+        let recipe = &workspace.recipe;
+        let open = |split| open_images(&recipe.data, split, &workspace.options);
         let (train, names) = open(Split::Train)?;
-        let train = prepare(train.as_ref(), &self.preprocessing)?;
+        let train = prepare_images(train.as_ref(), &self.preprocessing, workspace.reporter())?;
         let shape = [train.height(), train.width(), train.channels()];
         let config = self.settings.config(recipe.seed, names.len(), shape);
         let images = |index: usize, target: &mut [f32]| train.scaled_into(index, target);
@@ -131,7 +131,7 @@ impl Stage for Classifying<'_> {
                 workspace.options.stop.check()
             })?;
         let (test, _) = open(Split::Test)?;
-        let test = prepare(test.as_ref(), &self.preprocessing)?;
+        let test = prepare_images(test.as_ref(), &self.preprocessing, workspace.reporter())?;
         let mut values = vec![0.0; test.len() * test.image_len()];
         for (index, target) in values.chunks_exact_mut(test.image_len()).enumerate() {
             test.scaled_into(index, target);

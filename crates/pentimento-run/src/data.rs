@@ -1,15 +1,15 @@
 //! Opening the training images, their groups and their codes.
 
-use super::workspace::Workspace;
+use super::workspace::{RunOptions, Workspace};
 use crate::binding::take_recipe;
 use crate::error::{Result, RunError};
-use crate::event::{Event, Reporter};
+use crate::event::{Event, Progress, Reporter};
 use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Origin, Recipe, TrainedRecipe};
 use pentimento_attribution::ensemble::CodeBook;
 use pentimento_data::{
-    Colours, FetchEvent, FetchOptions, Groups, ImageSet, ImageSource, IndexedSource, OpenEvent, OpenOptions,
-    PreparedSet, Preprocessing, PublicSet, Split, default_cache_dir, exact_duplicates, fetch, glance,
-    glance_idx, open, prepare, read_idx,
+    Colours, FetchError, FetchEvent, FetchOptions, Groups, ImageSet, ImageSource, IndexedSource, OpenEvent,
+    OpenOptions, PreparedSet, Preprocessing, PublicSet, Split, Work, converted, default_cache_dir,
+    exact_duplicates, fetch, open, prepare_telling, read_idx,
 };
 use pentimento_store::Fingerprint;
 use std::path::Path;
@@ -40,7 +40,16 @@ pub fn fetch_public(
     from: Option<&Path>,
     reporter: &Reporter,
 ) -> Result<pentimento_data::FetchedSet> {
-    let mut options = FetchOptions::new(default_cache_dir()?);
+    fetch_into(&default_cache_dir()?, set, from, reporter)
+}
+
+fn fetch_into(
+    cache: &Path,
+    set: PublicSet,
+    from: Option<&Path>,
+    reporter: &Reporter,
+) -> Result<pentimento_data::FetchedSet> {
+    let mut options = FetchOptions::new(cache);
     if let Some(folder) = from.filter(|folder| !folder.is_dir()) {
         let (value, bound) = (folder.display().to_string(), "a folder with the files of the set".into());
         return Err(RunError::NoSuch { what: "folder".into(), value, bound });
@@ -50,14 +59,83 @@ pub fn fetch_public(
     Ok(fetch(set, &options, &mut show)?)
 }
 
-/// Opens an image set of any layout, telling what was found. Its index is kept in the cache.
+/// One half of a public set, which is fetched if it is not in the cache. Without a cache it is fetched for this time.
+fn open_public(set: PublicSet, split: Split, options: &RunOptions) -> Result<ImageSet> {
+    let (from, reporter) = (options.data_from.as_deref(), &options.reporter);
+    match default_cache_dir() {
+        Ok(cache) => Ok(fetch_into(&cache, set, from, reporter)?.open(split)?),
+        Err(error @ FetchError::NoCacheFolder) => {
+            reporter.tell(Event::FetchedForNow { reason: &error.to_string() });
+            let folder = tempfile::tempdir().map_err(RunError::io("make", &std::env::temp_dir()))?;
+            Ok(fetch_into(folder.path(), set, from, reporter)?.open(split)?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens an image set of any layout, telling what was found, with the channels, the background and the treatment of damaged
+/// images that a recipe says. Its index is kept in the cache, if there is one.
 ///
 /// # Errors
 ///
 /// [`pentimento_data::DataError`] naming the file, the field, the value and the bound.
-pub fn open_path(path: &Path, split: Split, colours: Colours, reporter: &Reporter) -> Result<IndexedSource> {
-    let options = OpenOptions { split, colours, cache_dir: Some(default_cache_dir()?) };
-    Ok(open(path, &options, &mut |event| reporter.tell(Event::Open(event)))?)
+pub fn open_path(
+    path: &Path,
+    split: Split,
+    data: &DataRecipe,
+    options: &RunOptions,
+) -> Result<IndexedSource> {
+    let cache_dir = match default_cache_dir() {
+        Ok(folder) => Some(folder),
+        Err(error) => {
+            options.reporter.tell(Event::Open(OpenEvent::NoCache { reason: &error.to_string() }));
+            None
+        }
+    };
+    let background = data.background.unwrap_or(Colours::default().background);
+    let opening = OpenOptions {
+        split,
+        colours: Colours { channels: data.channels, background },
+        cache_dir,
+        verify: options.verify_files,
+        skip_damaged: data.skip_damaged,
+    };
+    Ok(open(path, &opening, &mut telling(&options.reporter))?)
+}
+
+/// Hands the events of a set on; what takes longer than a moment becomes a stage.
+pub fn telling(reporter: &Reporter) -> impl FnMut(OpenEvent<'_>) {
+    let mut shown: Option<(Work, Progress)> = None;
+    move |event| match event {
+        OpenEvent::Progress { work, done, total, .. } => {
+            let (name, what) = work.names();
+            if shown.as_ref().is_none_or(|(of, _)| *of != work) {
+                shown = Some((work, reporter.begin(name, total as u64, done as u64)));
+            }
+            match shown.take() {
+                Some((_, progress)) if done >= total => progress.finish(&format!("{total} {what}")),
+                Some((work, progress)) => {
+                    progress.set(done as u64, what);
+                    shown = Some((work, progress));
+                }
+                None => {}
+            }
+        }
+        event => reporter.tell(Event::Open(event)),
+    }
+}
+
+/// Prepares images, telling how far it is.
+///
+/// # Errors
+///
+/// As [`prepare_telling`].
+pub fn prepare_images(
+    set: &dyn ImageSource,
+    preprocessing: &Preprocessing,
+    reporter: &Reporter,
+) -> Result<PreparedSet> {
+    Ok(prepare_telling(set, preprocessing, &mut telling(reporter))?)
 }
 
 /// Images that can be read one by one, and the names of their classes.
@@ -69,21 +147,21 @@ pub type NamedImages = (Box<dyn ImageSource>, Vec<String>);
 /// # Errors
 ///
 /// As reading and fetching.
-pub fn open_images(
-    data: &DataRecipe,
-    split: Split,
-    from: Option<&Path>,
-    reporter: &Reporter,
-) -> Result<NamedImages> {
+pub fn open_images(data: &DataRecipe, split: Split, options: &RunOptions) -> Result<NamedImages> {
     data.check_paths()?;
+    // Of a path, opening it brings images to the channels.
+    let in_channels = |set: ImageSet| -> Box<dyn ImageSource> {
+        match data.channels {
+            Some(channels) => converted(Box::new(set), channels),
+            None => Box::new(set),
+        }
+    };
     if let Some(set) = data.set {
         let names = set.class_names().iter().map(ToString::to_string).collect();
-        return Ok((Box::new(fetch_public(set, from, reporter)?.open(split)?), names));
+        return Ok((in_channels(open_public(set, split, options)?), names));
     }
     if let Some(path) = &data.path {
-        let default = Colours::default();
-        let background = data.background.unwrap_or(default.background);
-        let source = open_path(path, split, Colours { channels: data.channels, background }, reporter)?;
+        let source = open_path(path, split, data, options)?;
         let names =
             if source.labels().is_some() { source.class_names().to_vec() } else { vec!["all".into()] };
         return Ok((Box::new(source), names));
@@ -98,29 +176,7 @@ pub fn open_images(
     };
     let set = read_idx(images, labels)?;
     let classes = set.labels().iter().max().map_or(0, |&label| label as usize + 1);
-    Ok((Box::new(set), (0..classes).map(|class| class.to_string()).collect()))
-}
-
-/// Looks at the images that a recipe names by their path, without going through them: says what they are, and gives height
-/// and width of the first one as it would be prepared. None of a public set, and of an image that is damaged or does not
-/// fit the preprocessing.
-///
-/// # Errors
-///
-/// [`pentimento_data::DataError`] for what is no set.
-pub fn glance_at_images(data: &DataRecipe, reporter: &Reporter) -> Result<Option<[usize; 2]>> {
-    data.check_paths()?;
-    let mut show = |event: OpenEvent<'_>| reporter.tell(Event::Open(event));
-    let size = match (&data.path, &data.images, &data.labels) {
-        (Some(path), ..) => glance(path, data.preprocessing.split, &mut show)?,
-        (None, Some(images), Some(labels)) => glance_idx(images, labels, &mut show)?,
-        _ => None,
-    };
-    let Some([height, width]) = size else { return Ok(None) };
-    let blank = ImageSet::new(height, width, 1, vec![0; height * width], vec![0])?;
-    let alone =
-        Preprocessing { classes: None, first_per_class: None, first: None, ..data.preprocessing.clone() };
-    Ok(prepare(&blank, &alone).ok().map(|prepared| [prepared.height(), prepared.width()]))
+    Ok((in_channels(set), (0..classes).map(|class| class.to_string()).collect()))
 }
 
 impl CodedData {
@@ -129,9 +185,9 @@ impl CodedData {
     /// # Errors
     ///
     /// As reading, fetching, preparing, grouping and drawing codes.
-    pub fn open(recipe: &Recipe, from: Option<&Path>, reporter: &Reporter) -> Result<Self> {
-        let (set, class_names) = open_images(&recipe.data, recipe.data.preprocessing.split, from, reporter)?;
-        Self::of(recipe, set.as_ref(), class_names)
+    pub fn open(recipe: &Recipe, options: &RunOptions) -> Result<Self> {
+        let (set, class_names) = open_images(&recipe.data, recipe.data.preprocessing.split, options)?;
+        Self::of(recipe, set.as_ref(), class_names, &options.reporter)
     }
 
     /// Opens what the ensemble of a run is trained on, and writes nothing; none if its network was imported.
@@ -142,9 +198,7 @@ impl CodedData {
     pub fn of_run(workspace: &Workspace) -> Result<Option<Self>> {
         let Workspace { recipe, options, .. } = workspace;
         match recipe.origin {
-            Origin::Trained(_) => {
-                Self::open(recipe, options.data_from.as_deref(), &options.reporter).map(Some)
-            }
+            Origin::Trained(_) => Self::open(recipe, options).map(Some),
             Origin::Imported(_) => Ok(None),
         }
     }
@@ -154,9 +208,14 @@ impl CodedData {
     /// # Errors
     ///
     /// As preparing, grouping and drawing codes; [`RunError::NoCodes`] for the recipe of an imported network.
-    pub fn of(recipe: &Recipe, set: &dyn ImageSource, class_names: Vec<String>) -> Result<Self> {
+    pub fn of(
+        recipe: &Recipe,
+        set: &dyn ImageSource,
+        class_names: Vec<String>,
+        reporter: &Reporter,
+    ) -> Result<Self> {
         let trained = recipe.trained(Path::new(&recipe.name))?.clone();
-        let images = prepare(set, &recipe.data.preprocessing)?;
+        let images = prepare_images(set, &recipe.data.preprocessing, reporter)?;
         let groups = groups_of(&trained.codes, set, &images, &class_names)?;
         let codes = codes_for(&trained.codes, groups.len(), recipe.seed)?;
         let fingerprint = Fingerprint::of("coded data")
@@ -264,8 +323,7 @@ fn codes_for(codes: &CodesRecipe, groups: usize, seed: u64) -> Result<CodeBook> 
 /// As opening and writing, and for a network that does not fit the images.
 pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
     workspace.recipe.trained(workspace.run.root())?;
-    let data =
-        CodedData::open(&workspace.recipe, workspace.options.data_from.as_deref(), workspace.reporter())?;
+    let data = CodedData::open(&workspace.recipe, &workspace.options)?;
     // Before the run takes the recipe.
     workspace.recipe.check_images(data.shape(), data.class_names.len())?;
     take_recipe(workspace, Some(&data))?;

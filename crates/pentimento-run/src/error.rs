@@ -81,6 +81,14 @@ pub enum RunError {
         /// What would be accepted.
         bound: String,
     },
+    /// Images have colour, and the network takes one channel.
+    #[error("{whose}: {lost}; the network takes images with one channel")]
+    ColourLost {
+        /// Whose images: `recipe`, or a path.
+        whose: String,
+        /// Which of them.
+        lost: String,
+    },
     /// A setting that replaces no value of a recipe.
     #[error("setting `{setting}`: {problem}")]
     Setting {
@@ -381,6 +389,7 @@ impl RunError {
             Self::Stopped => return NotNow,
             Self::Recipe { .. }
             | Self::RecipeValue { .. }
+            | Self::ColourLost { .. }
             | Self::Setting { .. }
             | Self::NoSuch { .. }
             | Self::QueriesWithoutClass { .. }

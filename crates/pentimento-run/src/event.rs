@@ -14,6 +14,11 @@ use std::sync::Arc;
 pub enum Event<'a> {
     /// A public set is being fetched.
     Fetch(FetchEvent<'a>),
+    /// A public set is fetched for this time only, as there is no cache.
+    FetchedForNow {
+        /// Why there is none.
+        reason: &'a str,
+    },
     /// An image set is being opened.
     Open(OpenEvent<'a>),
     /// A line of the run's recipe is new: what depends on it is made again.
@@ -43,13 +48,6 @@ pub enum Event<'a> {
     },
     /// The steps of DDIM are not those that diffusers takes at the same timesteps.
     UnevenSteps,
-    /// The images of the recipe have another size than the network takes.
-    ImagesOfAnotherSize {
-        /// Height and width of the first one as it would be prepared.
-        found: [usize; 2],
-        /// Those that the network takes.
-        network: [usize; 2],
-    },
     /// The recipe's schedule is not that of the checkpoint's scheduler.
     AnotherSchedule,
     /// Finished members that another version of the numerics trained, which are kept.
@@ -140,6 +138,9 @@ impl fmt::Display for Event<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fetch(event) => event.fmt(formatter),
+            Self::FetchedForNow { reason } => {
+                write!(formatter, "the set is fetched for this time only, as there is no cache: {reason}")
+            }
             Self::Open(event) => event.fmt(formatter),
             Self::RecipeSays(line) => {
                 write!(formatter, "the run's recipe now says `{line}`: what depends on it is made again")
@@ -168,11 +169,6 @@ impl fmt::Display for Event<'_> {
             Self::UnevenSteps => formatter.write_str(
                 "warning: with `linspace`, diffusers' DDIM steps as if the timesteps that it visits were evenly spaced; here \
                  each step goes to the next one visited, so samples differ from those of diffusers",
-            ),
-            Self::ImagesOfAnotherSize { found: [found_height, found_width], network: [height, width] } => write!(
-                formatter,
-                "warning: the first image of the set is {found_height}x{found_width} as it would be prepared, the network \
-                 takes {height}x{width}; `data.preprocessing` brings images to a size"
             ),
             Self::AnotherSchedule => formatter.write_str(
                 "note: `schedule` is not that of the checkpoint's scheduler, with which its network was trained",

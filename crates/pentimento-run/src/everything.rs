@@ -43,14 +43,16 @@ pub fn everything(workspace: &Workspace) -> Result<Finished> {
         train(workspace, data, None)?;
     }
     let networks = &Networks::open(workspace, data.as_ref())?;
-    sample(workspace, networks)?;
     if let Some(data) = &data {
+        sample(workspace, networks)?;
         attribute(workspace, data, networks)?;
         return Ok(Finished { scores: None, page: Some(report(workspace, data, networks)?) });
     }
     if !workspace.recipe.data.has_source() {
+        sample(workspace, networks)?;
         return Ok(Finished { scores: None, page: None });
     }
+    // Images that do not fit are refused before samples are made.
     let training = TrainingImages::open(workspace, networks)?;
     let subject = &Subject { workspace, networks, training: &training };
     let queries = QuerySet::Samples.make_and_open(subject)?;

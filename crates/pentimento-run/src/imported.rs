@@ -75,14 +75,7 @@ pub fn import(
     let [height, width] = image_size(&checkpoint.architecture)?;
     let network = checkpoint.architecture.config();
     network.check_image(height, width, network.in_channels)?;
-    if network.in_channels > 4 {
-        return Err(RunError::RecipeValue {
-            file: "config.json".into(),
-            field: "in_channels".into(),
-            value: network.in_channels.to_string(),
-            bound: "1 to 4: others are no pictures".into(),
-        });
-    }
+    refuse_what_is_no_picture(network)?;
     checkpoint.architecture.config().check_class(recipe.samples.class)?;
     let network = network_files(&checkpoint.architecture, &checkpoint.values)?;
     let mut key = Fingerprint::of("imported network");
@@ -110,6 +103,26 @@ pub fn import(
     let scheduler: Vec<_> = scheduler.into_iter().map(in_member).collect();
     workspace.run.put_many(scheduler, key.finish())?;
     Ok(workspace)
+}
+
+/// Most channels of a picture: red, green, blue and alpha.
+pub const MOST_CHANNELS: usize = 4;
+
+/// Refuses a network for something else than pictures, such as pictures with a mask, or latents.
+///
+/// # Errors
+///
+/// [`RunError::RecipeValue`].
+pub fn refuse_what_is_no_picture(network: &UnetConfig) -> Result<()> {
+    if network.in_channels <= MOST_CHANNELS {
+        return Ok(());
+    }
+    Err(RunError::RecipeValue {
+        file: "config.json".into(),
+        field: "in_channels".into(),
+        value: network.in_channels.to_string(),
+        bound: format!("1 to {MOST_CHANNELS}: others are no pictures"),
+    })
 }
 
 /// A run keeps what it has: another network gets a run of its own.

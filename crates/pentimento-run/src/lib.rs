@@ -23,6 +23,7 @@ pub mod gradients;
 pub mod imported;
 pub mod influence;
 mod kept;
+pub mod network_images;
 pub mod networks;
 pub mod npy;
 pub mod page;

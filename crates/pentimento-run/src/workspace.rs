@@ -22,6 +22,8 @@ pub struct RunOptions {
     pub data_from: Option<PathBuf>,
     /// Whether what another recipe made in the run may be made again by this one.
     pub replace: bool,
+    /// Whether every file of an image set is read to see if it is what it was, and time stamps are not trusted.
+    pub verify_files: bool,
     /// A member in training is written to the run this often; a kill loses at most so much work.
     pub checkpoint_every: Duration,
     /// Once it is set, stages keep what they have and end.
@@ -36,6 +38,7 @@ impl Default for RunOptions {
             batch: None,
             data_from: None,
             replace: false,
+            verify_files: false,
             checkpoint_every: CHECKPOINT_EVERY,
             stop: Stop::default(),
             reporter: Reporter::silent(),

@@ -41,7 +41,7 @@ fn a_checkpoint_is_asked() {
     // What is sound of the network has nothing to do with images that it never saw.
     let of_network = check_network(&opened).unwrap();
     assert!(of_network.iter().all(|finding| finding.kind() == FindingKind::Good), "{of_network:?}");
-    let of_images = check_images(&opened, images.to_str().unwrap(), &options).unwrap();
+    let of_images = check_images(&opened, images.to_str().unwrap(), false, &options).unwrap();
     let problems = of_images.iter().filter(|finding| finding.kind() == FindingKind::Problem);
     assert!(problems.count() > 0, "{of_images:?}");
 

@@ -33,6 +33,9 @@ pub struct Arguments {
     /// Make again what another recipe made in the run; without it, such a recipe is refused.
     #[arg(long, global = true)]
     pub replace: bool,
+    /// Read every file of an image set to see if it is what it was; otherwise length, time stamps and inode tell.
+    #[arg(long = "verify", global = true)]
+    pub verify_files: bool,
     /// Seconds between checkpoints of a member in training. Changes no result.
     #[arg(long, global = true, hide = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub checkpoint_seconds: Duration,
@@ -76,6 +79,9 @@ pub enum Command {
         /// Another value for a key of the run's recipe, such as `sampling.steps=50` or `data.set=mnist`.
         #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
         overrides: Vec<String>,
+        /// Go on without damaged images, as `--set data.skip_damaged=true` does.
+        #[arg(long)]
+        skip_damaged: bool,
     },
     /// Write a network of a run as a pipeline that diffusers opens.
     Export {
@@ -95,6 +101,9 @@ pub enum Command {
         /// A public set or the path of an image set, to see whether the network knows its images.
         #[arg(long, value_name = "SET|PATH")]
         data: Option<String>,
+        /// Go on without damaged images.
+        #[arg(long)]
+        skip_damaged: bool,
     },
     /// Image sets.
     #[command(subcommand)]
@@ -302,6 +311,9 @@ pub struct RecipeArguments {
     /// Another value for a key of the recipe, such as `training.steps=100`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub overrides: Vec<String>,
+    /// Go on without damaged images, as `--set data.skip_damaged=true` does.
+    #[arg(long)]
+    pub skip_damaged: bool,
 }
 
 /// A diffusers checkpoint and what is to be taken from it.
@@ -351,7 +363,8 @@ pub enum DataCommand {
     },
     /// Say what is in an image set: layout, sizes, classes, duplicates, images that look alike, damaged images.
     Inspect {
-        /// A folder or a file: IDX, CIFAR-10, PNG, JPEG or WebP images, Parquet, WebDataset tar, npy or npz.
+        /// A folder or a file: IDX, CIFAR-10, one or many PNG, JPEG, WebP, BMP, GIF or TIFF images, Parquet, WebDataset tar, npy
+        /// or npz.
         path: PathBuf,
         /// Open the test half of a set that has halves.
         #[arg(long)]
@@ -359,6 +372,12 @@ pub enum DataCommand {
         /// Write a picture of the first images of every class.
         #[arg(long, value_name = "FILE.png")]
         contact_sheet: Option<PathBuf>,
+        /// Print one JSON object instead.
+        #[arg(long)]
+        json: bool,
+        /// Say which images a run would go on without.
+        #[arg(long)]
+        skip_damaged: bool,
     },
 }
 

@@ -1,5 +1,6 @@
 //! What the program itself can fail with, the exit code for every failure, and what a person can do about it.
 
+use pentimento_data::DataError;
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::Unclear;
 use pentimento_run::{FailureKind, MadeBy, Recipe, RunError};
@@ -62,7 +63,10 @@ pub enum ProgramError {
 pub fn message(error: &anyhow::Error) -> String {
     let text = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<RunError>() {
         Some(error) => with_commands(error),
-        None => cause.to_string(),
+        None => match cause.downcast_ref::<DataError>() {
+            Some(error) => of_images(error),
+            None => cause.to_string(),
+        },
     };
     error.chain().map(text).fold(String::new(), |said, cause| match said.as_str() {
         "" => cause,
@@ -75,6 +79,10 @@ pub fn message(error: &anyhow::Error) -> String {
 fn with_commands(error: &RunError) -> String {
     match error {
         RunError::Setting { setting, problem } => format!("`--set {setting}`: {problem}"),
+        RunError::Data(error) => of_images(error),
+        RunError::ColourLost { .. } => {
+            format!("{error}: `--set data.channels=grey` makes them grey")
+        }
         RunError::NoRun { .. } => format!("{error}: a run is a folder that `pentimento run RECIPE` made"),
         RunError::Missing { run, made_by, .. } => {
             format!("{error}: run `{}` first", command_for(made_by, run))
@@ -126,6 +134,17 @@ fn with_commands(error: &RunError) -> String {
         RunError::Device { problem } => {
             format!("--device: {problem}; without the option the processor is used")
         }
+        error => error.to_string(),
+    }
+}
+
+/// A failure of an image set, with the options of this program that mend it.
+fn of_images(error: &DataError) -> String {
+    match error {
+        DataError::Damaged { .. } => format!(
+            "{error}\n`--skip-damaged`, or `data.skip_damaged = true` in the recipe, goes on without them; `pentimento data \
+             inspect` lists them all"
+        ),
         error => error.to_string(),
     }
 }

@@ -64,7 +64,6 @@ fn show(shown: &mut Option<Bar>, event: &Event<'_>) {
 fn advised(event: &Event<'_>) -> String {
     match event {
         Event::PatchesLeftOut => format!("{event}; `--compare` with `patches` makes them"),
-        Event::ImagesOfAnotherSize { .. } => format!("{event}, and without it `attribute` refuses them"),
         event => event.to_string(),
     }
 }

@@ -6,6 +6,7 @@ mod common;
 
 use common::*;
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,9 +14,13 @@ use std::path::{Path, PathBuf};
 const SIDE: usize = 8;
 
 fn png(pixels: &[u8]) -> Vec<u8> {
+    png_of(pixels, SIDE, ExtendedColorType::L8)
+}
+
+/// Of eight rows.
+fn png_of(pixels: &[u8], width: usize, colour: ExtendedColorType) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let side = SIDE as u32;
-    PngEncoder::new(&mut bytes).write_image(pixels, side, side, ExtendedColorType::L8).unwrap();
+    PngEncoder::new(&mut bytes).write_image(pixels, width as u32, SIDE as u32, colour).unwrap();
     bytes
 }
 
@@ -88,6 +93,92 @@ fn a_set_is_inspected_with_a_contact_sheet() {
     assert!(!other.exists());
 }
 
+/// Everything that the lines say is in the JSON, with all of the lists.
+#[test]
+fn a_set_is_described_in_json() {
+    let laboratory = Laboratory::new();
+    let set = laboratory.path("set");
+    class_folders(&set, ["ant", "bee", "cow"]);
+    fs::write(set.join("bee/again.png"), png(&pixels()[..SIDE * SIDE])).unwrap();
+    fs::write(set.join("cow/broken.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    let through: Vec<u8> = [0, 0, 0, 0].repeat(SIDE * SIDE);
+    fs::write(set.join("cow/through.png"), png_of(&through, SIDE, ExtendedColorType::Rgba8)).unwrap();
+    fs::write(set.join("cow/notes.TXT"), "text").unwrap();
+    let arguments = [Path::new("data"), Path::new("inspect"), &set, Path::new("--json")];
+    let mut command = with_cache(&laboratory, program(arguments));
+    let described: Value = serde_json::from_str(&succeed(&mut command).stdout).unwrap();
+    assert_eq!(described["layout"], "folder");
+    assert_eq!((&described["images"], &described["channels"]), (&json!(63), &json!(3)));
+    assert_eq!(described["sizes"], json!([{ "height": 8, "width": 8, "images": 62 }]));
+    let class =
+        |label: u32, name: &str, images: u32| json!({ "label": label, "name": name, "images": images });
+    assert_eq!(described["classes"], json!([class(0, "ant", 20), class(1, "bee", 21), class(2, "cow", 22)]));
+    assert_eq!(described["groups"][1], json!({ "name": "bee", "images": 21 }));
+    assert_eq!(described["exact_duplicates"]["images"], json!([["ant/00.png", "bee/again.png"]]));
+    assert!(described["near_duplicates"]["pairs"].is_u64());
+    let damaged = &described["damaged"];
+    assert_eq!(damaged["by_kind"], json!({ "damaged": 1 }));
+    assert_eq!(damaged["images"][0]["name"], "cow/broken.png");
+    assert_names(damaged["images"][0]["reason"].as_str().unwrap(), &["broken.png"]);
+    assert_eq!(described["left_out"], json!({ "damaged": {}, "files": { ".txt": 1 }, "folders": [] }));
+    assert_eq!(described["transparent"], json!({ "images": 1, "background": [255, 255, 255] }));
+    let mut command = with_cache(&laboratory, program(arguments));
+    let described: Value = serde_json::from_str(&succeed(command.arg("--skip-damaged")).stdout).unwrap();
+    assert_eq!(described["left_out"]["damaged"], json!({ "damaged": 1 }));
+}
+
+/// Where there is no folder for a cache, the work is done without one.
+#[test]
+fn without_a_home_nothing_is_kept_and_that_is_said() {
+    let laboratory = Laboratory::new();
+    let set = laboratory.path("set");
+    class_folders(&set, ["ant", "bee", "cow"]);
+    for _ in 0..2 {
+        let mut command = program([Path::new("data"), Path::new("inspect"), &set]);
+        for variable in ["HOME", "XDG_CACHE_HOME", "PENTIMENTO_CACHE"] {
+            command.env_remove(variable);
+        }
+        let finished = succeed(&mut command);
+        assert_names(&finished.stdout, &["images: 60"]);
+        assert_names(&finished.stderr, &["anew each time", "PENTIMENTO_CACHE", "HOME"]);
+    }
+}
+
+/// A picture that was saved with one channel is asked about like those that were saved with three, also if it is alone.
+#[test]
+fn a_grey_query_is_asked_of_a_network_in_colour() {
+    let laboratory = Laboratory::new();
+    let (set, run, query) = (laboratory.path("set"), laboratory.path("run"), laboratory.path("query"));
+    fs::create_dir_all(&set).unwrap();
+    fs::create_dir_all(&query).unwrap();
+    let side = 12;
+    let encoded = |pixels: &[u8], colour| {
+        let mut bytes = Vec::new();
+        PngEncoder::new(&mut bytes).write_image(pixels, side, side, colour).unwrap();
+        bytes
+    };
+    for index in 0..5_u32 {
+        let pixels: Vec<u8> = (0..side * side * 3).map(|at| (at * (index + 3) * 7) as u8).collect();
+        fs::write(set.join(format!("{index}.png")), encoded(&pixels, ExtendedColorType::Rgb8)).unwrap();
+    }
+    let grey: Vec<u8> = (0..side * side).map(|at| (at * at) as u8).collect();
+    let equal: Vec<u8> = grey.iter().flat_map(|&byte| [byte; 3]).collect();
+    fs::write(set.join("5.png"), encoded(&equal, ExtendedColorType::Rgb8)).unwrap();
+    fs::write(query.join("grey.png"), encoded(&grey, ExtendedColorType::L8)).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/ddpm_cifar_like");
+    let mut import = program([Path::new("import"), &golden, Path::new("--run"), &run]);
+    let data = format!("data.path={set:?}");
+    succeed(&mut with_cache(&laboratory, {
+        import.args(["--set", &data, "--set", "samples.count=1", "--set", "sampling.steps=2"]);
+        import
+    }));
+    let mut attribute = program([Path::new("attribute"), &run, Path::new("--query"), &query]);
+    attribute.args(["--method", "pixel-cosine", "--top", "1"]);
+    let said = succeed(&mut with_cache(&laboratory, attribute)).stdout;
+    // It is training image 5 itself.
+    assert_names(&said, &["grey.png: 5 (+1.000e0)"]);
+}
+
 /// The same images in the same order are the same run, wherever they lie.
 #[test]
 fn a_recipe_names_a_set_by_its_path() {
@@ -132,17 +223,39 @@ fn what_lies_beside_an_imported_network_is_looked_at() {
     };
     let path = |path: &Path| format!("data.path={path:?}");
     let said = succeed(&mut import("plain", &run, &[path(&set)])).stderr;
-    assert_names(&said, &["a folder of images, 60 images in 60 files"]);
-    assert!(!said.contains("warning") && !said.contains("indexing"), "{said}");
-    assert!(!laboratory.path("cache").exists(), "nothing is indexed");
+    assert_names(&said, &["a folder of images, 60 images in 60 files", "indexing the set"]);
 
-    // Images of another size, unless they are brought to that of the network.
+    // Images of another size are refused, unless they are brought to that of the network. Grey ones are in colour, too.
     let other = laboratory.path("other");
-    let said = succeed(&mut import("ddpm_cifar_like", &other, &[path(&set)])).stderr;
-    assert_names(&said, &["warning", "8x8", "12x12", "data.preprocessing"]);
+    let said = fail(&mut import("ddpm_cifar_like", &other, &[path(&set)]), 42);
+    assert_names(&said, &["8x8", "12x12", "data.preprocessing.cover = { height = 12, width = 12 }"]);
+    assert!(!other.exists());
     let cover = "data.preprocessing.cover={height=12, width=12}".to_owned();
-    let said = succeed(&mut import("ddpm_cifar_like", &other, &[path(&set), cover])).stderr;
-    assert!(!said.contains("warning"), "{said}");
+    succeed(&mut import("ddpm_cifar_like", &other, &[path(&set), cover]));
+
+    // All images are looked at, not only the first: those of another size, those in colour, and those that are damaged.
+    fs::write(set.join("cow/wide.png"), png_of(&[7; 10 * SIDE], 10, ExtendedColorType::L8)).unwrap();
+    let said = fail(&mut import("plain", &other, &[path(&set)]), 42);
+    assert_names(
+        &said,
+        &["60 of 8 x 8 pixels (ant/", "1 of 8 x 10 pixels (cow/wide.png)", "preprocessing.cover"],
+    );
+    fs::remove_file(set.join("cow/wide.png")).unwrap();
+    let colour: Vec<u8> = (0..SIDE * SIDE * 3).map(|value| value as u8).collect();
+    fs::write(set.join("cow/colour.png"), png_of(&colour, SIDE, ExtendedColorType::Rgb8)).unwrap();
+    let nowhere = laboratory.path("nowhere");
+    let said = fail(&mut import("plain", &nowhere, &[path(&set)]), 42);
+    assert_names(&said, &["1 of 61 images have colour (cow/colour.png)", "`--set data.channels=grey`"]);
+    succeed(&mut import("plain", &run, &[path(&set), "data.channels=grey".into()]));
+    fs::remove_file(set.join("cow/colour.png")).unwrap();
+    fs::write(set.join("cow/broken.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    let said = fail(&mut import("plain", &nowhere, &[path(&set)]), 42);
+    assert_names(&said, &["1 of 61 images cannot be read", "1 damaged: cow/broken.png", "`--skip-damaged`"]);
+    assert!(!nowhere.exists());
+    let said = succeed(import("plain", &run, &[path(&set)]).arg("--skip-damaged")).stderr;
+    assert_names(&said, &["1 image of 61 left out", "cow/broken.png"]);
+    assert!(fs::read_to_string(run.join("recipe.toml")).unwrap().contains("skip_damaged = true"));
+    fs::remove_file(set.join("cow/broken.png")).unwrap();
 
     // What is no set is refused before anything is written.
     let (none, nothing) = (laboratory.path("none"), laboratory.path("nothing"));
@@ -156,8 +269,7 @@ fn what_lies_beside_an_imported_network_is_looked_at() {
     let said = fail(&mut import("plain", &nothing, &pair("labels", "images")), 42);
     assert_names(&said, &["images", "magic"]);
     assert!(!nothing.exists());
-    let said = succeed(&mut import("plain", &run, &pair("images", "labels"))).stderr;
-    assert_names(&said, &["IDX files, 60 images in 2 files"]);
+    succeed(&mut import("plain", &run, &pair("images", "labels")));
 }
 
 /// Names that other people gave may hold what a terminal obeys.

@@ -10,19 +10,33 @@ mod settings;
 pub use prepared_set::PreparedSet;
 pub use settings::{Cover, Crop, Pad, Preprocessing, Resize};
 
-use crate::error::DataError;
-use crate::source::ImageSource;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::error::{DataError, FinalSize};
+use crate::source::{ImageSource, Meter, OpenEvent, Work, listed};
 use geometry::{Plan, Steps};
 use selection::select;
 
-/// Selects, crops, pads and resizes the images of a set, reading one after another. A set without labels is one class,
-/// label 0.
+/// What of a set is prepared, and what comes out, before any image is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// Positions of the selected images, ascending.
+    pub source_indices: Vec<usize>,
+    /// The label of each; 0 for all of a set without labels.
+    pub labels: Vec<u32>,
+    /// Height, width and channels of every prepared image.
+    pub shape: [usize; 3],
+}
+
+/// Looks at all selected images of a set, without reading them: whether settings fit, whether any of them is damaged, and
+/// whether all end with one size.
 ///
 /// # Errors
-/// If a setting does not fit the set (the error names the key, the value and the bound), no image is left, a selected
-/// image is damaged, images are not of one size in the end (`cover`, `crop` or `resize` make them so), or the result does
-/// not fit in memory.
-pub fn prepare(set: &dyn ImageSource, preprocessing: &Preprocessing) -> Result<PreparedSet, DataError> {
+/// [`DataError::Damaged`] with all selected images that are damaged; [`DataError::Sizes`] with all sizes, if there are several
+/// (`cover`, `crop` or `resize` make them one); if a setting does not fit the set (the error names the key, the value and the
+/// bound), or no image is left.
+pub fn survey(set: &dyn ImageSource, preprocessing: &Preprocessing) -> Result<Survey, DataError> {
     let unlabelled;
     let labels = match set.labels() {
         Some(labels) => labels,
@@ -31,10 +45,35 @@ pub fn prepare(set: &dyn ImageSource, preprocessing: &Preprocessing) -> Result<P
             &unlabelled
         }
     };
-    let source_indices = select(labels, preprocessing)?;
-    let channels = set.channels();
+    let source_indices = select(labels, &|index| set.leaves_out(index), preprocessing)?;
+    let damaged: Vec<_> = source_indices.iter().filter_map(|&index| set.damage(index)).collect();
+    if !damaged.is_empty() {
+        return Err(DataError::Damaged { images: damaged, of: source_indices.len() });
+    }
     let [height, width] = final_size(set, &source_indices, preprocessing)?;
+    let labels = source_indices.iter().map(|&index| labels[index]).collect();
+    Ok(Survey { source_indices, labels, shape: [height, width, set.channels()] })
+}
 
+/// Selects, crops, pads and resizes the images of a set, reading one after another. A set without labels is one class,
+/// label 0.
+///
+/// # Errors
+/// As [`survey`], before any image is read; if one is not any more what it was, or the result does not fit in memory.
+pub fn prepare(set: &dyn ImageSource, preprocessing: &Preprocessing) -> Result<PreparedSet, DataError> {
+    prepare_telling(set, preprocessing, &mut |_| {})
+}
+
+/// [`prepare`], and tells how far it is once that takes longer than a moment.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_telling(
+    set: &dyn ImageSource,
+    preprocessing: &Preprocessing,
+    on_event: &mut dyn FnMut(OpenEvent<'_>),
+) -> Result<PreparedSet, DataError> {
+    let Survey { source_indices, labels, shape: [height, width, channels] } = survey(set, preprocessing)?;
     let bytes = (height * width * channels).saturating_mul(source_indices.len());
     let mut pixels = Vec::new();
     pixels
@@ -42,6 +81,7 @@ pub fn prepare(set: &dyn ImageSource, preprocessing: &Preprocessing) -> Result<P
         .map_err(|_| DataError::OutOfMemory { what: "the prepared images", bytes })?;
     let mut ids = Vec::with_capacity(source_indices.len());
     let mut steps: Option<Steps> = None;
+    let mut meter = Meter::new(Work::Preparing, source_indices.len());
     for &index in &source_indices {
         let image = set.image(index)?;
         let from = [image.height(), image.width()];
@@ -51,17 +91,10 @@ pub fn prepare(set: &dyn ImageSource, preprocessing: &Preprocessing) -> Result<P
         };
         ids.push(image.id());
         steps.apply(&image, &mut pixels)?;
+        meter.set(ids.len(), on_event);
     }
-    Ok(PreparedSet {
-        height,
-        width,
-        channels,
-        pixels,
-        labels: source_indices.iter().map(|&index| labels[index]).collect(),
-        ids,
-        names: source_indices.iter().map(|&index| set.key(index)).collect(),
-        source_indices,
-    })
+    let names = source_indices.iter().map(|&index| set.key(index)).collect();
+    Ok(PreparedSet { height, width, channels, pixels, labels, ids, names, source_indices })
 }
 
 /// The size that all selected images end with.
@@ -70,42 +103,45 @@ fn final_size(
     source_indices: &[usize],
     preprocessing: &Preprocessing,
 ) -> Result<[usize; 2], DataError> {
-    let mut first: Option<(usize, [usize; 2], [usize; 2])> = None;
-    let mut last_from = None;
+    // Positions of the images that end with each size, by the place at which it was met first.
+    let mut met: Vec<([usize; 2], Vec<usize>)> = Vec::new();
+    let mut plans = BTreeMap::<[usize; 2], usize>::new();
     for &index in source_indices {
         let from = set.size(index)?;
-        if last_from == Some(from) {
-            continue;
-        }
-        last_from = Some(from);
-        let to = Plan::new(from, preprocessing).map_err(|error| match (error, first) {
-            // Which image it is matters only where they differ.
-            (DataError::Setting { field, value, bound }, Some(_)) => DataError::Setting {
-                field,
-                value,
-                bound: format!("{bound} ({}, {} x {} pixels)", set.key(index), from[0], from[1]),
-            },
-            (error, _) => error,
-        })?;
-        match first {
-            None => first = Some((index, from, to.to)),
-            Some((_, _, size)) if size == to.to => {}
-            Some((other, other_from, _)) => {
-                let shown = |index, [height, width]: [usize; 2]| {
-                    format!("{height} x {width} pixels ({})", set.key(index))
-                };
-                return Err(DataError::Value {
-                    field: "the size of an image",
-                    value: shown(index, from),
-                    bound: format!(
-                        "{}, unless `preprocessing.cover`, or `crop` or `resize`, brings all to one size",
-                        shown(other, other_from)
-                    ),
-                });
+        let place = match plans.get(&from) {
+            Some(&place) => place,
+            None => {
+                let to = Plan::new(from, preprocessing).map_err(|error| match error {
+                    // Which image it is matters only where they differ.
+                    DataError::Setting { field, value, bound } if !plans.is_empty() => DataError::Setting {
+                        field,
+                        value,
+                        bound: format!("{bound} ({}, {} x {} pixels)", set.key(index), from[0], from[1]),
+                    },
+                    error => error,
+                })?;
+                let place = met.iter().position(|(size, _)| *size == to.to).unwrap_or(met.len());
+                if place == met.len() {
+                    met.push((to.to, Vec::new()));
+                }
+                plans.insert(from, place);
+                place
             }
-        }
+        };
+        met[place].1.push(index);
     }
-    Ok(first.map_or([0, 0], |(_, _, size)| size))
+    if let [(size, _)] = met.as_slice() {
+        return Ok(*size);
+    }
+    let mut sizes: Vec<FinalSize> = met
+        .into_iter()
+        .map(|(size, images)| {
+            let keys: Vec<String> = images.iter().map(|&index| set.key(index)).collect();
+            FinalSize { size, images: images.len(), names: listed(&keys) }
+        })
+        .collect();
+    sizes.sort_by_key(|size| Reverse(size.images));
+    Err(DataError::Sizes { sizes })
 }
 
 #[cfg(test)]

@@ -6,7 +6,11 @@ use super::settings::{Preprocessing, setting};
 use crate::error::DataError;
 
 /// Positions of the selected images, ascending.
-pub(super) fn select(labels: &[u32], preprocessing: &Preprocessing) -> Result<Vec<usize>, DataError> {
+pub(super) fn select(
+    labels: &[u32],
+    leaves_out: &dyn Fn(usize) -> bool,
+    preprocessing: &Preprocessing,
+) -> Result<Vec<usize>, DataError> {
     let Preprocessing { classes, first_per_class, first, .. } = preprocessing;
     if let Some(classes) = classes {
         check_classes(classes, labels)?;
@@ -20,6 +24,7 @@ pub(super) fn select(labels: &[u32], preprocessing: &Preprocessing) -> Result<Ve
     let selected: Vec<_> = labels
         .iter()
         .enumerate()
+        .filter(|(index, _)| !leaves_out(*index))
         .filter(|(_, label)| classes.as_ref().is_none_or(|classes| classes.contains(label)))
         .filter(|&(_, &label)| {
             let taken = taken_of.entry(label).or_default();

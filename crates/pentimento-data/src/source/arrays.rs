@@ -1,61 +1,64 @@
 //! NumPy arrays of images: a `.npy` file with `labels.npy` beside it, or an `.npz` archive of both
 //! (<https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>).
 //!
-//! Images are unsigned bytes `[images, height, width]`, `[images, height, width, channels]` or `[images, channels, height,
-//! width]`. Which of the latter two is told by the axis that has 1 to 4 entries; if both or neither have, the array is
-//! refused. Labels are one integer for each image.
+//! Images are `[images, height, width]`, `[images, height, width, channels]` or `[images, channels, height, width]`. Which of
+//! the latter two is told by the axis that has 1 to 4 entries; if both or neither have, the array is refused. Their numbers are
+//! bytes, unsigned integers of 16 bits or floating-point (`array_pixels.rs`). Labels are in another array (`array_labels.rs`).
 
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 
+use super::array_labels;
+use super::array_pixels::{Conversion, Numbers, Pixels};
 use super::decode::Raw;
-use super::halves::{half_named, no_half, of_half};
-use super::labels::{self, MAX_CLASSES};
+use super::halves::{no_half, of_half, part_named, word_of};
+use super::labels::{self, Labelled};
+use super::notes::Note;
 use super::place::Place;
-use super::records::{MAX_DECOMPRESSED_BYTES, Records, Storage};
+use super::records::{MAX_DECOMPRESSED_BYTES, Records, Storage, skip};
 use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
 use crate::image::{Image, MAX_SIDE_PIXELS};
 use crate::public_sets::Split;
 
-pub(super) const LABELS_FILE: &str = "labels.npy";
 /// Headers that NumPy writes have some 100 bytes.
 const MAX_HEADER_BYTES: usize = 1 << 16;
-/// Most labels that are read; they and their numbers are held in memory.
-const MAX_LABELS: u64 = 1 << 26;
+/// What images may be, for errors.
+const KINDS: &str = "unsigned integers of 8 or 16 bits (|u1, <u2) or floating-point numbers (<f2, <f4, <f8)";
 /// Deflate cannot make more than 1032 bytes of one (zlib's technical details).
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Header {
+pub(super) struct Header {
     /// As NumPy writes it, such as `|u1` or `<i8`.
-    kind: String,
-    shape: Vec<usize>,
+    pub(super) kind: String,
+    pub(super) shape: Vec<usize>,
     /// Length of the header itself.
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// An array in a file.
-struct Array {
+pub(super) struct Array {
     /// The file, and the member of an archive.
-    place: Place,
-    header: Header,
+    pub(super) place: Place,
+    pub(super) header: Header,
     storage: Storage,
 }
 
 impl Array {
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.header.shape.first().copied().unwrap_or_default()
     }
 
-    fn entry_bytes(&self) -> Option<u64> {
-        match self.header.kind.get(1..) {
-            Some("u1" | "i1" | "b1") => Some(1),
-            Some("u2" | "i2") => Some(2),
-            Some("u4" | "i4") => Some(4),
-            Some("u8" | "i8") => Some(8),
+    pub(super) fn entry_bytes(&self) -> Option<u64> {
+        let kind = self.header.kind.as_bytes().get(1)?;
+        let length: u64 = self.header.kind.get(2..)?.parse().ok()?;
+        match (kind, length) {
+            (b'u' | b'i', 1 | 2 | 4 | 8) | (b'b', 1) | (b'f', 2 | 4 | 8) => Some(length),
+            (b'S', 1..) => Some(length),
+            (b'U', 1..) => length.checked_mul(4),
             _ => None,
         }
     }
@@ -69,84 +72,36 @@ impl Array {
         bytes.checked_add(self.header.bytes)
     }
 
-    /// Whether this looks like images: bytes with three or four axes.
-    fn is_images(&self) -> bool {
-        matches!(self.header.kind.as_str(), "|u1" | "<u1" | ">u1") && matches!(self.header.shape.len(), 3 | 4)
+    /// The numbers of this array if it looks like images: those of a kind that pixels have, with three or four axes.
+    fn as_images(&self) -> Option<Numbers> {
+        Numbers::of_kind(&self.header.kind).filter(|_| matches!(self.header.shape.len(), 3 | 4))
     }
 
-    /// Whether this looks like labels: integers, one for each of so many images.
-    fn is_labels(&self, images: usize) -> bool {
-        let integer = matches!(self.header.kind.as_bytes().get(1), Some(b'u' | b'i'));
-        let shape = self.header.shape.as_slice();
-        integer && (shape == [images] || shape == [images, 1])
-    }
-
-    /// The labels, after checking that there are as many as images.
-    fn labels(&self, images: usize) -> Result<Vec<u32>, DataError> {
-        if !self.is_labels(images) {
-            let value = format!("{:?} of kind {}", self.header.shape, self.header.kind);
-            return Err(self.place.broken(
-                "the array of labels",
-                value,
-                format!("[{images}] integers, one for each image"),
-            ));
-        }
-        if images as u64 > MAX_LABELS {
-            return Err(self.place.broken("number of labels", images, format!("at most {MAX_LABELS}")));
-        }
+    /// The first bytes, header included; fewer if there are no more.
+    pub(super) fn read(&self, length: u64) -> Result<Vec<u8>, DataError> {
         let io_error = |source| self.place.io("read", source);
         let (file, _) = self.place.open()?;
-        let mut reader = self.storage.open(file).map_err(io_error)?;
         let mut bytes = Vec::new();
-        let entry_bytes = self.entry_bytes().unwrap_or(8);
-        let length = self.header.bytes + images as u64 * entry_bytes;
-        reader.by_ref().take(length).read_to_end(&mut bytes).map_err(io_error)?;
-        if (bytes.len() as u64) < length {
-            return Err(self.place.broken(
-                "length",
-                format!("{} bytes", bytes.len()),
-                format!("{length} bytes"),
-            ));
-        }
-        let little = !self.header.kind.starts_with('>');
-        let signed = self.header.kind.as_bytes().get(1) == Some(&b'i');
-        let entries =
-            bytes.get(self.header.bytes as usize..).unwrap_or_default().chunks_exact(entry_bytes as usize);
-        entries
-            .enumerate()
-            .map(|(index, entry)| {
-                let mut value = [0; 8];
-                for (place, &byte) in entry.iter().enumerate() {
-                    value[if little { place } else { entry.len() - 1 - place }] = byte;
-                }
-                let value = u64::from_le_bytes(value);
-                let unused = 64 - 8 * entry_bytes as u32;
-                // Shifted up and down again, the sign fills the upper bits.
-                let value =
-                    if signed { i128::from((value << unused) as i64 >> unused) } else { i128::from(value) };
-                u32::try_from(value).ok().filter(|&label| label < MAX_CLASSES).ok_or_else(|| {
-                    let bound = format!("between 0 and {}", MAX_CLASSES - 1);
-                    self.place.broken("the label", format!("{value} (at {index})"), bound)
-                })
-            })
-            .collect()
+        let reader = self.storage.open(file).map_err(io_error)?;
+        reader.take(length).read_to_end(&mut bytes).map_err(io_error)?;
+        Ok(bytes)
     }
 }
 
 pub(super) fn read_npy(path: &Path) -> Result<Structure, DataError> {
     let images = open_npy(path)?;
-    let labels_path = path.with_file_name(LABELS_FILE);
     let mut files = vec![path.to_path_buf()];
-    let labels = if labels_path != path && labels_path.exists() {
-        files.push(labels_path.clone());
-        Some(open_npy(&labels_path)?)
-    } else {
-        None
-    };
-    structure(Layout::Npy, &images, labels.as_ref(), files)
+    let (mut labels, mut notes) = (None, Vec::new());
+    if let Some((labels_path, array)) = array_labels::open_beside(path)? {
+        files.push(labels_path);
+        let labelled = array_labels::read(&array, None, images.count())?;
+        notes.extend(labels::note("the array of labels", &labelled));
+        labels = Some(labelled);
+    }
+    structure(Layout::Npy, &images, labels, files, notes)
 }
 
-fn open_npy(path: &Path) -> Result<Array, DataError> {
+pub(super) fn open_npy(path: &Path) -> Result<Array, DataError> {
     let place = Place::file(path);
     let (file, length) = place.open()?;
     let header = read_header(&mut BufReader::new(file), &place)?;
@@ -174,37 +129,54 @@ pub(super) fn read_npz(path: &Path, split: Split) -> Result<Structure, DataError
     let mut arrays = members(path)?;
     let names: Vec<String> =
         arrays.iter().map(|array| array.place.entry.clone().unwrap_or_default()).collect();
-    if names.iter().any(|name| half_named(name).is_some()) {
+    let mut notes = Vec::new();
+    if names.iter().any(|name| part_named(name).is_some()) {
         let wanted = of_half(path, &names, split)?;
-        arrays.retain(|array| array.place.entry.as_ref().is_some_and(|name| wanted.contains(name)));
+        let others: Vec<String> = names
+            .iter()
+            .filter(|name| part_named(name).is_some() && !wanted.contains(name))
+            .cloned()
+            .collect();
+        if !others.is_empty() {
+            notes.push(Note::Split { taken: word_of(split).into(), others });
+        }
+        // What says no part, such as the names of classes, belongs to all.
+        let is_other = |name: &String| part_named(name).is_some() && !wanted.contains(name);
+        arrays.retain(|array| array.place.entry.as_ref().is_none_or(|name| !is_other(name)));
     } else if split == Split::Test {
-        return Err(no_half(path, split));
+        return Err(no_half(path, split, &[]));
     }
-    let described = || {
-        let list = arrays.iter().map(|array| {
-            let name = array.place.entry.as_deref().unwrap_or_default();
-            format!("{name} {:?} of kind {}", array.header.shape, array.header.kind)
-        });
-        list.collect::<Vec<_>>().join(", ")
-    };
-    let mut candidates = arrays.iter().filter(|array| array.is_images());
+    // Beside images in bytes, floating-point arrays are something else: features, latents.
+    let of_bytes = |array: &Array| array.as_images() == Some(Numbers::Bytes);
+    let any_bytes = arrays.iter().any(of_bytes);
+    let mut candidates =
+        arrays.iter().filter(|array| if any_bytes { of_bytes(array) } else { array.as_images().is_some() });
     let (Some(images), None) = (candidates.next(), candidates.next()) else {
-        return Err(place.broken(
-            "the list of arrays",
-            described(),
-            "with exactly one of unsigned bytes with three or four axes, the images",
-        ));
+        let list: Vec<String> = arrays.iter().map(Array::described).collect();
+        let value = if list.is_empty() { "empty".into() } else { list.join(", ") };
+        let advice = match arrays.iter().find(|array| matches!(array.header.shape.len(), 3 | 4)) {
+            Some(other) if other.as_images().is_none() => format!("; {}", advice_for(&other.header.kind)),
+            _ => String::new(),
+        };
+        let bound = format!("with exactly one of images, {KINDS} with three or four axes{advice}");
+        return Err(place.broken("the list of arrays", value, bound));
     };
-    let mut candidates = arrays.iter().filter(|array| array.is_labels(images.count()));
-    let labels = candidates.next();
-    if candidates.next().is_some() {
-        let bound = "with at most one that has an integer for each image, the labels";
-        return Err(place.broken("the list of arrays", described(), bound));
-    }
-    for array in [Some(images), labels].into_iter().flatten() {
+    let others: Vec<&Array> = arrays.iter().filter(|array| !std::ptr::eq(*array, images)).collect();
+    let chosen = array_labels::choose(&others, images.count(), &place)?;
+    notes.extend(chosen.notes);
+    let read = [Some(images), chosen.labels, chosen.class_names].into_iter().flatten();
+    // What has no known length is refused below.
+    for array in read.filter(|array| array.expected_bytes().is_some()) {
         check_sum(array)?;
     }
-    structure(Layout::Npz, images, labels, vec![path.into()])
+    let labels = chosen
+        .labels
+        .map(|labels| array_labels::read(labels, chosen.class_names, images.count()))
+        .transpose()?;
+    if let (Some(labelled), None) = (&labels, chosen.class_names) {
+        notes.extend(labels::note("the array of labels", labelled));
+    }
+    structure(Layout::Npz, images, labels, vec![path.into()], notes)
 }
 
 /// Every array of an archive, with its header read.
@@ -291,74 +263,129 @@ enum Order {
 struct PixelArray {
     place: Place,
     records: Records,
+    shape: Shape,
+    pixels: Pixels,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
     height: usize,
     width: usize,
     channels: usize,
     order: Order,
 }
 
-fn structure(
-    layout: Layout,
-    images: &Array,
-    labels: Option<&Array>,
-    files: Vec<PathBuf>,
-) -> Result<Structure, DataError> {
-    let place = &images.place;
-    let Header { kind, shape, bytes: header_bytes } = &images.header;
-    if !images.is_images() {
-        let value = format!("{shape:?} of kind {kind}");
-        return Err(place.broken(
-            "the array of images",
-            value,
-            "unsigned bytes (|u1) with three or four axes",
-        ));
-    }
-    let (height, width, channels, order) = match *shape.as_slice() {
-        [_, height, width] => (height, width, 1, Order::ChannelsLast),
-        [_, first, middle, last] => {
-            let few = 1..=4;
-            match (few.contains(&first), few.contains(&last)) {
+impl Shape {
+    fn of(shape: &[usize], place: &Place) -> Result<Self, DataError> {
+        let few = 1..=4;
+        let (height, width, channels, order) = match *shape {
+            [_, height, width] => (height, width, 1, Order::ChannelsLast),
+            [_, first, middle, last] => match (few.contains(&first), few.contains(&last)) {
                 (false, true) => (first, middle, last, Order::ChannelsLast),
                 (true, false) => (middle, last, first, Order::ChannelsFirst),
                 (both, _) => {
                     let bound = if both {
                         "with 1 to 4 channels on the second or on the last axis, not on both"
                     } else {
-                        "with 1 to 4 channels on the second or on the last axis"
+                        "with 1 to 4 channels (grey, grey and alpha, RGB, RGBA) on the second or on the last axis; \
+                         `x[..., :3]` takes three of more"
                     };
                     return Err(place.broken("the shape", format!("{shape:?}"), bound));
                 }
+            },
+            _ => return Err(place.broken("the shape", format!("{shape:?}"), "three or four axes")),
+        };
+        for (field, side) in [("image height", height), ("image width", width)] {
+            if !(1..=MAX_SIDE_PIXELS).contains(&side) {
+                return Err(place.broken(field, side, format!("between 1 and {MAX_SIDE_PIXELS}")));
             }
         }
-        _ => (0, 0, 0, Order::ChannelsLast),
-    };
-    for (field, side) in [("image height", height), ("image width", width)] {
-        if !(1..=MAX_SIDE_PIXELS).contains(&side) {
-            return Err(place.broken(field, side, format!("between 1 and {MAX_SIDE_PIXELS}")));
-        }
+        Ok(Self { height, width, channels, order })
     }
+
+    /// Numbers of one image. Sides are bounded, so this does not overflow.
+    fn len(self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Where a number of the whole array is, for people.
+    fn position(self, number: usize) -> String {
+        let Self { height, width, channels, order } = self;
+        let (image, within) = (number / self.len(), number % self.len());
+        let (row, column, channel) = match order {
+            Order::ChannelsLast => (within / channels / width, within / channels % width, within % channels),
+            Order::ChannelsFirst => (within / width % height, within % width, within / (height * width)),
+        };
+        format!("image {image}, row {row}, column {column}, channel {channel}")
+    }
+}
+
+/// What makes images of an array of another kind.
+fn advice_for(kind: &str) -> &'static str {
+    match kind.as_bytes().get(1) {
+        Some(b'b') => "masks are read as `x.astype('uint8') * 255`",
+        Some(b'u' | b'i') => "integers in [0, 255] are read as `x.astype('uint8')`",
+        _ => "images are saved as `((x - low) / (high - low) * 255).round().astype('uint8')`",
+    }
+}
+
+fn structure(
+    layout: Layout,
+    images: &Array,
+    labels: Option<Labelled>,
+    files: Vec<PathBuf>,
+    notes: Vec<Note>,
+) -> Result<Structure, DataError> {
+    let place = &images.place;
+    let Header { kind, shape, bytes: header_bytes } = &images.header;
+    let Some(numbers) = images.as_images() else {
+        let value = format!("{shape:?} of kind {kind}");
+        let advice = match Numbers::of_kind(kind) {
+            Some(_) => String::new(),
+            None => format!("; {}", advice_for(kind)),
+        };
+        let bound = format!("{KINDS} with three or four axes{advice}");
+        return Err(place.broken("the array of images", value, bound));
+    };
+    let shape = Shape::of(shape, place)?;
     let count = images.count();
     let mut listing = Listing::numbered(count);
     if let Some(labels) = labels {
-        listing = listing.with_labels(labels::from_numbers(labels.labels(count)?));
+        listing = listing.with_labels(labels);
     }
-    let record_bytes = height * width * channels;
+    let too_large = || place.broken("the number of images", count, "fewer");
+    let total = count.checked_mul(shape.len()).ok_or_else(too_large)?;
+    let pixels = {
+        let io_error = |source| place.io("read", source);
+        let (file, _) = place.open()?;
+        let mut reader = images.storage.open(file).map_err(io_error)?;
+        if numbers != Numbers::Bytes {
+            skip(&mut reader, *header_bytes).map_err(io_error)?;
+        }
+        Pixels::find(numbers, total, &mut reader, place, &|number| shape.position(number))?
+    };
+    let record_bytes = shape.len() * pixels.number_bytes();
     let records = Records::new(place.path.clone(), images.storage, *header_bytes, record_bytes, count);
-    let reader = PixelArray { place: place.clone(), records, height, width, channels, order };
-    Ok(Structure { layout, listing, files, reader: Box::new(reader) })
+    let reader = PixelArray { place: place.clone(), records, shape, pixels };
+    Ok(Structure { layout, listing, files, reader: Box::new(reader), notes })
 }
 
 impl Reader for PixelArray {
     fn raw(&self, index: usize) -> Result<Raw, DataError> {
-        let bytes = self.records.read(index)?;
-        let plane = self.height * self.width;
-        let pixels = match self.order {
+        let bytes = self.pixels.convert(self.records.read(index)?);
+        let Shape { height, width, channels, order } = self.shape;
+        let plane = height * width;
+        let pixels = match order {
             Order::ChannelsLast => bytes,
             Order::ChannelsFirst => {
                 (0..plane).flat_map(|pixel| bytes.iter().skip(pixel).step_by(plane).copied()).collect()
             }
         };
-        Ok(Raw::Pixels(Image::new(self.height, self.width, self.channels, pixels)?))
+        Ok(Raw::Pixels(Image::new(height, width, channels, pixels)?))
+    }
+
+    fn conversion(&self) -> Option<Conversion> {
+        self.pixels.conversion
     }
 
     fn place(&self, index: usize) -> Place {

@@ -46,7 +46,13 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Structure, DataError> {
     }
     let class_names = CLASS_NAMES.map(String::from).to_vec();
     let listing = Listing::numbered(labels.len()).with_labels((labels, class_names));
-    Ok(Structure { layout: Layout::CifarBinary, listing, files: files.to_vec(), reader: Box::new(reader) })
+    Ok(Structure {
+        layout: Layout::CifarBinary,
+        listing,
+        files: files.to_vec(),
+        reader: Box::new(reader),
+        notes: Vec::new(),
+    })
 }
 
 fn checked_count(place: &Place, length: u64) -> Result<usize, DataError> {
@@ -145,7 +151,7 @@ pub(super) fn batches_of(
         }
     }
     if batches.is_empty() {
-        return Err(no_half(folder, split));
+        return Err(no_half(folder, split, &[]));
     }
     Ok(batches.into_iter().map(|(_, name)| folder.join(name)).collect())
 }

@@ -1,9 +1,9 @@
-//! From the bytes of a PNG, JPEG or WebP file to 8-bit pixels, and from any number of channels to the wanted one.
+//! From the bytes of an image file to 8-bit pixels, and from any number of channels to the wanted one.
 //!
 //! - 16 bits become 8 by `(255 v + 32767) / 65535` rounded down: the nearest of 256 levels.
 //! - The EXIF orientation is applied, so an image is as a viewer shows it.
-//! - Palettes are expanded; colour profiles and gamma are ignored, as training scripts do. Of an animation the first
-//!   picture counts.
+//! - Palettes are expanded; colour profiles and gamma are ignored, as training scripts do. Of an animation, or of several
+//!   pages, the first picture counts.
 //! - Alpha is composed on a background, in 8 bits: `(a c + (255 - a) b + 127) / 255` rounded down.
 //! - RGB becomes grey by the luma of ITU-R BT.601 in 16-bit fixed point, `(19595 R + 38470 G + 7471 B + 32768) / 65536`
 //!   rounded down, which is Pillow's `convert("L")`.
@@ -13,16 +13,23 @@
 
 use std::io::Cursor;
 
+use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
+use image::{AnimationDecoder as _, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
 use serde::{Deserialize, Serialize};
 
+use super::formats::{format_of, tiff_has_more_pages};
 use super::place::Place;
 use crate::error::DataError;
 use crate::image::{Image, MAX_SIDE_PIXELS};
 
 /// Most bytes of one encoded image; an uncompressed one of the largest size with 16 bits a channel has as many.
 pub(crate) const MAX_ENCODED_BYTES: u64 = (MAX_SIDE_PIXELS * MAX_SIDE_PIXELS * 8) as u64;
+
+/// What is broken where a format is none that is read; [`DamageKind`](super::damage::DamageKind) tells it by this.
+pub(crate) const FORMAT: &str = "the format";
+/// The same for images that are too large.
+pub(crate) const SIDES: [&str; 2] = ["image width", "image height"];
 
 /// The channels that images are brought to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,6 +48,11 @@ impl Channels {
             Self::Grey => 1,
             Self::Rgb => 3,
         }
+    }
+
+    /// Those of so many channels; none for other numbers than 1 and 3.
+    pub fn of_count(count: usize) -> Option<Self> {
+        [Self::Grey, Self::Rgb].into_iter().find(|channels| channels.count() == count)
     }
 }
 
@@ -62,10 +74,17 @@ impl Default for Colours {
 
 /// What a reader finds for one image.
 pub(crate) enum Raw {
-    /// A PNG, JPEG or WebP file.
+    /// An image file.
     Encoded(Vec<u8>),
     /// Pixels as they are.
     Pixels(Image),
+}
+
+/// An 8-bit image with the channels that it has.
+pub(crate) struct Decoded {
+    pub(crate) image: Image,
+    /// Whether it is the first of several pictures in its file.
+    pub(crate) is_first_of_several: bool,
 }
 
 impl Raw {
@@ -77,34 +96,23 @@ impl Raw {
         }
     }
 
-    /// The 8-bit image with the channels that it has.
-    pub(crate) fn decode(self, place: &Place) -> Result<Image, DataError> {
+    /// The 8-bit image.
+    pub(crate) fn decode(self, place: &Place) -> Result<Decoded, DataError> {
         match self {
             Self::Encoded(bytes) => decode(&bytes, place),
-            Self::Pixels(image) => Ok(image),
+            Self::Pixels(image) => Ok(Decoded { image, is_first_of_several: false }),
         }
     }
 }
 
-fn decode(bytes: &[u8], place: &Place) -> Result<Image, DataError> {
+fn decode(bytes: &[u8], place: &Place) -> Result<Decoded, DataError> {
     let mut reader = ImageReader::new(Cursor::new(bytes));
-    let format = match image::guess_format(bytes) {
-        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => format,
-        Ok(other) => return Err(place.broken("the format", format!("{other:?}"), "PNG, JPEG or WebP")),
-        Err(_) => {
-            let start: Vec<u8> = bytes.iter().copied().take(8).collect();
-            let value =
-                if start.is_empty() { "empty".into() } else { format!("unknown (first bytes {start:02x?})") };
-            return Err(place.broken("the format", value, "PNG, JPEG or WebP"));
-        }
-    };
+    let format = format_of(bytes).map_err(|(value, bound)| place.broken(FORMAT, value, bound))?;
     reader.set_format(format);
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_ENCODED_BYTES);
-    reader.limits(limits);
+    reader.limits(limits());
     let mut decoder = reader.into_decoder().map_err(|error| place.undecodable(error))?;
     let (width, height) = decoder.dimensions();
-    for (field, side) in [("image width", width), ("image height", height)] {
+    for (field, side) in SIDES.into_iter().zip([width, height]) {
         if side == 0 || side as usize > MAX_SIDE_PIXELS {
             return Err(place.broken(field, side, format!("between 1 and {MAX_SIDE_PIXELS}")));
         }
@@ -112,7 +120,7 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Image, DataError> {
     match format {
         ImageFormat::Jpeg => check_jpeg_end(bytes, place)?,
         ImageFormat::WebP => check_webp_length(bytes, place)?,
-        // Its decoder refuses rows that are missing and chunks whose checksum is wrong.
+        // Their decoders refuse what is missing.
         _ => {}
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -129,15 +137,39 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Image, DataError> {
         DynamicImage::ImageLumaA16(image) => (2, narrow(image.into_raw())),
         DynamicImage::ImageRgb16(image) => (3, narrow(image.into_raw())),
         DynamicImage::ImageRgba16(image) => (4, narrow(image.into_raw())),
+        // A file does not say which of its numbers is white.
         other => {
             return Err(place.broken(
                 "the kind of pixel",
                 format!("{:?}", other.color()),
-                "8 or 16 bits a channel",
+                "8 or 16 bits a channel; floating-point images can be saved as an array (.npy) in [0, 1]",
             ));
         }
     };
-    Image::new(height, width, channels, pixels)
+    let is_first_of_several = has_several(bytes, format);
+    Ok(Decoded { image: Image::new(height, width, channels, pixels)?, is_first_of_several })
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_ENCODED_BYTES);
+    limits
+}
+
+/// Whether a file that was decoded has more than its first picture.
+fn has_several(bytes: &[u8], format: ImageFormat) -> bool {
+    let file = || Cursor::new(bytes);
+    match format {
+        ImageFormat::Png => {
+            // Its animation is announced by a chunk of its own; without the name there is none.
+            bytes.windows(4).take(1 << 16).any(|name| name == b"acTL")
+                && PngDecoder::with_limits(file(), limits()).is_ok_and(|png| png.is_apng().unwrap_or(false))
+        }
+        ImageFormat::WebP => WebPDecoder::new(file()).is_ok_and(|webp| webp.has_animation()),
+        ImageFormat::Gif => GifDecoder::new(file()).is_ok_and(|gif| gif.into_frames().nth(1).is_some()),
+        ImageFormat::Tiff => tiff_has_more_pages(bytes),
+        _ => false,
+    }
 }
 
 /// The nearest of 256 levels.
@@ -182,6 +214,19 @@ fn check_webp_length(bytes: &[u8], place: &Place) -> Result<(), DataError> {
         ));
     }
     Ok(())
+}
+
+/// Whether an image has an alpha channel that lets something shine through.
+pub(crate) fn is_transparent(image: &Image) -> bool {
+    let channels = image.channels();
+    let alphas = || image.pixels().iter().skip(channels - 1).step_by(channels);
+    matches!(channels, 2 | 4) && alphas().any(|&alpha| alpha < 255)
+}
+
+/// Whether the channels of an image without alpha differ in some pixel.
+pub(crate) fn has_colour(image: &Image) -> bool {
+    image.channels() == 3
+        && image.pixels().chunks_exact(3).any(|pixel| pixel[0] != pixel[1] || pixel[0] != pixel[2])
 }
 
 /// Whether an image stays grey on this background: it has no colour, and none shines through.

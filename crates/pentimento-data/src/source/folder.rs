@@ -1,102 +1,20 @@
-//! A folder of PNG, JPEG and WebP files: all directly in it, or each in a folder of its class, as torchvision's
-//! `ImageFolder` and Hugging Face's `imagefolder` have them.
+//! A folder of image files: all directly in it, or each in a folder of its class, as torchvision's `ImageFolder` and Hugging
+//! Face's `imagefolder` have them. A single file is such a set of one image.
 //!
 //! Images are in the order of their paths, compared name by name. Class folders are numbered in the order of their
-//! names. Names that begin with a dot are passed over, and so are files that are no images by their ending; a picture in
-//! a format that is not read is an error, as leaving it out would change the set unseen.
+//! names; if all of these are numbers, in the order of the numbers. A class folder without any file is a class without
+//! images, so that the classes after it keep their numbers.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
+use super::halves::part_of_folder;
 use super::labels;
+use super::notes::Note;
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
+use super::walk::Walk;
 use crate::error::DataError;
-
-/// Endings of images that can be read.
-const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
-/// Endings of images that cannot.
-const OTHER_IMAGE_ENDINGS: [&str; 14] =
-    ["bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "avif", "heic", "heif", "jp2", "tga", "jxl"];
-/// Folders inside folders that are followed. Class folders need one.
-const MAX_DEPTH: usize = 16;
-
-/// Whether a file is an image by its ending; an error if it is one that cannot be read.
-pub(super) fn is_image(path: &Path) -> Result<bool, DataError> {
-    let ending =
-        path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    if OTHER_IMAGE_ENDINGS.contains(&ending.as_str()) {
-        return Err(Place::file(path).broken("the format", ending, "png, jpg, jpeg or webp"));
-    }
-    Ok(IMAGE_ENDINGS.contains(&ending.as_str()))
-}
-
-/// Every entry of a folder whose name does not begin with a dot, in order.
-pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
-    let io_error = |source| DataError::Io { action: "list", path: folder.into(), source };
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io_error)? {
-        let path = entry.map_err(io_error)?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(Place::file(&path).broken("the name", "not UTF-8", "UTF-8"));
-        };
-        if !name.starts_with('.') {
-            entries.push((name.to_owned(), path));
-        }
-    }
-    entries.sort_unstable();
-    Ok(entries)
-}
-
-/// Refuses what lies outside the set's folder: a link may lead anywhere.
-pub(super) fn check_inside(path: &Path, root: &Path) -> Result<(), DataError> {
-    let place = Place::file(path);
-    let resolve = |path: &Path| fs::canonicalize(path).map_err(|source| place.io("resolve", source));
-    let (inside, root) = (resolve(path)?, resolve(root)?);
-    if inside.starts_with(&root) {
-        return Ok(());
-    }
-    Err(place.broken("the place it leads to", inside.display(), format!("inside {}", root.display())))
-}
-
-/// The images of a folder, each with the names from the folder to it, in order of these.
-pub(super) fn images_under(root: &Path) -> Result<Vec<(Vec<String>, PathBuf)>, DataError> {
-    let mut images = Vec::new();
-    let mut folders = vec![(Vec::<String>::new(), root.to_path_buf())];
-    while let Some((names, folder)) = folders.pop() {
-        for (name, path) in entries(&folder)? {
-            let names: Vec<String> = names.iter().cloned().chain([name]).collect();
-            let link = fs::symlink_metadata(&path).map_err(|source| Place::file(&path).io("open", source))?;
-            let is_link = link.is_symlink();
-            let metadata = if is_link {
-                check_inside(&path, root)?;
-                fs::metadata(&path).map_err(|source| Place::file(&path).io("open", source))?
-            } else {
-                link
-            };
-            if metadata.is_dir() {
-                if is_link {
-                    // It could lead back to where it is.
-                    return Err(Place::file(&path).broken(
-                        "the path",
-                        "a link to a folder",
-                        "a folder itself",
-                    ));
-                }
-                if names.len() >= MAX_DEPTH {
-                    let bound = format!("at most {MAX_DEPTH} folders deep");
-                    return Err(Place::file(&path).broken("the depth", "more", bound));
-                }
-                folders.push((names, path));
-            } else if is_image(&path)? {
-                images.push((names, path));
-            }
-        }
-    }
-    images.sort_unstable();
-    Ok(images)
-}
 
 struct FolderReader {
     paths: Vec<PathBuf>,
@@ -104,7 +22,8 @@ struct FolderReader {
 
 /// Opens a folder without a table of metadata.
 pub(super) fn read(root: &Path) -> Result<Structure, DataError> {
-    let images = images_under(root)?;
+    let walk = Walk::through(root)?;
+    let images = &walk.images;
     let depth = images.first().map_or(0, |(names, _)| names.len());
     if let Some((names, path)) = images.iter().find(|(names, _)| names.len() != depth) {
         let other = images.first().map(|(_, path)| path.display().to_string()).unwrap_or_default();
@@ -118,13 +37,62 @@ pub(super) fn read(root: &Path) -> Result<Structure, DataError> {
         return Err(Place::file(path).broken("the number of names on its path", depth, bound));
     }
     let mut listing = Listing::named(images.iter().map(|(names, _)| names.join("/")).collect());
+    let mut notes = Vec::new();
+    let mut empty: Vec<String> = outermost(&walk.empty);
     if depth == 2 {
         let folders: Vec<String> = images.iter().filter_map(|(names, _)| names.first().cloned()).collect();
+        // Empty folders inside of a class folder, and one that is called as a split is, are no classes.
+        empty.retain(|name| !folders.contains(name) && part_of_folder(name).is_none());
         // Folders that are called by numbers are names all the same: torchvision numbers them in order, too.
-        listing = listing.with_labels(labels::from_names(&folders));
+        let labelled = labels::from_names(&folders, &empty);
+        notes.extend(labels::note("folders", &labelled));
+        if !empty.is_empty() {
+            notes.push(Note::EmptyClasses { names: std::mem::take(&mut empty) });
+        }
+        listing = listing.with_labels(labelled);
         listing.groups = Some(folders);
     }
-    Ok(structure(Layout::Folder, listing, images.into_iter().map(|(_, path)| path).collect(), None))
+    notes.extend(not_read(&walk, empty, |_| false));
+    let paths = walk.images.into_iter().map(|(_, path)| path).collect();
+    Ok(structure(Layout::Folder, listing, paths, None, notes))
+}
+
+/// Opens a single image file.
+pub(super) fn read_one(path: &Path) -> Structure {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    structure(Layout::Image, Listing::named(vec![name]), vec![path.into()], None, Vec::new())
+}
+
+/// What is to be said of the rest of a folder whose images are read; `is_read` says of the names of a file whether it is.
+pub(super) fn not_read(
+    walk: &Walk,
+    mut folders: Vec<String>,
+    is_read: impl Fn(&[String]) -> bool,
+) -> Vec<Note> {
+    let with_images: std::collections::BTreeSet<&String> = walk
+        .images
+        .iter()
+        .filter_map(|(names, _)| if names.len() > 1 { names.first() } else { None })
+        .collect();
+    let others: Vec<&Vec<String>> = walk.others.iter().filter(|names| !is_read(names)).collect();
+    folders.extend(others.iter().filter(|names| names.len() > 1).filter_map(|names| names.first().cloned()));
+    folders.retain(|name| !with_images.contains(name));
+    folders.sort_unstable();
+    folders.dedup();
+    let files = others.iter().filter_map(|names| names.last().map(String::as_str));
+    let cycles = walk.cycles.iter().map(|names| Note::NotRead {
+        what: names.join("/"),
+        reason: "a link to a folder that it lies in".into(),
+    });
+    Note::left_out(files, folders).into_iter().chain(cycles).collect()
+}
+
+/// The first names of these, each once.
+fn outermost(all: &[Vec<String>]) -> Vec<String> {
+    let mut names: Vec<String> = all.iter().filter_map(|names| names.first().cloned()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// A set of files that are images.
@@ -133,9 +101,10 @@ pub(super) fn structure(
     listing: Listing,
     paths: Vec<PathBuf>,
     table: Option<PathBuf>,
+    notes: Vec<Note>,
 ) -> Structure {
     let files = table.into_iter().chain(paths.iter().cloned()).collect();
-    Structure { layout, listing, files, reader: Box::new(FolderReader { paths }) }
+    Structure { layout, listing, files, reader: Box::new(FolderReader { paths }), notes }
 }
 
 impl Reader for FolderReader {

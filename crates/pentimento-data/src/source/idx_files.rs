@@ -32,6 +32,7 @@ pub(super) fn read(images: &Path, labels_path: &Path) -> Result<Structure, DataE
         listing: Listing::numbered(count).with_labels(labels::from_numbers(labels)),
         files: vec![images.into(), labels_path.into()],
         reader: Box::new(IdxReader { path: images.into(), records, size: [height, width] }),
+        notes: Vec::new(),
     })
 }
 

@@ -1,93 +1,256 @@
 //! A folder of images with a table that names them: `metadata.csv`, or `metadata.jsonl` with a JSON object on each line,
-//! as Hugging Face's `imagefolder` reads them.
+//! as Hugging Face's `imagefolder` reads them. `tables.rs` lists the other forms.
 //!
 //! The column `file_name` has the path of an image inside the folder; the set is in the order of the table. `label`, or
 //! `labels`, or `class` are labels: numbers or names. `group`, or `contributor`, or `artist` say what an image is traced
-//! together with. The names of folders say nothing where there is a table. Every image of the folder must be in it.
+//! together with. The names of folders are no labels where there is a table. Every image of the folder must be in it.
+//!
+//! Above folders that are splits (`train`, `test`), or with a column `split`, a table counts for the images of the split
+//! that is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-use super::folder::{check_inside, images_under, structure};
+use super::folder::{not_read, structure};
+use super::halves::{Part, SplitFolders, no_half, part_named, whole_only, word_of};
 use super::labels;
+use super::notes::Note;
 use super::place::Place;
 use super::structure::{Layout, Listing, Structure};
-use crate::csv_table::{Lines, line_error, table_error};
+use super::tables::{GROUP_COLUMNS, LABEL_COLUMNS, Row, SPLIT_COLUMN, Table};
+use super::walk::Walk;
+use super::words::{counted, listed};
 use crate::error::DataError;
+use crate::public_sets::Split;
 
-pub(super) const TABLES: [&str; 2] = ["metadata.csv", "metadata.jsonl"];
-/// Columns of labels, of which a set has one.
-pub(super) const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "class"];
-/// Columns of groups, of which a set has one.
-pub(super) const GROUP_COLUMNS: [&str; 3] = ["group", "contributor", "artist"];
-/// A million lines of 250 bytes.
-const MAX_TABLE_BYTES: u64 = 256 << 20;
+/// A row with the names from the set's folder to its file.
+struct Listed {
+    row: usize,
+    key: String,
+    names: Vec<String>,
+}
 
-type Row = BTreeMap<String, String>;
-
-pub(super) fn read(root: &Path, table: &Path) -> Result<Structure, DataError> {
-    let place = Place::file(table);
-    let bytes = place.read_whole(MAX_TABLE_BYTES)?;
-    let is_csv = table.extension().is_some_and(|ending| ending == "csv");
-    let rows = if is_csv { csv_rows(&bytes, table)? } else { json_rows(&bytes, table)? };
-
-    let (mut keys, mut paths) = (Vec::new(), Vec::new());
-    let mut line_of = BTreeMap::<PathBuf, u64>::new();
-    for (line, row) in &rows {
-        let broken = |field, value: String, bound: String| line_error(table, *line, field, value, bound);
-        let name = row.get("file_name").ok_or_else(|| {
-            broken("file_name", "missing".into(), "the path of an image in the folder".into())
-        })?;
-        let relative = inside(name).ok_or_else(|| {
-            let bound = "a path inside the folder of the table".into();
-            broken("file_name", format!("{name:?}"), bound)
-        })?;
-        let path = root.join(&relative);
+pub(super) fn read(
+    root: &Path,
+    table: &Table,
+    split: Split,
+    mut notes: Vec<Note>,
+) -> Result<Structure, DataError> {
+    let all = listed_files(root, table)?;
+    let walk = Walk::through(root)?;
+    let folders = split_folders(root, &walk, &all)?;
+    let taken = folders.as_ref().map(|folders| folders.taken(root, split)).transpose()?;
+    let kept = match &taken {
+        Some((folder, others)) => in_folder(&walk, &all, folder, others, &mut notes),
+        None => by_split_column(root, table, &all, split, &mut notes)?,
+    };
+    let mut paths = Vec::with_capacity(kept.len());
+    for listed in &kept {
+        let path = listed.names.iter().fold(root.to_path_buf(), |path, name| path.join(name));
         if !path.is_file() {
-            return Err(broken("file_name", format!("{name:?}"), "the name of a file that is there".into()));
+            let value = format!("{:?}", listed.key);
+            let bound = "the name of a file that is there";
+            return Err(table.place(listed.row).broken("file_name", value, bound));
         }
-        check_inside(&path, root)?;
-        if let Some(earlier) = line_of.insert(path.clone(), *line) {
-            let bound = format!("listed once, but line {earlier} lists it too");
-            return Err(broken("file_name", format!("{name:?}"), bound));
-        }
-        keys.push(name.clone());
         paths.push(path);
     }
-    if let Some((_, unlisted)) = images_under(root)?.into_iter().find(|(_, path)| !line_of.contains_key(path))
-    {
-        let bound = format!("in {}, as other images of the folder are", table.display());
-        return Err(Place::file(&unlisted).broken("the image", "not listed", bound));
-    }
+    let counts = |names: &[String]| match &taken {
+        Some((folder, _)) => names.len() > 1 && names.first() == Some(folder),
+        None => true,
+    };
+    check_listed(&walk, &all, table, &mut notes, counts)?;
 
-    let place_of = |index: usize| {
-        let line = rows.get(index).map_or(0, |(line, _)| *line);
-        Place::entry(table, format!("line {line}"))
+    let place_of = |index: usize| table.place(kept.get(index).map_or(0, |listed| listed.row));
+    let text = |name: &str, row: usize| {
+        table.rows.get(row).and_then(|(_, row)| row.get(name)).filter(|text| !text.is_empty()).cloned()
     };
-    let column = |names: &[&'static str], field| {
-        let Some(name) = one_column(names, rows.iter().map(|(_, row)| row), table)? else { return Ok(None) };
-        let texts =
-            rows.iter().map(|(_, row)| row.get(name).filter(|text| !text.is_empty()).cloned()).collect();
-        labels::all_or_none(texts, field, place_of)
+    let column = |name: &str, field| {
+        labels::all_or_none(kept.iter().map(|listed| text(name, listed.row)).collect(), field, place_of)
     };
-    let mut listing = Listing::named(keys);
-    if let Some(texts) = column(&LABEL_COLUMNS, "the label")? {
-        listing = listing.with_labels(labels::from_texts(&texts, place_of)?);
+    let mut listing = Listing::named(kept.iter().map(|listed| listed.key.clone()).collect());
+    let texts = match one_column(&LABEL_COLUMNS, table)? {
+        Some(name) => column(name, "the label")?.map(|texts| (name, texts)),
+        None => None,
+    };
+    match texts {
+        Some((name, texts)) => {
+            // Names of classes that only the other splits have keep their numbers in every split.
+            let everywhere: Vec<String> = (0..table.rows.len()).filter_map(|row| text(name, row)).collect();
+            let labelled = labels::from_texts(&texts, &everywhere, place_of)?;
+            notes.extend(labels::note("classes in the table", &labelled));
+            listing = listing.with_labels(labelled);
+        }
+        None => notes.extend(without_labels(table, &walk, taken.is_some())),
     }
-    listing.groups = column(&GROUP_COLUMNS, "the group")?;
-    Ok(structure(Layout::Metadata, listing, paths, Some(table.into())))
+    if let Some(name) = one_column(&GROUP_COLUMNS, table)? {
+        listing.groups = column(name, "the group")?;
+    }
+    let table_name = table.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    notes.extend(not_read(&walk, Vec::new(), |names| matches!(names, [name] if name == table_name)));
+    Ok(structure(Layout::Metadata, listing, paths, Some(table.path.clone()), notes))
+}
+
+/// The files of all rows, of which each may be there once.
+fn listed_files(root: &Path, table: &Table) -> Result<Vec<Listed>, DataError> {
+    let column = table.file_column().unwrap_or("file_name");
+    let base: Vec<String> = match table.base.strip_prefix(root) {
+        Ok(base) => base.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect(),
+        Err(_) => Vec::new(),
+    };
+    let mut row_of = BTreeMap::<Vec<String>, usize>::new();
+    let mut all = Vec::with_capacity(table.rows.len());
+    for (row, (_, texts)) in table.rows.iter().enumerate() {
+        let place = table.place(row);
+        let name = texts
+            .get(column)
+            .ok_or_else(|| place.broken("file_name", "missing", "the path of an image in the folder"))?;
+        let relative = inside(name).ok_or_else(|| {
+            place.broken("file_name", format!("{name:?}"), "a path inside the folder of the table")
+        })?;
+        let parts = relative.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+        let names: Vec<String> = base.iter().cloned().chain(parts).collect();
+        if let Some(earlier) = row_of.insert(names.clone(), row) {
+            let earlier = table.place(earlier).entry.unwrap_or_default();
+            let bound = format!("listed once, but {earlier} lists it too");
+            return Err(place.broken("file_name", format!("{name:?}"), bound));
+        }
+        all.push(Listed { row, key: name.clone(), names });
+    }
+    Ok(all)
+}
+
+/// The folders of splits that the images lie in.
+fn split_folders(root: &Path, walk: &Walk, all: &[Listed]) -> Result<Option<SplitFolders>, DataError> {
+    let mut folders = BTreeMap::<String, bool>::new();
+    let files = walk.images.iter().map(|(names, _)| names).chain(all.iter().map(|listed| &listed.names));
+    for names in files {
+        if let [folder, _, more @ ..] = names.as_slice() {
+            *folders.entry(folder.clone()).or_default() |= !more.is_empty();
+        }
+    }
+    SplitFolders::among(root, &folders)
+}
+
+/// The rows whose images lie in the folder of a split; the folders of the other splits are `others`.
+fn in_folder<'a>(
+    walk: &Walk,
+    all: &'a [Listed],
+    folder: &String,
+    others: &[String],
+    notes: &mut Vec<Note>,
+) -> Vec<&'a Listed> {
+    let lies_in = |names: &[String], folder: &String| names.len() > 1 && names.first() == Some(folder);
+    let in_a_split =
+        |names: &[String]| lies_in(names, folder) || others.iter().any(|other| lies_in(names, other));
+    notes.push(Note::Split { taken: folder.clone(), others: others.to_vec() });
+    let elsewhere = walk.images.iter().filter(|(names, _)| !in_a_split(names)).count();
+    if elsewhere > 0 {
+        let reason = "in no folder of a split".into();
+        notes.push(Note::NotRead { what: counted(elsewhere, "image"), reason });
+    }
+    all.iter().filter(|listed| lies_in(&listed.names, folder)).collect()
+}
+
+/// Every image that counts must be in the table: without a row, its label would be missing. A table that is called as a
+/// split is need not list the images of the others.
+fn check_listed(
+    walk: &Walk,
+    all: &[Listed],
+    table: &Table,
+    notes: &mut Vec<Note>,
+    counts: impl Fn(&[String]) -> bool,
+) -> Result<(), DataError> {
+    let there: BTreeSet<&[String]> = all.iter().map(|listed| listed.names.as_slice()).collect();
+    let unlisted: Vec<&(Vec<String>, PathBuf)> =
+        walk.images.iter().filter(|(names, _)| counts(names) && !there.contains(names.as_slice())).collect();
+    match unlisted.as_slice() {
+        [] => Ok(()),
+        some if table.is_of_split => {
+            let what = counted(some.len(), "image");
+            notes.push(Note::NotRead { what, reason: "not listed in the table of the split".into() });
+            Ok(())
+        }
+        [(_, path), ..] => {
+            let bound = format!("in {}, as other images of the folder are", table.path.display());
+            Err(Place::file(path).broken("the image", "not listed", bound))
+        }
+    }
+}
+
+/// The rows of the split that is asked for, if a column says the split of each row; otherwise all are for training.
+fn by_split_column<'a>(
+    root: &Path,
+    table: &Table,
+    all: &'a [Listed],
+    split: Split,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<&'a Listed>, DataError> {
+    let text = |listed: &Listed| table.rows.get(listed.row).and_then(|(_, row)| row.get(SPLIT_COLUMN));
+    let everything = |split| -> Result<Vec<&'a Listed>, DataError> {
+        if !table.is_of_split {
+            whole_only(root, split)?;
+        }
+        Ok(all.iter().collect())
+    };
+    if !table.columns.contains(SPLIT_COLUMN) {
+        return everything(split);
+    }
+    let parts: Vec<Option<Part>> =
+        all.iter().map(|listed| text(listed).and_then(|text| part_named(text))).collect();
+    if let Some(index) = parts.iter().position(Option::is_none) {
+        let value = all.get(index).and_then(text).map_or("missing".into(), |text| format!("{text:?}"));
+        let place = table.place(all.get(index).map_or(0, |listed| listed.row));
+        let reason = format!(
+            "{} has {value}, which is none of train, test and validation",
+            place.entry.unwrap_or_default()
+        );
+        notes.push(Note::NotRead { what: format!("the column `{SPLIT_COLUMN}`"), reason });
+        return everything(split);
+    }
+    let mut others: BTreeSet<String> = BTreeSet::new();
+    let mut kept = Vec::new();
+    for (listed, part) in all.iter().zip(parts) {
+        if part == Some(split.into()) {
+            kept.push(listed);
+        } else {
+            others.extend(text(listed).cloned());
+        }
+    }
+    let others: Vec<String> = others.into_iter().collect();
+    if kept.is_empty() && !all.is_empty() {
+        return Err(no_half(root, split, &others));
+    }
+    notes.push(Note::Split { taken: word_of(split).into(), others });
+    Ok(kept)
+}
+
+/// What is to be said of a table that has no labels: what there is instead.
+fn without_labels(table: &Table, walk: &Walk, has_splits: bool) -> Option<Note> {
+    let file = table.file_column().unwrap_or_default();
+    let known = |name: &str| {
+        name == file || name == SPLIT_COLUMN || GROUP_COLUMNS.contains(&name) || LABEL_COLUMNS.contains(&name)
+    };
+    let columns: Vec<String> =
+        table.columns.iter().filter(|name| !known(name)).map(|name| format!("`{name}`")).collect();
+    let mut unread = match columns.len() {
+        0 => Vec::new(),
+        1 => vec![format!("the column {}", listed(&columns))],
+        _ => vec![format!("the columns {}", listed(&columns))],
+    };
+    let class_depth = if has_splits { 3 } else { 2 };
+    if walk.images.iter().any(|(names, _)| names.len() >= class_depth) {
+        unread.push("the names of folders".into());
+    }
+    let reason = "where there is a table, labels are in its column `label`, `labels` or `class`".into();
+    (!unread.is_empty()).then(|| Note::NotRead { what: unread.join(" and "), reason })
 }
 
 /// The one of these columns that the table has; more than one is refused.
-fn one_column<'a>(
-    names: &[&'static str],
-    rows: impl Iterator<Item = &'a Row>,
-    table: &Path,
-) -> Result<Option<&'static str>, DataError> {
-    let there: BTreeSet<&str> = rows.flat_map(|row| row.keys().map(String::as_str)).collect();
-    let mut found = names.iter().copied().filter(|name| there.contains(name));
+fn one_column(names: &[&'static str], table: &Table) -> Result<Option<&'static str>, DataError> {
+    let is_there = |name: &&str| table.rows.iter().any(|(_, row): &(u64, Row)| row.contains_key(*name));
+    let mut found = names.iter().copied().filter(is_there);
     match (found.next(), found.next()) {
-        (Some(first), Some(second)) => Err(Place::file(table).broken(
+        (Some(first), Some(second)) => Err(Place::file(&table.path).broken(
             "the list of columns",
             format!("with both `{first}` and `{second}`"),
             format!("with one of {}", names.join(", ")),
@@ -107,75 +270,4 @@ pub(super) fn inside(name: &str) -> Option<PathBuf> {
         }
     }
     (!path.as_os_str().is_empty() && !name.contains('\0')).then_some(path)
-}
-
-/// The lines of a CSV file with a header, each with its number.
-fn csv_rows(bytes: &[u8], table: &Path) -> Result<Vec<(u64, Row)>, DataError> {
-    let broken = |line, value: String, bound: &str| line_error(table, line, "the text", value, bound);
-    // Some programs begin UTF-8 files with a mark.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let unreadable = |error| table_error(table, bytes, error);
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
-    let header = reader.headers().map_err(unreadable)?.clone();
-    let mut lines = Lines::of(bytes);
-    let header_line = lines.at(header.position());
-    let mut seen = BTreeSet::new();
-    if let Some(twice) = header.iter().find(|name| !seen.insert(*name)) {
-        return Err(broken(
-            header_line,
-            format!("the column {twice:?} twice"),
-            "a header of different names",
-        ));
-    }
-    if !seen.contains("file_name") {
-        let value = format!("the columns {:?}", header.iter().collect::<Vec<_>>());
-        return Err(broken(header_line, value, "a header with the column `file_name`"));
-    }
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(unreadable)?;
-        let row = header.iter().zip(&record).map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-        rows.push((lines.at(record.position()), row));
-    }
-    Ok(rows)
-}
-
-/// The objects of a file of JSON lines, each with its number. Of values, texts and whole numbers are kept.
-fn json_rows(bytes: &[u8], table: &Path) -> Result<Vec<(u64, Row)>, DataError> {
-    let mut rows = Vec::new();
-    for (line, text) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
-        if text.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let broken = |field, value: String, bound: &str| line_error(table, line, field, value, bound);
-        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(text)
-            .map_err(|error| broken("the text", format!("unreadable ({error})"), "a JSON object"))?;
-        let mut row = Row::new();
-        for (name, value) in object {
-            let wanted = name == "file_name"
-                || LABEL_COLUMNS.contains(&name.as_str())
-                || GROUP_COLUMNS.contains(&name.as_str());
-            match scalar_text(&value) {
-                _ if !wanted || value.is_null() => {}
-                Some(text) => {
-                    row.insert(name, text);
-                }
-                None => {
-                    let shown: String = value.to_string().chars().take(80).collect();
-                    return Err(broken("a value", format!("{shown} in `{name}`"), "a text or a number"));
-                }
-            }
-        }
-        rows.push((line, row));
-    }
-    Ok(rows)
-}
-
-/// The text of a JSON string or number.
-pub(super) fn scalar_text(value: &serde_json::Value) -> Option<String> {
-    match value {
-        serde_json::Value::String(text) => Some(text.clone()),
-        serde_json::Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
 }

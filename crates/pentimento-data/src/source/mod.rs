@@ -3,32 +3,53 @@
 //! [`open`] tells the layout of a path by what is in it, indexes the set once, and gives an [`IndexedSource`]. Images
 //! are read and decoded one by one; a set is never in memory as a whole.
 
+mod array_labels;
+mod array_pixels;
 mod arrays;
+mod channels;
 mod cifar;
+mod containers;
+mod damage;
 mod decode;
+mod event;
 mod folder;
+mod formats;
 mod halves;
 mod idx_files;
 mod index;
+mod index_file;
+mod indexing;
 mod labels;
 mod layout;
 mod metadata;
+mod notes;
 mod page_headers;
 mod parquet_shards;
+mod parquet_values;
 mod place;
 mod records;
 mod strips;
 mod structure;
+mod tables;
+mod walk;
 mod webdataset;
+mod words;
 
+pub use array_pixels::Conversion;
+pub use channels::{converted, converted_without_loss};
 pub(crate) use cifar::{
     CLASS_NAMES as CIFAR10_CLASS_NAMES, RECORD_BYTES as CIFAR10_RECORD_BYTES, read_cifar10,
 };
+pub use damage::{DamageKind, DamageSummary, DamagedImage};
 pub use decode::{Channels, Colours};
-pub use index::{DamagedImage, IndexedSource, OpenEvent, OpenOptions, glance, glance_idx, open};
+pub(crate) use event::{Meter, Tell};
+pub use event::{OpenEvent, Work};
+pub use index::{IndexedSource, OpenOptions, open};
+pub use notes::Note;
 pub(crate) use records::MAX_DECOMPRESSED_BYTES;
 pub(crate) use strips::{read_labels as read_strip_labels, write_binary as strip_to_binary};
 pub use structure::Layout;
+pub(crate) use words::listed;
 
 use crate::error::DataError;
 use crate::image::{Image, ImageSet};
@@ -71,6 +92,24 @@ pub trait ImageSource: Send + Sync {
 
     /// What each image is traced together with, if the set says so: a folder, a contributor.
     fn groups(&self) -> Option<&[String]>;
+
+    /// Whether the channels of an image differ in some pixel.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image).
+    fn has_colour(&self, index: usize) -> Result<bool, DataError> {
+        Ok(decode::has_colour(&self.image(index)?))
+    }
+
+    /// What is wrong with an image, if it is damaged.
+    fn damage(&self, _index: usize) -> Option<DamagedImage> {
+        None
+    }
+
+    /// Whether an image is left out of every selection, because it is damaged and the set was opened so.
+    fn leaves_out(&self, _index: usize) -> bool {
+        false
+    }
 }
 
 impl ImageSource for ImageSet {

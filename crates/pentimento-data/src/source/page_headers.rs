@@ -32,18 +32,28 @@ mod field {
     pub(super) const DICTIONARY_VALUES: i64 = 1;
 }
 
-/// Most bytes that one byte of a compressed page can stand for.
-fn most_decompressed(compression: Compression, compressed_bytes: u64) -> u64 {
-    let per_byte = match compression {
-        Compression::UNCOMPRESSED => 1,
+/// Most bytes of a page that Brotli compressed by more than [`BROTLI_RATIO`]. No ratio bounds it: 16 MiB of one repeated byte
+/// take a dozen bytes. Pages that compress like that hold labels or nulls, and end after about 1 MiB.
+const MAX_EMPTY_BROTLI_BYTES: u64 = 1 << 26;
+const BROTLI_RATIO: u64 = 1 << 10;
+
+/// Most bytes that so many bytes of a compressed page can stand for; none for a codec that is not read.
+fn most_decompressed(compression: Compression, compressed_bytes: u64) -> Option<u64> {
+    let most = |per_byte: u64| compressed_bytes.saturating_mul(per_byte);
+    let bytes = match compression {
+        Compression::UNCOMPRESSED => compressed_bytes,
         // 64 bytes are copied by an element of three.
-        Compression::SNAPPY => 22,
+        Compression::SNAPPY => most(22),
         // 128 KiB in a block of one repeated byte, which takes four with its header.
-        Compression::ZSTD(_) => 1 << 15,
-        // The library was built without the others and refuses them.
-        _ => 1,
+        Compression::ZSTD(_) => most(1 << 15),
+        // Deflate makes at most 1032 bytes of one (zlib's technical details).
+        Compression::GZIP(_) => most(1032),
+        // Every further byte of a length counts for at most 255; one form has a frame around the blocks, another none.
+        Compression::LZ4 | Compression::LZ4_RAW => most(255),
+        Compression::BROTLI(_) => most(BROTLI_RATIO).max(most(1 << 24).min(MAX_EMPTY_BROTLI_BYTES)),
+        Compression::LZO => return None,
     };
-    compressed_bytes.saturating_mul(per_byte).min(MAX_PAGE_BYTES)
+    Some(bytes.min(MAX_PAGE_BYTES))
 }
 
 /// Checks the headers of all pages of a column chunk. `file` is moved.
@@ -78,7 +88,10 @@ pub(super) fn check<File: Read + Seek>(
                 format!("at most {left} bytes, as is left"),
             )
         })?;
-        let most = most_decompressed(chunk.compression(), compressed);
+        let most = most_decompressed(chunk.compression(), compressed).ok_or_else(|| {
+            let bound = "none, Snappy, gzip, Brotli, Zstandard or LZ4; `compression=\"zstd\"` of pyarrow writes such a file";
+            place.broken("the compression", chunk.compression(), bound)
+        })?;
         let decompressed =
             size(field::DECOMPRESSED_BYTES).filter(|&bytes| bytes <= most).ok_or_else(|| {
                 broken(

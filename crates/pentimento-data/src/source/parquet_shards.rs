@@ -1,11 +1,13 @@
 //! Parquet files as Hugging Face's `datasets` writes them, one or several.
 //!
 //! The column of images is found by its shape: a struct with the bytes of an encoded image in `bytes`, or its path in
-//! `path`. Labels are integers in `label`, `labels`, `fine_label` or `class`, or in the one column that the metadata calls
-//! a `ClassLabel`; the metadata, where they are there, name the classes. A column of texts names the classes itself.
+//! `path`. Labels are in `label`, `labels`, `fine_label` or `class`, or in the one column that the metadata call a
+//! `ClassLabel`; the metadata, where they are there, name the classes. A column of texts names the classes itself.
+//! `parquet_values.rs` reads these columns. A file without images is a table (`tables.rs`).
 //!
 //! Rows are read one by one: whole pages are passed over by their headers, so that reading in order costs one pass.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,20 +21,22 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
-use super::folder::{check_inside, structure};
-use super::labels::{self, MAX_CLASSES};
-use super::metadata::{GROUP_COLUMNS, inside};
+use super::folder::structure;
+use super::labels;
+use super::metadata::inside;
+use super::notes::Note;
 use super::page_headers;
+use super::parquet_values::{Column, Values};
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
+use super::tables::GROUP_COLUMNS;
+use super::words::listed;
 use crate::error::DataError;
 
 /// Columns of labels, of which a set has one.
 const LABEL_COLUMNS: [&str; 4] = ["label", "labels", "fine_label", "class"];
 /// Most rows of a set; a number for each of them is held in memory.
 const MAX_ROWS: u64 = 1 << 26;
-/// Rows that are read at once from columns of labels.
-const BATCH_ROWS: usize = 8192;
 /// Rows that are read at once from a column of bytes in which there should be none.
 const BATCH_OF_IMAGES: usize = 64;
 /// What is wrong with a set in which some images are in the files and others beside them.
@@ -59,8 +63,10 @@ struct Columns {
     image: String,
     bytes: usize,
     path: Option<usize>,
-    label: Option<(String, usize)>,
-    group: Option<(String, usize)>,
+    label: Option<Column>,
+    group: Option<Column>,
+    /// Columns of values that are none of these, without those inside of others.
+    others: Vec<String>,
 }
 
 struct Cursor {
@@ -71,7 +77,10 @@ struct Cursor {
 }
 
 /// Runs what the library does with bytes from outside. It is not free of panics on damaged files.
-fn guarded<T>(place: &Place, work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, DataError> {
+pub(super) fn guarded<T>(
+    place: &Place,
+    work: impl FnOnce() -> Result<T, ParquetError>,
+) -> Result<T, DataError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| place.undecodable(error)),
         Err(_) => {
@@ -98,7 +107,8 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
             let bound = format!("those of {}", first.path.display());
             return Err(place.broken("the list of columns", format!("{columns:?}"), bound));
         }
-        let class_names = columns.label.as_ref().and_then(|(name, _)| class_names(features.as_ref(), name));
+        let class_names =
+            columns.label.as_ref().and_then(|column| class_names(features.as_ref(), &column.name));
         if shards.is_empty() {
             names = class_names;
         } else if names != class_names {
@@ -121,17 +131,22 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
             row_group_ends.push(rows_in_all as usize);
         }
         for (column, values) in [(&columns.label, &mut label_values), (&columns.group, &mut group_values)] {
-            if let Some((name, leaf)) = column {
-                read_column(&file, *leaf, name, &place, values)?;
+            if let Some(column) = column {
+                values.append(&file, column, &place)?;
             }
         }
         shards.push(Shard { path: path.clone(), row_group_ends, first, columns });
     }
     let count = rows_in_all as usize;
     let mut listing = Listing::numbered(count);
+    let mut notes: Vec<Note> =
+        shards.first().and_then(|shard| without_labels(&shard.columns)).into_iter().collect();
     let place_of = |index: usize| place_of(&shards, index);
     if shards.first().is_some_and(|shard| shard.columns.label.is_some()) {
-        listing = listing.with_labels(label_values.labels(names, place_of)?);
+        let are_named = names.is_some();
+        let labelled = label_values.labels(names, place_of)?;
+        notes.extend(labels::note("the column of labels", &labelled).filter(|_| !are_named));
+        listing = listing.with_labels(labelled);
     }
     if shards.first().is_some_and(|shard| shard.columns.group.is_some()) {
         listing.groups = labels::all_or_none(group_values.texts(), "the group", place_of)?;
@@ -143,12 +158,12 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
         };
     if by_path {
         let image_paths = read_paths(&shards)?;
-        let mut by_path = structure(Layout::Parquet, listing, image_paths, None);
+        let mut by_path = structure(Layout::Parquet, listing, image_paths, None, notes);
         by_path.files.extend(paths.iter().cloned());
         return Ok(by_path);
     }
     let reader = ParquetReader { shards, bytes: Mutex::new(None), paths: Mutex::new(None) };
-    Ok(Structure { layout: Layout::Parquet, listing, files: paths.to_vec(), reader: Box::new(reader) })
+    Ok(Structure { layout: Layout::Parquet, listing, files: paths.to_vec(), reader: Box::new(reader), notes })
 }
 
 fn open_shard(path: &Path) -> Result<SerializedFileReader<File>, DataError> {
@@ -158,7 +173,7 @@ fn open_shard(path: &Path) -> Result<SerializedFileReader<File>, DataError> {
 }
 
 /// Opens one column of a row group, after its pages were checked.
-fn open_column(
+pub(super) fn open_column(
     path: &Path,
     file: &SerializedFileReader<File>,
     row_group: usize,
@@ -187,9 +202,11 @@ fn features(
     Ok(value.pointer("/info/features").cloned())
 }
 
-/// The names that the metadata give to the classes of a column.
+/// The names that the metadata give to the classes of a column, or of the lists in it.
 fn class_names(features: Option<&serde_json::Value>, column: &str) -> Option<Vec<String>> {
-    let names = features?.get(column)?.get("names")?.as_array()?;
+    let feature = features?.get(column)?;
+    let element = feature.get("feature").or_else(|| feature.get(0)).unwrap_or(feature);
+    let names = element.get("names")?.as_array()?;
     names.iter().map(|name| Some(name.as_str()?.to_owned())).collect()
 }
 
@@ -230,12 +247,7 @@ fn columns(
             return Err(place.broken("the list of columns", format!("without images ({})", listed()), bound));
         }
     };
-    let top_level = |name: &str| {
-        leaves.iter().find_map(|&(leaf, parts, kind)| {
-            let usable = matches!(kind, PhysicalType::INT32 | PhysicalType::INT64 | PhysicalType::BYTE_ARRAY);
-            (parts == [name] && usable).then(|| (name.to_owned(), leaf))
-        })
-    };
+    let top_level = |name: &str| Column::find(schema, name);
     let is_class_label = |name: &&str| {
         features.and_then(|features| features.get(*name)?.get("_type")?.as_str()) == Some("ClassLabel")
     };
@@ -250,149 +262,52 @@ fn columns(
     let found = match declared.as_slice() {
         [] => usual,
         [_] => declared,
-        _ => declared.into_iter().filter(|(name, _)| LABEL_COLUMNS.contains(&name.as_str())).collect(),
+        _ => declared.into_iter().filter(|column| LABEL_COLUMNS.contains(&column.name.as_str())).collect(),
     };
     let label = only(found, place)?;
-    // A column of numbers with a fraction would otherwise be taken for none.
-    let other_kind =
-        leaves.iter().find(|(_, parts, _)| matches!(parts, [name] if LABEL_COLUMNS.contains(&name.as_str())));
-    if let (None, Some((_, parts, kind))) = (&label, other_kind) {
-        let value = format!("{kind} in `{}`", parts.join("."));
-        return Err(place.broken("the kind of the labels", value, "INT32, INT64 or texts"));
+    // Labels of another kind would otherwise be taken for none.
+    let first_part = |parts: &[String]| parts.first().cloned().unwrap_or_default();
+    let other_kind = schema
+        .columns()
+        .iter()
+        .find(|column| LABEL_COLUMNS.contains(&first_part(column.path().parts()).as_str()));
+    if let (None, Some(column)) = (&label, other_kind) {
+        let value = format!("{} in `{}`", column.physical_type(), column.path().string());
+        let bound = "numbers or texts, or lists of them";
+        return Err(place.broken("the kind of the labels", value, bound));
     }
     let group = only(GROUP_COLUMNS.into_iter().filter_map(top_level).collect(), place)?;
-    Ok(Columns { path: child(image, "path"), image: image.clone(), bytes, label, group })
+    let taken = [&label, &group].map(|column| column.as_ref().map(|column| column.name.clone()));
+    let others =
+        names.iter().map(ToString::to_string).filter(|name| !taken.contains(&Some(name.clone()))).collect();
+    Ok(Columns { path: child(image, "path"), image: image.clone(), bytes, label, group, others })
+}
+
+/// What is to be said of a set without labels that has other columns.
+fn without_labels(columns: &Columns) -> Option<Note> {
+    if columns.label.is_some() || columns.others.is_empty() {
+        return None;
+    }
+    let others: Vec<String> = columns.others.iter().map(|name| format!("`{name}`")).collect();
+    let noun = if others.len() == 1 { "column" } else { "columns" };
+    let what = format!("the {noun} {}", listed(&others));
+    let reason = format!(
+        "labels are in {}, or in the one column that the metadata call a ClassLabel",
+        LABEL_COLUMNS.map(|name| format!("`{name}`")).join(", ")
+    );
+    Some(Note::NotRead { what, reason })
 }
 
 /// None or the only one.
-fn only(mut found: Vec<(String, usize)>, place: &Place) -> Result<Option<(String, usize)>, DataError> {
+fn only(mut found: Vec<Column>, place: &Place) -> Result<Option<Column>, DataError> {
     match found.as_slice() {
-        [(first, _), (second, _), ..] => Err(place.broken(
+        [first, second, ..] => Err(place.broken(
             "the list of columns",
-            format!("with both `{first}` and `{second}`"),
+            format!("with both `{}` and `{}`", first.name, second.name),
             "with one of them",
         )),
         _ => Ok(found.pop()),
     }
-}
-
-/// The values of one column through all shards, null where there is none.
-#[derive(Default)]
-struct Values {
-    integers: Vec<Option<i64>>,
-    texts: Vec<Option<String>>,
-}
-
-impl Values {
-    /// Labels as numbers, with the names that are known or that the values are.
-    fn labels(
-        self,
-        names: Option<Vec<String>>,
-        place: impl Fn(usize) -> Place,
-    ) -> Result<labels::Labelled, DataError> {
-        if !self.texts.is_empty() {
-            let missing = |index| place(index).broken("the label", "null", "a text");
-            let texts =
-                self.texts.into_iter().enumerate().map(|(index, text)| text.ok_or_else(|| missing(index)));
-            return labels::from_texts(&texts.collect::<Result<Vec<_>, _>>()?, place);
-        }
-        let classes = names.as_ref().map_or(MAX_CLASSES as usize, Vec::len);
-        let numbers = self.integers.into_iter().enumerate().map(|(index, value)| {
-            value
-                .and_then(|value| u32::try_from(value).ok())
-                .filter(|&label| (label as usize) < classes)
-                .ok_or_else(|| {
-                    let value = value.map_or("null".into(), |value| value.to_string());
-                    place(index).broken(
-                        "the label",
-                        value,
-                        format!("between 0 and {}", classes.saturating_sub(1)),
-                    )
-                })
-        });
-        let numbers: Vec<u32> = numbers.collect::<Result<_, _>>()?;
-        Ok(match names {
-            Some(names) => (numbers, names),
-            None => labels::from_numbers(numbers),
-        })
-    }
-
-    fn texts(self) -> Vec<Option<String>> {
-        if self.texts.is_empty() {
-            self.integers.into_iter().map(|value| value.map(|value| value.to_string())).collect()
-        } else {
-            self.texts
-        }
-    }
-}
-
-/// Appends all rows of one column of a file.
-fn read_column(
-    file: &SerializedFileReader<File>,
-    leaf: usize,
-    name: &str,
-    place: &Place,
-    values: &mut Values,
-) -> Result<(), DataError> {
-    for (number, row_group) in file.metadata().row_groups().iter().enumerate() {
-        let rows = row_group.num_rows() as usize;
-        let here = Place::entry(&place.path, format!("column `{name}` of row group {number}"));
-        let reader = open_column(&place.path, file, number, leaf, &here)?;
-        let read = match reader {
-            ColumnReader::Int32ColumnReader(reader) => {
-                read_all(reader, rows, &here, |value| i64::from(*value), &mut values.integers)?
-            }
-            ColumnReader::Int64ColumnReader(reader) => {
-                read_all(reader, rows, &here, |value| *value, &mut values.integers)?
-            }
-            ColumnReader::ByteArrayColumnReader(reader) => {
-                let text = |value: &parquet::data_type::ByteArray| {
-                    value.as_utf8().map(str::to_owned).unwrap_or_else(|_| "\u{fffd}".into())
-                };
-                read_all(reader, rows, &here, text, &mut values.texts)?
-            }
-            _ => return Err(here.broken("the kind of value", "another", "an integer or a text")),
-        };
-        if read != rows {
-            return Err(here.broken("the number of rows", read, format!("{rows}, as the row group says")));
-        }
-    }
-    Ok(())
-}
-
-/// Appends all rows of a column chunk, and gives how many there are.
-fn read_all<T: parquet::data_type::DataType, V>(
-    mut reader: ColumnReaderImpl<T>,
-    rows: usize,
-    place: &Place,
-    convert: impl Fn(&T::T) -> V,
-    output: &mut Vec<Option<V>>,
-) -> Result<usize, DataError> {
-    let mut read = 0;
-    let (mut found, mut levels) = (Vec::new(), Vec::new());
-    while read < rows {
-        found.clear();
-        levels.clear();
-        let batch = BATCH_ROWS.min(rows - read);
-        let (records, _, _) =
-            guarded(place, || reader.read_records(batch, Some(&mut levels), None, &mut found))?;
-        if records == 0 {
-            break;
-        }
-        read += records;
-        // A row has a value if its level is the highest; without levels, every row has one.
-        let highest = levels.iter().copied().max().unwrap_or_default();
-        if found.len() == records {
-            output.extend(found.iter().map(|value| Some(convert(value))));
-        } else {
-            let mut values = found.iter();
-            let filled = levels.iter().map(|&level| {
-                if found.is_empty() || level < highest { None } else { values.next().map(&convert) }
-            });
-            output.extend(filled.take(records));
-        }
-    }
-    Ok(read)
 }
 
 /// Whether the first row has no bytes but a path; then all rows must be so.
@@ -427,8 +342,8 @@ fn read_paths(shards: &[Shard]) -> Result<Vec<PathBuf>, DataError> {
             return Err(place.broken("the list of columns", value, "that of the first file, which has them"));
         };
         let mut values = Values::default();
-        read_column(&file, leaf, "path", &place, &mut values)?;
-        for (row, text) in values.texts.into_iter().enumerate() {
+        values.append(&file, &Column::leaf("path", leaf), &place)?;
+        for (row, text) in values.texts().into_iter().enumerate() {
             let here = Place::entry(&shard.path, format!("row {row}"));
             let text = text.ok_or_else(|| here.broken("the image", "null", "bytes or a path"))?;
             let relative = inside(&text).ok_or_else(|| {
@@ -438,7 +353,6 @@ fn read_paths(shards: &[Shard]) -> Result<Vec<PathBuf>, DataError> {
             if !path.is_file() {
                 return Err(here.broken("the path", format!("{text:?}"), "that of a file that is there"));
             }
-            check_inside(&path, folder)?;
             images.push(path);
         }
     }
@@ -567,4 +481,53 @@ impl Reader for ParquetReader {
     fn place(&self, index: usize) -> Place {
         place_of(&self.shards, index)
     }
+}
+
+/// Where the images of a Parquet file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pictures {
+    /// In the file.
+    Inside,
+    /// In files beside it, which it names.
+    Beside,
+    /// It has no column of images: it is a table.
+    None,
+}
+
+/// Where the images of a file are; that of a series has them where the first one has.
+pub(super) fn pictures_of(path: &Path) -> Result<Pictures, DataError> {
+    let place = Place::file(path);
+    let file = open_shard(path)?;
+    let schema = file.metadata().file_metadata().schema_descr();
+    let is_bytes = |parts: &[String]| matches!(parts, [_, own] if own == "bytes");
+    if !schema.columns().iter().any(|column| is_bytes(column.path().parts())) {
+        return Ok(Pictures::None);
+    }
+    let columns = columns(schema, features(&file, &place)?.as_ref(), &place)?;
+    let row_group_ends = Vec::new();
+    let shard = Shard { path: path.into(), row_group_ends, first: 0, columns };
+    Ok(if images_are_paths(&shard)? { Pictures::Beside } else { Pictures::Inside })
+}
+
+/// A row's values by column.
+type TextRow = BTreeMap<String, String>;
+
+/// The names of all columns of a file, and for each row the values that it has in some of them, as texts.
+pub(super) fn texts_of(path: &Path, wanted: &[&str]) -> Result<(BTreeSet<String>, Vec<TextRow>), DataError> {
+    let place = Place::file(path);
+    let file = open_shard(path)?;
+    let schema = file.metadata().file_metadata().schema_descr();
+    let names = schema.columns().iter().filter_map(|column| column.path().parts().first().cloned()).collect();
+    let mut rows: Vec<TextRow> = Vec::new();
+    for name in wanted {
+        let Some(column) = Column::find(schema, name) else { continue };
+        let mut values = Values::default();
+        values.append(&file, &column, &place)?;
+        let texts = values.texts();
+        rows.resize_with(rows.len().max(texts.len()), TextRow::new);
+        for (row, text) in rows.iter_mut().zip(texts) {
+            row.extend(text.map(|text| ((*name).to_owned(), text)));
+        }
+    }
+    Ok((names, rows))
 }

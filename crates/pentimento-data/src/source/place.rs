@@ -1,5 +1,6 @@
 //! Where something lies, for errors.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -80,6 +81,16 @@ impl Place {
         }
         Ok(bytes)
     }
+}
+
+/// A file's name as text: what is not UTF-8 is shown as `\xE9`, so that different names stay different.
+pub(crate) fn shown_name(name: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in name.as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")));
+    }
+    text
 }
 
 impl fmt::Display for Place {

@@ -121,7 +121,7 @@ impl Records {
 }
 
 /// Reads over so many bytes.
-fn skip(reader: &mut dyn Read, bytes: u64) -> io::Result<()> {
+pub(super) fn skip(reader: &mut dyn Read, bytes: u64) -> io::Result<()> {
     let skipped = io::copy(&mut reader.take(bytes), &mut io::sink())?;
     if skipped < bytes { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }

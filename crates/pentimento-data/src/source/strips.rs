@@ -56,7 +56,7 @@ pub(super) fn read(folder: &Path, names: &[String], split: Split) -> Result<Stru
     let files = reader.strips.iter().cloned().chain([label_path]).collect();
     let class_names = CLASS_NAMES.map(String::from).to_vec();
     let listing = Listing::numbered(count).with_labels((labels, class_names));
-    Ok(Structure { layout: Layout::CifarStrips, listing, files, reader: Box::new(reader) })
+    Ok(Structure { layout: Layout::CifarStrips, listing, files, reader: Box::new(reader), notes: Vec::new() })
 }
 
 /// The labels that lie beside the strips.

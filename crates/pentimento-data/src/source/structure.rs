@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::array_pixels::Conversion;
 use super::decode::Raw;
 use super::labels::Labelled;
+use super::notes::Note;
 use super::place::Place;
 use crate::error::DataError;
 
@@ -22,8 +24,10 @@ pub enum Layout {
     CifarStrips,
     /// A folder of images, or of class folders.
     Folder,
-    /// A folder of images with a table `metadata.csv` or `metadata.jsonl`.
+    /// A folder of images with a table, such as `metadata.csv` or `metadata.jsonl`.
     Metadata,
+    /// A single image file.
+    Image,
     /// Parquet files as Hugging Face's `datasets` writes them.
     Parquet,
     /// WebDataset tar archives.
@@ -42,6 +46,7 @@ impl fmt::Display for Layout {
             Self::CifarStrips => "CIFAR-10 PNG strips",
             Self::Folder => "a folder of images",
             Self::Metadata => "a folder of images with a metadata table",
+            Self::Image => "an image file",
             Self::Parquet => "Parquet files",
             Self::WebDataset => "WebDataset tar archives",
             Self::Npy => "a NumPy array",
@@ -57,6 +62,11 @@ pub(super) trait Reader: Send + Sync {
 
     /// Where it is, for errors.
     fn place(&self, index: usize) -> Place;
+
+    /// How the set's numbers became bytes, if they were none.
+    fn conversion(&self) -> Option<Conversion> {
+        None
+    }
 }
 
 /// What a set says about its images, without the images.
@@ -93,4 +103,6 @@ pub(super) struct Structure {
     /// Every file that what is read depends on.
     pub(super) files: Vec<PathBuf>,
     pub(super) reader: Box<dyn Reader>,
+    /// What is to be said of it.
+    pub(super) notes: Vec<Note>,
 }

@@ -1,28 +1,37 @@
-//! Tar archives as WebDataset reads them: consecutive files with one key are one sample. The key is the path up to the
-//! first dot of the file's name, what follows the dot says what the file is.
+//! Tar archives as WebDataset reads them: files with one key are one sample. The key is the path up to the first dot of the
+//! file's name, what follows the dot says what the file is.
 //!
-//! A sample has one image (`.png`, `.jpg`, `.jpeg`, `.webp`). Its label is in `.cls`; or in the `label` or `cls` of
-//! `.json`; or in `.txt`, if that is a whole number in every sample. Another text is a caption and no label. A `group`,
-//! `contributor` or `artist` of `.json` is its group.
+//! A sample has one image: `.png`, `.jpg`, `.webp` and so on, or, if it has none that is called so, the only one that is
+//! called `.NAME.png`. Its label is in `.cls`, a number or a name; or in the `label` or `cls` of `.json`; or in `.txt`, if that
+//! is a whole number in every sample. Another text is a caption and no label. A `group`, `contributor` or `artist` of
+//! `.json` is its group. If no sample has a label, tables beside the archives may have them by `key`, as img2dataset
+//! writes them.
 //!
 //! Only places and lengths are kept; images are read where they are, so archives must not be compressed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
+use super::formats::is_image_ending;
+use super::halves::{SplitFolders, whole_only};
 use super::labels;
-use super::metadata::{GROUP_COLUMNS, scalar_text};
+use super::notes::{Note, ending};
+use super::parquet_shards::texts_of;
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
+use super::tables::{GROUP_COLUMNS, LABEL_COLUMNS, scalar_text};
+use super::words::{counted, listed};
 use crate::error::DataError;
+use crate::public_sets::Split;
 
-const IMAGE_FIELDS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 /// A label or a JSON object; captions are shorter, too.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// Length of a header, and what entries are padded to.
 const BLOCK_BYTES: u64 = 512;
+/// Members of a JSON object that are labels, of which the first counts.
+const LABEL_MEMBERS: [&str; 4] = ["label", "cls", "labels", "class"];
 
 struct TarReader {
     archives: Vec<PathBuf>,
@@ -41,7 +50,11 @@ struct Member {
 #[derive(Default)]
 struct Sample {
     key: String,
-    image: Option<Member>,
+    archive: usize,
+    /// The image, and what follows its key.
+    image: Option<(String, Member)>,
+    /// Images whose names have a dot between key and ending.
+    dotted: Vec<(String, Member)>,
     class: Option<String>,
     label: Option<String>,
     text: Option<String>,
@@ -49,60 +62,197 @@ struct Sample {
     fields: Vec<String>,
 }
 
-pub(super) fn read(archives: &[PathBuf]) -> Result<Structure, DataError> {
-    let mut samples: Vec<Sample> = Vec::new();
+/// What was found in archives.
+#[derive(Default)]
+struct Found {
+    samples: Vec<Sample>,
+    /// Samples whose files do not lie together.
+    apart: usize,
+    /// Names without a key or an ending.
+    nameless: Vec<String>,
+}
+
+/// Opens archives, one after another; `tables` are Parquet files that lie beside them. `split` is the one that keys must say,
+/// none if the names of the archives said it.
+pub(super) fn read(
+    archives: &[PathBuf],
+    tables: &[PathBuf],
+    split: Option<Split>,
+) -> Result<Structure, DataError> {
+    let mut found = Found::default();
     for (number, path) in archives.iter().enumerate() {
-        read_archive(number, path, &mut samples)?;
+        read_archive(number, path, &mut found)?;
+    }
+    let Found { mut samples, apart, nameless } = found;
+    let mut notes = Vec::new();
+    if apart > 0 {
+        let what = format!("the files of {} lie apart", counted(apart, "sample"));
+        notes.push(Note::Apart {
+            what,
+            remedy: "tar --sort=name puts them together, as WebDataset needs them".into(),
+        });
+    }
+    if let Some(split) = split {
+        retain_split(&mut samples, archives, split, &mut notes)?;
     }
     let mut archive_of = BTreeMap::<&str, usize>::new();
-    let mut places = Vec::with_capacity(samples.len());
     for sample in &samples {
-        let archive = sample.image.as_ref().map_or(0, |image| image.archive);
-        let place = Place::entry(&archives[archive], format!("sample {:?}", sample.key));
-        if archive_of.insert(&sample.key, archive).is_some() {
-            return Err(place.broken(
-                "the key",
-                format!("{:?} again", sample.key),
-                "different for every sample",
-            ));
+        if archive_of.insert(&sample.key, sample.archive).is_some() {
+            let place = Place::entry(&archives[sample.archive], format!("sample {:?}", sample.key));
+            let value = format!("{:?} again", sample.key);
+            return Err(place.broken("the key", value, "different for every sample"));
         }
-        places.push(place);
     }
-    let place_of = |index: usize| places[index].clone();
+    let mut images = Vec::with_capacity(samples.len());
+    let mut unread = BTreeMap::<String, usize>::new();
+    for sample in &mut samples {
+        let (field, image) = the_image(sample, &archives[sample.archive])?;
+        for other in sample.fields.iter().filter(|name| **name != field && !is_read(name)) {
+            *unread.entry(format!(".{other}")).or_default() += 1;
+        }
+        images.push(image);
+    }
+    let place_of = |index: usize| match samples.get(index) {
+        Some(sample) => Place::entry(&archives[sample.archive], format!("sample {:?}", sample.key)),
+        None => Place::file(Path::new("")),
+    };
     let texts = |pick: fn(&Sample) -> Option<String>, field| {
         labels::all_or_none(samples.iter().map(pick).collect(), field, place_of)
     };
     let mut listing = Listing::named(samples.iter().map(|sample| sample.key.clone()).collect());
-    let labels = match (
-        texts(|sample| sample.class.clone(), "the field cls")?,
-        texts(|sample| sample.label.clone(), "the label")?,
-    ) {
-        (Some(classes), _) => Some(classes),
-        (None, Some(labels)) => Some(labels),
-        (None, None) => {
-            let is_number =
-                |sample: &Sample| sample.text.as_ref().is_some_and(|text| text.parse::<u32>().is_ok());
-            if samples.iter().all(is_number) {
-                texts(|sample| sample.text.clone(), "the field txt")?
-            } else {
-                None
-            }
+    let mut files = archives.to_vec();
+    let table = Table::read(tables)?;
+    let mut labels = texts(|sample| sample.class.clone(), "the field cls")?;
+    if labels.is_none() {
+        labels = texts(|sample| sample.label.clone(), "the label")?;
+    }
+    if labels.is_none() && table.labels.values().any(Option::is_some) {
+        let of_key = |sample: &Sample| table.labels.get(&sample.key).cloned().flatten();
+        labels = labels::all_or_none(samples.iter().map(of_key).collect(), "the label", place_of)?;
+        files.extend(tables.iter().cloned());
+    }
+    let is_number = |sample: &Sample| sample.text.as_ref().is_some_and(|text| text.parse::<u32>().is_ok());
+    if labels.is_none() && samples.iter().all(is_number) {
+        labels = texts(|sample| sample.text.clone(), "the field txt")?;
+    }
+    match labels {
+        Some(labels) => {
+            let labelled = labels::from_texts(&labels, &[], place_of)?;
+            notes.extend(labels::note("the classes of samples", &labelled));
+            listing = listing.with_labels(labelled);
         }
-    };
-    if let Some(labels) = labels {
-        listing = listing.with_labels(labels::from_texts(&labels, place_of)?);
+        None => notes.extend(folders_of(&samples)),
     }
     listing.groups = texts(|sample| sample.group.clone(), "the group")?;
-    let images = samples.into_iter().filter_map(|sample| sample.image).collect();
+    notes.extend(Note::left_out_counted(unread, &nameless));
     let reader = TarReader { archives: archives.to_vec(), images };
-    Ok(Structure { layout: Layout::WebDataset, listing, files: archives.to_vec(), reader: Box::new(reader) })
+    Ok(Structure { layout: Layout::WebDataset, listing, files, reader: Box::new(reader), notes })
 }
 
-fn read_archive(number: usize, path: &Path, samples: &mut Vec<Sample>) -> Result<(), DataError> {
+/// Whether the files of samples that are called so are read, beside images.
+fn is_read(field: &str) -> bool {
+    matches!(field, "cls" | "txt" | "json")
+}
+
+/// Keeps the samples of one split, if the folders in the keys are splits.
+fn retain_split(
+    samples: &mut Vec<Sample>,
+    archives: &[PathBuf],
+    split: Split,
+    notes: &mut Vec<Note>,
+) -> Result<(), DataError> {
+    let path = archives.first().map_or(Path::new(""), PathBuf::as_path);
+    let mut folders = BTreeMap::<String, bool>::new();
+    for sample in &*samples {
+        match sample.key.split('/').collect::<Vec<_>>().as_slice() {
+            [folder, _, more @ ..] => *folders.entry((*folder).into()).or_default() |= !more.is_empty(),
+            _ => return whole_only(path, split),
+        }
+    }
+    let Some(splits) = SplitFolders::among(path, &folders)? else { return whole_only(path, split) };
+    // An archive of one split is for training, whichever it is.
+    if splits.is_one() && split == Split::Train {
+        return Ok(());
+    }
+    let (taken, mut others) = splits.taken(path, split)?;
+    samples.retain(|sample| sample.key.split('/').next() == Some(&taken));
+    others.extend(splits.others);
+    notes.push(Note::Split { taken, others });
+    Ok(())
+}
+
+/// The image of a sample, and what follows its key. Taken from the sample.
+fn the_image(sample: &mut Sample, archive: &Path) -> Result<(String, Member), DataError> {
+    if let Some(image) = sample.image.take() {
+        return Ok(image);
+    }
+    let place = Place::entry(archive, format!("sample {:?}", sample.key));
+    let named =
+        |fields: &[String]| -> Vec<String> { fields.iter().map(|field| format!(".{field}")).collect() };
+    match sample.dotted.len() {
+        0 => {
+            let value = format!("missing among {}", listed(&named(&sample.fields)));
+            let bound = "a file ending in .png, .jpg or .webp. A key ends at the first dot of a file's name";
+            Err(place.broken("the image", value, bound))
+        }
+        1 => sample.dotted.pop().ok_or_else(|| place.broken("the image", "missing", "there")),
+        count => {
+            let fields: Vec<String> = sample.dotted.iter().map(|(field, _)| field.clone()).collect();
+            let value = format!("{count} files: {}", listed(&named(&fields)));
+            let bound = format!(
+                "one, such as {}.png. A key ends at the first dot of a file's name: other images of one sample need \
+                 keys of their own",
+                sample.key
+            );
+            Err(place.broken("the image", value, bound))
+        }
+    }
+}
+
+/// What is to be said if the keys have folders, but there are no labels.
+fn folders_of(samples: &[Sample]) -> Option<Note> {
+    let mut folders: Vec<String> = samples
+        .iter()
+        .filter_map(|sample| sample.key.rsplit_once('/').map(|(folder, _)| folder.to_owned()))
+        .collect();
+    folders.sort_unstable();
+    folders.dedup();
+    if folders.len() < 2 {
+        return None;
+    }
+    let what = format!("the names of folders as labels, {}", listed(&folders));
+    let reason = "labels of WebDataset are in .cls, in the `label` of .json, or a number in .txt".into();
+    Some(Note::NotRead { what, reason })
+}
+
+/// What the Parquet files beside archives say of the samples by their keys.
+#[derive(Default)]
+struct Table {
+    labels: BTreeMap<String, Option<String>>,
+}
+
+impl Table {
+    fn read(paths: &[PathBuf]) -> Result<Self, DataError> {
+        let mut table = Self::default();
+        let wanted: Vec<&str> = LABEL_COLUMNS.into_iter().chain(["key"]).collect();
+        for path in paths {
+            for mut row in texts_of(path, &wanted)?.1 {
+                let Some(key) = row.remove("key") else { continue };
+                table.labels.insert(key, row.into_values().next());
+            }
+        }
+        Ok(table)
+    }
+}
+
+fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), DataError> {
     let place = Place::file(path);
     let (file, file_bytes) = place.open()?;
     let mut archive = tar::Archive::new(&file);
-    let mut current: Option<Sample> = None;
+    // Positions of this archive's samples by their keys, and of the last one.
+    let mut sample_of = BTreeMap::<String, usize>::new();
+    let mut last = None;
+    let mut apart = BTreeSet::new();
     let mut end = 0;
     for entry in archive.entries_with_seek().map_err(|source| place.io("read", source))? {
         let mut entry = entry.map_err(|error| place.undecodable(error))?;
@@ -131,15 +281,22 @@ fn read_archive(number: usize, path: &Path, samples: &mut Vec<Sample>) -> Result
         {
             return Err(here.broken("the path", format!("{entry_path:?}"), "inside the archive"));
         }
-        let Some((key, field)) = key_and_field(&entry_path) else { continue };
+        let Some((key, field)) = key_and_field(&entry_path) else {
+            found.nameless.push(entry_path);
+            continue;
+        };
         if !matches!(kind, tar::EntryType::Regular | tar::EntryType::Continuous) {
             return Err(here.broken("the kind of entry", format!("{kind:?}"), "a regular file"));
         }
-        if current.as_ref().is_none_or(|sample| sample.key != key) {
-            finish(current.take(), path, samples)?;
-            current = Some(Sample { key: key.into(), ..Sample::default() });
+        let next = found.samples.len();
+        let position = *sample_of.entry(key.to_owned()).or_insert(next);
+        if position == next {
+            found.samples.push(Sample { key: key.into(), archive: number, ..Sample::default() });
+        } else if last != Some(position) {
+            apart.insert(position);
         }
-        let Some(sample) = &mut current else { continue };
+        last = Some(position);
+        let Some(sample) = found.samples.get_mut(position) else { continue };
         let field = field.to_ascii_lowercase();
         if sample.fields.contains(&field) {
             return Err(here.broken("the field", format!("{field:?} twice"), "there once in a sample"));
@@ -158,39 +315,33 @@ fn read_archive(number: usize, path: &Path, samples: &mut Vec<Sample>) -> Result
                 .map_err(|_| here.broken("the text", "not UTF-8", "UTF-8"))
                 .map(|_| text.trim().to_owned())
         };
+        let member = || Member { archive: number, path: entry_path.clone(), offset, bytes };
         match field.as_str() {
-            image if IMAGE_FIELDS.contains(&image) => {
+            image if is_image_ending(image) => {
                 if sample.image.is_some() {
                     return Err(here.broken("the image of the sample", "the second one", "the only one"));
                 }
-                sample.image = Some(Member { archive: number, path: entry_path.clone(), offset, bytes });
+                sample.image = Some((field.clone(), member()));
             }
-            "cls" => {
-                let number = text(&mut entry)?;
-                if number.parse::<u32>().is_err() {
-                    return Err(here.broken(
-                        "the label",
-                        format!("{number:?}"),
-                        "a whole number, 0 or above",
-                    ));
-                }
-                sample.class = Some(number);
+            dotted if ending(dotted).is_some_and(|ending| is_image_ending(&ending)) => {
+                sample.dotted.push((field.clone(), member()));
             }
+            "cls" => sample.class = Some(text(&mut entry)?),
             "txt" => sample.text = Some(text(&mut entry)?),
             "json" => {
                 let text = text(&mut entry)?;
                 let value: serde_json::Value = serde_json::from_str(&text)
                     .map_err(|error| here.broken("the text", format!("unreadable ({error})"), "JSON"))?;
-                let member =
-                    |names: &[&str]| names.iter().find_map(|name| value.get(name)).and_then(scalar_text);
-                sample.label = member(&["label", "cls"]);
-                sample.group = member(&GROUP_COLUMNS);
+                let label =
+                    LABEL_MEMBERS.iter().find_map(|name| value.get(name)).filter(|label| !label.is_null());
+                sample.label = label.map(|label| label_of(label, &here)).transpose()?;
+                sample.group = GROUP_COLUMNS.iter().find_map(|name| value.get(name)).and_then(scalar_text);
             }
             _ => {}
         }
         sample.fields.push(field);
     }
-    finish(current, path, samples)?;
+    found.apart += apart.len();
     // An archive ends with blocks of zeros. Without them it was cut, if only between two entries.
     let mut ending = [1; BLOCK_BYTES as usize];
     let has_end = (&file).seek(SeekFrom::Start(end)).and_then(|_| (&file).read_exact(&mut ending)).is_ok();
@@ -201,15 +352,15 @@ fn read_archive(number: usize, path: &Path, samples: &mut Vec<Sample>) -> Result
     Ok(())
 }
 
-/// Keeps a sample that is complete.
-fn finish(sample: Option<Sample>, path: &Path, samples: &mut Vec<Sample>) -> Result<(), DataError> {
-    let Some(sample) = sample else { return Ok(()) };
-    if sample.image.is_none() {
-        let place = Place::entry(path, format!("sample {:?}", sample.key));
-        return Err(place.broken("the image", "missing", "a file ending in png, jpg, jpeg or webp"));
-    }
-    samples.push(sample);
-    Ok(())
+fn label_of(value: &serde_json::Value, place: &Place) -> Result<String, DataError> {
+    labels::of_json(value).ok_or_else(|| {
+        let shown: String = value.to_string().chars().take(80).collect();
+        place.broken(
+            "the label",
+            shown,
+            "a text or a number, alone or as the only one of a list, or a one-hot list",
+        )
+    })
 }
 
 /// Splits a path at the first dot of its last name. Names that begin with the dot, or have none, are passed over, as

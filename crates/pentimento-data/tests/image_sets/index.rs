@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use pentimento_data::{ImageSource as _, OpenOptions, open};
 use tempfile::TempDir;
@@ -81,4 +82,42 @@ fn an_image_that_changes_under_an_open_set_is_noticed() {
     let source = try_open(folder.path()).unwrap();
     fs::write(&path, png(&noise(4, 4, 1, 1))).unwrap();
     assert_names(&source.image(0).unwrap_err().to_string(), &["1.png", "another one now"]);
+}
+
+/// A file is read again only if the file system says that it may be another one, or if that is asked for: the index says of
+/// this one that its bytes are others, which only whoever reads them sees.
+#[test]
+fn files_that_are_clearly_old_are_not_read() {
+    let (folder, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let path = folder.path().join("1.png");
+    fs::write(&path, png(&noise(4, 4, 1, 0))).unwrap();
+    let opened = |verify: bool| {
+        let mut told = Vec::new();
+        let options = OpenOptions { cache_dir: Some(cache.path().into()), verify, ..OpenOptions::default() };
+        open(folder.path(), &options, &mut |event| told.push(event.to_string())).unwrap();
+        told.retain(|event| event.contains("index"));
+        told
+    };
+    let falsify = || {
+        let file = fs::read_dir(cache.path().join("indexes")).unwrap().next().unwrap().unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
+        let digest = blake3::hash(&fs::read(&path).unwrap()).to_hex().to_string();
+        let json = text[65..].replace(&digest, &"0".repeat(64));
+        assert_ne!(json, text[65..]);
+        fs::write(file, format!("{}\n{json}", blake3::hash(json.as_bytes()).to_hex())).unwrap();
+    };
+    assert_eq!(opened(false).len(), 1);
+    // A moment after it was written, its time stamp proves nothing.
+    falsify();
+    assert!(opened(false)[0].contains("1.png is not what it was"));
+    std::thread::sleep(Duration::from_millis(2100));
+    // Read once more, and from then on known by its stamp.
+    assert!(opened(false).is_empty());
+    falsify();
+    assert!(opened(false).is_empty());
+    // Whoever wants to be sure reads it.
+    assert!(opened(true)[0].contains("1.png is not what it was"));
+    // A touched file is read, and is what it was.
+    fs::File::options().write(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert!(opened(false).is_empty());
 }

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use pentimento_data::ImageSource as _;
+use pentimento_data::{ImageSource as _, Layout, Split};
 use tempfile::TempDir;
 
 use crate::writers::*;
-use crate::{assert_names, refusal, try_open};
+use crate::{assert_names, keys, notes, refusal, try_open, try_open_split};
 
 #[test]
 fn tables_of_metadata_that_break_the_rules_are_refused_by_line() {
@@ -54,6 +54,113 @@ fn tables_of_metadata_that_break_the_rules_are_refused_by_line() {
     assert_names(&refusal(&root), &["a.png", "not listed"]);
     fs::write(root.join("metadata.jsonl"), "{\"file_name\": \"a.png\"}\n[]\n").unwrap();
     assert_names(&refusal(&root), &["metadata.jsonl, line 2", "JSON object"]);
-    fs::write(root.join("metadata.jsonl"), "{\"file_name\": \"a.png\", \"label\": [1]}\n").unwrap();
-    assert_names(&refusal(&root), &["line 1", "[1] in `label`"]);
+    for label in ["[1, 2]", "[[1]]", "{\"a\": 1}", "[0.5, 0.5]"] {
+        fs::write(root.join("metadata.jsonl"), format!("{{\"file_name\": \"a.png\", \"label\": {label}}}\n"))
+            .unwrap();
+        assert_names(&refusal(&root), &["line 1", "in `label`", "one-hot"]);
+    }
+}
+
+/// A folder with two images and a table.
+fn with_table(name: &str, table: &[u8]) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for image in ["a.png", "b.png"] {
+        fs::write(folder.path().join(image), png(&noise(4, 4, 1, 0))).unwrap();
+    }
+    fs::write(folder.path().join(name), table).unwrap();
+    folder
+}
+
+#[test]
+fn tables_under_other_names_are_read_if_they_name_the_images() {
+    let lines = b"{\"file_name\": \"b.png\", \"label\": 0}\n{\"file_name\": \"a.png\", \"label\": 1}\n";
+    let tables: [(&str, &[u8]); 9] = [
+        ("METADATA.CSV", b"file_name,label\nb.png,0\na.png,1\n"),
+        ("metadata1000.jsonl", lines),
+        ("labels.csv", b"filename,label\nb.png,0\na.png,1\n"),
+        ("train.csv", b"image,class\nb.png,0\na.png,1\n"),
+        ("labels.tsv", b"file_name\tlabel\nb.png\t0\na.png\t1\n"),
+        // NVlabs' `dataset_tool.py` writes this one.
+        ("dataset.json", b"{\"labels\": [[\"b.png\", 0], [\"a.png\", 1]]}"),
+        ("dataset.json", b"{\"labels\": {\"b.png\": 0, \"a.png\": 1}}"),
+        (
+            "metadata.json",
+            b"[{\"file_name\": \"b.png\", \"label\": 0}, {\"file_name\": \"a.png\", \"label\": 1}]",
+        ),
+        // Labels as lists of one and as one-hot lists, and as pandas writes a column of which one was missing.
+        (
+            "labels.jsonl",
+            b"{\"file_name\": \"b.png\", \"label\": [0]}\n{\"file_name\": \"a.png\", \"label\": [0, 1]}\n",
+        ),
+    ];
+    for (name, table) in tables {
+        let folder = with_table(name, table);
+        let source = try_open(folder.path()).unwrap();
+        assert_eq!(source.layout(), Layout::Metadata, "{name}");
+        let by_key: Vec<(String, u32)> =
+            keys(&source).into_iter().zip(source.labels().unwrap().to_vec()).collect();
+        assert_eq!(by_key.iter().find(|(key, _)| key == "b.png").unwrap().1, 0, "{name}");
+        assert_eq!(by_key.iter().find(|(key, _)| key == "a.png").unwrap().1, 1, "{name}");
+        let is_usual = name.eq_ignore_ascii_case("metadata.csv");
+        assert_eq!(notes(&source).contains(&format!("table: {name}\n")), !is_usual, "{name}");
+    }
+}
+
+#[test]
+fn tables_that_are_not_read_are_told() {
+    let folder = with_table("labels.csv", b"id,breed\na,pug\nb,elkhound\n");
+    let source = try_open(folder.path()).unwrap();
+    assert_eq!((source.layout(), source.labels()), (Layout::Folder, None));
+    assert_names(&notes(&source), &["not read: labels.csv (", "`file_name`"]);
+    // It is about other images.
+    let folder = with_table("labels.csv", b"file_name,label\nother.png,1\n");
+    assert_names(&notes(&try_open(folder.path()).unwrap()), &["not read: labels.csv (none of the files"]);
+    // It is no table.
+    let folder = with_table("config.json", b"{}");
+    assert_names(&notes(&try_open(folder.path()).unwrap()), &["not read: 1 .json"]);
+    // Two that could be meant.
+    let folder = with_table("labels.csv", b"file_name,label\na.png,1\nb.png,1\n");
+    fs::copy(folder.path().join("labels.csv"), folder.path().join("classes.csv")).unwrap();
+    assert_names(&refusal(folder.path()), &["both classes.csv and labels.csv"]);
+    // One that is named so, beside one that is called otherwise.
+    fs::copy(folder.path().join("labels.csv"), folder.path().join("metadata.csv")).unwrap();
+    assert_names(&notes(&try_open(folder.path()).unwrap()), &["not read: 2 .csv"]);
+    // Captions do not take the labels of folders away.
+    let folder = with_table("captions.csv", b"file_name,text\na.png,one\nb.png,two\n");
+    let source = try_open(folder.path()).unwrap();
+    assert_eq!(source.layout(), Layout::Folder);
+    assert_names(&notes(&source), &["not read: captions.csv (it has no column of labels"]);
+    // Where a table has the usual name, they do, as `datasets` has it; and that is said.
+    fs::rename(folder.path().join("captions.csv"), folder.path().join("metadata.csv")).unwrap();
+    fs::create_dir(folder.path().join("cat")).unwrap();
+    fs::rename(folder.path().join("b.png"), folder.path().join("cat/b.png")).unwrap();
+    fs::write(folder.path().join("metadata.csv"), "file_name,text\na.png,one\ncat/b.png,two\n").unwrap();
+    let source = try_open(folder.path()).unwrap();
+    assert_eq!((source.layout(), source.labels()), (Layout::Metadata, None));
+    assert_names(&notes(&source), &["not read: the column `text` and the names of folders ("]);
+    // A column of labels under another name.
+    let folder = with_table("metadata.csv", b"file_name,breed\na.png,pug\nb.png,elkhound\n");
+    assert_names(&notes(&try_open(folder.path()).unwrap()), &["not read: the column `breed` (", "`label`"]);
+}
+
+/// Kaggle's form: `train.csv` and `test.csv` with names inside of folders that are called alike.
+#[test]
+fn a_table_for_each_split_counts_for_its_images() {
+    let folder = TempDir::new().unwrap();
+    for (split, names) in [("train", ["0.png", "1.png"]), ("test", ["0.png", "1.png"])] {
+        fs::create_dir(folder.path().join(split)).unwrap();
+        for (name, seed) in names.iter().zip(0..) {
+            let seed = seed + if split == "test" { 2 } else { 0 };
+            fs::write(folder.path().join(split).join(name), png(&noise(4, 4, 1, seed))).unwrap();
+        }
+    }
+    fs::write(folder.path().join("train.csv"), "filename,label\n1.png,ant\n0.png,bee\n").unwrap();
+    fs::write(folder.path().join("test.csv"), "filename,label\n0.png,bee\n1.png,ant\n").unwrap();
+    for (split, labels, seeds) in [(Split::Train, [0, 1], [1, 0]), (Split::Test, [1, 0], [2, 3])] {
+        let source = try_open_split(folder.path(), split).unwrap();
+        assert_eq!(source.labels().unwrap(), labels);
+        for (index, seed) in seeds.into_iter().enumerate() {
+            assert_eq!(source.image(index).unwrap(), noise(4, 4, 1, seed));
+        }
+    }
 }

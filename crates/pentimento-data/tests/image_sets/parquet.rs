@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use parquet::basic::Compression;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use pentimento_data::ImageSource as _;
 use tempfile::TempDir;
 
@@ -51,6 +53,43 @@ fn parquet_files_that_do_not_fit_are_refused() {
     fs::create_dir(&shards).unwrap();
     write_parquet(&shards.join("train-00001-of-00002.parquet"), &[&[good]], None);
     assert_names(&refusal(&shards), &["without train-00000-of-00002"]);
+}
+
+/// pyarrow writes all of these but the form of LZ4 with a frame, which Hadoop writes (`written_elsewhere`).
+#[test]
+fn every_codec_is_read_and_claims_no_more_than_its_bytes_hold() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("set.parquet");
+    // Long enough that the labels, which are all the same, are compressed by far.
+    let image = png(&noise(4, 4, 3, 1));
+    let rows: Vec<_> = (0..5000).map(|_| (Some(image.clone()), Some(1))).collect();
+    for codec in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(Default::default()),
+        Compression::BROTLI(Default::default()),
+        Compression::ZSTD(Default::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+    ] {
+        write_parquet_compressed(&path, &[&rows], None, codec);
+        let source = try_open(&path).unwrap_or_else(|error| panic!("{codec:?}: {error}"));
+        assert_eq!((source.len(), source.damaged().len()), (5000, 0), "{codec:?}");
+        assert_eq!(source.image(4999).unwrap(), noise(4, 4, 3, 1), "{codec:?}");
+        // The size of a page of the last column, decompressed, as five groups of seven bits: about a gigabyte. What follows
+        // is found from the end of the file.
+        let sound = fs::read(&path).unwrap();
+        let file = SerializedFileReader::new(fs::File::open(&path).unwrap()).unwrap();
+        let labels = file.metadata().row_group(0).column(2);
+        let start = labels.dictionary_page_offset().unwrap() as usize;
+        assert_eq!((sound[start], sound[start + 2]), (0x15, 0x15), "{codec:?}");
+        let size = start + 3;
+        let after = size + 1 + sound[size..].iter().position(|byte| byte & 0x80 == 0).unwrap();
+        let claim = [0xfe, 0xff, 0xff, 0xff, 0x07];
+        let damaged = [&sound[..size], &claim[..], &sound[after..]].concat();
+        fs::write(&path, damaged).unwrap();
+        assert_names(&refusal(&path), &["set.parquet", "the decompressed size of a page is 1073741823"]);
+    }
 }
 
 /// A page's header says how much memory the page needs; what its bytes cannot hold is refused before it is reserved.

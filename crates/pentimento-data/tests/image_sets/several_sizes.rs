@@ -23,7 +23,10 @@ fn two_sizes() -> (TempDir, IndexedSource) {
 fn are_refused_with_both_files_unless_they_become_one() {
     let (_folder, source) = two_sizes();
     let message = prepare(&source, &Preprocessing::default()).unwrap_err().to_string();
-    assert_names(&message, &["20 x 10 pixels (c.png)", "8 x 12 pixels (a.png)", "preprocessing.cover"]);
+    assert_names(
+        &message,
+        &["2 of 8 x 12 pixels (a.png, b.png)", "1 of 20 x 10 pixels (c.png)", "preprocessing.cover"],
+    );
     let crop = Preprocessing {
         crop: Some(Crop { top: None, left: None, height: 8, width: 8 }),
         ..Preprocessing::default()

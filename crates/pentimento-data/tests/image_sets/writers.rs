@@ -210,13 +210,20 @@ pub type Row = (Option<Vec<u8>>, Option<i64>);
 
 /// A file as `datasets` writes it, with a row group for each slice and the JSON of its features.
 pub fn write_parquet(path: &Path, row_groups: &[&[Row]], features: Option<&str>) {
+    write_parquet_compressed(path, row_groups, features, parquet::basic::Compression::SNAPPY);
+}
+
+/// The same with any codec.
+pub fn write_parquet_compressed(
+    path: &Path,
+    row_groups: &[&[Row]],
+    features: Option<&str>,
+    codec: parquet::basic::Compression,
+) {
     let schema = "message schema { optional group img { optional binary bytes; optional binary path (UTF8); } optional int64 label; }";
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let pairs = features.map(|text| vec![KeyValue::new("huggingface".into(), text.to_owned())]);
-    let properties = WriterProperties::builder()
-        .set_key_value_metadata(pairs)
-        .set_compression(parquet::basic::Compression::SNAPPY)
-        .build();
+    let properties = WriterProperties::builder().set_key_value_metadata(pairs).set_compression(codec).build();
     let file = std::fs::File::create(path).unwrap();
     let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
     for rows in row_groups {
@@ -264,4 +271,11 @@ pub fn write_parquet_schema(path: &Path, schema: &str, columns: &[(Vec<ByteArray
         row_group.close().unwrap();
     }
     writer.close().unwrap();
+}
+
+/// A one-channel image in a format of the `image` crate, of 8 or 16 bits.
+pub fn encoded(format: image::ImageFormat, image: image::DynamicImage) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
 }

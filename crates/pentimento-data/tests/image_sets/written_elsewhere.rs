@@ -36,6 +36,14 @@ fn have_their_images_and_labels() {
         let labels = (name != "images.npy").then_some([2, 0, 1, 2].as_slice());
         assert_eq!(source.labels(), labels, "{name}");
     }
+    for codec in ["none", "snappy", "gzip", "brotli", "zstd", "lz4"] {
+        let source = try_open(&folder().join(format!("codecs/{codec}.parquet"))).unwrap();
+        assert_eq!(source.labels(), Some([2, 0, 1, 2].as_slice()), "{codec}");
+        for index in 0..4 {
+            let image = source.image(index).unwrap();
+            assert_eq!(image.pixels(), bytes(&expected["images"][index]), "{codec}, image {index}");
+        }
+    }
     let names = try_open(&folder().join("datasets.parquet")).unwrap().class_names().to_vec();
     assert_eq!(names, ["ant", "bee", "cow"]);
 }
@@ -43,7 +51,11 @@ fn have_their_images_and_labels() {
 #[test]
 fn of_every_kind_of_pixel_are_decoded_as_pillow_does() {
     let source = try_open(&folder().join("kinds")).unwrap();
-    assert_eq!((source.len(), source.channels(), source.damaged()), (9, 3, vec![]));
+    assert_eq!((source.len(), source.channels(), source.damaged()), (19, 3, vec![]));
+    let several: Vec<String> = source.first_of_several().into_iter().map(|index| source.key(index)).collect();
+    assert_eq!(several, ["p-several.gif", "q-several.tif", "r-several.png", "s-several.webp"]);
+    // The pictures with an alpha channel.
+    assert_eq!(source.transparent(), 2);
     let expected = expected();
     for index in 0..source.len() {
         let (name, image) = (source.key(index), source.image(index).unwrap());

@@ -1,5 +1,6 @@
 //! What the doctor finds, with the numbers behind it.
 
+use crate::imported::MOST_CHANNELS;
 use pentimento_diffusion::schedule::{BetaSchedule, PredictionType};
 use std::fmt;
 use std::path::PathBuf;
@@ -62,6 +63,11 @@ pub enum Finding {
         tensors: usize,
         /// Names of those of which no value has a gradient.
         unreached: Vec<String>,
+    },
+    /// The network takes more channels than pictures have.
+    NoPictures {
+        /// Channels of the network.
+        channels: usize,
     },
     /// The image set has no image.
     NoImage,
@@ -157,7 +163,11 @@ impl Finding {
             // No number at all is no small error.
             Self::Derivative { which, error } => *error <= which.bound(),
             Self::Gradients { unreached, .. } => cut_off(unreached).is_none(),
-            Self::NoImage | Self::Channels { .. } | Self::NoLabels | Self::Labels { .. } => false,
+            Self::NoPictures { .. }
+            | Self::NoImage
+            | Self::Channels { .. }
+            | Self::NoLabels
+            | Self::Labels { .. } => false,
             Self::Size { other: None, .. } => true,
             Self::Size { other: Some(_), .. } => return FindingKind::Note,
             Self::Bytes { lowest, highest } => highest.saturating_sub(*lowest) >= LEAST_RANGE,
@@ -223,9 +233,19 @@ impl fmt::Display for Finding {
                     None => formatter.write_str("; the others are queries and keys of levels of one pixel"),
                 }
             }
+            Self::NoPictures { channels } => write!(
+                formatter,
+                "the network takes {channels} channels, pictures have 1 to {MOST_CHANNELS}: it cannot be imported"
+            ),
             Self::NoImage => formatter.write_str("the set has no image"),
             Self::Channels { images, network } => {
-                write!(formatter, "the images have {images} channels, the network takes {network}")
+                write!(formatter, "the images have {images} channels, the network takes {network}")?;
+                match network {
+                    1 => formatter.write_str(
+                        ": some have colour, which a run leaves out by `data.channels = \"grey\"`",
+                    ),
+                    _ => Ok(()),
+                }
             }
             Self::Size { network: [height, width], other: None } => {
                 write!(formatter, "the images are {height}x{width}, as the network takes them")

@@ -7,10 +7,13 @@ pub use finding::{Derivative, Finding, FindingKind, Reading};
 use crate::checkpoint::OpenCheckpoint;
 use crate::data::open_images;
 use crate::error::Result;
-use crate::imported::image_size;
+use crate::imported::{MOST_CHANNELS, image_size};
 use crate::recipe::DataRecipe;
 use crate::workspace::RunOptions;
-use pentimento_data::{Cover, PreparedSet, Preprocessing, PublicSet, ResizeFilter, Split, prepare};
+use pentimento_data::{
+    Cover, DataError, PreparedSet, Preprocessing, PublicSet, ResizeFilter, Split, converted_without_loss,
+    prepare,
+};
 use pentimento_diffusion::checkpoint::Checkpoint;
 use pentimento_diffusion::checkup::{check, prediction_error};
 use pentimento_diffusion::schedule::{BetaSchedule, PredictionType, ScheduleConfig};
@@ -48,14 +51,18 @@ pub fn check_network(opened: &OpenCheckpoint) -> Result<Vec<Finding>> {
     architecture.config().check_image(size[0], size[1], architecture.config().in_channels)?;
     let found = check(architecture, values, size, scheduler.schedule.num_train_timesteps);
     let derivative = |which: Derivative, error: f64| Finding::Derivative { which, error };
-    Ok(vec![
+    let channels = architecture.config().in_channels;
+    let no_pictures = (channels > MOST_CHANNELS).then_some(Finding::NoPictures { channels });
+    let mut findings = vec![
         Finding::Outputs { finite: found.finite },
         Finding::Batches { same: found.same_in_any_batch },
         derivative(Derivative::InImage, found.tangent_error),
         derivative(Derivative::Adjoint, found.adjoint_error),
         derivative(Derivative::InParameters, found.gradient_error),
         Finding::Gradients { tensors: architecture.parameters().len(), unreached: found.unreached },
-    ])
+    ];
+    findings.extend(no_pictures);
+    Ok(findings)
 }
 
 /// Checks whether the network knows images: those of a public set, by its name, or of a path. What makes the next check
@@ -64,24 +71,35 @@ pub fn check_network(opened: &OpenCheckpoint) -> Result<Vec<Finding>> {
 /// # Errors
 ///
 /// As [`check_network`], and as opening and preparing the images.
-pub fn check_images(opened: &OpenCheckpoint, data: &str, options: &RunOptions) -> Result<Vec<Finding>> {
+pub fn check_images(
+    opened: &OpenCheckpoint,
+    data: &str,
+    skip_damaged: bool,
+    options: &RunOptions,
+) -> Result<Vec<Finding>> {
     let checkpoint = &opened.checkpoint;
     let config = checkpoint.architecture.config();
     let size = image_size(&checkpoint.architecture)?;
     // A public set by its name, anything else by its path.
     let set = data.parse::<PublicSet>().ok();
     let path = set.is_none().then(|| data.into());
-    let recipe = DataRecipe { set, path, ..DataRecipe::default() };
-    let (images, _) = open_images(&recipe, Split::Train, options.data_from.as_deref(), &options.reporter)?;
-    let images = images.as_ref();
+    let recipe = DataRecipe { set, path, skip_damaged, ..DataRecipe::default() };
+    let (images, _) = open_images(&recipe, Split::Train, options)?;
     if images.is_empty() {
         return Ok(vec![Finding::NoImage]);
     }
-    if images.channels() != config.in_channels {
-        return Ok(vec![Finding::Channels { images: images.channels(), network: config.in_channels }]);
-    }
+    let (found, network) = (images.channels(), config.in_channels);
+    let first = Preprocessing { first: Some(images.len().min(IMAGES)), ..Preprocessing::default() };
+    let of_other_channels = vec![Finding::Channels { images: found, network }];
+    let images = match converted_without_loss(images, network, &first) {
+        Ok(images) if images.channels() == network => images,
+        Ok(_) | Err(DataError::ColourLost { .. }) => return Ok(of_other_channels),
+        Err(error) => return Err(error.into()),
+    };
+    let images = images.as_ref();
     let count = images.len().min(IMAGES);
-    let sizes = (0..count).map(|index| images.size(index)).collect::<Result<Vec<_>, _>>()?;
+    let selected = (0..images.len()).filter(|&index| !images.leaves_out(index)).take(count);
+    let sizes = selected.map(|index| images.size(index)).collect::<Result<Vec<_>, _>>()?;
     let [height, width] = size;
     let other = sizes.into_iter().find(|&found| found != size);
     let cover = Cover { height, width, filter: ResizeFilter::Bilinear };

@@ -4,12 +4,13 @@ use super::featuring::{ImageDraws, Item};
 use super::row_key::{noise_id, row_key};
 use super::subject::Subject;
 use crate::analyse::{Ensemble, Sampling, sample, shard_count, shard_samples};
-use crate::data::open_path;
+use crate::data::{open_path, prepare_images};
 use crate::error::{MadeBy, Result, RunError};
+use crate::network_images::in_channels_of;
 use crate::piece::missing;
 use crate::words::first_of;
 use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey, journeys};
-use pentimento_data::{Colours, ImageSource, Split, prepare};
+use pentimento_data::{ImageSource, Split};
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::denoising::Draw;
 use pentimento_store::Digest;
@@ -229,16 +230,12 @@ fn as_class(subject: &Subject<'_>, class: Option<u32>) -> String {
 fn images_of(subject: &Subject<'_>, path: &Path, class: Option<&str>) -> Result<Vec<Query>> {
     let recipe = &subject.workspace.recipe;
     let shape = subject.shape();
-    let default = Colours::default();
-    let colours = Colours {
-        channels: recipe.data.channels,
-        background: recipe.data.background.unwrap_or(default.background),
-    };
-    let source = open_path(path, Split::Train, colours, subject.workspace.reporter())?;
+    let source = open_path(path, Split::Train, &recipe.data, &subject.workspace.options)?;
     let mut preprocessing = recipe.data.preprocessing.clone();
     // These choose among training images.
     (preprocessing.classes, preprocessing.first_per_class, preprocessing.first) = (None, None, None);
-    let images = prepare(&source, &preprocessing)?;
+    let source = in_channels_of(Box::new(source), shape[2], &preprocessing, &path.display().to_string())?;
+    let images = prepare_images(source.as_ref(), &preprocessing, subject.workspace.reporter())?;
     let found = [images.height(), images.width(), images.channels()];
     if found != shape {
         let text =
@@ -251,7 +248,7 @@ fn images_of(subject: &Subject<'_>, path: &Path, class: Option<&str>) -> Result<
             bound,
         });
     }
-    let classes = classes_of(subject, path, &source, class)?;
+    let classes = classes_of(subject, path, source.as_ref(), class)?;
     let query = |index: usize| {
         let position = images.source_indices()[index];
         let name = images.names()[index].clone();

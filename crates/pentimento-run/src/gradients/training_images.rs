@@ -1,11 +1,12 @@
 //! The training images of a run, for attribution by gradients.
 
-use crate::data::{CodedData, open_images};
+use crate::data::{CodedData, prepare_images};
 use crate::error::{Result, RunError};
+use crate::network_images::TakenImages;
 use crate::networks::Networks;
 use crate::recipe::GroupBy;
 use crate::workspace::Workspace;
-use pentimento_data::{Groups, PreparedSet, prepare};
+use pentimento_data::{Groups, PreparedSet};
 use std::collections::BTreeSet;
 
 /// The training images that scores are for.
@@ -33,43 +34,13 @@ impl TrainingImages {
     }
 
     fn of_imported(workspace: &Workspace, networks: &Networks<'_>) -> Result<Self> {
-        let (recipe, from) = (&workspace.recipe, workspace.options.data_from.as_deref());
-        let (shape, classes) = (networks.image_shape(), networks.architecture.config().classes());
-        if !recipe.data.has_source() {
+        let data = &workspace.recipe.data;
+        if !data.has_source() {
             return Err(RunError::NoTrainingImages);
         }
-        let (source, class_names) =
-            open_images(&recipe.data, recipe.data.preprocessing.split, from, workspace.reporter())?;
-        let images = prepare(source.as_ref(), &recipe.data.preprocessing)?;
-        let found = [images.height(), images.width(), images.channels()];
-        if found != shape {
-            let text =
-                |[height, width, channels]: [usize; 3]| format!("{height}x{width} with {channels} channels");
-            return Err(RunError::RecipeValue {
-                file: "recipe".into(),
-                field: "data".into(),
-                value: format!("images of {}", text(found)),
-                bound: format!("the network takes {}; `data.preprocessing` brings them to it", text(shape)),
-            });
-        }
-        if let Some(classes) = classes {
-            let broken = |value: String, bound: String| {
-                let (file, field) = ("recipe".into(), "data".into());
-                RunError::RecipeValue { file, field, value, bound }
-            };
-            if source.labels().is_none() {
-                let bound =
-                    "the network was trained with classes, so it needs the class of every image".into();
-                return Err(broken("images without labels".into(), bound));
-            }
-            let place = images.labels().iter().position(|&label| label >= classes);
-            if let Some((index, label)) =
-                place.map(|place| (images.source_indices()[place], images.labels()[place]))
-            {
-                let bound = format!("the network knows classes 0 to {}", classes - 1);
-                return Err(broken(format!("label {label} of image {index}"), bound));
-            }
-        }
+        let network = TakenImages::of(networks.image_shape(), &networks.architecture);
+        let (source, class_names) = network.open(data, &workspace.options)?;
+        let images = prepare_images(source.as_ref(), &data.preprocessing, workspace.reporter())?;
         let groups = match source.groups() {
             Some(names) => Some(Groups::by_name(names, &images)?),
             None => None,

@@ -26,15 +26,23 @@ pub struct DataRecipe {
     /// An image set of any layout that can be read, instead of a public set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// With `path`: the channels that images are brought to; if absent, grey if every image is, otherwise RGB.
+    /// The channels that images are brought to. If absent: those of the network where one was imported and nothing is lost by
+    /// that; else grey if every image is, otherwise RGB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<Channels>,
     /// With `path`: red, green and blue behind transparent pixels; white if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<[u8; 3]>,
+    /// With `path`: go on without damaged images; otherwise selecting one is an error.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub skip_damaged: bool,
     /// Selection, crop, pad and resize.
     #[serde(default)]
     pub preprocessing: Preprocessing,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl DataRecipe {
@@ -76,14 +84,8 @@ impl DataRecipe {
                 return broken("data", value, NO_SOURCE);
             }
         }
-        if self.path.is_none() {
-            let only = "only with `data.path`";
-            if let Some(channels) = self.channels {
-                return broken("data.channels", format!("{channels:?}"), only);
-            }
-            if let Some(background) = self.background {
-                return broken("data.background", format!("{background:?}"), only);
-            }
+        if let (None, Some(background)) = (&self.path, self.background) {
+            return broken("data.background", format!("{background:?}"), "only with `data.path`");
         }
         Ok(())
     }

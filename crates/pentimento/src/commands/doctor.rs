@@ -11,13 +11,14 @@ use pentimento_run::doctor::{Finding, FindingKind, check_images, check_network, 
 pub(super) fn doctor(
     arguments: &CheckpointArguments,
     data: Option<&str>,
+    skip_damaged: bool,
     options: &RunOptions,
 ) -> Result<()> {
     let opened = checkpoint::open(arguments, &options.reporter)?;
     let mut problems = print_findings(&[what_was_opened(&opened)])?;
     problems += print_findings(&check_network(&opened)?)?;
     match data {
-        Some(data) => problems += print_findings(&check_images(&opened, data, options)?)?,
+        Some(data) => problems += print_findings(&check_images(&opened, data, skip_damaged, options)?)?,
         None => {
             let text = "no images were given (`--data`), so it was not seen whether the network knows them";
             print(&line(FindingKind::Note, text))?;

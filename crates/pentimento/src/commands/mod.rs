@@ -59,6 +59,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
         batch: arguments.batch.map(usize::from),
         data_from: arguments.data_from,
         replace: arguments.replace,
+        verify_files: arguments.verify_files,
         checkpoint_every: arguments.checkpoint_seconds,
         stop: on_signals().context("cannot handle signals")?,
         reporter: terminal(),
@@ -71,19 +72,22 @@ fn run_command(arguments: Arguments) -> Result<()> {
             report::everything(&Workspace::for_recipe(&folder, recipe, options)?)
         }
         Command::Run(recipe) => report::everything(&recipe_workspace(&recipe, &options)?),
-        Command::Import { checkpoint, run, overrides } => {
-            checkpoint::import(&checkpoint, run, &overrides, options)
+        Command::Import { checkpoint, run, overrides, skip_damaged } => {
+            checkpoint::import(&checkpoint, run, &with_skipping(&overrides, skip_damaged), options)
         }
         Command::Export { run, folder, member } => export::export(&run, &folder, member),
-        Command::Doctor { checkpoint, data } => doctor::doctor(&checkpoint, data.as_deref(), &options),
+        Command::Doctor { checkpoint, data, skip_damaged } => {
+            doctor::doctor(&checkpoint, data.as_deref(), skip_damaged, &options)
+        }
         Command::Data(DataCommand::Fetch { set, from }) => {
             let from = from.as_deref().or(options.data_from.as_deref());
             let fetched = fetch_public(set, from, &options.reporter)?;
             print(&format!("{}", fetched.folder().display()))?;
             Ok(())
         }
-        Command::Data(DataCommand::Inspect { path, test, contact_sheet }) => {
-            inspect::inspect(&path, test, contact_sheet.as_deref(), &options.reporter)
+        Command::Data(DataCommand::Inspect { path, test, contact_sheet, json, skip_damaged }) => {
+            let how = inspect::How { test, sheet: contact_sheet.as_deref(), json, skip_damaged };
+            inspect::inspect(&path, &how, &options)
         }
         Command::Codes(recipe) => {
             let (recipe, folder) = recipe_and_folder(&recipe)?;
@@ -131,7 +135,8 @@ fn run_command(arguments: Arguments) -> Result<()> {
             report::report(&workspace, &Asked::of(&compare, classifier)?, query.set())
         }
         Command::Pieces { recipe, method, query } => {
-            if recipe.recipe.is_dir() && recipe.overrides.is_empty() && recipe.run.is_none() {
+            let changed = !recipe.overrides.is_empty() || recipe.skip_damaged;
+            if recipe.recipe.is_dir() && !changed && recipe.run.is_none() {
                 let workspace = Workspace::open_read_only(&recipe.recipe, options)?;
                 return pieces::list(&workspace, &method, &query.set());
             }
@@ -161,8 +166,14 @@ fn recipe_and_folder(arguments: &RecipeArguments) -> Result<(Recipe, PathBuf)> {
     } else {
         arguments.recipe.clone()
     };
-    let recipe = Recipe::open(&file, &arguments.overrides)?;
+    let recipe = Recipe::open(&file, &with_skipping(&arguments.overrides, arguments.skip_damaged))?;
     let run = arguments.run.clone().or_else(|| arguments.recipe.is_dir().then(|| arguments.recipe.clone()));
     let folder = run.unwrap_or_else(|| default_folder(&recipe));
     Ok((recipe, folder))
+}
+
+/// The settings of a command with that of `--skip-damaged`.
+fn with_skipping(overrides: &[String], skip_damaged: bool) -> Vec<String> {
+    let skipping = skip_damaged.then(|| "data.skip_damaged=true".to_owned());
+    overrides.iter().cloned().chain(skipping).collect()
 }

@@ -278,6 +278,7 @@ pub(crate) mod tests {
     use super::*;
     use pentimento_data::PublicSet;
     use pentimento_diffusion::unet::Architecture;
+    use pentimento_run::Reporter;
     use pentimento_run::data::CodedData;
 
     fn recipe() -> Recipe {
@@ -289,7 +290,7 @@ pub(crate) mod tests {
     fn situation(recipe: &Recipe) -> Situation {
         let set = situation::stand_in(PublicSet::Mnist, Split::Test).unwrap();
         let names = PublicSet::Mnist.class_names().iter().map(ToString::to_string).collect();
-        let data = CodedData::of(recipe, &set, names).unwrap();
+        let data = CodedData::of(recipe, &set, names, &Reporter::silent()).unwrap();
         let architecture = Architecture::new(&data.trained.unet(&recipe.name, [28, 28, 1]).unwrap()).unwrap();
         let remaining = Remaining { training_steps: Vec::new(), ..Remaining::everything(recipe, &data) };
         Situation { data, data_is_real: false, data_seconds: 0.0, architecture, remaining }
@@ -345,7 +346,7 @@ pub(crate) mod tests {
             Recipe::parse(include_str!("../../../../recipes/quickstart.toml"), "quickstart", &[]).unwrap();
         let set = situation::stand_in(PublicSet::Mnist, Split::Test).unwrap();
         let names = PublicSet::Mnist.class_names().iter().map(ToString::to_string).collect();
-        let data = CodedData::of(&recipe, &set, names).unwrap();
+        let data = CodedData::of(&recipe, &set, names, &Reporter::silent()).unwrap();
         // Seven of ten classes, brought to the recipe's size.
         assert_eq!((data.images.len(), data.images.height(), data.groups.len()), (7000, 14, 7));
     }

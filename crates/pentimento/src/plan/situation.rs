@@ -2,7 +2,9 @@
 
 use super::PlanRequest;
 use anyhow::{Context, Result};
-use pentimento_data::{FetchOptions, ImageSet, ImageSource, PublicSet, Split, default_cache_dir, fetch};
+use pentimento_data::{
+    FetchOptions, ImageSet, ImageSource, PublicSet, Split, converted, default_cache_dir, fetch,
+};
 use pentimento_diffusion::unet::Architecture;
 use pentimento_run::analyse::{Attribution, Sampling, shard_count, shard_samples};
 use pentimento_run::classify::trained_classifier;
@@ -11,9 +13,8 @@ use pentimento_run::page::is_reported;
 use pentimento_run::piece::{Piece, Stage, missing};
 use pentimento_run::recipe::{DataRecipe, Recipe};
 use pentimento_run::train::{Training, steps_kept};
-use pentimento_run::{Networks, Reporter, RunOptions, Stop, Workspace};
+use pentimento_run::{Networks, RunOptions, Stop, Workspace};
 use pentimento_store::Run;
-use std::path::Path;
 use std::time::Instant;
 
 /// What a plan is made for.
@@ -55,18 +56,17 @@ impl Situation {
     /// As opening images, drawing codes and fitting the network to the images; as reading a run that exists.
     pub fn find(request: &PlanRequest<'_>) -> Result<Self> {
         let started = Instant::now();
-        let (recipe, from) = (request.recipe, request.options.data_from.as_deref());
+        let recipe = request.recipe;
         let split = recipe.data.preprocessing.split;
-        let (set, names, data_is_real) =
-            match open_without_fetching(&recipe.data, split, from, &request.options.reporter)? {
-                Some((set, names)) => (set, names, true),
-                None => {
-                    let public = recipe.data.set.context("a recipe has a set or files")?;
-                    let names = public.class_names().iter().map(ToString::to_string).collect();
-                    (Box::new(stand_in(public, split)?) as Box<dyn ImageSource>, names, false)
-                }
-            };
-        let data = CodedData::of(recipe, set.as_ref(), names)?;
+        let (set, names, data_is_real) = match open_without_fetching(&recipe.data, split, request.options)? {
+            Some((set, names)) => (set, names, true),
+            None => {
+                let public = recipe.data.set.context("a recipe has a set or files")?;
+                let names = public.class_names().iter().map(ToString::to_string).collect();
+                (Box::new(stand_in(public, split)?) as Box<dyn ImageSource>, names, false)
+            }
+        };
+        let data = CodedData::of(recipe, set.as_ref(), names, &request.options.reporter)?;
         let data_seconds = started.elapsed().as_secs_f64();
         let architecture = Architecture::new(&data.trained.unet(&recipe.name, data.shape())?)?;
         let remaining = Remaining::find(request, &data, data_is_real)?;
@@ -78,27 +78,39 @@ impl Situation {
 fn open_without_fetching(
     data: &DataRecipe,
     split: Split,
-    from: Option<&Path>,
-    reporter: &Reporter,
+    options: &RunOptions,
 ) -> Result<Option<NamedImages>> {
-    let Some(set) = data.set else { return Ok(Some(open_images(data, split, None, reporter)?)) };
+    let Some(set) = data.set else { return Ok(Some(open_images(data, split, options)?)) };
+    let found = match cached(set, split)? {
+        Some(found) => Some(found),
+        // A run would copy these to the cache; they are read where they are.
+        None => options.data_from.as_deref().map(|from| set.open(from, split)).transpose()?,
+    };
+    let in_channels = |found: ImageSet| match data.channels {
+        Some(channels) => converted(Box::new(found), channels),
+        None => Box::new(found) as Box<dyn ImageSource>,
+    };
     let names = set.class_names().iter().map(ToString::to_string).collect();
-    let mut options = FetchOptions::new(default_cache_dir()?);
+    Ok(found.map(|found| (in_channels(found), names)))
+}
+
+/// A public set that is in the cache.
+fn cached(set: PublicSet, split: Split) -> Result<Option<ImageSet>> {
+    let Ok(cache_dir) = default_cache_dir() else { return Ok(None) };
+    let mut options = FetchOptions::new(cache_dir);
     let folder = options.cache_dir.join(set.name());
-    let cached = |(name, bytes): (&str, u64)| {
+    let is_there = |(name, bytes): (&str, u64)| {
         std::fs::metadata(folder.join(name)).is_ok_and(|metadata| metadata.len() == bytes)
     };
-    if set.files().iter().all(|file| cached((file.name, file.bytes))) {
+    if set.files().iter().all(|file| is_there((file.name, file.bytes))) {
         // Nothing to fetch from is left, so this verifies the files and does no more.
         options.mirrors = Some(Vec::new());
         options.package_clients = false;
         if let Ok(fetched) = fetch(set, &options, &mut |_| {}) {
-            return Ok(Some((Box::new(fetched.open(split)?), names)));
+            return Ok(Some(fetched.open(split)?));
         }
     }
-    // A run would copy these to the cache; they are read where they are.
-    let Some(from) = from else { return Ok(None) };
-    Ok(Some((Box::new(set.open(from, split)?), names)))
+    Ok(None)
 }
 
 /// As many images as the set has, nearly blank, each class equally often.

@@ -1,0 +1,90 @@
+//! Images that cannot be read: which, of what kind, and why, all of a set in one go.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::decode::{FORMAT, SIDES};
+use super::words::listed;
+use crate::error::DataError;
+
+/// An image that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedImage {
+    /// Its position in the set.
+    pub index: usize,
+    /// What the set calls it.
+    pub key: String,
+    /// What kind of fault it has.
+    pub kind: DamageKind,
+    /// What is wrong with it, and where.
+    pub reason: String,
+}
+
+/// A kind of fault that an image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DamageKind {
+    /// It is in a format that is not read, or in none.
+    Format,
+    /// It has sides that are out of bounds.
+    Size,
+    /// The operating system does not let it be read.
+    Unreadable,
+    /// Anything else: it is cut short, garbled, or missing in its file.
+    Damaged,
+}
+
+impl DamageKind {
+    /// The kind of what is wrong with an image; none if it is wrong with the machine.
+    pub(crate) fn of(error: &DataError) -> Option<Self> {
+        match error {
+            DataError::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound)
+                    .then_some(Self::Unreadable)
+            }
+            DataError::OutOfMemory { .. } => None,
+            DataError::File { field, .. } | DataError::Entry { field, .. } if *field == FORMAT => {
+                Some(Self::Format)
+            }
+            DataError::File { field, .. } | DataError::Entry { field, .. } if SIDES.contains(field) => {
+                Some(Self::Size)
+            }
+            _ => Some(Self::Damaged),
+        }
+    }
+}
+
+impl fmt::Display for DamageKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Format => "in a format that is not read",
+            Self::Size => "of a size that is not read",
+            Self::Unreadable => "that cannot be opened",
+            Self::Damaged => "damaged",
+        })
+    }
+}
+
+/// Damaged images, for people: a line for each kind with its number, its first names, and what is wrong with the first.
+pub struct DamageSummary<'a>(pub &'a [DamagedImage]);
+
+impl fmt::Display for DamageSummary<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kinds = BTreeMap::<DamageKind, Vec<&DamagedImage>>::new();
+        for image in self.0 {
+            kinds.entry(image.kind).or_default().push(image);
+        }
+        for (position, (kind, images)) in kinds.into_iter().enumerate() {
+            let separator = if position > 0 { "\n" } else { "" };
+            let names: Vec<&String> = images.iter().map(|image| &image.key).collect();
+            write!(formatter, "{separator}  {} {kind}: {}", images.len(), listed(&names))?;
+            if let Some(first) = images.first() {
+                write!(formatter, " ({})", first.reason)?;
+            }
+        }
+        Ok(())
+    }
+}
