@@ -90,12 +90,16 @@ pub(super) fn choose<'a>(
         .filter(|array| !labels.is_some_and(|labels| std::ptr::eq(labels, **array)))
         .map(|array| array.described())
         .collect();
-    let notes = if unread.is_empty() {
-        Vec::new()
-    } else {
-        let reason = "labels are in an array that is called so (`labels`, `y`)".into();
-        vec![Note::NotRead { what: format!("of the arrays, {}", listed(&unread)), reason }]
-    };
+    let mut notes = Vec::new();
+    if !unread.is_empty() {
+        let noun = if unread.len() == 1 { "the array" } else { "the arrays" };
+        let reason = if labels.is_some() {
+            "neither images nor labels"
+        } else {
+            "an array of labels is called so, such as `labels` or `y`"
+        };
+        notes.push(Note::NotRead { what: format!("{noun} {}", listed(&unread)), reason: reason.into() });
+    }
     Ok(Chosen { labels, class_names, notes })
 }
 

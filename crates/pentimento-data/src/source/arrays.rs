@@ -95,7 +95,7 @@ pub(super) fn read_npy(path: &Path) -> Result<Structure, DataError> {
     if let Some((labels_path, array)) = array_labels::open_beside(path)? {
         files.push(labels_path);
         let labelled = array_labels::read(&array, None, images.count())?;
-        notes.extend(labels::note("the array of labels", &labelled));
+        notes.extend(labels::note("names in the array of labels", &labelled));
         labels = Some(labelled);
     }
     structure(Layout::Npy, &images, labels, files, notes)
@@ -174,7 +174,7 @@ pub(super) fn read_npz(path: &Path, split: Split) -> Result<Structure, DataError
         .map(|labels| array_labels::read(labels, chosen.class_names, images.count()))
         .transpose()?;
     if let (Some(labelled), None) = (&labels, chosen.class_names) {
-        notes.extend(labels::note("the array of labels", labelled));
+        notes.extend(labels::note("names in the array of labels", labelled));
     }
     structure(Layout::Npz, images, labels, vec![path.into()], notes)
 }

@@ -35,8 +35,9 @@ pub(super) fn folder(path: &Path, names: &[String]) -> Option<Container> {
     let shown = path.display();
     if is_there("dataset_dict.json") {
         let command = format!(
-            "python3 -c 'import datasets; [part.to_parquet(f\"parquet/{{name}}-00000-of-00001.parquet\") for name, part in \
-             datasets.load_from_disk(\"{shown}\").items()]'"
+            "python3 -c 'import datasets, os; os.makedirs(\"parquet\"); \
+             [part.to_parquet(f\"parquet/{{name}}-00000-of-00001.parquet\") \
+             for name, part in datasets.load_from_disk(\"{shown}\").items()]'"
         );
         return Some(Container::new("a folder of several sets by save_to_disk of datasets", command));
     }

@@ -5,6 +5,7 @@
 //! names; if all of these are numbers, in the order of the numbers. A class folder without any file is a class without
 //! images, so that the classes after it keep their numbers.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
@@ -38,21 +39,26 @@ pub(super) fn read(root: &Path) -> Result<Structure, DataError> {
     }
     let mut listing = Listing::named(images.iter().map(|(names, _)| names.join("/")).collect());
     let mut notes = Vec::new();
-    let mut empty: Vec<String> = outermost(&walk.empty);
+    let mut other_folders = outermost(&walk.empty);
     if depth == 2 {
+        let mut empty = other_folders;
         let folders: Vec<String> = images.iter().filter_map(|(names, _)| names.first().cloned()).collect();
-        // Empty folders inside of a class folder, and one that is called as a split is, are no classes.
-        empty.retain(|name| !folders.contains(name) && part_of_folder(name).is_none());
-        // Folders that are called by numbers are names all the same: torchvision numbers them in order, too.
+        // Empty folders may lie inside of a class folder.
+        let with_images: BTreeSet<&String> = folders.iter().collect();
+        empty.retain(|name| !with_images.contains(name));
+        // One that is called as a split is no class.
+        (other_folders, empty) = empty.into_iter().partition(|name| part_of_folder(name).is_some());
+        // Folders that are called by numbers are names all the same. (torchvision has `10` before `2`; the note says which
+        // number each has here.)
         let labelled = labels::from_names(&folders, &empty);
-        notes.extend(labels::note("folders", &labelled));
+        notes.extend(labels::note("class folders", &labelled));
         if !empty.is_empty() {
-            notes.push(Note::EmptyClasses { names: std::mem::take(&mut empty) });
+            notes.push(Note::EmptyClasses { names: empty });
         }
         listing = listing.with_labels(labelled);
         listing.groups = Some(folders);
     }
-    notes.extend(not_read(&walk, empty, |_| false));
+    notes.extend(not_read(&walk, other_folders, |_| false));
     let paths = walk.images.into_iter().map(|(_, path)| path).collect();
     Ok(structure(Layout::Folder, listing, paths, None, notes))
 }
@@ -69,7 +75,7 @@ pub(super) fn not_read(
     mut folders: Vec<String>,
     is_read: impl Fn(&[String]) -> bool,
 ) -> Vec<Note> {
-    let with_images: std::collections::BTreeSet<&String> = walk
+    let with_images: BTreeSet<&String> = walk
         .images
         .iter()
         .filter_map(|(names, _)| if names.len() > 1 { names.first() } else { None })

@@ -120,17 +120,29 @@ pub(crate) fn of_row(row: &[f64]) -> Option<u32> {
     others_are_zero.then(|| u32::try_from(place).ok()).flatten()
 }
 
+/// The length that all lists of labels in a set have: one-hot lists of several lengths are lists of something else.
+#[derive(Default)]
+pub(crate) struct ListLength(Option<usize>);
+
+impl ListLength {
+    /// Whether a list is as long as those before.
+    pub(crate) fn fits(&mut self, length: usize) -> bool {
+        *self.0.get_or_insert(length) == length
+    }
+}
+
 /// What a JSON value says as a label: a text, a number, true or false, a list of one of them, or a one-hot list. None for
 /// anything else.
-pub(crate) fn of_json(value: &serde_json::Value) -> Option<String> {
+pub(crate) fn of_json(value: &serde_json::Value, lists: &mut ListLength) -> Option<String> {
     use serde_json::Value;
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(is_so) => Some(is_so.to_string()),
+        Value::Array(list) if !lists.fits(list.len()) => None,
         Value::Array(list) => match list.as_slice() {
             [Value::Array(_)] => None,
-            [only] => of_json(only),
+            [only] => of_json(only, lists),
             list => {
                 let row: Option<Vec<f64>> = list
                     .iter()

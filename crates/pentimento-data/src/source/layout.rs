@@ -10,6 +10,7 @@ use super::halves::{SplitFolders, no_half, of_half, part_named, part_of_folder, 
 use super::notes::{Note, ending};
 use super::parquet_shards::{Pictures, pictures_of};
 use super::place::Place;
+use super::shards::{one_of, shards};
 use super::structure::{Layout, Structure};
 use super::walk::{Walk, entries, is_image};
 use super::{
@@ -312,52 +313,6 @@ fn unknown(path: &Path, contents: &Contents) -> DataError {
         None => "none that is known (it is empty)".into(),
     };
     Place::file(path).broken("the layout", value, KNOWN)
-}
-
-/// The only one of some names.
-fn one_of(folder: &Path, names: &[String]) -> Result<PathBuf, DataError> {
-    match names {
-        [name] => Ok(folder.join(name)),
-        _ => {
-            let value = format!("{} files ({})", names.len(), names.join(", "));
-            Err(Place::file(folder).broken("the layout", value, "one file; name the one that is meant"))
-        }
-    }
-}
-
-/// The shards of a half, in order. Of shards that are numbered `-00000-of-00003`, all must be there.
-fn shards(folder: &Path, names: &[String], split: Split) -> Result<Vec<PathBuf>, DataError> {
-    let names = of_half(folder, names, split)?;
-    let numbered: Vec<Option<(&str, u64, u64)>> = names.iter().map(|name| shard_number(name)).collect();
-    if let Some(&(prefix, _, count)) = numbered.iter().flatten().next() {
-        let place = Place::file(folder);
-        for (name, number) in names.iter().zip(&numbered) {
-            if number.is_none_or(|(other, _, of)| (other, of) != (prefix, count)) {
-                let bound = format!("shards of one series, such as {}", names[0]);
-                return Err(place.broken("the list of shards", format!("with {name}"), bound));
-            }
-        }
-        for expected in 0..count {
-            if numbered
-                .get(expected as usize)
-                .copied()
-                .flatten()
-                .is_none_or(|(_, number, _)| number != expected)
-            {
-                let value = format!("without {prefix}-{expected:05}-of-{count:05}");
-                return Err(place.broken("the list of shards", value, format!("all {count}")));
-            }
-        }
-    }
-    Ok(names.iter().map(|name| folder.join(name)).collect())
-}
-
-/// `train-00001-of-00003.parquet` is `("train", 1, 3)`.
-fn shard_number(name: &str) -> Option<(&str, u64, u64)> {
-    let stem = name.split('.').next()?;
-    let (front, count) = stem.rsplit_once("-of-")?;
-    let (prefix, number) = front.rsplit_once('-')?;
-    Some((prefix, number.parse().ok()?, count.parse().ok()?))
 }
 
 /// The name of the labels that belong to a file of IDX images; none for another file.

@@ -77,7 +77,7 @@ pub(super) fn read(
             // Names of classes that only the other splits have keep their numbers in every split.
             let everywhere: Vec<String> = (0..table.rows.len()).filter_map(|row| text(name, row)).collect();
             let labelled = labels::from_texts(&texts, &everywhere, place_of)?;
-            notes.extend(labels::note("classes in the table", &labelled));
+            notes.extend(labels::note("names in the table", &labelled));
             listing = listing.with_labels(labelled);
         }
         None => notes.extend(without_labels(table, &walk, taken.is_some())),

@@ -28,6 +28,7 @@ mod parquet_shards;
 mod parquet_values;
 mod place;
 mod records;
+mod shards;
 mod strips;
 mod structure;
 mod tables;

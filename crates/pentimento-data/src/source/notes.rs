@@ -18,7 +18,7 @@ pub enum Note {
     },
     /// The classes are called by names, and their numbers follow from these.
     ClassesFromNames {
-        /// Where the names are from, such as "folders".
+        /// What the names are of, such as "class folders".
         source: &'static str,
         /// The names by label.
         names: Vec<String>,
@@ -66,10 +66,10 @@ impl fmt::Display for Note {
                 write!(formatter, "split: {taken} (not read: {})", listed(others))
             }
             Self::ClassesFromNames { source, names, numeric } => {
-                let order = if *numeric { "in the order of these numbers" } else { "in alphabetical order" };
+                let order = if *numeric { "in numeric order" } else { "in alphabetical order" };
                 let numbered: Vec<String> =
                     names.iter().enumerate().map(|(label, name)| format!("{label} {name}")).collect();
-                write!(formatter, "labels: from the names of {source}, {order}: {}", listed(&numbered))
+                write!(formatter, "labels: {source}, numbered {order}: {}", listed(&numbered))
             }
             Self::EmptyClasses { names } => {
                 let (what, verb) = if names.len() == 1 {
@@ -93,7 +93,7 @@ impl fmt::Display for Note {
                 }
                 write!(formatter, "not read: {}", parts.join(", "))
             }
-            Self::Table { name } => write!(formatter, "table: {name}"),
+            Self::Table { name } => write!(formatter, "table of the images: {name}"),
             Self::Apart { what, remedy } => write!(formatter, "{what}: {remedy}"),
             Self::NotRead { what, reason } => write!(formatter, "not read: {what} ({reason})"),
         }

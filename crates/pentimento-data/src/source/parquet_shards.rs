@@ -145,7 +145,7 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
     if shards.first().is_some_and(|shard| shard.columns.label.is_some()) {
         let are_named = names.is_some();
         let labelled = label_values.labels(names, place_of)?;
-        notes.extend(labels::note("the column of labels", &labelled).filter(|_| !are_named));
+        notes.extend(labels::note("names in the column of labels", &labelled).filter(|_| !are_named));
         listing = listing.with_labels(labelled);
     }
     if shards.first().is_some_and(|shard| shard.columns.group.is_some()) {

@@ -8,7 +8,7 @@ use parquet::data_type::{ByteArray, DataType};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
-use super::labels::{self, Labelled, MAX_CLASSES};
+use super::labels::{self, Labelled, ListLength, MAX_CLASSES};
 use super::parquet_shards::{guarded, open_column};
 use super::place::Place;
 use crate::error::DataError;
@@ -65,6 +65,7 @@ pub(super) struct Values {
     integers: Vec<Option<i64>>,
     floats: Vec<Option<f64>>,
     texts: Vec<Option<String>>,
+    lists: ListLength,
 }
 
 impl Values {
@@ -211,6 +212,9 @@ impl Values {
         };
         let read = numbers.len();
         for (row, list) in numbers.into_iter().enumerate() {
+            if !list.is_empty() && !self.lists.fits(list.len()) {
+                return Err(several(here, row, &format!("{list:?}")));
+            }
             self.floats.push(match list.as_slice() {
                 [] => None,
                 [only] => Some(*only),
@@ -228,7 +232,11 @@ impl Values {
 fn several(here: &Place, row: usize, list: &str) -> DataError {
     let shown: String = list.chars().take(80).collect();
     let entry = format!("{}, row {row} of it", here.entry.as_deref().unwrap_or_default());
-    Place::entry(&here.path, entry).broken("the list", shown, "of one value, or one-hot")
+    Place::entry(&here.path, entry).broken(
+        "the list",
+        shown,
+        "of one value, or one-hot and as long as the others",
+    )
 }
 
 fn text(value: &ByteArray) -> String {

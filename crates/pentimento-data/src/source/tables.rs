@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::halves::{Part, part_named};
-use super::labels;
+use super::labels::{self, ListLength};
 use super::metadata::inside;
 use super::notes::{Note, ending};
 use super::parquet_shards;
@@ -29,6 +29,9 @@ pub(super) const GROUP_COLUMNS: [&str; 3] = ["group", "contributor", "artist"];
 pub(super) const SPLIT_COLUMN: &str = "split";
 /// A million lines of 250 bytes.
 const MAX_TABLE_BYTES: u64 = 256 << 20;
+
+/// The same of a JSON document, whose values take several times its bytes of memory.
+const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 
 pub(super) type Row = BTreeMap<String, String>;
 
@@ -185,7 +188,8 @@ fn parse(folder: &Path, name: &str) -> Result<Table, DataError> {
         (table.columns, table.rows) = (columns, (0..).zip(rows).collect());
         return Ok(table);
     }
-    let bytes = Place::file(&path).read_whole(MAX_TABLE_BYTES)?;
+    let limit = if ending == "json" { MAX_DOCUMENT_BYTES } else { MAX_TABLE_BYTES };
+    let bytes = Place::file(&path).read_whole(limit)?;
     match ending.as_str() {
         "csv" => csv_rows(&bytes, b',', &mut table)?,
         "tsv" => csv_rows(&bytes, b'\t', &mut table)?,
@@ -226,6 +230,7 @@ fn csv_rows(bytes: &[u8], delimiter: u8, table: &mut Table) -> Result<(), DataEr
 
 /// The objects of a file of JSON lines.
 fn json_rows(bytes: &[u8], table: &mut Table) -> Result<(), DataError> {
+    let mut lists = ListLength::default();
     for (line, text) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
@@ -233,7 +238,7 @@ fn json_rows(bytes: &[u8], table: &mut Table) -> Result<(), DataError> {
         let place = Place::entry(&table.path, format!("line {line}"));
         let object = serde_json::from_slice(text)
             .map_err(|error| place.broken("the text", format!("unreadable ({error})"), "a JSON object"))?;
-        let row = row_of(object, &place, &mut table.columns)?;
+        let row = row_of(object, &place, &mut table.columns, &mut lists)?;
         table.rows.push((line, row));
     }
     Ok(())
@@ -242,6 +247,7 @@ fn json_rows(bytes: &[u8], table: &mut Table) -> Result<(), DataError> {
 /// A JSON document: a list of objects, or an object whose `labels` are pairs of a name and a label.
 fn document(bytes: &[u8], table: &mut Table) -> Result<(), DataError> {
     table.unit = "entry";
+    let mut lists = ListLength::default();
     let place = Place::file(&table.path);
     let unknown = || {
         let bound =
@@ -255,7 +261,7 @@ fn document(bytes: &[u8], table: &mut Table) -> Result<(), DataError> {
             for (number, value) in (0..).zip(list) {
                 let Value::Object(object) = value else { return Err(unknown()) };
                 let here = Place::entry(&table.path, format!("entry {number}"));
-                let row = row_of(object, &here, &mut table.columns)?;
+                let row = row_of(object, &here, &mut table.columns, &mut lists)?;
                 table.rows.push((number, row));
             }
             return Ok(());
@@ -281,7 +287,7 @@ fn document(bytes: &[u8], table: &mut Table) -> Result<(), DataError> {
     for (number, (name, label)) in (0..).zip(pairs) {
         let here = Place::entry(&table.path, format!("entry {number}"));
         let object = [("file_name".to_owned(), name), ("label".to_owned(), label)].into_iter().collect();
-        let row = row_of(object, &here, &mut table.columns)?;
+        let row = row_of(object, &here, &mut table.columns, &mut lists)?;
         table.rows.push((number, row));
     }
     Ok(())
@@ -292,6 +298,7 @@ fn row_of(
     object: serde_json::Map<String, Value>,
     place: &Place,
     columns: &mut BTreeSet<String>,
+    lists: &mut ListLength,
 ) -> Result<Row, DataError> {
     let mut row = Row::new();
     for (name, value) in object {
@@ -301,11 +308,11 @@ fn row_of(
             || FILE_COLUMNS.contains(&name.as_str())
             || GROUP_COLUMNS.contains(&name.as_str());
         if wanted && !value.is_null() {
-            let text = if is_label { labels::of_json(&value) } else { scalar_text(&value) };
+            let text = if is_label { labels::of_json(&value, lists) } else { scalar_text(&value) };
             let Some(text) = text else {
                 let shown: String = value.to_string().chars().take(80).collect();
                 let bound = if is_label {
-                    "a text or a number, alone or as the only one of a list, or a one-hot list"
+                    "a text or a number, alone or as the only one of a list, or a one-hot list as long as the others"
                 } else {
                     "a text or a number"
                 };

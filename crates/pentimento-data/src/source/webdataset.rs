@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use super::decode::{MAX_ENCODED_BYTES, Raw};
 use super::formats::is_image_ending;
 use super::halves::{SplitFolders, whole_only};
-use super::labels;
+use super::labels::{self, ListLength};
 use super::notes::{Note, ending};
 use super::parquet_shards::texts_of;
 use super::place::Place;
@@ -70,6 +70,7 @@ struct Found {
     apart: usize,
     /// Names without a key or an ending.
     nameless: Vec<String>,
+    lists: ListLength,
 }
 
 /// Opens archives, one after another; `tables` are Parquet files that lie beside them. `split` is the one that keys must say,
@@ -83,7 +84,7 @@ pub(super) fn read(
     for (number, path) in archives.iter().enumerate() {
         read_archive(number, path, &mut found)?;
     }
-    let Found { mut samples, apart, nameless } = found;
+    let Found { mut samples, apart, nameless, .. } = found;
     let mut notes = Vec::new();
     if apart > 0 {
         let what = format!("the files of {} lie apart", counted(apart, "sample"));
@@ -138,7 +139,7 @@ pub(super) fn read(
     match labels {
         Some(labels) => {
             let labelled = labels::from_texts(&labels, &[], place_of)?;
-            notes.extend(labels::note("the classes of samples", &labelled));
+            notes.extend(labels::note("names in .cls or .json", &labelled));
             listing = listing.with_labels(labelled);
         }
         None => notes.extend(folders_of(&samples)),
@@ -334,7 +335,7 @@ fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), Dat
                     .map_err(|error| here.broken("the text", format!("unreadable ({error})"), "JSON"))?;
                 let label =
                     LABEL_MEMBERS.iter().find_map(|name| value.get(name)).filter(|label| !label.is_null());
-                sample.label = label.map(|label| label_of(label, &here)).transpose()?;
+                sample.label = label.map(|label| label_of(label, &mut found.lists, &here)).transpose()?;
                 sample.group = GROUP_COLUMNS.iter().find_map(|name| value.get(name)).and_then(scalar_text);
             }
             _ => {}
@@ -352,13 +353,13 @@ fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), Dat
     Ok(())
 }
 
-fn label_of(value: &serde_json::Value, place: &Place) -> Result<String, DataError> {
-    labels::of_json(value).ok_or_else(|| {
+fn label_of(value: &serde_json::Value, lists: &mut ListLength, place: &Place) -> Result<String, DataError> {
+    labels::of_json(value, lists).ok_or_else(|| {
         let shown: String = value.to_string().chars().take(80).collect();
         place.broken(
             "the label",
             shown,
-            "a text or a number, alone or as the only one of a list, or a one-hot list",
+            "a text or a number, alone or as the only one of a list, or a one-hot list as long as the others",
         )
     })
 }

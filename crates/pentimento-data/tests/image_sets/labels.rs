@@ -259,6 +259,9 @@ fn columns_that_are_called_labels_and_are_none_are_refused() {
     let list = LIST.replace("TYPE", "int64");
     write_labels::<Int64Type>(&path, &list, None, &[2, 0, 3, 1], [&[3; 4], &[0, 0, 1, 0]]);
     assert_names(&refusal(&path), &["row 1 of it", "the list is [0.0, 3.0]", "one-hot"]);
+    // Numbers of several classes, not one-hot: their lengths differ.
+    write_labels::<Int64Type>(&path, &list, None, &[0, 1, 1, 0, 1, 0, 0], [&[3; 7], &[0, 1, 0, 1, 0, 1, 1]]);
+    assert_names(&refusal(&path), &["row 2 of it", "the list is [1.0, 0.0, 0.0]", "as long as the others"]);
     write_labels::<Int64Type>(&path, &list, None, &[2, 1], [&[3, 0, 3], &[0, 0, 0]]);
     assert_names(&refusal(&path), &["row 1", "the label is null"]);
     let structure = "optional group label { optional int64 id; }";

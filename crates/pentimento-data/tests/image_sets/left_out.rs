@@ -55,15 +55,16 @@ fn an_empty_class_keeps_its_place_and_a_folder_without_images_is_none() {
     fs::write(folder.path().join("annotations/0.xml"), "").unwrap();
     // What macOS puts into zip archives, and a split without images.
     fs::create_dir(folder.path().join("__MACOSX")).unwrap();
+    fs::create_dir(folder.path().join("test")).unwrap();
     let source = try_open(folder.path()).unwrap();
     assert_eq!(source.class_names(), ["ant", "bee", "cow"]);
     assert_eq!(source.labels().unwrap(), [0, 2]);
     assert_names(
         &notes(&source),
         &[
-            "labels: from the names of folders, in alphabetical order: 0 ant, 1 bee, 2 cow\n",
+            "labels: class folders, numbered in alphabetical order: 0 ant, 1 bee, 2 cow\n",
             "1 class folder is empty and is a class without images: bee\n",
-            "not read: 1 .xml, the folder annotations\n",
+            "not read: 1 .xml, the folders annotations, test\n",
         ],
     );
 }
@@ -79,7 +80,7 @@ fn folders_that_are_called_by_numbers_are_in_their_order() {
     assert_eq!(keys(&source), ["0/0.png", "1/0.png", "10/0.png", "2/0.png"]);
     assert_eq!(source.class_names(), ["0", "1", "2", "10"]);
     assert_eq!(source.labels().unwrap(), [0, 1, 3, 2]);
-    assert_names(&notes(&source), &["in the order of these numbers: 0 0, 1 1, 2 2, 3 10"]);
+    assert_names(&notes(&source), &["in numeric order: 0 0, 1 1, 2 2, 3 10"]);
     // One that is no number makes names of all.
     fs::rename(folder.path().join("0"), folder.path().join("zero")).unwrap();
     assert_eq!(try_open(folder.path()).unwrap().class_names(), ["1", "10", "2", "zero"]);

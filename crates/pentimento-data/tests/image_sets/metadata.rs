@@ -74,7 +74,7 @@ fn with_table(name: &str, table: &[u8]) -> TempDir {
 #[test]
 fn tables_under_other_names_are_read_if_they_name_the_images() {
     let lines = b"{\"file_name\": \"b.png\", \"label\": 0}\n{\"file_name\": \"a.png\", \"label\": 1}\n";
-    let tables: [(&str, &[u8]); 9] = [
+    let tables: [(&str, &[u8]); 11] = [
         ("METADATA.CSV", b"file_name,label\nb.png,0\na.png,1\n"),
         ("metadata1000.jsonl", lines),
         ("labels.csv", b"filename,label\nb.png,0\na.png,1\n"),
@@ -90,8 +90,13 @@ fn tables_under_other_names_are_read_if_they_name_the_images() {
         // Labels as lists of one and as one-hot lists, and as pandas writes a column of which one was missing.
         (
             "labels.jsonl",
-            b"{\"file_name\": \"b.png\", \"label\": [0]}\n{\"file_name\": \"a.png\", \"label\": [0, 1]}\n",
+            b"{\"file_name\": \"b.png\", \"label\": [0]}\n{\"file_name\": \"a.png\", \"label\": [1]}\n",
         ),
+        (
+            "labels.ndjson",
+            b"{\"file_name\": \"b.png\", \"label\": [1, 0]}\n{\"file_name\": \"a.png\", \"label\": [0, 1]}\n",
+        ),
+        ("labels.csv", b"file_name,label\nb.png,0.0\na.png,1.0\n"),
     ];
     for (name, table) in tables {
         let folder = with_table(name, table);
@@ -102,7 +107,7 @@ fn tables_under_other_names_are_read_if_they_name_the_images() {
         assert_eq!(by_key.iter().find(|(key, _)| key == "b.png").unwrap().1, 0, "{name}");
         assert_eq!(by_key.iter().find(|(key, _)| key == "a.png").unwrap().1, 1, "{name}");
         let is_usual = name.eq_ignore_ascii_case("metadata.csv");
-        assert_eq!(notes(&source).contains(&format!("table: {name}\n")), !is_usual, "{name}");
+        assert_eq!(notes(&source).contains(&format!("table of the images: {name}\n")), !is_usual, "{name}");
     }
 }
 
