@@ -111,7 +111,7 @@ impl<'a> Networks<'a> {
         let path = workspace.run.path_of(&weights.object)?;
         let file = File::open(&path).map_err(RunError::io("open", &path))?;
         let file = TensorFile::open(BufReader::new(file), &weights.object).map_err(DiffusionError::from)?;
-        let values = read_weights(&self.architecture, &mut [file])?;
+        let values = read_weights(&self.architecture, &mut [file])?.values;
         Ok(Parameters::from_memory(&self.architecture, values))
     }
 

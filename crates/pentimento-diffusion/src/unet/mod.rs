@@ -12,6 +12,7 @@ mod forward;
 mod observed;
 mod observer;
 mod parameters;
+mod sample_size;
 
 pub use architecture::{Architecture, ParameterKind, ParameterSpec};
 pub use config::UnetConfig;
@@ -19,4 +20,5 @@ pub use dual::Dual;
 pub use flow::{ConvLayer, Flow, NormLayer};
 pub use forward::Condition;
 pub use observed::{LayerRecord, LayerValues};
+pub use sample_size::SampleSize;
 pub use parameters::{Gradient, Parameters, Precision, to_disk_layout, to_memory_layout};
