@@ -59,7 +59,8 @@ mod tests {
     /// `json.dumps({"a": float("inf"), "b": [-float("inf"), float("nan"), -1.5], "NaN": "Infinity", "c": "\\"})` of Python.
     #[test]
     fn numbers_that_python_writes() {
-        let text = r#"{"a": Infinity, "b": [-Infinity, NaN, -1.5], "NaN": "Infinity", "c": "\\", "d": "\"NaN é"}"#;
+        let text =
+            r#"{"a": Infinity, "b": [-Infinity, NaN, -1.5], "NaN": "Infinity", "c": "\\", "d": "\"NaN é"}"#;
         let read = Value::Object(object(text).unwrap());
         let expected = json!({"a": "Infinity", "b": ["-Infinity", "NaN", -1.5], "NaN": "Infinity", "c": "\\",
             "d": "\"NaN é"});
@@ -76,7 +77,9 @@ mod tests {
     #[test]
     fn what_is_no_json_is_named() {
         assert!(object("<!DOCTYPE html><html>404</html>").unwrap_err().contains("a web page"));
-        assert!(object("version https://git-lfs.github.com/spec/v1\noid").unwrap_err().contains("git lfs pull"));
+        assert!(
+            object("version https://git-lfs.github.com/spec/v1\noid").unwrap_err().contains("git lfs pull")
+        );
         assert!(object("").unwrap_err().contains("empty"));
     }
 }

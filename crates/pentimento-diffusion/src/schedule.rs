@@ -25,14 +25,8 @@ pub enum BetaSchedule {
 
 impl BetaSchedule {
     /// Every schedule.
-    pub const ALL: [Self; 6] = [
-        Self::Linear,
-        Self::ScaledLinear,
-        Self::Cosine,
-        Self::Sigmoid,
-        Self::Laplace,
-        Self::Exponential,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Linear, Self::ScaledLinear, Self::Cosine, Self::Sigmoid, Self::Laplace, Self::Exponential];
 
     /// What diffusers and recipes call it.
     pub fn name(self) -> &'static str {

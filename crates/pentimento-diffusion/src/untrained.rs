@@ -21,7 +21,8 @@ pub fn untrained(architecture: &Architecture, values: &[Vec<f32>]) -> Option<Unt
             .map(|(spec, values)| (spec.name.as_str(), values))
             .filter(|(name, _)| belongs(name))
             .peekable();
-        named.peek().is_some() && named.all(|(name, values)| values.iter().all(|&value| value == expected(name)))
+        named.peek().is_some()
+            && named.all(|(name, values)| values.iter().all(|&value| value == expected(name)))
     };
     if all(|name| name.starts_with("conv_out."), |_| 0.0) {
         return Some(Untrained::LastLayerZero);

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::gradients::{QuerySet, ScoreTable, Subject, TrainingImages};
 use crate::networks::Networks;
 use crate::page::{Reported, report, report_scores};
-use crate::scores::score;
+use crate::scores::{check, score};
 use crate::train::train;
 use crate::workspace::Workspace;
 use pentimento_attribution::methods::Method;
@@ -43,16 +43,19 @@ pub fn everything(workspace: &Workspace) -> Result<Finished> {
         train(workspace, data, None)?;
     }
     let networks = &Networks::open(workspace, data.as_ref())?;
-    sample(workspace, networks)?;
     if let Some(data) = &data {
+        sample(workspace, networks)?;
         attribute(workspace, data, networks)?;
         return Ok(Finished { scores: None, page: Some(report(workspace, data, networks)?) });
     }
     if !workspace.recipe.data.has_source() {
+        sample(workspace, networks)?;
         return Ok(Finished { scores: None, page: None });
     }
+    // What is wrong with them is said before hours of sampling.
     let training = TrainingImages::open(workspace, networks)?;
     let subject = &Subject { workspace, networks, training: &training };
+    check(subject, &QuerySet::Samples, Method::DEFAULT, None)?;
     let queries = QuerySet::Samples.make_and_open(subject)?;
     let table = score(subject, &queries, Method::DEFAULT, None)?;
     table.write(workspace, &queries.set.name())?;

@@ -70,7 +70,8 @@ impl<'a> Networks<'a> {
     /// [`RunError::Missing`](crate::error::RunError::Missing) if it is not there.
     pub fn imported(workspace: &Workspace) -> Result<Self> {
         let architecture = imported::architecture(workspace)?;
-        let size = imported::image_size(&architecture)?;
+        let config = workspace.run.root().join(imported::config_name());
+        let size = imported::image_size(&architecture, &config)?;
         let weights = vec![imported::weights(workspace)?];
         Self::new(workspace, None, architecture, weights, size)
     }

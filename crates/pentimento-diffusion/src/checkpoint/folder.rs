@@ -260,7 +260,8 @@ fn network_and_config(folder: &Path, selection: &Selection) -> Result<(PathBuf, 
         return Err(broken(file, if file.exists() { "is no file" } else { "does not exist" }.into()));
     }
     // With a configuration from elsewhere, a network is where weights are.
-    let is_network = |place: &Path| place.join(CONFIG).is_file() || (elsewhere.is_some() && has_weights(place));
+    let is_network =
+        |place: &Path| place.join(CONFIG).is_file() || (elsewhere.is_some() && has_weights(place));
     let has = |kind: NetworkFolder| is_network(&folder.join(kind.name()));
     let found = |place: PathBuf| {
         let config = elsewhere.cloned().unwrap_or_else(|| place.join(CONFIG));

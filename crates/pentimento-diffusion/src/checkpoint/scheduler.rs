@@ -182,7 +182,9 @@ impl SchedulerFile {
         };
         let name = object.get("_class_name").and_then(Value::as_str).unwrap_or("missing").to_owned();
         let class = match SchedulerClass::named(&name) {
-            Some(SchedulerClass::OtherProcess(reason)) => return Err(bad("_class_name", &name, reason.into())),
+            Some(SchedulerClass::OtherProcess(reason)) => {
+                return Err(bad("_class_name", &name, reason.into()));
+            }
             Some(class) => class,
             None => {
                 let bound = "the name of a scheduler of diffusers with a noise schedule by betas, such as DDPMScheduler";
@@ -287,9 +289,8 @@ impl SchedulerFile {
 
 /// Keys of a file of DDPM or DDIM that this reader does not know.
 fn unknown_keys(object: &serde_json::Map<String, Value>) -> Vec<String> {
-    let is_known = |key: &str| {
-        key.starts_with('_') || KNOWN_KEYS.contains(&key) || KEYS_OF_THRESHOLDING.contains(&key)
-    };
+    let is_known =
+        |key: &str| key.starts_with('_') || KNOWN_KEYS.contains(&key) || KEYS_OF_THRESHOLDING.contains(&key);
     object.keys().filter(|key| !is_known(key)).cloned().collect()
 }
 

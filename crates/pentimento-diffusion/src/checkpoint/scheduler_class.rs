@@ -24,7 +24,8 @@ pub(super) struct DefaultBetas {
 }
 
 const OF_HO: DefaultBetas = DefaultBetas { start: 1e-4, end: 0.02, schedule: "linear" };
-const OF_STABLE_DIFFUSION: DefaultBetas = DefaultBetas { start: 0.00085, end: 0.012, schedule: "scaled_linear" };
+const OF_STABLE_DIFFUSION: DefaultBetas =
+    DefaultBetas { start: 0.00085, end: 0.012, schedule: "scaled_linear" };
 const LINEAR_OF_STABLE_DIFFUSION: DefaultBetas = DefaultBetas { schedule: "linear", ..OF_STABLE_DIFFUSION };
 const COSINE: DefaultBetas = DefaultBetas { schedule: "squaredcos_cap_v2", ..OF_HO };
 

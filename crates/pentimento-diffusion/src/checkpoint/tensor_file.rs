@@ -38,7 +38,9 @@ impl<R: Read + Seek> TensorFile<R> {
             return Err(broken(instead.into()));
         }
         if is_pickle(&start) && !has_header {
-            return Err(broken("not safetensors but a pickle, as `torch.save` writes it, under another name".into()));
+            return Err(broken(
+                "not safetensors but a pickle, as `torch.save` writes it, under another name".into(),
+            ));
         }
         let Some(announced) = start.first_chunk() else {
             return Err(broken(format!("cut short: {length} bytes, its header alone takes more")));
@@ -52,7 +54,9 @@ impl<R: Read + Seek> TensorFile<R> {
             )));
         }
         if announced > left {
-            return Err(broken(format!("cut short within its header: {left} of {announced} bytes are there")));
+            return Err(broken(format!(
+                "cut short within its header: {left} of {announced} bytes are there"
+            )));
         }
         reader.seek(SeekFrom::Start(size_of_val(&announced) as u64)).map_err(unreadable)?;
         let mut header = vec![0; announced as usize];
@@ -66,7 +70,9 @@ impl<R: Read + Seek> TensorFile<R> {
         }
         if data > announced {
             let more = data - announced;
-            return Err(broken(format!("not safetensors: {more} bytes follow the {whole} that its header says")));
+            return Err(broken(format!(
+                "not safetensors: {more} bytes follow the {whole} that its header says"
+            )));
         }
         Ok(Self { file: file.into(), reader, data_start: length - data, metadata })
     }

@@ -153,16 +153,17 @@ fn damage_of_pickle(path: &Path) -> std::io::Result<Option<String>> {
     file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_END_OF_ZIP)))?;
     let mut end = Vec::new();
     file.take(LONGEST_END_OF_ZIP).read_to_end(&mut end)?;
-    Ok((!is_end_of_zip(&end))
-        .then(|| format!("cut short: the end of the archive that `torch.save` wrote is not among its {length} bytes")))
+    Ok((!is_end_of_zip(&end)).then(|| {
+        format!("cut short: the end of the archive that `torch.save` wrote is not among its {length} bytes")
+    }))
 }
 
 /// Whether a folder has weights of any kind or variant.
 pub(super) fn has_weights(folder: &Path) -> bool {
     let is_weights = |name: &str| {
-        let is_named = NAMES.iter().any(|weights| {
-            name.strip_prefix(weights).is_some_and(|rest| rest.starts_with(['.', '-']))
-        });
+        let is_named = NAMES
+            .iter()
+            .any(|weights| name.strip_prefix(weights).is_some_and(|rest| rest.starts_with(['.', '-'])));
         let is_tensors = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
         (is_named && (is_tensors || name.ends_with(".bin"))) || name == PICKLE_OF_ACCELERATE
     };

@@ -101,7 +101,8 @@ pub fn read_weights<R: Read + Seek>(
 
 /// What stands before the names of diffusers in all names of a file; empty if they have none in common.
 fn common_prefix(architecture: &Architecture, file_of: &BTreeMap<String, usize>) -> String {
-    let Some(spec) = architecture.parameters().first().filter(|spec| !file_of.contains_key(&spec.name)) else {
+    let Some(spec) = architecture.parameters().first().filter(|spec| !file_of.contains_key(&spec.name))
+    else {
         return String::new();
     };
     let prefixes = file_of.keys().filter_map(|name| name.strip_suffix(spec.name.as_str()));
@@ -134,7 +135,13 @@ impl Differences {
                 let other_shape =
                     other_shape.iter().map(|(name, problem)| format!("{name} {problem}")).collect();
                 let file = file();
-                return Err(DiffusionError::OtherTensors { file, tensors, missing, other_shape, superfluous });
+                return Err(DiffusionError::OtherTensors {
+                    file,
+                    tensors,
+                    missing,
+                    other_shape,
+                    superfluous,
+                });
             }
         };
         Err(DiffusionError::Tensor { file: file(), tensor, problem })

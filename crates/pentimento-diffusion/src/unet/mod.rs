@@ -20,5 +20,5 @@ pub use dual::Dual;
 pub use flow::{ConvLayer, Flow, NormLayer};
 pub use forward::Condition;
 pub use observed::{LayerRecord, LayerValues};
-pub use sample_size::SampleSize;
 pub use parameters::{Gradient, Parameters, Precision, to_disk_layout, to_memory_layout};
+pub use sample_size::SampleSize;

@@ -1,23 +1,29 @@
 //! Whether a checkpoint computes what it should, and whether images are what it was trained on.
 
 mod finding;
+mod spread;
 
 pub use finding::{Derivative, Finding, FindingKind, Reading};
 
-use crate::checkpoint::OpenCheckpoint;
+use crate::checkpoint::{OpenCheckpoint, open_checkpoint};
 use crate::data::open_images;
 use crate::error::Result;
-use crate::imported::image_size;
+use crate::event::Reporter;
 use crate::recipe::DataRecipe;
 use crate::workspace::RunOptions;
-use pentimento_data::{Cover, PreparedSet, Preprocessing, PublicSet, ResizeFilter, Split, prepare};
-use pentimento_diffusion::checkpoint::Checkpoint;
+use pentimento_data::{
+    Cover, ImageSource as _, PreparedSet, Preprocessing, PublicSet, ResizeFilter, Split, prepare,
+};
+use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles, NetworkFolder, Selection};
 use pentimento_diffusion::checkup::{check, prediction_error};
 use pentimento_diffusion::schedule::{BetaSchedule, PredictionType, ScheduleConfig};
-use pentimento_diffusion::unet::{Architecture, Parameters, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, Parameters, SampleSize, UnetConfig};
+use pentimento_diffusion::untrained::untrained;
+use spread::Chosen;
+use std::path::Path;
 
-/// Images that predictions are tried on.
-const IMAGES: usize = 16;
+/// Side of the images that a network is checked with whose configuration does not say one, if it can take them.
+const USUAL_SIDE_PIXELS: usize = 32;
 
 /// Another reading of the checkpoint is said to fit if it leaves less than this share of the error. (Of a trained MNIST
 /// network under five wrong readings the right one left 0.16 to 0.46.)
@@ -41,21 +47,43 @@ pub fn what_was_opened(opened: &OpenCheckpoint) -> Finding {
 ///
 /// # Errors
 ///
-/// If its configuration does not say of which size its images are, or the network cannot take images of that size.
+/// If the network cannot take images of the size that its configuration says.
 pub fn check_network(opened: &OpenCheckpoint) -> Result<Vec<Finding>> {
     let Checkpoint { architecture, values, scheduler, .. } = &opened.checkpoint;
-    let size = image_size(architecture)?;
-    architecture.config().check_image(size[0], size[1], architecture.config().in_channels)?;
+    let mut findings: Vec<Finding> =
+        untrained(architecture, values).map(Finding::Untrained).into_iter().collect();
+    let config = architecture.config();
+    let size = match said_size(config) {
+        Some(size) => size,
+        None => {
+            let checked = [usual_side(config); 2];
+            findings.push(Finding::NoSampleSize { checked });
+            checked
+        }
+    };
+    config.check_image(size[0], size[1], config.in_channels)?;
     let found = check(architecture, values, size, scheduler.schedule.num_train_timesteps);
     let derivative = |which: Derivative, error: f64| Finding::Derivative { which, error };
-    Ok(vec![
+    findings.extend([
         Finding::Outputs { finite: found.finite },
         Finding::Batches { same: found.same_in_any_batch },
         derivative(Derivative::InImage, found.tangent_error),
         derivative(Derivative::Adjoint, found.adjoint_error),
         derivative(Derivative::InParameters, found.gradient_error),
         Finding::Gradients { tensors: architecture.parameters().len(), unreached: found.unreached },
-    ])
+    ]);
+    Ok(findings)
+}
+
+/// Height and width as the configuration says them.
+fn said_size(config: &UnetConfig) -> Option<[usize; 2]> {
+    config.sample_size.map(|SampleSize { height, width }| [height, width])
+}
+
+/// The side of images that a network takes, whatever it was trained on.
+fn usual_side(config: &UnetConfig) -> usize {
+    let coarsest = 1 << config.block_out_channels.len().saturating_sub(1);
+    USUAL_SIDE_PIXELS.max(coarsest)
 }
 
 /// Checks whether the network knows images: those of a public set, by its name, or of a path. What makes the next check
@@ -65,9 +93,59 @@ pub fn check_network(opened: &OpenCheckpoint) -> Result<Vec<Finding>> {
 ///
 /// As [`check_network`], and as opening and preparing the images.
 pub fn check_images(opened: &OpenCheckpoint, data: &str, options: &RunOptions) -> Result<Vec<Finding>> {
-    let checkpoint = &opened.checkpoint;
-    let config = checkpoint.architecture.config();
-    let size = image_size(&checkpoint.architecture)?;
+    let (mut findings, prepared) = looked_at(opened.checkpoint.architecture.config(), data, options)?;
+    let Some(prepared) = prepared else { return Ok(findings) };
+    let [prediction, other_readings] = predictions(&opened.checkpoint, &prepared)?;
+    let beside =
+        match prediction {
+            Finding::Prediction { error: own, .. } => beside(opened).map(|(other, checkpoint)| {
+                Finding::Beside { other, error: own_error(&checkpoint, &prepared), own }
+            }),
+            _ => None,
+        };
+    findings.push(prediction);
+    findings.extend(beside);
+    findings.push(other_readings);
+    Ok(findings)
+}
+
+/// Both networks of a training checkpoint, of which none was named, by what they predict of images; none if the images do not
+/// fit.
+///
+/// # Errors
+///
+/// As opening either, and as [`check_images`].
+pub fn compare_networks(
+    folder: &Path,
+    selection: &Selection,
+    data: &str,
+    options: &RunOptions,
+) -> Result<Vec<Finding>> {
+    let mut opened = Vec::new();
+    for kind in NetworkFolder::ALL {
+        let selection = Selection { network: Some(kind), ..selection.clone() };
+        opened.push((kind, open_checkpoint(folder, &selection, &Reporter::silent())?.checkpoint));
+    }
+    let Some((_, first)) = opened.first() else { return Ok(Vec::new()) };
+    let (findings, prepared) = looked_at(first.architecture.config(), data, options)?;
+    let Some(prepared) = prepared else { return Ok(findings) };
+    let errors: Vec<f64> = opened.iter().map(|(_, checkpoint)| own_error(checkpoint, &prepared)).collect();
+    let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
+    let found = opened.into_iter().zip(errors).map(|((network, checkpoint), error)| Finding::OneOfTwo {
+        network,
+        error,
+        better: error == least,
+        untrained: untrained(&checkpoint.architecture, &checkpoint.values),
+    });
+    Ok(found.collect())
+}
+
+/// What the doctor says of the images that it looks at, and these, if they can be predicted.
+fn looked_at(
+    config: &UnetConfig,
+    data: &str,
+    options: &RunOptions,
+) -> Result<(Vec<Finding>, Option<PreparedSet>)> {
     // A public set by its name, anything else by its path.
     let set = data.parse::<PublicSet>().ok();
     let path = set.is_none().then(|| data.into());
@@ -75,19 +153,21 @@ pub fn check_images(opened: &OpenCheckpoint, data: &str, options: &RunOptions) -
     let (images, _) = open_images(&recipe, Split::Train, options.data_from.as_deref(), &options.reporter)?;
     let images = images.as_ref();
     if images.is_empty() {
-        return Ok(vec![Finding::NoImage]);
+        return Ok((vec![Finding::NoImage], None));
     }
     if images.channels() != config.in_channels {
-        return Ok(vec![Finding::Channels { images: images.channels(), network: config.in_channels }]);
+        let finding = Finding::Channels { images: images.channels(), network: config.in_channels };
+        return Ok((vec![finding], None));
     }
-    let count = images.len().min(IMAGES);
-    let sizes = (0..count).map(|index| images.size(index)).collect::<Result<Vec<_>, _>>()?;
+    let chosen = Chosen::of(images);
+    let sizes = (0..chosen.len()).map(|index| chosen.size(index)).collect::<Result<Vec<_>, _>>()?;
+    let size = said_size(config).or_else(|| sizes.first().copied()).unwrap_or([usual_side(config); 2]);
     let [height, width] = size;
+    config.check_image(height, width, config.in_channels)?;
     let other = sizes.into_iter().find(|&found| found != size);
     let cover = Cover { height, width, filter: ResizeFilter::Bilinear };
-    let preprocessing =
-        Preprocessing { first: Some(count), cover: other.map(|_| cover), ..Preprocessing::default() };
-    let prepared = prepare(images, &preprocessing)?;
+    let preprocessing = Preprocessing { cover: other.map(|_| cover), ..Preprocessing::default() };
+    let prepared = prepare(&chosen, &preprocessing)?;
     let bytes = prepared.pixels();
     let mut findings = vec![
         Finding::Size { network: size, other },
@@ -97,28 +177,64 @@ pub fn check_images(opened: &OpenCheckpoint, data: &str, options: &RunOptions) -
         },
     ];
     if let Some(classes) = config.classes() {
-        let largest = prepared.labels().iter().max().copied().unwrap_or(0);
-        if images.labels().is_none() {
+        let Some(labels) = images.labels() else {
             findings.push(Finding::NoLabels);
-            return Ok(findings);
-        }
+            return Ok((findings, None));
+        };
+        // Of all images, and not only of those that are looked at.
+        let largest = labels.iter().max().copied().unwrap_or(0);
         if largest >= classes {
             findings.push(Finding::Labels { largest, classes });
-            return Ok(findings);
+            return Ok((findings, None));
         }
     }
-    findings.extend(predictions(checkpoint, &prepared, size)?);
-    Ok(findings)
+    Ok((findings, Some(prepared)))
+}
+
+/// The network of the same training that lies beside an opened one, if it opens: the moving average of the weights, or the
+/// weights of a moving average.
+fn beside(opened: &OpenCheckpoint) -> Option<(NetworkFolder, Checkpoint)> {
+    let own = opened.files.weights.first()?.parent()?;
+    let [unet, average] = NetworkFolder::ALL;
+    let other = if own.file_name()? == unet.name() { average } else { unet };
+    if own.file_name()? != unet.name() && own.file_name()? != average.name() {
+        return None;
+    }
+    let folder = match own.parent()? {
+        parent if parent.as_os_str().is_empty() => Path::new("."),
+        parent => parent,
+    };
+    let selection = Selection {
+        network: Some(other),
+        scheduler: Some(opened.files.scheduler.clone()),
+        ..Selection::default()
+    };
+    let checkpoint = CheckpointFiles::find(folder, &selection).ok()?.open().ok()?;
+    let same = checkpoint.architecture.config() == opened.checkpoint.architecture.config();
+    same.then_some((other, checkpoint))
+}
+
+/// Images in the range that networks are trained with, one after another, and their classes if the network is told.
+fn scaled(config: &UnetConfig, prepared: &PreparedSet) -> (Vec<f32>, Vec<u32>) {
+    let values = (0..prepared.len()).flat_map(|index| prepared.scaled(index)).collect();
+    let classes = if config.classes().is_some() { prepared.labels().to_vec() } else { Vec::new() };
+    (values, classes)
+}
+
+/// How far a network's predictions of images are off, read as the checkpoint says.
+fn own_error(checkpoint: &Checkpoint, prepared: &PreparedSet) -> f64 {
+    let architecture = &checkpoint.architecture;
+    let (values, classes) = scaled(architecture.config(), prepared);
+    let parameters = Parameters::from_memory(architecture, checkpoint.values.clone());
+    let size = [prepared.height(), prepared.width()];
+    prediction_error(architecture, &parameters, &checkpoint.scheduler.schedule, &values, size, &classes)
 }
 
 /// How well the network predicts the images, and whether another reading of the checkpoint predicts them better.
-fn predictions(checkpoint: &Checkpoint, prepared: &PreparedSet, size: [usize; 2]) -> Result<[Finding; 2]> {
+fn predictions(checkpoint: &Checkpoint, prepared: &PreparedSet) -> Result<[Finding; 2]> {
     let (architecture, schedule) = (&checkpoint.architecture, &checkpoint.scheduler.schedule);
-    let values: Vec<f32> = (0..prepared.len()).flat_map(|index| prepared.scaled(index)).collect();
-    let classes: Vec<u32> = match architecture.config().classes() {
-        Some(_) => prepared.labels().to_vec(),
-        None => Vec::new(),
-    };
+    let (values, classes) = scaled(architecture.config(), prepared);
+    let size = [prepared.height(), prepared.width()];
     let parameters = Parameters::from_memory(architecture, checkpoint.values.clone());
     let error = |architecture: &Architecture, schedule: &ScheduleConfig, [scale, shift]: [f32; 2]| {
         let values: Vec<f32> = values.iter().map(|value| scale * value + shift).collect();
