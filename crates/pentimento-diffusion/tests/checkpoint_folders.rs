@@ -262,7 +262,7 @@ fn shards() {
     // A file of the set that the index does not name: its tensors are missing.
     let made = sharded();
     made.shards(|map| map.retain(|_, file| file.as_str().unwrap().contains("00001")));
-    assert!(made.refused().contains("is missing"), "{}", made.refused());
+    assert!(made.refused().contains(" missing ("), "{}", made.refused());
     // The same tensor in two files.
     let made = sharded();
     made.shards(|map| {
@@ -515,7 +515,8 @@ fn other_schedulers_with_listed_or_rescaled_betas() {
     let read = open();
     let expected = [0.99989986, 0.92698169, 0.79176676, 0.61027890, 0.40619037, 0.21041349, 0.06051465, 0.0];
     for (found, expected) in read.schedule.alphas_cumprod().iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        // diffusers goes from betas to alphas and back, in f32.
+        assert!((found - expected).abs() < 3e-6, "{found} {expected}");
     }
     assert_eq!(read.sampling.spacing, TimestepSpacing::Trailing);
 }

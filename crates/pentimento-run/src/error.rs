@@ -139,6 +139,7 @@ pub enum RunError {
     /// A member that a run does not have, or several of which none was named.
     #[error("{}", match (member, members) {
         (_, 0) => "the run has no trained member yet".into(),
+        (Some(member), 1) => format!("member {member} does not exist: the run has one, member 0"),
         (Some(member), members) => format!("member {member} does not exist: the run has {members}, 0 to {}", members - 1),
         (None, members) => format!("the run has {members} members, 0 to {}, and none was named", members - 1),
     })]
@@ -214,8 +215,9 @@ pub enum RunError {
     },
     /// Codes by which members would train on nothing.
     #[error(
-        "the codes of {groups} groups leave {} of {of} without images to train on: {}",
+        "the codes of {groups} groups leave {} of {of} without images to train on ({} {})",
         counted(members.len(), "member"),
+        if members.len() == 1 { "member" } else { "members" },
         first_of(&members.iter().map(u32::to_string).collect::<Vec<_>>())
     )]
     MembersWithoutImages {

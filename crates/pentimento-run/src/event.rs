@@ -187,7 +187,7 @@ impl fmt::Display for Event<'_> {
                 formatter,
                 "note: of {class} the noise schedule is taken; samples are made by DDIM, so they differ from those of {class}"
             ),
-            Self::Untrained { sign } => write!(formatter, "warning: {}", untrained_in_words(*sign)),
+            Self::Untrained { sign } => write!(formatter, "note: {}", untrained_in_words(*sign)),
             Self::Importing { parameters, channels, sampling } => {
                 write!(formatter, "{parameters} parameters, images with ")?;
                 match channels {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// As many as the largest machines of today have. More are started one after another and then wait for work.
+/// As many as the largest machines of today have. On 2 cores 512 threads start in 0.6 s, 1024 in 6 s, and 3000 in 12 s.
 const MOST_THREADS: i64 = 1024;
 
 /// Finds the training images that a generated image rests on, and proves it by making the image again without them.

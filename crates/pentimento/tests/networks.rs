@@ -232,7 +232,7 @@ fn a_network_that_was_never_trained_is_called_so() {
     let said = findings(&mut doctor(&network, &[]));
     assert_names(&said, &["PROBLEM  the network's last layer is zero", "was never trained"]);
     let said = succeed(&mut import(&network, &laboratory.path("run"), &[])).stderr;
-    assert_names(&said, &["warning: the network's last layer is zero"]);
+    assert_names(&said, &["note: the network's last layer is zero"]);
 
     // Beside a network that answers zero, whose error is 1, lies one that answers something else.
     let training = laboratory.path("checkpoint-500");
@@ -311,7 +311,10 @@ fn codes_that_leave_a_member_without_images_are_refused_before_training() {
         let said = fail(command.args(settings), WRONG_INPUT);
         assert_names(
             &said,
-            &["the codes of 3 groups leave 3 members of 6 without images to train on: ", "codes.weight"],
+            &[
+                "the codes of 3 groups leave 3 members of 6 without images to train on (members ",
+                "codes.weight",
+            ],
         );
         assert_eq!(listed(&run), [""; 0]);
     }

@@ -398,6 +398,12 @@ mod tests {
         assert_eq!((prediction(0.1).kind(), prediction(1.0).kind()), (Good, Problem));
         assert_eq!(prediction(f64::NAN).kind(), Problem);
         assert!(!prediction(f64::NAN).to_string().contains("trained on these"));
+        let beside = |error, own| Finding::Beside { other: NetworkFolder::Unet, error, own };
+        assert_eq!((beside(0.076, 1.056).kind(), beside(1.056, 0.076).kind()), (Problem, Good));
+        // A little better is no reason to take the other one.
+        assert_eq!(beside(0.3, 0.5).kind(), Good);
+        assert!(beside(0.076, 1.056).to_string().contains("0.076: take `unet`"), "{}", beside(0.076, 1.056));
+        assert_eq!(Finding::Untrained(Untrained::NormsAsInitialised).kind(), Problem);
         let better = |better| Finding::OtherReadings { better }.kind();
         assert_eq!((better(None), better(Some((Reading::Inverted, 0.1)))), (Good, Problem));
     }
