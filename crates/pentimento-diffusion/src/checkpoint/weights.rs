@@ -85,8 +85,7 @@ pub fn read_weights<R: Read + Seek>(
         if shape == spec.disk_shape || (as_convolution && shape[..2] == spec.disk_shape) {
             found.push((spec, name, index));
         } else {
-            let problem = format!("has shape {shape:?}, the configuration says {:?}", spec.disk_shape);
-            differences.other_shape.push((name, problem));
+            differences.other_shape.push((name, shape.to_vec(), spec.disk_shape.clone()));
         }
     }
     differences.superfluous = file_of.into_keys().collect();
@@ -117,8 +116,8 @@ fn common_prefix(architecture: &Architecture, file_of: &BTreeMap<String, usize>)
 #[derive(Default)]
 struct Differences {
     missing: Vec<String>,
-    /// Each with what is wrong with it.
-    other_shape: Vec<(String, String)>,
+    /// Each with its shape in the file and in the network.
+    other_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
     superfluous: Vec<String>,
 }
 
@@ -129,11 +128,15 @@ impl Differences {
         let (tensor, problem) = match (missing.as_slice(), other_shape.as_slice(), superfluous.as_slice()) {
             ([], [], []) => return Ok(()),
             ([name], [], []) => (name.clone(), "is missing".into()),
-            ([], [(name, problem)], []) => (name.clone(), problem.clone()),
+            ([], [(name, found, configured)], []) => {
+                (name.clone(), format!("has shape {found:?}, the configuration says {configured:?}"))
+            }
             ([], [], [name]) => (name.clone(), "is not part of the configured network".into()),
             _ => {
-                let other_shape =
-                    other_shape.iter().map(|(name, problem)| format!("{name} {problem}")).collect();
+                let in_words = |(name, found, configured): (String, Vec<usize>, Vec<usize>)| {
+                    format!("{name} is {found:?} and not {configured:?}")
+                };
+                let other_shape = other_shape.into_iter().map(in_words).collect();
                 let file = file();
                 return Err(DiffusionError::OtherTensors {
                     file,
