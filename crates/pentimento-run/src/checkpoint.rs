@@ -19,9 +19,6 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Channels of pictures: red, green, blue and how opaque.
-const MOST_CHANNELS: usize = 4;
-
 /// A checkpoint that was found and read.
 #[derive(Clone, Debug)]
 pub struct OpenCheckpoint {
@@ -94,15 +91,6 @@ pub fn import_checkpoint(
     }
     // A wrong set is told here, and not after hours of sampling.
     let network = image_size(architecture, &files.config)?;
-    let channels = architecture.config().in_channels;
-    if channels > MOST_CHANNELS {
-        return Err(RunError::RecipeValue {
-            file: files.config.display().to_string(),
-            field: "in_channels".into(),
-            value: channels.to_string(),
-            bound: format!("1 to {MOST_CHANNELS}: others are no pictures"),
-        });
-    }
     if let Some(sign) = untrained(architecture, &checkpoint.values) {
         options.reporter.tell(Event::Untrained { sign });
     }

@@ -152,7 +152,11 @@ pub enum RunError {
         run: PathBuf,
     },
     /// What is written anew holds something already.
-    #[error("{} exists already{}: nothing is written over it", path.display(), if path.is_dir() { " and is not empty" } else { "" })]
+    #[error(
+        "{} exists already{}: nothing is written over it",
+        path.display(),
+        if path.is_dir() { " and is not empty" } else { "" }
+    )]
     Occupied {
         /// The file or folder.
         path: PathBuf,
@@ -193,7 +197,11 @@ pub enum RunError {
         file: PathBuf,
     },
     /// The folder with the files of a public set is none.
-    #[error("{} {}: it should be a folder with the files of the set", folder.display(), if folder.exists() { "is no folder" } else { "does not exist" })]
+    #[error(
+        "{} {}: it should be a folder with the files of the set",
+        folder.display(),
+        if folder.exists() { "is no folder" } else { "does not exist" }
+    )]
     NoFolderOfSet {
         /// The path that was named.
         folder: PathBuf,
@@ -207,7 +215,10 @@ pub enum RunError {
     /// Training images that nothing tells apart.
     #[error(
         "{}: there is nothing to compare, so no sample can be said to rest on one image more than on another",
-        match images { 1 => "there is only one training image".into(), images => format!("all {images} training images are the same") }
+        match images {
+            1 => "there is only one training image".into(),
+            images => format!("all {images} training images are the same"),
+        }
     )]
     NothingToCompare {
         /// How many there are.

@@ -82,6 +82,15 @@ pub fn import(
     checkpoint: &Checkpoint,
     options: RunOptions,
 ) -> Result<Workspace> {
+    let network = checkpoint.architecture.config();
+    if network.in_channels > 4 {
+        return Err(RunError::RecipeValue {
+            file: "config.json".into(),
+            field: "in_channels".into(),
+            value: network.in_channels.to_string(),
+            bound: "1 to 4: others are no pictures".into(),
+        });
+    }
     checkpoint.architecture.config().check_class(recipe.samples.class)?;
     let network = network_files(&checkpoint.architecture, &checkpoint.values)?;
     let mut key = Fingerprint::of("imported network");

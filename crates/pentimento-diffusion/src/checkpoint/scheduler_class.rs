@@ -63,8 +63,8 @@ pub(super) const NOISE_LEVELS: &str = "a process by noise levels (EDM, Karras et
                                        its network is told a noise level sigma and not a timestep, and noise is added to an \
                                        image that is not scaled down; supported are noise schedules by betas";
 
-const CONTINUOUS_TIME: &str = "a process in continuous time: its network is told a time between 0 and 1 and not one of T timesteps; \
-                               supported are noise schedules by betas";
+const CONTINUOUS_TIME: &str = "a process in continuous time: its network is told a time between 0 and 1 and not one of T \
+                               timesteps; supported are noise schedules by betas";
 
 const TOKENS: &str = "a process on tokens and not on pixels";
 
