@@ -56,7 +56,7 @@ fn architecture(config: &str, widths: &[usize]) -> Result<Architecture> {
 
 fn measure(architecture: &Architecture, rounds: usize) -> Result<Value> {
     let schedule = ScheduleConfig::default();
-    let side = architecture.config().sample_size.ok_or("no size")?;
+    let side = architecture.config().sample_size.ok_or("no size")?.height;
     let length = side * side * architecture.config().in_channels;
     let mut values = Parameters::initial(architecture, 1, 0);
     // A fresh network has layers of zeros, behind which nothing has a gradient.

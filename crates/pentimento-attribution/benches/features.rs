@@ -90,7 +90,7 @@ impl Network {
 fn featurise(network: &Network) -> Result<Value> {
     let architecture = network.architecture()?;
     let schedule = ScheduleConfig::default();
-    let side = architecture.config().sample_size.ok_or("no size")?;
+    let side = architecture.config().sample_size.ok_or("no size")?.height;
     let channels = architecture.config().in_channels;
     let length = side * side * channels;
     let read = |index: usize, image: &mut [f32]| {

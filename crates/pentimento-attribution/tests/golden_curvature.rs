@@ -40,7 +40,7 @@ fn check(case: &str) {
     let checkpoint =
         CheckpointFiles::find(&goldens().join(case), &Selection::default()).unwrap().open().unwrap();
     let architecture = &checkpoint.architecture;
-    let side = architecture.config().sample_size.unwrap();
+    let side = architecture.config().sample_size.unwrap().height;
     let parameters = Parameters::from_memory::<f32>(architecture, checkpoint.values.clone());
     let pass = CurvaturePass::new(architecture, parameters, &checkpoint.scheduler.schedule, [side, side]);
     let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();

@@ -46,7 +46,7 @@ impl Case {
             shared = Some(architecture);
         }
         let architecture = shared.unwrap();
-        let side = architecture.config().sample_size.unwrap();
+        let side = architecture.config().sample_size.unwrap().height;
         Self {
             name: name.into(),
             mixture: Mixture::new(architecture, members, side, side, 8).unwrap(),

@@ -104,7 +104,7 @@ fn features<T: Precision>(
         measurement,
         unit_length,
     );
-    let side = architecture.config().sample_size.unwrap();
+    let side = architecture.config().sample_size.unwrap().height;
     ["features.images", "features.queries"].map(|name| {
         let images = golden.image_rows(name).into_iter().map(narrow);
         let rows = images

@@ -6,7 +6,7 @@ use pentimento_attribution::gradient::{FeatureExtractor, Measurement, events_of_
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::training::{Trainer, TrainingConfig, TrainingEvents, TrainingImages};
-use pentimento_diffusion::unet::{Architecture, Parameters, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, Parameters, SampleSize, UnetConfig};
 use pentimento_noise::{Purpose, Stream};
 
 const SHAPE: [usize; 3] = [8, 8, 2];
@@ -17,7 +17,7 @@ const MEMBER: u32 = 5;
 fn network() -> Architecture {
     let names = |names: [&str; 2]| names.map(String::from).to_vec();
     Architecture::new(&UnetConfig {
-        sample_size: Some(8),
+        sample_size: Some(SampleSize::square(8)),
         in_channels: 2,
         out_channels: 2,
         down_block_types: names(["DownBlock2D", "AttnDownBlock2D"]),

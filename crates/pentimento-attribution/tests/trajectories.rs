@@ -36,7 +36,7 @@ impl Case {
         let config =
             SamplingConfig { steps: STEPS, sampler: SamplerKind::Ddpm, clip, ..SamplingConfig::default() };
         let sampler = Sampler::new(&golden_schedule(&case), config).unwrap();
-        let side = architecture.config().sample_size.unwrap();
+        let side = architecture.config().sample_size.unwrap().height;
         Self { architecture, values, sampler, side }
     }
 

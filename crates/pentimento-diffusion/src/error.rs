@@ -3,6 +3,8 @@
 use crate::arrays::ArrayError;
 use crate::checkpoint::Unclear;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
 
 /// Errors name the file, the field, the value and the bound it broke.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,24 @@ pub enum DiffusionError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The tensors of a checkpoint are not those of the network that its configuration describes.
+    #[error(
+        "{file}: the tensors are not those of the configured network, which has {tensors}: {}; are weights and configuration \
+         of the same network?",
+        list_of_differences(missing, other_shape, superfluous)
+    )]
+    OtherTensors {
+        /// Path of the weights.
+        file: String,
+        /// Tensors of the configured network.
+        tensors: usize,
+        /// Those that the file lacks.
+        missing: Vec<String>,
+        /// Those of another shape, each with both shapes.
+        other_shape: Vec<String>,
+        /// Those of the file that the network does not have.
+        superfluous: Vec<String>,
+    },
     /// A file that is not what its name says.
     #[error("{file}: {problem}")]
     File {
@@ -36,6 +56,12 @@ pub enum DiffusionError {
         file: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A folder of a checkpoint that does not exist.
+    #[error("{folder}: does not exist")]
+    NoFolder {
+        /// Its path, as it was given.
+        folder: String,
     },
     /// A folder that leaves open what is to be taken from it.
     #[error("{folder}: {what}")]
@@ -47,15 +73,16 @@ pub enum DiffusionError {
     },
     /// Weights as a pickle, which may run any code when it is opened.
     #[error(
-        "{file}: weights as a pickle are not opened, as a pickle may run any code; with Python: \
-         `from diffusers import UNet2DModel; UNet2DModel.from_pretrained({folder:?}).save_pretrained({folder:?})` \
-         writes them as safetensors"
+        "{file}: weights as a pickle are not opened, as a pickle may run any code; with Python: {} writes them as safetensors",
+        rewriting_of_pickle(file, folder, *is_of_accelerate)
     )]
     Pickle {
         /// Path of the pickle.
         file: String,
         /// Path of the folder that diffusers would open and write again.
         folder: String,
+        /// Whether accelerate wrote it, whose states diffusers does not open.
+        is_of_accelerate: bool,
     },
     /// A training that another version of the program began: its next steps would have other last digits.
     #[error("{file}: was begun by numerics version {found}, this program computes with version {own}")]
@@ -91,6 +118,35 @@ pub enum DiffusionError {
     },
 }
 
+/// What a person enters in Python.
+fn rewriting_of_pickle(file: &str, folder: &str, is_of_accelerate: bool) -> String {
+    if is_of_accelerate {
+        let target = std::path::Path::new(folder).join("model.safetensors").display().to_string();
+        return format!(
+            "`import torch, safetensors.torch as s; s.save_file(torch.load({file:?}, weights_only=True), {target:?})`"
+        );
+    }
+    format!(
+        "`from diffusers import UNet2DModel; UNet2DModel.from_pretrained({folder:?}).save_pretrained({folder:?})`"
+    )
+}
+
+/// How many tensors differ in which way, and the first few.
+fn list_of_differences(missing: &[String], other_shape: &[String], superfluous: &[String]) -> String {
+    const FIRST: usize = 3;
+    let kinds = [
+        (missing, "missing"),
+        (other_shape, "of another shape"),
+        (superfluous, "in the file that it does not have"),
+    ];
+    let of_kind = |(names, kind): (&[String], &str)| {
+        let first = names.iter().take(FIRST).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if names.len() > FIRST { ", ..." } else { "" };
+        format!("{} {kind} ({first}{more})", names.len())
+    };
+    kinds.into_iter().filter(|(names, _)| !names.is_empty()).map(of_kind).collect::<Vec<_>>().join(", ")
+}
+
 impl From<ArrayError> for DiffusionError {
     fn from(error: ArrayError) -> Self {
         match error {
@@ -100,17 +156,48 @@ impl From<ArrayError> for DiffusionError {
     }
 }
 
-/// Reads the keys of a JSON object, which errors call `file`; one of another kind is named.
+/// Reads the keys of a JSON object, which errors call `file`; one of another kind is named with its value.
 pub(crate) fn from_object<T: DeserializeOwned>(
-    object: serde_json::Map<String, serde_json::Value>,
+    object: serde_json::Map<String, Value>,
     file: &str,
 ) -> Result<T, DiffusionError> {
-    serde_path_to_error::deserialize(serde_json::Value::Object(object)).map_err(|error| {
-        DiffusionError::Config {
-            file: file.into(),
-            field: error.path().to_string(),
-            value: "of another kind".into(),
-            bound: error.into_inner().to_string(),
-        }
+    let object = Value::Object(object);
+    serde_path_to_error::deserialize(&object).map_err(|error| DiffusionError::Config {
+        file: file.into(),
+        field: error.path().to_string(),
+        value: at(&object, error.path()).map_or_else(|| "of another kind".into(), shortened),
+        bound: expected(&error.inner().to_string()),
     })
+}
+
+/// The value at a path.
+fn at<'a>(object: &'a Value, path: &Path) -> Option<&'a Value> {
+    path.iter().try_fold(object, |value, segment| match segment {
+        Segment::Map { key } => value.get(key),
+        Segment::Seq { index } => value.get(index),
+        _ => Some(value),
+    })
+}
+
+/// A value as JSON, of a long one the beginning.
+fn shortened(value: &Value) -> String {
+    const LONGEST_CHARACTERS: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST_CHARACTERS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// What would be accepted, in place of the names that Rust has for it.
+fn expected(message: &str) -> String {
+    let expected = message.rsplit_once("expected ").map_or(message, |(_, expected)| expected);
+    match expected {
+        "usize" | "u32" | "u64" => "it must be a whole number, 0 or more".into(),
+        "f64" | "f32" => "it must be a number".into(),
+        "a boolean" => "it must be true or false".into(),
+        "a string" | "string" => "it must be a text".into(),
+        "a sequence" => "it must be a list".into(),
+        other => format!("it must be {other}"),
+    }
 }

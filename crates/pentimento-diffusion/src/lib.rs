@@ -20,6 +20,7 @@ pub mod device {
     pub use pentimento_kernels::extension::{DeviceError, DeviceKind, choose_device, chosen_device_kind};
 }
 pub mod error;
+mod json;
 pub mod mixture;
 pub mod optimiser;
 pub mod sampler;
@@ -27,6 +28,7 @@ pub mod schedule;
 pub mod side_by_side;
 pub mod training;
 pub mod unet;
+pub mod untrained;
 
 pub use error::DiffusionError;
 pub use pentimento_kernels::NUMERICS_VERSION;

@@ -16,11 +16,17 @@ pub enum BetaSchedule {
     Cosine,
     /// From `beta_start` to `beta_end` by the logistic function between -6 and 6 (GeoDiff, Xu et al. 2022).
     Sigmoid,
+    /// Laplace-distributed logarithms of the signal-to-noise ratio (Hang and Gu 2024), with betas of at most 0.999.
+    Laplace,
+    /// From cumulative alphas of `exp(-12 t / T)`.
+    #[serde(rename = "exp")]
+    Exponential,
 }
 
 impl BetaSchedule {
     /// Every schedule.
-    pub const ALL: [Self; 4] = [Self::Linear, Self::ScaledLinear, Self::Cosine, Self::Sigmoid];
+    pub const ALL: [Self; 6] =
+        [Self::Linear, Self::ScaledLinear, Self::Cosine, Self::Sigmoid, Self::Laplace, Self::Exponential];
 
     /// What diffusers and recipes call it.
     pub fn name(self) -> &'static str {
@@ -29,6 +35,8 @@ impl BetaSchedule {
             Self::ScaledLinear => "scaled_linear",
             Self::Cosine => "squaredcos_cap_v2",
             Self::Sigmoid => "sigmoid",
+            Self::Laplace => "laplace",
+            Self::Exponential => "exp",
         }
     }
 }
@@ -78,9 +86,9 @@ impl PredictionType {
 pub struct ScheduleConfig {
     /// Number of timesteps T.
     pub num_train_timesteps: usize,
-    /// First beta; not used by the cosine schedule.
+    /// First beta; not used by the schedules `squaredcos_cap_v2`, `laplace` and `exp`.
     pub beta_start: f64,
-    /// Last beta; not used by the cosine schedule.
+    /// Last beta; not used by the same schedules.
     pub beta_end: f64,
     /// Shape in between.
     pub beta_schedule: BetaSchedule,
@@ -180,14 +188,17 @@ impl ScheduleConfig {
                 let roots = (self.beta_start.sqrt(), self.beta_end.sqrt());
                 (0..steps).map(|t| evenly(roots.0, roots.1, t)).map(|root| root * root).collect()
             }
-            BetaSchedule::Cosine => {
-                let bar = |at: f64| {
-                    let cosine = libm::cos((at + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2);
-                    cosine * cosine
-                };
-                let at = |t: usize| t as f64 / steps as f64;
-                (0..steps).map(|t| (1.0 - bar(at(t + 1)) / bar(at(t))).min(0.999)).collect()
-            }
+            BetaSchedule::Cosine => betas_for_alpha_bar(steps, |at| {
+                let cosine = libm::cos((at + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2);
+                cosine * cosine
+            }),
+            BetaSchedule::Laplace => betas_for_alpha_bar(steps, |at| {
+                let from_middle = 0.5 - at;
+                let log_snr = -0.5f64.copysign(from_middle) * libm::log(1.0 - 2.0 * from_middle.abs() + 1e-6);
+                let snr = libm::exp(log_snr);
+                (snr / (1.0 + snr)).sqrt()
+            }),
+            BetaSchedule::Exponential => betas_for_alpha_bar(steps, |at| libm::exp(-12.0 * at)),
             BetaSchedule::Sigmoid => {
                 let logistic = |x: f64| 1.0 / (1.0 + libm::exp(-x));
                 let span = self.beta_end - self.beta_start;
@@ -218,6 +229,12 @@ impl ScheduleConfig {
         }
         products
     }
+}
+
+/// The betas whose cumulative alphas follow a function of the time from 0 to 1, each at most 0.999.
+fn betas_for_alpha_bar(steps: usize, alpha_bar: impl Fn(f64) -> f64) -> Vec<f64> {
+    let at = |t: usize| t as f64 / steps as f64;
+    (0..steps).map(|t| (1.0 - alpha_bar(at(t + 1)) / alpha_bar(at(t))).min(0.999)).collect()
 }
 
 /// Which timesteps a shorter sampler visits.

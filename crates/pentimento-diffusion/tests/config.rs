@@ -11,7 +11,7 @@ mod common;
 
 use common::*;
 use pentimento_diffusion::DiffusionError;
-use pentimento_diffusion::unet::{Architecture, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, SampleSize, UnetConfig};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -213,7 +213,8 @@ fn text_that_is_no_configuration() {
     for (text, key) in [
         ("{\"in_channels\": \"three\"}", "in_channels"),
         ("{\"in_channels\": -1}", "in_channels"),
-        ("{\"sample_size\": [32, 16]}", "sample_size"),
+        ("{\"sample_size\": [32, 16, 8]}", "sample_size"),
+        ("{\"sample_size\": \"32\"}", "sample_size"),
     ] {
         match UnetConfig::from_json(text, "unet/config.json") {
             Err(DiffusionError::Config { file, field, .. }) => {
@@ -222,8 +223,66 @@ fn text_that_is_no_configuration() {
             other => panic!("{text}: {other:?}"),
         }
     }
-    let (config, _) = changed(&json!({"sample_size": [32, 32]})).unwrap();
-    assert_eq!(config.sample_size, Some(32));
+}
+
+/// diffusers writes one number for a square, and `[height, width]` for what is none.
+#[test]
+fn sizes_of_images_are_read_and_written_as_diffusers_writes_them() {
+    for (written, height, width, again) in [
+        (json!(32), 32, 32, json!(32)),
+        (json!([32, 32]), 32, 32, json!(32)),
+        (json!([8, 16]), 8, 16, json!([8, 16])),
+    ] {
+        let (config, _) = changed(&json!({"sample_size": written})).unwrap();
+        assert_eq!(config.sample_size, Some(SampleSize { height, width }));
+        let text: Value = serde_json::from_str(&config.to_json()).unwrap();
+        assert_eq!(text["sample_size"], again);
+    }
+}
+
+/// Newer configurations of other networks have a list with a number for each level.
+#[test]
+fn lists_of_one_number_for_all_levels() {
+    let (config, unknown) =
+        changed(&json!({"attention_head_dim": [4, 4], "layers_per_block": [1, 1], "norm_num_groups": [2]}))
+            .unwrap();
+    assert_eq!((config.attention_head_dim, config.layers_per_block, config.norm_num_groups), (Some(4), 1, 2));
+    assert!(unknown.is_empty(), "{unknown:?}");
+    for (key, value) in [("attention_head_dim", json!([2, 4])), ("layers_per_block", json!([]))] {
+        let error = changed(&json!({key: value})).unwrap_err();
+        let text = format!("unet/config.json: `{key}` is {value}: UNet2DModel has one number for all levels");
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+/// The key, its value and what it must be.
+#[test]
+fn values_of_another_kind_are_told_in_words() {
+    for (changes, text) in [
+        (json!({"in_channels": "three"}), "`in_channels` is \"three\": it must be a whole number, 0 or more"),
+        (json!({"in_channels": -1}), "`in_channels` is -1: it must be a whole number, 0 or more"),
+        (json!({"norm_eps": null}), "`norm_eps` is null: it must be a number"),
+        (json!({"add_attention": 1}), "`add_attention` is 1: it must be true or false"),
+        (json!({"act_fn": ["silu"]}), "`act_fn` is [\"silu\"]: it must be a text"),
+        (json!({"block_out_channels": 4}), "`block_out_channels` is 4: it must be a list"),
+        (
+            json!({"block_out_channels": [4, "x"]}),
+            "`block_out_channels[1]` is \"x\": it must be a whole number, 0 or more",
+        ),
+        (json!({"sample_size": {}}), "`sample_size` is {}: it must be one number, or [height, width]"),
+    ] {
+        assert_eq!(changed(&changes).unwrap_err().to_string(), format!("unet/config.json: {text}"));
+    }
+}
+
+/// Python's `json` writes numbers that are not finite; a key that nobody reads may have one.
+#[test]
+fn numbers_that_are_not_finite() {
+    let text = "\u{feff}{\"in_channels\": 1, \"out_channels\": 1, \"wings\": -Infinity}";
+    let (config, unknown) = UnetConfig::from_json(text, "config.json").unwrap();
+    assert_eq!((config.in_channels, unknown), (1, vec!["wings".to_owned()]));
+    let error = UnetConfig::from_json("{\"norm_eps\": NaN}", "config.json").unwrap_err();
+    assert_eq!(error.to_string(), "config.json: `norm_eps` is \"NaN\": it must be a number");
 }
 
 proptest! {

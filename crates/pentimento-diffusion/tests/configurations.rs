@@ -60,7 +60,7 @@ impl Case {
     }
 
     fn images<T: Precision>(&self, name: &str) -> Tensor<4> {
-        let side = self.architecture.config().sample_size.unwrap();
+        let side = self.architecture.config().sample_size.unwrap().height;
         let channels = self.architecture.config().in_channels;
         tensor::<T>(&self.golden.images(name), [3, side, side, channels])
     }

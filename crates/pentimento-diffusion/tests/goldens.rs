@@ -31,7 +31,7 @@ fn folders(case: &str) -> impl Iterator<Item = &'static str> {
 }
 
 fn side(architecture: &Architecture) -> usize {
-    architecture.config().sample_size.unwrap()
+    architecture.config().sample_size.unwrap().height
 }
 
 fn forward<T: Precision>(case: &str, folder: &str, relative: f64) {

@@ -23,7 +23,7 @@ const MEMBERS: usize = 3;
 fn mixture_of<T: Precision>(architecture: &Architecture, numbers: &[u32], batch: usize) -> Mixture {
     let members =
         numbers.iter().map(|&number| parameters::<T>(architecture, &random_values(architecture, number)));
-    let side = architecture.config().sample_size.unwrap();
+    let side = architecture.config().sample_size.unwrap().height;
     Mixture::new(architecture.clone(), members.collect(), side, side, batch).unwrap()
 }
 

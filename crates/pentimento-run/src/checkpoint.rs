@@ -6,12 +6,16 @@ use crate::error::{Result, RunError};
 use crate::event::{Event, Reporter};
 use crate::imported::{MEMBER_FILES, image_size, import, recipe_of, refuse_what_is_no_picture};
 use crate::network_images::TakenImages;
+use crate::recipe::{CheckpointRecipe, Origin, Recipe};
 use crate::train::member_folder;
 use crate::workspace::{RunOptions, Workspace, default_folder, refuse_what_is_no_run};
-use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles};
+use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles, checkpoints_inside};
 use pentimento_diffusion::sampler::SamplerKind;
 use pentimento_diffusion::schedule::TimestepSpacing;
+use pentimento_diffusion::unet::{Architecture, UnetConfig};
+use pentimento_diffusion::untrained::untrained;
 use pentimento_store::Run;
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +39,19 @@ pub struct OpenCheckpoint {
 pub fn open_checkpoint(folder: &Path, selection: &Selection, reporter: &Reporter) -> Result<OpenCheckpoint> {
     let files = CheckpointFiles::find(folder, selection)?;
     let checkpoint = files.open()?;
+    let inside = checkpoints_inside(folder)?;
+    if !inside.is_empty() {
+        reporter.tell(Event::CheckpointsInside { folder, checkpoints: &inside });
+    }
+    if files.config.parent() != files.weights.first().and_then(|file| file.parent()) {
+        reporter.tell(Event::ConfigFromElsewhere { config: &files.config });
+    }
+    if !checkpoint.prefix.is_empty() {
+        reporter.tell(Event::PrefixTakenOff { prefix: &checkpoint.prefix });
+    }
+    if let Some(class) = &checkpoint.scheduler.sampled_otherwise {
+        reporter.tell(Event::SampledByDdim { class });
+    }
     for (file, keys) in
         [(&files.config, &checkpoint.unknown_keys), (&files.scheduler, &checkpoint.scheduler.unknown_keys)]
     {
@@ -61,6 +78,7 @@ pub fn import_checkpoint(
     let OpenCheckpoint { folder, files, checkpoint } = opened;
     let name = name_of_run(run, folder);
     let recipe = recipe_of(&name, folder, files, checkpoint, settings, &options.reporter)?;
+    let checkpoint = &with_size_of(&recipe, checkpoint)?;
     let run = run.map_or_else(|| default_folder(&recipe), Path::to_path_buf);
     let (architecture, sampling) = (&checkpoint.architecture, recipe.sampling);
     options.reporter.tell(Event::Importing {
@@ -73,12 +91,24 @@ pub fn import_checkpoint(
     }
     // A wrong set is refused here, and not after hours of sampling.
     refuse_what_is_no_picture(architecture.config())?;
-    let [height, width] = image_size(architecture)?;
+    let [height, width] = image_size(architecture, &files.config)?;
+    if let Some(sign) = untrained(architecture, &checkpoint.values) {
+        options.reporter.tell(Event::Untrained { sign });
+    }
     if recipe.data.has_source() {
         let shape = [height, width, architecture.config().in_channels];
         TakenImages::of(shape, architecture).check_recipe(&recipe.data, &options)?;
     }
     import(run, recipe, checkpoint, options)
+}
+
+/// The checkpoint with the size of its images that the recipe says, where its own configuration says none.
+fn with_size_of<'a>(recipe: &Recipe, checkpoint: &'a Checkpoint) -> Result<Cow<'a, Checkpoint>> {
+    let Origin::Imported(CheckpointRecipe { sample_size: Some(size), .. }) = recipe.origin else {
+        return Ok(Cow::Borrowed(checkpoint));
+    };
+    let config = UnetConfig { sample_size: Some(size), ..checkpoint.architecture.config().clone() };
+    Ok(Cow::Owned(Checkpoint { architecture: Architecture::new(&config)?, ..checkpoint.clone() }))
 }
 
 /// The last part of a path, with what no folder of a run may have replaced.

@@ -52,7 +52,7 @@ pub struct GroupDistance {
 /// # Errors
 ///
 /// [`RunError::Missing`] if the samples are not attributed, or none of them has what the method needs;
-/// [`RunError::NoSuch`] for a method that does not measure codes.
+/// [`RunError::OtherUse`] for a method that does not measure codes.
 pub fn code_scores(
     workspace: &Workspace,
     data: &CodedData,
@@ -61,10 +61,9 @@ pub fn code_scores(
     top: usize,
 ) -> Result<CodeScores> {
     let Family::Codes(distance) = method.family else {
-        return Err(RunError::NoSuch {
-            what: "distance of codes by".into(),
-            value: method.name.into(),
-            bound: "it scores training images in a table".into(),
+        return Err(RunError::OtherUse {
+            method: method.name.into(),
+            problem: "scores training images and measures no distance of codes".into(),
         });
     };
     let (samples, fingerprint) = read_analysis(workspace, data, networks)?;

@@ -51,8 +51,7 @@ fn fetch_into(
 ) -> Result<pentimento_data::FetchedSet> {
     let mut options = FetchOptions::new(cache);
     if let Some(folder) = from.filter(|folder| !folder.is_dir()) {
-        let (value, bound) = (folder.display().to_string(), "a folder with the files of the set".into());
-        return Err(RunError::NoSuch { what: "folder".into(), value, bound });
+        return Err(RunError::NoFolderOfSet { folder: folder.to_path_buf() });
     }
     options.from = from.map(Path::to_path_buf);
     let mut show = |event: FetchEvent<'_>| reporter.tell(Event::Fetch(event));
@@ -207,7 +206,8 @@ impl CodedData {
     ///
     /// # Errors
     ///
-    /// As preparing, grouping and drawing codes; [`RunError::NoCodes`] for the recipe of an imported network.
+    /// As preparing, grouping and drawing codes; [`RunError::NoCodes`] for the recipe of an imported network,
+    /// [`RunError::MembersWithoutImages`] for codes by which a member would train on nothing.
     pub fn of(
         recipe: &Recipe,
         set: &dyn ImageSource,
@@ -218,6 +218,7 @@ impl CodedData {
         let images = prepare_images(set, &recipe.data.preprocessing, reporter)?;
         let groups = groups_of(&trained.codes, set, &images, &class_names)?;
         let codes = codes_for(&trained.codes, groups.len(), recipe.seed)?;
+        refuse_empty_members(&codes, &groups)?;
         let fingerprint = Fingerprint::of("coded data")
             .json(&recipe.data.preprocessing)?
             .json(&images.ids())?
@@ -299,6 +300,19 @@ fn groups_of(
         },
         _ => Groups::by_image(images),
     })
+}
+
+/// Every member trains on something; few groups may have codes that leave one out.
+fn refuse_empty_members(codes: &CodeBook, groups: &Groups) -> Result<()> {
+    let of = codes.members();
+    let sees_a_group = |member: u32| {
+        (0..groups.len() as u32).any(|group| codes.code(group).is_some_and(|code| code.trains(member)))
+    };
+    let members: Vec<u32> = (0..of).filter(|&member| !sees_a_group(member)).collect();
+    match members.as_slice() {
+        [] => Ok(()),
+        _ => Err(RunError::MembersWithoutImages { members, of, groups: groups.len() }),
+    }
 }
 
 fn codes_for(codes: &CodesRecipe, groups: usize, seed: u64) -> Result<CodeBook> {

@@ -1,7 +1,7 @@
 //! What a run can fail with. Every failure has a [`FailureKind`], from which exit codes follow. Messages say what is wrong;
 //! how a person mends it with the commands of a program is for the program to add.
 
-use crate::words::first_of;
+use crate::words::{counted, first_of};
 use parquet::errors::ParquetError;
 use pentimento_attribution::curvature::CurvatureError;
 use pentimento_attribution::ensemble::{CodeFileError, EnsembleError};
@@ -122,7 +122,7 @@ pub enum RunError {
         classes: Vec<String>,
     },
     /// A folder that is no run.
-    #[error("run {} does not exist", run.display())]
+    #[error("{} {}", run.display(), if run.exists() { "is no run" } else { "does not exist" })]
     NoRun {
         /// The folder.
         run: PathBuf,
@@ -163,23 +163,18 @@ pub enum RunError {
         other_sets: Vec<(String, Vec<String>)>,
     },
     /// Scores by several methods, of which none was named and none is the usual one.
-    #[error(
-        "a method of that name (none given) does not exist: there are scores by several; name one of {}",
-        methods.join(", ")
-    )]
+    #[error("there are scores by several methods, and none was named: {}", methods.join(", "))]
     SeveralMethods {
         /// The methods.
         methods: Vec<String>,
     },
     /// A member that a run does not have, or several of which none was named.
-    #[error(
-        "member {} does not exist: {}",
-        member.map_or("to export".into(), |member| member.to_string()),
-        match members {
-            0 => "nothing is trained yet".into(),
-            count => format!("the run has {count}, 0 to {}", count - 1),
-        }
-    )]
+    #[error("{}", match (member, members) {
+        (_, 0) => "the run has no trained member yet".into(),
+        (Some(member), 1) => format!("member {member} does not exist: the run has one, member 0"),
+        (Some(member), members) => format!("member {member} does not exist: the run has {members}, 0 to {}", members - 1),
+        (None, members) => format!("the run has {members} members, 0 to {}, and none was named", members - 1),
+    })]
     NoMember {
         /// The member that was named.
         member: Option<u32>,
@@ -189,7 +184,11 @@ pub enum RunError {
         run: PathBuf,
     },
     /// What is written anew holds something already.
-    #[error("{} exists already: name one that does not exist yet, or an empty folder", path.display())]
+    #[error(
+        "{} exists already{}: nothing is written over it",
+        path.display(),
+        if path.is_dir() { " and is not empty" } else { "" }
+    )]
     Occupied {
         /// The file or folder.
         path: PathBuf,
@@ -212,16 +211,73 @@ pub enum RunError {
     #[error("recipe: `data` is without a source: attribution needs the training images")]
     NoTrainingImages,
     /// A likeness by a classifier, without one.
-    #[error("classifier in {} does not exist", run.display())]
+    #[error("the run {} has no classifier", run.display())]
     NoClassifier {
         /// The run.
         run: PathBuf,
     },
     /// A run of one network was to take another.
-    #[error("room for this checkpoint in {} does not exist: it is a run of another network", run.display())]
+    #[error("{} is a run of another network", run.display())]
     AnotherNetwork {
         /// The run.
         run: PathBuf,
+    },
+    /// A method was asked for something that it does not do.
+    #[error("`{method}` {problem}")]
+    OtherUse {
+        /// The method.
+        method: String,
+        /// What it does not do, and what it does.
+        problem: String,
+    },
+    /// A table was to be written in a form that is none of its forms.
+    #[error("{}: tables are written as .csv, .parquet or .npy, which the name has to say", file.display())]
+    KindOfTable {
+        /// The file that was named.
+        file: PathBuf,
+    },
+    /// The folder with the files of a public set is none.
+    #[error(
+        "{} {}: it should be a folder with the files of the set",
+        folder.display(),
+        if folder.exists() { "is no folder" } else { "does not exist" }
+    )]
+    NoFolderOfSet {
+        /// The path that was named.
+        folder: PathBuf,
+    },
+    /// The configuration of a network does not say how large its images are.
+    #[error("{}: `sample_size` is null, so nothing says of which height and width the network's images are", config.display())]
+    NoSampleSize {
+        /// The `config.json` that was opened.
+        config: PathBuf,
+    },
+    /// Training images that nothing tells apart.
+    #[error(
+        "{}: there is nothing to compare, so no sample can be said to rest on one image more than on another",
+        match images {
+            1 => "there is only one training image".into(),
+            images => format!("all {images} training images are the same"),
+        }
+    )]
+    NothingToCompare {
+        /// How many there are.
+        images: usize,
+    },
+    /// Codes by which members would train on nothing.
+    #[error(
+        "the codes of {groups} groups leave {} of {of} without images to train on ({} {})",
+        counted(members.len(), "member"),
+        if members.len() == 1 { "member" } else { "members" },
+        first_of(&members.iter().map(u32::to_string).collect::<Vec<_>>())
+    )]
+    MembersWithoutImages {
+        /// Their numbers.
+        members: Vec<u32>,
+        /// How many members there are.
+        of: u32,
+        /// How many groups of images there are.
+        groups: usize,
     },
     /// A sample that is no image.
     #[error(
@@ -405,6 +461,12 @@ impl RunError {
             | Self::NoTrainingImages
             | Self::NoClassifier { .. }
             | Self::AnotherNetwork { .. }
+            | Self::OtherUse { .. }
+            | Self::KindOfTable { .. }
+            | Self::NoFolderOfSet { .. }
+            | Self::NoSampleSize { .. }
+            | Self::NothingToCompare { .. }
+            | Self::MembersWithoutImages { .. }
             | Self::NotFinite { .. }
             | Self::NoMemberRemains { .. }
             | Self::UnfinishedByOtherNumerics { .. }

@@ -1,9 +1,11 @@
 //! What a run tells while it works. Whoever opens a run hands it a [`Reporter`]; a program draws bars of it, a test counts.
 
 use crate::piece::Piece;
-use crate::words::first_of;
+use crate::words::{first_of, untrained_in_words};
 use pentimento_data::{FetchEvent, OpenEvent};
+use pentimento_diffusion::checkpoint::CheckpointInside;
 use pentimento_diffusion::sampler::{SamplerKind, SamplingConfig};
+use pentimento_diffusion::untrained::Untrained;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +38,33 @@ pub enum Event<'a> {
         file: &'a Path,
         /// The key.
         key: &'a str,
+    },
+    /// A folder holds training checkpoints beside the network that is opened.
+    CheckpointsInside {
+        /// The folder.
+        folder: &'a Path,
+        /// What is in it.
+        checkpoints: &'a [CheckpointInside],
+    },
+    /// The configuration of a network does not lie beside its weights.
+    ConfigFromElsewhere {
+        /// The file.
+        config: &'a Path,
+    },
+    /// The names of all tensors of a checkpoint begin with something that is none of diffusers'.
+    PrefixTakenOff {
+        /// What was taken off, such as `module.`.
+        prefix: &'a str,
+    },
+    /// A checkpoint's scheduler samples in a way that is not supported; its noise schedule is.
+    SampledByDdim {
+        /// The scheduler's class.
+        class: &'a str,
+    },
+    /// A network looks as if it was never trained.
+    Untrained {
+        /// By which sign.
+        sign: Untrained,
     },
     /// A checkpoint is being made a run.
     Importing {
@@ -154,6 +183,22 @@ impl fmt::Display for Event<'_> {
             Self::UnknownKey { file, key } => {
                 write!(formatter, "warning: {}: `{key}` is not known and is passed over", file.display())
             }
+            Self::CheckpointsInside { folder, checkpoints } => {
+                let names: Vec<String> = checkpoints.iter().map(CheckpointInside::to_string).collect();
+                write!(formatter, "note: {} also holds {}", folder.display(), names.join(", "))
+            }
+            Self::ConfigFromElsewhere { config } => {
+                write!(formatter, "note: the network is configured by {}", config.display())
+            }
+            Self::PrefixTakenOff { prefix } => write!(
+                formatter,
+                "note: the names of all tensors begin with `{prefix}`, which was taken off"
+            ),
+            Self::SampledByDdim { class } => write!(
+                formatter,
+                "note: of {class} the noise schedule is taken; samples are made by DDIM, so they differ from those of {class}"
+            ),
+            Self::Untrained { sign } => write!(formatter, "note: {}", untrained_in_words(*sign)),
             Self::Importing { parameters, channels, sampling } => {
                 write!(formatter, "{parameters} parameters, images with ")?;
                 match channels {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::gradients::{QuerySet, ScoreTable, Subject, TrainingImages};
 use crate::networks::Networks;
 use crate::page::{Reported, report, report_scores};
-use crate::scores::score;
+use crate::scores::{check, score};
 use crate::train::train;
 use crate::workspace::Workspace;
 use pentimento_attribution::methods::Method;
@@ -55,6 +55,7 @@ pub fn everything(workspace: &Workspace) -> Result<Finished> {
     // Images that do not fit are refused before samples are made.
     let training = TrainingImages::open(workspace, networks)?;
     let subject = &Subject { workspace, networks, training: &training };
+    check(subject, &QuerySet::Samples, Method::DEFAULT, None)?;
     let queries = QuerySet::Samples.make_and_open(subject)?;
     let table = score(subject, &queries, Method::DEFAULT, None)?;
     table.write(workspace, &queries.set.name())?;

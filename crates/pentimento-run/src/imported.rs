@@ -10,12 +10,12 @@ use crate::recipe::{CheckpointRecipe, Origin, Recipe};
 use pentimento_diffusion::checkpoint::{
     Checkpoint, CheckpointFiles, NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files,
 };
-use pentimento_diffusion::unet::{Architecture, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, SampleSize, UnetConfig};
 use pentimento_store::{Digest, Fingerprint};
 use std::path::{Path, PathBuf};
 
 /// Name of the network's configuration in the run.
-fn config_name() -> String {
+pub(crate) fn config_name() -> String {
     format!("{}/{}", member_folder(0), NETWORK_FILES[0])
 }
 
@@ -34,11 +34,12 @@ pub fn recipe_of(
 ) -> Result<Recipe> {
     // Absolute, so that they can be found from elsewhere.
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let source = CheckpointRecipe {
+    let mut source = CheckpointRecipe {
         folder: absolute(folder),
         config: absolute(&files.config),
         weights: files.weights.iter().map(|path| absolute(path)).collect(),
         scheduler: absolute(&files.scheduler),
+        sample_size: None,
     };
     let scheduler = &checkpoint.scheduler;
     let mut recipe =
@@ -47,6 +48,11 @@ pub fn recipe_of(
         let (file, field, bound) = (folder.display().to_string(), field.into(), bound.into());
         Err(RunError::RecipeValue { file, field, value, bound })
     };
+    if checkpoint.architecture.config().sample_size.is_none()
+        && let Origin::Imported(said) = &recipe.origin
+    {
+        source.sample_size = said.sample_size;
+    }
     if recipe.origin != Origin::Imported(source) {
         return broken("checkpoint", "set".into(), "what was opened, which no setting changes");
     }
@@ -65,16 +71,14 @@ pub fn recipe_of(
 ///
 /// # Errors
 ///
-/// [`RunError::NoSuch`] if the folder is a run of something else; as writing to it.
+/// [`RunError::AnotherNetwork`] if the folder is a run of something else; as writing to it.
 pub fn import(
     folder: PathBuf,
     recipe: Recipe,
     checkpoint: &Checkpoint,
     options: RunOptions,
 ) -> Result<Workspace> {
-    let [height, width] = image_size(&checkpoint.architecture)?;
     let network = checkpoint.architecture.config();
-    network.check_image(height, width, network.in_channels)?;
     refuse_what_is_no_picture(network)?;
     checkpoint.architecture.config().check_class(recipe.samples.class)?;
     let network = network_files(&checkpoint.architecture, &checkpoint.values)?;
@@ -170,22 +174,18 @@ fn not_yet(workspace: &Workspace) -> RunError {
     workspace.missing("the imported network".into(), MadeBy::Import(source))
 }
 
-/// Height and width of the images of an imported network.
+/// Height and width of the images of a network whose configuration was read from `config`, which it takes.
 ///
 /// # Errors
 ///
-/// [`RunError::RecipeValue`] if its configuration does not say.
-pub fn image_size(architecture: &Architecture) -> Result<[usize; 2]> {
-    match architecture.config().sample_size {
-        Some(side) => Ok([side, side]),
-        None => Err(RunError::RecipeValue {
-            file: config_name(),
-            field: "sample_size".into(),
-            value: "null".into(),
-            bound: "the side of the network's images in pixels; write it into the checkpoint's config.json"
-                .into(),
-        }),
-    }
+/// [`RunError::NoSampleSize`] if the configuration does not say, [`RunError::Diffusion`] if they do not pass through the network.
+pub fn image_size(architecture: &Architecture, config: &Path) -> Result<[usize; 2]> {
+    let network = architecture.config();
+    let Some(SampleSize { height, width }) = network.sample_size else {
+        return Err(RunError::NoSampleSize { config: config.to_path_buf() });
+    };
+    network.check_image(height, width, network.in_channels)?;
+    Ok([height, width])
 }
 
 /// The files of a member of a run, by path relative to its folder.

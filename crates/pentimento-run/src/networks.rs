@@ -70,7 +70,8 @@ impl<'a> Networks<'a> {
     /// [`RunError::Missing`](crate::error::RunError::Missing) if it is not there.
     pub fn imported(workspace: &Workspace) -> Result<Self> {
         let architecture = imported::architecture(workspace)?;
-        let size = imported::image_size(&architecture)?;
+        let config = workspace.run.root().join(imported::config_name());
+        let size = imported::image_size(&architecture, &config)?;
         let weights = vec![imported::weights(workspace)?];
         Self::new(workspace, None, architecture, weights, size)
     }
@@ -111,7 +112,7 @@ impl<'a> Networks<'a> {
         let path = workspace.run.path_of(&weights.object)?;
         let file = File::open(&path).map_err(RunError::io("open", &path))?;
         let file = TensorFile::open(BufReader::new(file), &weights.object).map_err(DiffusionError::from)?;
-        let values = read_weights(&self.architecture, &mut [file])?;
+        let values = read_weights(&self.architecture, &mut [file])?.values;
         Ok(Parameters::from_memory(&self.architecture, values))
     }
 

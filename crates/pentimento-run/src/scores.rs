@@ -7,13 +7,15 @@ use pentimento_attribution::likeness::Likeness;
 use pentimento_attribution::methods::{Family, Method};
 use std::path::Path;
 
-/// Refuses a method that cannot be asked about some queries, before anything is computed; `classifier` is as for [`score`].
+/// Refuses a method that cannot be asked about some queries, and training images that nothing tells apart, before anything is
+/// computed; `classifier` is as for [`score`].
 ///
 /// # Errors
 ///
-/// [`RunError::NoSuch`] for the way to images that were not generated, and for a method that writes no table; a classifier
-/// that cannot be opened.
+/// [`RunError::OtherUse`] for the way to images that were not generated, and for a method that writes no table;
+/// [`RunError::NothingToCompare`] for the training images; a classifier that cannot be opened.
 pub fn check(subject: &Subject<'_>, set: &QuerySet, method: Method, classifier: Option<&Path>) -> Result<()> {
+    subject.training.check_differences()?;
     match method.family {
         Family::Codes(_) => Err(no_table(method)),
         Family::Gradients(asked) => Ok(set.check(asked)?),
@@ -44,9 +46,9 @@ pub fn score(
 }
 
 fn no_table(method: Method) -> RunError {
-    RunError::NoSuch {
-        what: "table of scores by".into(),
-        value: method.name.into(),
-        bound: "it measures the codes of an ensemble, for samples of its own".into(),
+    RunError::OtherUse {
+        method: method.name.into(),
+        problem: "measures the codes of an ensemble, for samples of its own, and writes no table of scores"
+            .into(),
     }
 }

@@ -1,5 +1,6 @@
 //! Counts, names and durations in words, for messages.
 
+use pentimento_diffusion::untrained::Untrained;
 use std::time::Duration;
 
 /// "1 image", "2 images".
@@ -26,5 +27,19 @@ pub fn human_duration(duration: Duration) -> String {
         format!("{} min {:02} s", seconds / 60, seconds % 60)
     } else {
         format!("{:.1} s", duration.as_secs_f64())
+    }
+}
+
+/// A sign that a network was never trained, as a sentence.
+pub(crate) fn untrained_in_words(sign: Untrained) -> &'static str {
+    match sign {
+        Untrained::LastLayerZero => {
+            "the network's last layer is zero, so it answers zero to every image: it was never trained, or is a moving average \
+             that was never updated"
+        }
+        Untrained::NormsAsInitialised => {
+            "the network's norms have the very values with which training begins (weights 1, biases 0): it was never trained, or \
+             is a moving average that was never updated"
+        }
     }
 }

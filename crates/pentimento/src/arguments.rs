@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+/// As many as the largest machines of today have. On 2 cores 512 threads start in 0.6 s, 1024 in 6 s, and 3000 in 12 s.
+const MOST_THREADS: i64 = 1024;
+
 /// Finds the training images that a generated image rests on, and proves it by making the image again without them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
@@ -18,8 +21,8 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Threads to compute with; all cores if not given. Changes no result.
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Threads to compute with, at most 1024; all cores if not given. Changes no result.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     pub threads: Option<u16>,
     /// Images that pass through a network at once. Changes no result.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -327,6 +330,9 @@ pub struct CheckpointArguments {
     /// Weights of a named variant, such as `fp16`.
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,
+    /// The `config.json` of the network, if it lies in another place.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// A `scheduler_config.json` in another place.
     #[arg(long, value_name = "FILE")]
     pub scheduler: Option<PathBuf>,

@@ -1,12 +1,13 @@
 //! What the program itself can fail with, the exit code for every failure, and what a person can do about it.
 
+use crate::hub;
 use pentimento_data::DataError;
 use pentimento_diffusion::DiffusionError;
-use pentimento_diffusion::checkpoint::Unclear;
+use pentimento_diffusion::checkpoint::{NetworkFolder, Unclear};
 use pentimento_run::{FailureKind, MadeBy, Recipe, RunError};
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Failures that belong to no library.
@@ -24,6 +25,32 @@ pub enum ProgramError {
         value: String,
         /// What exists.
         bound: String,
+    },
+    /// A picture was to be written where something is already.
+    #[error("{} exists already: nothing is written over it", file.display())]
+    Taken {
+        /// Its path.
+        file: PathBuf,
+    },
+    /// A picture was to be written under a name that does not say what it is.
+    #[error("{}: the contact sheet is written as PNG, so its name has to end with .png", file.display())]
+    NotPng {
+        /// The name.
+        file: PathBuf,
+    },
+    /// A classifier was named, and no method that reads one.
+    #[error("{}: only the method `classifier-cosine` reads a classifier; name it too", file.display())]
+    UnusedClassifier {
+        /// Its file.
+        file: PathBuf,
+    },
+    /// A method that measures codes, where it cannot be asked.
+    #[error("`{method}` cannot be asked here: {why}")]
+    NotByCodes {
+        /// The method.
+        method: String,
+        /// Why not.
+        why: String,
     },
     /// The results have nowhere to go.
     #[error("cannot write to the standard output: {source}")]
@@ -109,18 +136,34 @@ fn with_commands(error: &RunError) -> String {
         RunError::ImagesGone { field, .. } => format!(
             "{error}; `pentimento run RECIPE --set {field}=PATH` takes another path, also with the run in the place of RECIPE"
         ),
-        RunError::SeveralMethods { .. } => format!("{error} with `--method`"),
+        RunError::SeveralMethods { .. } => format!("{error}; name one with `--method`"),
         RunError::NoMember { members: 0, run, .. } => {
-            format!("{error}: `pentimento train {}`", run.display())
+            format!("{error}: `pentimento train {}` trains them", run.display())
         }
-        RunError::NoMember { member, members, .. } => format!(
-            "member {} does not exist: the run has {members}; say which with `--member`, 0 to {}",
-            member.map_or("to export".into(), |member| member.to_string()),
-            members - 1
+        RunError::NoMember { .. } => format!("{error}; say which with `--member`"),
+        RunError::Occupied { path } if path.is_dir() => {
+            format!("{error}; name a folder that is empty or does not exist yet")
+        }
+        RunError::Occupied { .. } => format!("{error}; give another name"),
+        RunError::NoSampleSize { .. } => {
+            format!("{error}; say it with `--set checkpoint.sample_size=SIDE` or `=[HEIGHT,WIDTH]`")
+        }
+        RunError::MembersWithoutImages { .. } => format!(
+            "{error}; take more groups, or other codes with `--set` of `codes.members`, `codes.weight` or `seed`"
         ),
         RunError::Diffusion(DiffusionError::Unclear { folder, what }) => {
-            format!("{error}; {}", how_to_choose(what, Path::new(folder)))
+            match how_to_choose(what, Path::new(folder)) {
+                Some(choice) => format!("{error}; {choice}"),
+                None => error.to_string(),
+            }
         }
+        RunError::Diffusion(DiffusionError::NoFolder { folder }) => match hub::fetching(Path::new(folder)) {
+            Some((command, target)) => format!(
+                "{error}; if a model of the Hugging Face Hub is meant, `{command}` fetches it into the folder {target}, which \
+                 can be named then"
+            ),
+            None => error.to_string(),
+        },
         RunError::NoCodes { .. } => format!("{error}; `sample`, `attribute` and `report` work with it"),
         RunError::NoTrainingImages => format!(
             "{error}: import the checkpoint again with `--set data.set=NAME` or `--set data.path=PATH`"
@@ -181,18 +224,25 @@ pub(crate) fn there_are_scores<'a>(sets: impl Iterator<Item = (&'a String, &'a V
     format!("there are scores of {}", sets.join("; "))
 }
 
-/// The option that says what a checkpoint leaves open.
-fn how_to_choose(what: &Unclear, folder: &Path) -> String {
+/// The option or the command that says what a checkpoint leaves open; none if all that could be taken is damaged.
+fn how_to_choose(what: &Unclear, folder: &Path) -> Option<String> {
+    let one_of = |option: &str, names: &[String]| {
+        let options: Vec<String> = names.iter().map(|name| format!("`--{option} {name}`")).collect();
+        (!options.is_empty()).then(|| format!("say {}", options.join(" or ")))
+    };
     match what {
-        Unclear::Network => "say `--network unet` or `--network unet_ema`".into(),
-        Unclear::Variant(names) => {
-            let options: Vec<String> = names.iter().map(|name| format!("`--variant {name}`")).collect();
-            format!("say {}", options.join(" or "))
+        Unclear::Network { damaged } => {
+            let is_whole = |kind: &NetworkFolder| damaged.iter().all(|(other, _)| other != kind);
+            let whole = NetworkFolder::ALL.into_iter().filter(is_whole).map(|kind| kind.name().to_owned());
+            one_of("network", &whole.collect::<Vec<_>>())
         }
-        Unclear::Scheduler => "name its file with `--scheduler FILE`".into(),
-        Unclear::Checkpoint(names) => {
-            let last = names.last().map_or_else(String::new, |name| folder.join(name).display().to_string());
-            format!("name one, such as {last}")
+        Unclear::Variant(names) => one_of("variant", names),
+        Unclear::Config(_) => Some("name the file of its configuration with `--config FILE`".into()),
+        Unclear::Scheduler => Some("name its file with `--scheduler FILE`".into()),
+        Unclear::Checkpoint(inside) => {
+            let whole = inside.iter().rfind(|checkpoint| checkpoint.damage.is_none())?;
+            let whole = folder.join(&whole.name);
+            Some(format!("name one of them, as in `pentimento doctor {}`", whole.display()))
         }
     }
 }

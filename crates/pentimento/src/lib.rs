@@ -8,6 +8,7 @@ pub mod arguments;
 pub mod benchmark;
 pub mod commands;
 pub mod error;
+mod hub;
 pub mod plan;
 pub mod progress;
 pub mod stop;

@@ -64,6 +64,14 @@ fn show(shown: &mut Option<Bar>, event: &Event<'_>) {
 fn advised(event: &Event<'_>) -> String {
     match event {
         Event::PatchesLeftOut => format!("{event}; `--compare` with `patches` makes them"),
+        Event::CheckpointsInside { folder, checkpoints } => {
+            match checkpoints.iter().rfind(|checkpoint| checkpoint.damage.is_none()) {
+                Some(last) => {
+                    format!("{event}; `pentimento doctor {}` opens one", folder.join(&last.name).display())
+                }
+                None => event.to_string(),
+            }
+        }
         event => event.to_string(),
     }
 }

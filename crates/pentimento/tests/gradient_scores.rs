@@ -285,15 +285,21 @@ fn what_does_not_fit_is_said() {
         command.args(more);
         command
     };
-    assert_names(&fail(&mut ask(&[]), 42), &["das, trak", "--method"]);
+    assert_names(
+        &fail(&mut ask(&[]), 42),
+        &["scores by several methods, and none was named: das, trak; name one with `--method`"],
+    );
     assert_names(&fail(&mut ask(&["--method", "das", "--of", "7"]), 42), &["query 7", "--of"]);
     let file = laboratory.path("scores.txt");
     let to = ["--method", "das", "--export", file.to_str().unwrap()];
-    assert_names(&fail(&mut ask(&to), 42), &["`txt`", ".csv"]);
+    assert_names(&fail(&mut ask(&to), 42), &["scores.txt: tables are written as .csv, .parquet or .npy"]);
     // Nothing that exists is written over, least of all the images themselves.
     let set = laboratory.path("set.npy");
     let to = ["--method", "das", "--export", set.to_str().unwrap()];
-    assert_names(&fail(&mut ask(&to), 42), &["set.npy exists already"]);
+    assert_names(
+        &fail(&mut ask(&to), 42),
+        &["set.npy exists already: nothing is written over it; give another name"],
+    );
     let said = succeed(&mut ask(&["--method", "das", "--of", "1", "--top", "3", "--bottom"])).stdout;
     assert_names(&said, &["query 1", "60. ", "58. "]);
 }

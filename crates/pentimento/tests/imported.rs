@@ -68,7 +68,10 @@ fn a_checkpoint_is_imported_sampled_and_exported() {
     succeed(&mut import(&exported, &run, &few));
     assert_equal_runs_but_the_recipe(&made, &run);
     let said = fail(&mut program([Path::new("export"), &run, &exported]), 42);
-    assert_names(&said, &["exists already", "an empty folder"]);
+    assert_names(
+        &said,
+        &["exists already and is not empty", "name a folder that is empty or does not exist yet"],
+    );
 }
 
 fn assert_equal_runs_but_the_recipe(expected: &std::collections::BTreeMap<String, Vec<u8>>, run: &Path) {
@@ -97,7 +100,7 @@ fn what_is_refused() {
 
     // The run of one network takes no other, and answers no question of codes.
     let said = fail(&mut import(&golden("goldens/ddpm_cifar_like"), &run, &[]), 42);
-    assert_names(&said, &["a run of another network", "--run"]);
+    assert_names(&said, &["run is a run of another network; name another folder with `--run`"]);
     for command in ["codes", "plan"] {
         assert_names(&fail(&mut program([Path::new(command), &run]), 42), &["imported", "codes"]);
     }
@@ -161,10 +164,7 @@ fn the_doctor_tells_sound_from_damaged() {
         &["diffusion_pytorch_model.safetensors", "value 0 is NaN"],
     );
     fs::write(&file, &whole[..whole.len() - 1]).unwrap();
-    assert_names(
-        &fail(&mut doctor(&damaged), 42),
-        &["diffusion_pytorch_model.safetensors", "not safetensors"],
-    );
+    assert_names(&fail(&mut doctor(&damaged), 42), &["diffusion_pytorch_model.safetensors", "cut short"]);
     // Weights that are numbers, but too large to compute with.
     bytes.copy_from_slice(&whole);
     for value in bytes[header..].as_chunks_mut::<4>().0 {

@@ -176,11 +176,13 @@ fn questions_about_what_a_run_does_not_have_are_refused() {
 
 #[test]
 fn arguments_that_do_not_exist_are_wrong_usage() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["frobnicate"], "frobnicate"),
         (&["run"], "RECIPE"),
         (&["verify", "x", "--threads", "0"], "--threads"),
+        (&["verify", "x", "--threads", "1025"], "1..=1024"),
         (&["verify", "x", "--batch", "0"], "--batch"),
+        (&["verify", "x", "--batch", "65536"], "1..=65535"),
         (&["verify", "x", "--checkpoint-seconds=-1"], "--checkpoint-seconds"),
         (&["ablate", "x", "--sample", "-1", "--groups", "0"], "-1"),
         (&["attribute", "x", "--method", "guess"], "guess"),
@@ -209,8 +211,9 @@ fn a_folder_that_is_no_run_is_left_alone() {
     fs::write(folder.join("photo.jpg"), "a photo").unwrap();
     for command in ["sample", "attribute", "report", "verify"] {
         let said = fail(&mut program([Path::new(command), &folder]), WRONG_INPUT);
-        assert_names(&said, &["holiday", "does not exist", "pentimento run"]);
-        fail(&mut program([Path::new(command), &laboratory.path("nowhere")]), WRONG_INPUT);
+        assert_names(&said, &["holiday is no run", "pentimento run"]);
+        let said = fail(&mut program([Path::new(command), &laboratory.path("nowhere")]), WRONG_INPUT);
+        assert_names(&said, &["nowhere does not exist", "pentimento run"]);
     }
     let said = fail(&mut run_command(&laboratory.class_recipe(), &folder, &[]), WRONG_INPUT);
     assert_names(&said, &["holiday", "is not a run", "photo.jpg"]);

@@ -86,10 +86,13 @@ fn a_set_is_inspected_with_a_contact_sheet() {
 
     // Nothing is written over, and no other format under this name.
     let before = fs::read(&sheet).unwrap();
-    assert_names(&fail(&mut inspect(&sheet), 42), &["sheet.png", "nothing is written over"]);
+    assert_names(&fail(&mut inspect(&sheet), 42), &["sheet.png exists already: nothing is written over it"]);
     assert!(fs::read(&sheet).unwrap() == before);
     let other = laboratory.path("sheet.jpg");
-    assert_names(&fail(&mut inspect(&other), 42), &["sheet.jpg", ".png"]);
+    assert_names(
+        &fail(&mut inspect(&other), 42),
+        &["sheet.jpg: the contact sheet is written as PNG, so its name has to end with .png"],
+    );
     assert!(!other.exists());
 }
 

@@ -1,20 +1,18 @@
 //! Finding a network and its scheduler in a folder, in every layout that diffusers and its training scripts leave behind.
 
 use super::scheduler::SchedulerFile;
-use super::tensor_file::TensorFile;
-use super::weights::read_weights;
+use super::weight_files::{damage, has_weights, open_weights, weight_files};
+use super::weights::{ReadWeights, read_weights};
 use crate::DiffusionError;
+use crate::json;
 use crate::unet::{Architecture, UnetConfig};
-use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
 const SCHEDULER_CONFIG: &str = "scheduler_config.json";
-const WEIGHTS: &str = "diffusion_pytorch_model";
 
 /// Longest JSON file that is read; the index of the largest sharded models of the field has some 200 kB.
 const LONGEST_JSON_BYTES: u64 = 16 << 20;
@@ -29,6 +27,9 @@ pub enum NetworkFolder {
 }
 
 impl NetworkFolder {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Unet, Self::UnetEma];
+
     /// Name of the folder.
     pub fn name(self) -> &'static str {
         match self {
@@ -51,25 +52,64 @@ pub struct Selection {
     pub network: Option<NetworkFolder>,
     /// Which variant of the weights, such as `fp16`; that without a name if absent.
     pub variant: Option<String>,
+    /// The `config.json` of a network in another place.
+    pub config: Option<PathBuf>,
     /// A `scheduler_config.json` in another place.
     pub scheduler: Option<PathBuf>,
+}
+
+/// A training checkpoint in a folder of several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckpointInside {
+    /// Name of its folder, such as `checkpoint-500`.
+    pub name: String,
+    /// What is wrong with its weights, as far as their headers tell.
+    pub damage: Option<String>,
+}
+
+impl fmt::Display for CheckpointInside {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.damage {
+            Some(damage) => write!(formatter, "{} (damaged: {damage})", self.name),
+            None => formatter.write_str(&self.name),
+        }
+    }
 }
 
 /// A folder leaves open what is to be taken.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Unclear {
     /// Trained weights and their moving average.
-    #[error("it has both `unet` and `unet_ema`, the weights as trained and their moving average")]
-    Network,
+    #[error(
+        "it has both `unet` and `unet_ema`, the weights as trained and their moving average{}",
+        damaged.iter().map(|(network, damage)| format!("; `{network}` is damaged: {damage}")).collect::<String>()
+    )]
+    Network {
+        /// Those whose weights are damaged, each with what is wrong.
+        damaged: Vec<(NetworkFolder, String)>,
+    },
     /// Only weights of a named variant.
     #[error("it has weights only in variants: {}", .0.join(", "))]
     Variant(Vec<String>),
+    /// Weights without a configuration, as accelerate saves its states.
+    #[error("{}", match .0.as_slice() {
+        [] => format!("it has weights but no {CONFIG}, as accelerate saves them, so nothing says of which network they are"),
+        several => format!(
+            "it has weights but no {CONFIG}, as accelerate saves them, and the folder above has configurations of different \
+             networks: {}",
+            several.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        ),
+    })]
+    Config(Vec<PathBuf>),
     /// No scheduler beside the network.
     #[error("it has no {SCHEDULER_CONFIG}, so nothing says with which noise schedule it was trained")]
     Scheduler,
     /// A folder of training checkpoints.
-    #[error("it holds several checkpoints: {}", .0.join(", "))]
-    Checkpoint(Vec<String>),
+    #[error(
+        "it has no network of its own but holds {}",
+        .0.iter().map(CheckpointInside::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Checkpoint(Vec<CheckpointInside>),
 }
 
 /// The files of one network.
@@ -90,6 +130,8 @@ pub struct Checkpoint {
     pub architecture: Architecture,
     /// Its values in memory layout, one vector per parameter.
     pub values: Vec<Vec<f32>>,
+    /// What the names of all its tensors begin with in the file, such as `module.`; empty if nothing.
+    pub prefix: String,
     /// Noise schedule and sampler.
     pub scheduler: SchedulerFile,
     /// Keys of `config.json` that are not known, to be warned about.
@@ -104,16 +146,17 @@ impl CheckpointFiles {
     /// [`DiffusionError::Unclear`] where the folder leaves a choice that `selection` does not make,
     /// [`DiffusionError::File`] for what is no checkpoint, or has weights only as pickles.
     pub fn find(folder: &Path, selection: &Selection) -> Result<Self, DiffusionError> {
+        if !folder.exists() {
+            return Err(DiffusionError::NoFolder { folder: folder.display().to_string() });
+        }
         if !folder.is_dir() {
-            let problem = if folder.exists() { "is a file, not a folder" } else { "does not exist" };
-            return Err(broken(folder, problem.into()));
+            return Err(broken(folder, "is a file, not a folder".into()));
         }
         refuse_other_pipelines(folder)?;
-        let network = network_folder(folder, selection)?;
-        let config = network.join(CONFIG);
+        let (network, config) = network_and_config(folder, selection)?;
         Ok(Self {
             weights: weight_files(&network, selection.variant.as_deref())?,
-            scheduler: scheduler_file(folder, &network, selection)?,
+            scheduler: scheduler_file(folder, &network, &config, selection)?,
             config,
         })
     }
@@ -124,27 +167,38 @@ impl CheckpointFiles {
     ///
     /// As [`UnetConfig::from_json`], [`SchedulerFile::from_json`] and [`read_weights`], naming the file.
     pub fn open(&self) -> Result<Checkpoint, DiffusionError> {
-        let name = |path: &Path| path.display().to_string();
-        let (config, unknown_keys) = UnetConfig::from_json(&read_json(&self.config)?, &name(&self.config))?;
-        if config.out_channels != config.in_channels {
-            // Twice as many are a variance that the network learned.
-            return Err(DiffusionError::Config {
-                file: name(&self.config),
-                field: "out_channels".into(),
-                value: config.out_channels.to_string(),
-                bound: format!("as in_channels, {}: learned variances are not supported", config.in_channels),
-            });
-        }
-        let scheduler = SchedulerFile::from_json(&read_json(&self.scheduler)?, &name(&self.scheduler))?;
+        let (config, unknown_keys) = read_config(&self.config)?;
+        refuse_other_outputs(&config, &self.config)?;
+        let scheduler = &self.scheduler;
+        let scheduler = SchedulerFile::from_json(&read_text(scheduler)?, &scheduler.display().to_string())?;
         let architecture = Architecture::new(&config)?;
-        let mut files = Vec::new();
-        for path in &self.weights {
-            let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-            files.push(TensorFile::open(BufReader::new(file), &name(path))?);
-        }
-        let values = read_weights(&architecture, &mut files)?;
-        Ok(Checkpoint { architecture, values, scheduler, unknown_keys })
+        let mut files = self.weights.iter().map(|path| open_weights(path)).collect::<Result<Vec<_>, _>>()?;
+        let ReadWeights { values, prefix } = read_weights(&architecture, &mut files)?;
+        Ok(Checkpoint { architecture, values, prefix, scheduler, unknown_keys })
     }
+}
+
+/// Refuses a network that gives something else than a prediction for each channel that it is given.
+fn refuse_other_outputs(config: &UnetConfig, file: &Path) -> Result<(), DiffusionError> {
+    let UnetConfig { in_channels, out_channels, .. } = config;
+    let bound = if in_channels == out_channels {
+        return Ok(());
+    } else if *out_channels == 2 * in_channels {
+        format!("twice in_channels, {in_channels}: networks that learned a variance too are not supported")
+    } else if in_channels > out_channels {
+        format!(
+            "fewer than in_channels, {in_channels}: networks that are given a second picture or another condition in further \
+             channels, as for super-resolution or inpainting, are not supported"
+        )
+    } else {
+        format!("it must be as in_channels, {in_channels}")
+    };
+    Err(DiffusionError::Config {
+        file: file.display().to_string(),
+        field: "out_channels".into(),
+        value: out_channels.to_string(),
+        bound,
+    })
 }
 
 /// Parts of a pipeline whose network does not make images of pixels by itself.
@@ -157,8 +211,8 @@ fn refuse_other_pipelines(folder: &Path) -> Result<(), DiffusionError> {
     if !file.is_file() {
         return Ok(());
     }
-    let index: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&read_json(&file)?)
-        .map_err(|error| broken(&file, format!("no list of a pipeline's parts: {error}")))?;
+    let index = json::object(&read_text(&file)?)
+        .map_err(|problem| broken(&file, format!("no list of a pipeline's parts: {problem}")))?;
     if let Some(part) =
         PARTS_OF_LATENT_PIPELINES.iter().find(|part| index.get(**part).is_some_and(|p| !p.is_null()))
     {
@@ -170,19 +224,19 @@ fn refuse_other_pipelines(folder: &Path) -> Result<(), DiffusionError> {
     Ok(())
 }
 
-fn broken(path: &Path, problem: String) -> DiffusionError {
+pub(super) fn broken(path: &Path, problem: String) -> DiffusionError {
     DiffusionError::File { file: path.display().to_string(), problem }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> DiffusionError {
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> DiffusionError {
     broken(path, format!("cannot be read: {error}"))
 }
 
-fn unclear(folder: &Path, what: Unclear) -> DiffusionError {
+pub(super) fn unclear(folder: &Path, what: Unclear) -> DiffusionError {
     DiffusionError::Unclear { folder: folder.display().to_string(), what }
 }
 
-fn read_json(path: &Path) -> Result<String, DiffusionError> {
+pub(super) fn read_text(path: &Path) -> Result<String, DiffusionError> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let mut text = String::new();
     file.take(LONGEST_JSON_BYTES + 1).read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;
@@ -195,23 +249,47 @@ fn read_json(path: &Path) -> Result<String, DiffusionError> {
     Ok(text)
 }
 
-/// The folder in which `config.json` and the weights lie.
-fn network_folder(folder: &Path, selection: &Selection) -> Result<PathBuf, DiffusionError> {
-    let has = |kind: NetworkFolder| folder.join(kind.name()).join(CONFIG).is_file();
+fn read_config(path: &Path) -> Result<(UnetConfig, Vec<String>), DiffusionError> {
+    UnetConfig::from_json(&read_text(path)?, &path.display().to_string())
+}
+
+/// The folder in which the weights lie, and their `config.json`.
+fn network_and_config(folder: &Path, selection: &Selection) -> Result<(PathBuf, PathBuf), DiffusionError> {
+    let elsewhere = selection.config.as_ref();
+    if let Some(file) = elsewhere.filter(|file| !file.is_file()) {
+        return Err(broken(file, if file.exists() { "is no file" } else { "does not exist" }.into()));
+    }
+    // With a configuration from elsewhere, a network is where weights are.
+    let is_network =
+        |place: &Path| place.join(CONFIG).is_file() || (elsewhere.is_some() && has_weights(place));
+    let has = |kind: NetworkFolder| is_network(&folder.join(kind.name()));
+    let found = |place: PathBuf| {
+        let config = elsewhere.cloned().unwrap_or_else(|| place.join(CONFIG));
+        Ok((place, config))
+    };
     if let Some(kind) = selection.network {
         let problem = || format!("has no `{kind}/{CONFIG}`");
-        return if has(kind) { Ok(folder.join(kind.name())) } else { Err(broken(folder, problem())) };
+        return if has(kind) { found(folder.join(kind.name())) } else { Err(broken(folder, problem())) };
     }
-    match (has(NetworkFolder::Unet), has(NetworkFolder::UnetEma)) {
-        (true, true) => return Err(unclear(folder, Unclear::Network)),
-        (true, false) => return Ok(folder.join(NetworkFolder::Unet.name())),
-        (false, true) => return Ok(folder.join(NetworkFolder::UnetEma.name())),
-        (false, false) => {}
+    match NetworkFolder::ALL.map(has) {
+        [true, true] => {
+            let damage_of = |kind: NetworkFolder| {
+                damage(&folder.join(kind.name()), selection.variant.as_deref()).map(|damage| (kind, damage))
+            };
+            let damaged = NetworkFolder::ALL.into_iter().filter_map(damage_of).collect();
+            return Err(unclear(folder, Unclear::Network { damaged }));
+        }
+        [true, false] => return found(folder.join(NetworkFolder::Unet.name())),
+        [false, true] => return found(folder.join(NetworkFolder::UnetEma.name())),
+        [false, false] => {}
     }
-    if folder.join(CONFIG).is_file() {
-        return Ok(folder.into());
+    if is_network(folder) {
+        return found(folder.into());
     }
-    let checkpoints = checkpoints_in(folder)?;
+    if has_weights(folder) {
+        return Ok((folder.into(), config_above(folder)?));
+    }
+    let checkpoints = checkpoints_inside(folder)?;
     if checkpoints.is_empty() {
         let problem = format!(
             "is no diffusers checkpoint: it has neither `{CONFIG}` nor `unet/{CONFIG}` nor `unet_ema/{CONFIG}`"
@@ -221,8 +299,39 @@ fn network_folder(folder: &Path, selection: &Selection) -> Result<PathBuf, Diffu
     Err(unclear(folder, Unclear::Checkpoint(checkpoints)))
 }
 
-/// Names of folders inside that are training checkpoints, `checkpoint-500` before `checkpoint-1000`.
-fn checkpoints_in(folder: &Path) -> Result<Vec<String>, DiffusionError> {
+/// The folder that a folder lies in, also of `.` and `..`.
+fn above(folder: &Path) -> Option<PathBuf> {
+    match folder.file_name() {
+        Some(_) => folder.parent().map(Path::to_path_buf),
+        None => folder.canonicalize().ok()?.parent().map(Path::to_path_buf),
+    }
+}
+
+/// The configuration of weights that lie without one: that of the pipeline in the folder above, if it has one network.
+fn config_above(folder: &Path) -> Result<PathBuf, DiffusionError> {
+    let places = above(folder).into_iter().flat_map(|above| {
+        let networks = NetworkFolder::ALL.map(|kind| above.join(kind.name()).join(CONFIG));
+        networks.into_iter().chain([above.join(CONFIG)])
+    });
+    let found: Vec<PathBuf> = places.filter(|file| file.is_file()).collect();
+    let Some((first, others)) = found.split_first() else {
+        return Err(unclear(folder, Unclear::Config(Vec::new())));
+    };
+    let (config, _) = read_config(first)?;
+    for other in others {
+        if read_config(other)?.0 != config {
+            return Err(unclear(folder, Unclear::Config(found)));
+        }
+    }
+    Ok(first.clone())
+}
+
+/// Folders inside that are training checkpoints, `checkpoint-500` before `checkpoint-1000`, each with what is wrong with it.
+///
+/// # Errors
+///
+/// [`DiffusionError::File`] if the folder cannot be read.
+pub fn checkpoints_inside(folder: &Path) -> Result<Vec<CheckpointInside>, DiffusionError> {
     let mut found = Vec::new();
     for entry in folder.read_dir().map_err(|error| unreadable(folder, &error))? {
         let entry = entry.map_err(|error| unreadable(folder, &error))?;
@@ -232,111 +341,36 @@ fn checkpoints_in(folder: &Path) -> Result<Vec<String>, DiffusionError> {
         }
     }
     found.sort();
-    Ok(found.into_iter().map(|(_, name)| name).collect())
-}
-
-/// The index of weights that are cut into shards.
-#[derive(Deserialize)]
-struct ShardIndex {
-    weight_map: BTreeMap<String, String>,
-}
-
-/// The weights of a variant: one file, or those that an index lists.
-fn weight_files(network: &Path, variant: Option<&str>) -> Result<Vec<PathBuf>, DiffusionError> {
-    if let Some(variant) = variant
-        && (variant.is_empty() || !variant.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
-    {
-        return Err(broken(
-            network,
-            format!("`{variant}` is no name of a variant: those are letters and digits"),
-        ));
-    }
-    let of_variant = variant.map(|variant| format!(".{variant}")).unwrap_or_default();
-    let single = network.join(format!("{WEIGHTS}{of_variant}.safetensors"));
-    let index = network.join(format!("{WEIGHTS}.safetensors.index{of_variant}.json"));
-    match (single.is_file(), index.is_file()) {
-        (true, true) => {
-            let problem =
-                format!("lies beside `{}`: one of the two is left over from another save", index.display());
-            Err(broken(&single, problem))
-        }
-        (true, false) => Ok(vec![single]),
-        (false, true) => shards(network, &index),
-        (false, false) if single.symlink_metadata().is_ok() => {
-            let problem = match single.metadata() {
-                Ok(_) => "is no file but a folder, a pipe or a device".into(),
-                Err(error) => format!("cannot be read: {error}"),
-            };
-            Err(broken(&single, problem))
-        }
-        (false, false) => Err(no_weights(network, &single)?),
-    }
-}
-
-fn shards(network: &Path, index: &Path) -> Result<Vec<PathBuf>, DiffusionError> {
-    let listed: ShardIndex = serde_json::from_str(&read_json(index)?)
-        .map_err(|error| broken(index, format!("no index of shards: {error}")))?;
-    let names: BTreeSet<String> = listed.weight_map.into_values().collect();
-    if names.is_empty() {
-        return Err(broken(index, "`weight_map` lists no file".into()));
-    }
-    names
-        .into_iter()
-        .map(|name| {
-            // A file of the folder, and nothing that a path could lead to.
-            if !name.ends_with(".safetensors") || name.contains(['/', '\\']) {
-                let problem =
-                    format!("`weight_map` names {name:?}, which is no safetensors file of its own folder");
-                return Err(broken(index, problem));
-            }
-            let file = network.join(&name);
-            if !file.is_file() {
-                return Err(broken(index, format!("`weight_map` names `{name}`, which is not there")));
-            }
-            Ok(file)
-        })
-        .collect()
-}
-
-/// Why there are no weights where they should be.
-fn no_weights(network: &Path, wanted: &Path) -> Result<DiffusionError, DiffusionError> {
-    let mut variants = BTreeSet::new();
-    let mut pickle = None;
-    for entry in network.read_dir().map_err(|error| unreadable(network, &error))? {
-        let entry = entry.map_err(|error| unreadable(network, &error))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(rest) = name.strip_prefix(WEIGHTS) else { continue };
-        if let Some(variant) = rest.strip_prefix('.').and_then(|rest| rest.strip_suffix(".safetensors")) {
-            // `diffusion_pytorch_model.fp16.safetensors`, and not `...-00001-of-00002.safetensors`.
-            variants.insert(variant.to_owned());
-        } else if let Some(variant) =
-            rest.strip_prefix(".safetensors.index.").and_then(|rest| rest.strip_suffix(".json"))
-        {
-            variants.insert(variant.to_owned());
-        } else if rest.ends_with(".bin") || rest.ends_with(".bin.index.json") {
-            pickle = Some(name);
-        }
-    }
-    if !variants.is_empty() {
-        return Ok(unclear(network, Unclear::Variant(variants.into_iter().collect())));
-    }
-    Ok(match pickle {
-        Some(name) => DiffusionError::Pickle {
-            file: network.join(name).display().to_string(),
-            folder: network.display().to_string(),
-        },
-        None => broken(wanted, "is missing".into()),
-    })
+    let checkpoint = |(_, name): (u64, String)| {
+        let inside = folder.join(&name);
+        let networks = NetworkFolder::ALL.map(|kind| inside.join(kind.name()));
+        let with_weights = networks.into_iter().chain([inside.clone()]).filter(|place| has_weights(place));
+        let mut damages = with_weights.map(|place| damage(&place, None)).peekable();
+        let damage = match damages.peek() {
+            None => Some(format!("{}: has no weights", inside.display())),
+            // One network that opens is enough.
+            Some(_) => damages.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().next()),
+        };
+        CheckpointInside { name, damage }
+    };
+    Ok(found.into_iter().map(checkpoint).collect())
 }
 
 /// The scheduler of a network: said by a person, in the pipeline, or where the training script leaves it at its end.
-fn scheduler_file(folder: &Path, network: &Path, selection: &Selection) -> Result<PathBuf, DiffusionError> {
+fn scheduler_file(
+    folder: &Path,
+    network: &Path,
+    config: &Path,
+    selection: &Selection,
+) -> Result<PathBuf, DiffusionError> {
     if let Some(file) = &selection.scheduler {
         let file = if file.is_dir() { file.join(SCHEDULER_CONFIG) } else { file.clone() };
         return if file.is_file() { Ok(file) } else { Err(broken(&file, "does not exist".into())) };
     }
-    // Of `pipeline/`, `pipeline/unet` and `output/checkpoint-500`, whose pipeline is in `output`.
-    let beside = [Some(folder), network.parent(), folder.parent()];
+    // Of `pipeline/`, `pipeline/unet`, `output/checkpoint-500`, whose pipeline is in `output`, and a configuration from
+    // another pipeline.
+    let of_config = config.parent().and_then(above);
+    let beside = [Some(folder.to_path_buf()), above(network), above(folder), of_config];
     beside
         .into_iter()
         .flatten()

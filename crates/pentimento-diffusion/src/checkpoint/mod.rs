@@ -1,19 +1,25 @@
 //! Folders in diffusers layout: written so that `DDPMPipeline.from_pretrained` (or `DDIMPipeline`, for an ensemble that
 //! samples by DDIM) opens them, and read in every layout that is in use.
 //!
-//! * `folder`: which files of a folder are the network, its weights and its scheduler.
+//! * `folder` and `weight_files`: which files of a folder are the network, its weights and its scheduler.
 //! * `weights` and `tensor_file`: names, shapes and types of the weights.
-//! * `scheduler`: the noise schedule and the sampler.
+//! * `scheduler` and `scheduler_class`: the noise schedule and the sampler.
+//! * `signature`: what lies where a file of a checkpoint should be.
 
 mod folder;
 mod scheduler;
+mod scheduler_class;
+pub(crate) mod signature;
 mod tensor_file;
+mod weight_files;
 mod weights;
 
-pub use folder::{Checkpoint, CheckpointFiles, NetworkFolder, Selection, Unclear};
+pub use folder::{
+    Checkpoint, CheckpointFiles, CheckpointInside, NetworkFolder, Selection, Unclear, checkpoints_inside,
+};
 pub use scheduler::{SCHEDULER_FILES, SchedulerFile, scheduler_files};
 pub use tensor_file::TensorFile;
-pub use weights::{read_weights, weights_from_bytes, weights_to_bytes};
+pub use weights::{ReadWeights, read_weights, weights_from_bytes, weights_to_bytes};
 
 use crate::DiffusionError;
 use crate::unet::Architecture;

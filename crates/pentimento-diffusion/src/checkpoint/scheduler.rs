@@ -1,8 +1,11 @@
-//! `scheduler_config.json` of `DDPMScheduler` and `DDIMScheduler`, written and read: the noise schedule, and how to sample.
+//! `scheduler_config.json`, written and read: the noise schedule, and how to sample. Written are `DDPMScheduler` and
+//! `DDIMScheduler`; read is every class whose noise schedule is one by betas.
 
 use super::json_file;
+use super::scheduler_class::{CLASSES, FLOW_MATCHING, NOISE_LEVELS, SchedulerClass};
 use crate::DiffusionError;
 use crate::error::from_object;
+use crate::json;
 use crate::sampler::{Sampler, SamplerKind, SamplingConfig, Variance};
 use crate::schedule::{BetaSchedule, PredictionType, ScheduleConfig, TimestepSpacing};
 use serde::Deserialize;
@@ -13,12 +16,6 @@ const DIFFUSERS_VERSION: &str = "0.30.0";
 
 /// Names of the files that [`scheduler_files`] gives, in its order.
 pub const SCHEDULER_FILES: [&str; 2] = ["model_index.json", "scheduler/scheduler_config.json"];
-
-/// What diffusers calls a sampler: its pipeline and its scheduler.
-const CLASSES: [(SamplerKind, &str, &str); 2] = [
-    (SamplerKind::Ddpm, "DDPMPipeline", "DDPMScheduler"),
-    (SamplerKind::Ddim, "DDIMPipeline", "DDIMScheduler"),
-];
 
 /// What diffusers calls a variance. With `_log` the logarithm is taken and undone again; it is the same variance.
 /// [`Variance::EncodedEnsemble`] has no name there.
@@ -83,7 +80,8 @@ pub fn scheduler_files(schedule: &ScheduleConfig, sampling: &SamplingConfig) -> 
     [(index_file, json_file(&index)), (config_file, json_file(&config))]
 }
 
-/// The keys of both schedulers with diffusers' defaults.
+/// The keys of all schedulers that say how a network was trained, and those of DDPM and DDIM that say how they sample, with
+/// their defaults.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 struct SchedulerConfig {
@@ -92,7 +90,7 @@ struct SchedulerConfig {
     beta_end: f64,
     beta_schedule: String,
     trained_betas: Option<Vec<f64>>,
-    variance_type: String,
+    variance_type: Option<String>,
     clip_sample: bool,
     clip_sample_range: f64,
     prediction_type: String,
@@ -101,6 +99,10 @@ struct SchedulerConfig {
     steps_offset: usize,
     rescale_betas_zero_snr: bool,
     set_alpha_to_one: bool,
+    /// Of solvers that also sample from networks of flow matching.
+    use_flow_sigmas: bool,
+    /// `continuous` if the network is told the logarithm of a noise level.
+    timestep_type: String,
 }
 
 impl Default for SchedulerConfig {
@@ -111,7 +113,7 @@ impl Default for SchedulerConfig {
             beta_end: 0.02,
             beta_schedule: "linear".into(),
             trained_betas: None,
-            variance_type: "fixed_small".into(),
+            variance_type: None,
             clip_sample: true,
             clip_sample_range: 1.0,
             prediction_type: "epsilon".into(),
@@ -120,11 +122,13 @@ impl Default for SchedulerConfig {
             steps_offset: 0,
             rescale_betas_zero_snr: false,
             set_alpha_to_one: true,
+            use_flow_sigmas: false,
+            timestep_type: "discrete".into(),
         }
     }
 }
 
-/// Keys that [`SchedulerConfig`] has.
+/// Keys of DDPM and DDIM that [`SchedulerConfig`] has.
 const KNOWN_KEYS: [&str; 14] = [
     "num_train_timesteps",
     "beta_start",
@@ -152,6 +156,8 @@ pub struct SchedulerFile {
     pub schedule: ScheduleConfig,
     /// How to sample, with as many steps as diffusers' pipeline takes if it is not told otherwise.
     pub sampling: SamplingConfig,
+    /// The class of the scheduler, if it samples in a way that is not supported, so that samples are made by DDIM.
+    pub sampled_otherwise: Option<String>,
     /// Keys that are not known, to be warned about.
     pub unknown_keys: Vec<String>,
 }
@@ -164,30 +170,55 @@ impl SchedulerFile {
     /// [`DiffusionError::File`] for text that is not such a JSON object, [`DiffusionError::Config`] for a scheduler or a
     /// value that is not supported.
     pub fn from_json(text: &str, file: &str) -> Result<Self, DiffusionError> {
-        let broken = |error: serde_json::Error| DiffusionError::File {
+        let mut object = json::object(text).map_err(|problem| DiffusionError::File {
             file: file.into(),
-            problem: format!("not a configuration of DDPMScheduler or DDIMScheduler: {error}"),
-        };
-        let object: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(broken)?;
-        let class = object.get("_class_name").and_then(Value::as_str).unwrap_or("missing").to_owned();
-        let unknown_keys = object
-            .keys()
-            .map(String::as_str)
-            .filter(|key| !key.starts_with('_'))
-            .filter(|key| !KNOWN_KEYS.contains(key) && !KEYS_OF_THRESHOLDING.contains(key))
-            .map(String::from)
-            .collect();
-        let config: SchedulerConfig = from_object(object, file)?;
-
+            problem: format!("not a configuration of a scheduler: {problem}"),
+        })?;
         let bad = |field: &str, value: &str, bound: String| DiffusionError::Config {
             file: file.into(),
             field: field.into(),
             value: value.into(),
             bound,
         };
-        let (sampler, ..) = called(CLASSES, |(_, _, scheduler)| scheduler, &class)
-            .map_err(|bound| bad("_class_name", &class, bound))?;
-        if config.thresholding {
+        let name = object.get("_class_name").and_then(Value::as_str).unwrap_or("missing").to_owned();
+        let class = match SchedulerClass::named(&name) {
+            Some(SchedulerClass::OtherProcess(reason)) => {
+                return Err(bad("_class_name", &name, reason.into()));
+            }
+            Some(class) => class,
+            None => {
+                let bound = "the name of a scheduler of diffusers with a noise schedule by betas, such as DDPMScheduler";
+                return Err(bad("_class_name", &name, bound.into()));
+            }
+        };
+        // Keys of another sampler say how it samples, which is not asked.
+        let unknown_keys = match class {
+            SchedulerClass::OtherSampler(_) => Vec::new(),
+            _ => unknown_keys(&object),
+        };
+        let betas = class.default_betas();
+        for (key, value) in [
+            ("beta_start", Value::from(betas.start)),
+            ("beta_end", Value::from(betas.end)),
+            ("beta_schedule", Value::from(betas.schedule)),
+        ] {
+            object.entry(key).or_insert(value);
+        }
+        let config: SchedulerConfig = from_object(object, file)?;
+        if config.use_flow_sigmas {
+            return Err(bad("use_flow_sigmas", "true", FLOW_MATCHING.into()));
+        }
+        if config.prediction_type.contains("flow") {
+            return Err(bad("prediction_type", &config.prediction_type, FLOW_MATCHING.into()));
+        }
+        if config.timestep_type == "continuous" {
+            return Err(bad("timestep_type", "continuous", NOISE_LEVELS.into()));
+        }
+        let (sampler, sampled_otherwise) = match class {
+            SchedulerClass::Sampler(sampler) => (sampler, None),
+            _ => (SamplerKind::Ddim, Some(name)),
+        };
+        if config.thresholding && sampled_otherwise.is_none() {
             return Err(bad("thresholding", "true", "dynamic thresholding is not supported".into()));
         }
         let beta_schedule = match called(BetaSchedule::ALL, BetaSchedule::name, &config.beta_schedule) {
@@ -201,13 +232,18 @@ impl SchedulerFile {
         };
         let prediction_type = called(PredictionType::ALL, PredictionType::name, &config.prediction_type)
             .map_err(|bound| bad("prediction_type", &config.prediction_type, bound))?;
-        let variance = match called(VARIANCES, |(_, name)| name, &config.variance_type) {
-            Ok((variance, _)) => variance,
-            Err(_) if sampler == SamplerKind::Ddim => Variance::FixedSmall,
-            Err(bound) => return Err(bad("variance_type", &config.variance_type, bound)),
+        let variance = match config.variance_type.as_deref() {
+            Some(name) if sampler == SamplerKind::Ddpm => {
+                let named = called(VARIANCES, |(_, name)| name, name);
+                named.map_err(|bound| bad("variance_type", name, bound))?.0
+            }
+            _ => Variance::FixedSmall,
         };
-        let spacing = called(TimestepSpacing::ALL, TimestepSpacing::name, &config.timestep_spacing)
-            .map_err(|bound| bad("timestep_spacing", &config.timestep_spacing, bound))?;
+        let spacing = match called(TimestepSpacing::ALL, TimestepSpacing::name, &config.timestep_spacing) {
+            // Of DDIM, diffusers itself steps evenly with `linspace` although it visits other timesteps.
+            Ok(TimestepSpacing::Linspace) | Err(_) if sampled_otherwise.is_some() => TimestepSpacing::Leading,
+            spacing => spacing.map_err(|bound| bad("timestep_spacing", &config.timestep_spacing, bound))?,
+        };
         let schedule = ScheduleConfig {
             num_train_timesteps: config.num_train_timesteps,
             beta_start: config.beta_start,
@@ -247,8 +283,15 @@ impl SchedulerFile {
         };
         schedule.validate().map_err(in_this_file)?;
         Sampler::new(&schedule, sampling).map_err(in_this_file)?;
-        Ok(Self { schedule, sampling, unknown_keys })
+        Ok(Self { schedule, sampling, sampled_otherwise, unknown_keys })
     }
+}
+
+/// Keys of a file of DDPM or DDIM that this reader does not know.
+fn unknown_keys(object: &serde_json::Map<String, Value>) -> Vec<String> {
+    let is_known =
+        |key: &str| key.starts_with('_') || KNOWN_KEYS.contains(&key) || KEYS_OF_THRESHOLDING.contains(&key);
+    object.keys().filter(|key| !is_known(key)).cloned().collect()
 }
 
 /// The one of `all` that diffusers calls `name`; if there is none, what would be accepted.

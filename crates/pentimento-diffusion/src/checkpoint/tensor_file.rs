@@ -1,6 +1,7 @@
 //! A safetensors file whose tensors are read one at a time, so that no more than one of them is in memory beside what was
 //! made of them.
 
+use super::signature::{FIRST_BYTES, is_pickle, what_it_is};
 use crate::arrays::ArrayError;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata};
@@ -29,31 +30,48 @@ impl<R: Read + Seek> TensorFile<R> {
         let unreadable = |error: std::io::Error| broken(format!("cannot be read: {error}"));
         let length = reader.seek(SeekFrom::End(0)).map_err(unreadable)?;
         reader.seek(SeekFrom::Start(0)).map_err(unreadable)?;
-        let mut start = [0; 8];
-        if length < start.len() as u64 {
-            return Err(broken(format!("not safetensors: {length} bytes, its header alone takes more")));
-        }
+        let mut start = vec![0; length.min(FIRST_BYTES as u64) as usize];
         reader.read_exact(&mut start).map_err(unreadable)?;
-        if start == *b"version " {
-            let problem = "a pointer of Git LFS and not the weights: `git lfs pull` brings them";
-            return Err(broken(problem.into()));
+        // The length of a header may have any first bytes; behind it stands a brace.
+        let has_header = start.get(8) == Some(&b'{');
+        if let Some(instead) = what_it_is(&start).filter(|_| !has_header) {
+            return Err(broken(instead.into()));
         }
-        let announced = u64::from_le_bytes(start);
-        let left = length - start.len() as u64;
-        if announced > left.min(LONGEST_HEADER_BYTES) {
+        if is_pickle(&start) && !has_header {
+            return Err(broken(
+                "not safetensors but a pickle, as `torch.save` writes it, under another name".into(),
+            ));
+        }
+        let Some(announced) = start.first_chunk() else {
+            return Err(broken(format!("cut short: {length} bytes, its header alone takes more")));
+        };
+        let announced = u64::from_le_bytes(*announced);
+        let left = length - size_of_val(&announced) as u64;
+        if announced > LONGEST_HEADER_BYTES || (left > 0 && !has_header) {
             return Err(broken(format!(
-                "not safetensors: a header of {announced} bytes is announced, {left} follow and at most \
+                "not safetensors: a header of {announced} bytes is announced, {left} bytes follow and at most \
                  {LONGEST_HEADER_BYTES} are taken"
             )));
         }
+        if announced > left {
+            return Err(broken(format!(
+                "cut short within its header: {left} of {announced} bytes are there"
+            )));
+        }
+        reader.seek(SeekFrom::Start(size_of_val(&announced) as u64)).map_err(unreadable)?;
         let mut header = vec![0; announced as usize];
         reader.read_exact(&mut header).map_err(unreadable)?;
         let metadata: Metadata = serde_json::from_slice(&header)
             .map_err(|error| broken(format!("not safetensors, by its header: {error}")))?;
         let (data, announced) = (left - announced, metadata.data_len() as u64);
-        if data != announced {
+        let whole = length - data + announced;
+        if data < announced {
+            return Err(broken(format!("cut short: {length} of {whole} bytes are there")));
+        }
+        if data > announced {
+            let more = data - announced;
             return Err(broken(format!(
-                "not safetensors: its tensors take {announced} bytes by the header, but {data} follow it"
+                "not safetensors: {more} bytes follow the {whole} that its header says"
             )));
         }
         Ok(Self { file: file.into(), reader, data_start: length - data, metadata })

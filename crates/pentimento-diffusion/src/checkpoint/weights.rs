@@ -35,20 +35,31 @@ pub fn weights_from_bytes(
     bytes: &[u8],
     file: &str,
 ) -> Result<Vec<Vec<f32>>, DiffusionError> {
-    read_weights(architecture, &mut [TensorFile::open(Cursor::new(bytes), file)?])
+    Ok(read_weights(architecture, &mut [TensorFile::open(Cursor::new(bytes), file)?])?.values)
+}
+
+/// The values of a network, as they were found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadWeights {
+    /// In memory layout, one vector per parameter.
+    pub values: Vec<Vec<f32>>,
+    /// What the names of all tensors begin with in the file before diffusers' names, such as `module.`; empty if nothing.
+    pub prefix: String,
 }
 
 /// Reads weights in diffusers' names and layout, also the attention names of 2022-23, into memory layout. A checkpoint
-/// may be cut into several files.
+/// may be cut into several files. One prefix that all names share is taken off, as wrappers for training put it there:
+/// `module.` (several processes), `_orig_mod.` (a compiled network), `unet.` (a part of a larger model).
 ///
 /// # Errors
 ///
 /// [`DiffusionError::File`] for what cannot be read, [`DiffusionError::Tensor`] for a tensor that is missing,
-/// superfluous, there twice, of another shape or type, or not finite.
+/// superfluous, there twice, of another shape or type, or not finite; [`DiffusionError::OtherTensors`] for several that are
+/// missing, superfluous or of another shape.
 pub fn read_weights<R: Read + Seek>(
     architecture: &Architecture,
     files: &mut [TensorFile<R>],
-) -> Result<Vec<Vec<f32>>, DiffusionError> {
+) -> Result<ReadWeights, DiffusionError> {
     let mut file_of = BTreeMap::<String, usize>::new();
     for (index, file) in files.iter().enumerate() {
         for name in file.names() {
@@ -59,29 +70,84 @@ pub fn read_weights<R: Read + Seek>(
             file_of.insert(name, index);
         }
     }
-    let all_files = files.iter().map(TensorFile::name).collect::<Vec<_>>().join(", ");
-    let mut values = Vec::with_capacity(architecture.parameters().len());
+    let prefix = common_prefix(architecture, &file_of);
+    let mut differences = Differences::default();
+    let mut found = Vec::with_capacity(architecture.parameters().len());
     for spec in architecture.parameters() {
-        let found = names_of(spec).into_iter().find_map(|name| file_of.remove_entry(&name));
-        let Some((name, index)) = found else {
-            let (file, tensor, problem) = (all_files, spec.name.clone(), "is missing".into());
-            return Err(DiffusionError::Tensor { file, tensor, problem });
+        let names = names_of(spec).into_iter().map(|name| format!("{prefix}{name}"));
+        let Some((name, index)) = names.into_iter().find_map(|name| file_of.remove_entry(&name)) else {
+            differences.missing.push(spec.name.clone());
+            continue;
         };
-        let file = &mut files[index];
-        let shape = file.shape(&name)?;
+        let shape = files[index].shape(&name)?;
         // Some very old files hold attention weights as 1x1 convolutions: the same values in the same order.
         let as_convolution = spec.disk_shape.len() == 2 && shape.get(2..) == Some(&[1, 1]);
-        if !(shape == spec.disk_shape || (as_convolution && shape[..2] == spec.disk_shape)) {
-            let problem = format!("has shape {shape:?}, the configuration says {:?}", spec.disk_shape);
-            return Err(file.broken(&name, problem).into());
+        if shape == spec.disk_shape || (as_convolution && shape[..2] == spec.disk_shape) {
+            found.push((spec, name, index));
+        } else {
+            differences.other_shape.push((name, shape.to_vec(), spec.disk_shape.clone()));
         }
-        values.push(to_memory_layout(spec, &file.finite_f32(&name)?));
     }
-    match file_of.first_key_value() {
-        Some((extra, &index)) => {
-            Err(files[index].broken(extra, "is not part of the configured network".into()).into())
-        }
-        None => Ok(values),
+    differences.superfluous = file_of.into_keys().collect();
+    let all_files = || files.iter().map(TensorFile::name).collect::<Vec<_>>().join(", ");
+    differences.none_or_error(all_files, architecture.parameters().len())?;
+    let mut values = Vec::with_capacity(found.len());
+    for (spec, name, index) in found {
+        values.push(to_memory_layout(spec, &files[index].finite_f32(&name)?));
+    }
+    Ok(ReadWeights { values, prefix })
+}
+
+/// What stands before the names of diffusers in all names of a file; empty if they have none in common.
+fn common_prefix(architecture: &Architecture, file_of: &BTreeMap<String, usize>) -> String {
+    let Some(spec) = architecture.parameters().first().filter(|spec| !file_of.contains_key(&spec.name))
+    else {
+        return String::new();
+    };
+    let prefixes = file_of.keys().filter_map(|name| name.strip_suffix(spec.name.as_str()));
+    prefixes
+        .filter(|prefix| prefix.ends_with('.'))
+        .find(|prefix| file_of.keys().all(|name| name.starts_with(prefix)))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Where the tensors of a file are not those of a network.
+#[derive(Default)]
+struct Differences {
+    missing: Vec<String>,
+    /// Each with its shape in the file and in the network.
+    other_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
+    superfluous: Vec<String>,
+}
+
+impl Differences {
+    /// One tensor is told by its name, of several the first few of each kind.
+    fn none_or_error(self, file: impl FnOnce() -> String, tensors: usize) -> Result<(), DiffusionError> {
+        let Self { missing, other_shape, superfluous } = self;
+        let (tensor, problem) = match (missing.as_slice(), other_shape.as_slice(), superfluous.as_slice()) {
+            ([], [], []) => return Ok(()),
+            ([name], [], []) => (name.clone(), "is missing".into()),
+            ([], [(name, found, configured)], []) => {
+                (name.clone(), format!("has shape {found:?}, the configuration says {configured:?}"))
+            }
+            ([], [], [name]) => (name.clone(), "is not part of the configured network".into()),
+            _ => {
+                let in_words = |(name, found, configured): (String, Vec<usize>, Vec<usize>)| {
+                    format!("{name} is {found:?} and not {configured:?}")
+                };
+                let other_shape = other_shape.into_iter().map(in_words).collect();
+                let file = file();
+                return Err(DiffusionError::OtherTensors {
+                    file,
+                    tensors,
+                    missing,
+                    other_shape,
+                    superfluous,
+                });
+            }
+        };
+        Err(DiffusionError::Tensor { file: file(), tensor, problem })
     }
 }
 

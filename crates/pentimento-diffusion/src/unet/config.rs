@@ -1,7 +1,9 @@
 //! `config.json` of `UNet2DModel`: the keys of diffusers with their defaults.
 
+use super::sample_size::SampleSize;
 use crate::DiffusionError;
 use crate::error::from_object;
+use crate::json;
 use pentimento_kernels::MOST_TOKENS;
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UnetConfig {
-    /// Side of the images, in pixels.
-    pub sample_size: Option<usize>,
+    /// Height and width of the images.
+    pub sample_size: Option<SampleSize>,
     /// Channels of the input.
     pub in_channels: usize,
     /// Channels of the output.
@@ -79,6 +81,38 @@ const KEYS_OF_MOVING_AVERAGES: [&str; 8] = [
     "foreach",
 ];
 
+/// Keys that newer configurations of other networks give level by level. `UNet2DModel` has one value for all levels.
+const ONE_FOR_ALL_LEVELS: [&str; 8] = [
+    "attention_head_dim",
+    "layers_per_block",
+    "norm_num_groups",
+    "attn_norm_num_groups",
+    "mid_block_scale_factor",
+    "downsample_padding",
+    "norm_eps",
+    "dropout",
+];
+
+/// Takes the value that a list holds once for each level.
+fn one_for_all_levels(
+    object: &mut serde_json::Map<String, serde_json::Value>,
+    key: &str,
+    file: &str,
+) -> Result<(), DiffusionError> {
+    let Some(serde_json::Value::Array(levels)) = object.get(key) else { return Ok(()) };
+    let Some(first) = levels.first().filter(|first| levels.iter().all(|level| level == *first)) else {
+        return Err(DiffusionError::Config {
+            file: file.into(),
+            field: key.into(),
+            value: serde_json::Value::from(levels.clone()).to_string(),
+            bound: "UNet2DModel has one number for all levels".into(),
+        });
+    };
+    let first = first.clone();
+    object.insert(key.into(), first);
+    Ok(())
+}
+
 /// Where a level has attention.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attends {
@@ -134,20 +168,11 @@ impl UnetConfig {
     /// [`DiffusionError::File`] for text that is not such a JSON object, [`DiffusionError::Config`] for a value that
     /// is not supported.
     pub fn from_json(text: &str, file: &str) -> Result<(Self, Vec<String>), DiffusionError> {
-        let broken = |error: serde_json::Error| DiffusionError::File {
+        let broken = |problem: String| DiffusionError::File {
             file: file.into(),
-            problem: format!("not a configuration of UNet2DModel: {error}"),
+            problem: format!("not a configuration of UNet2DModel: {problem}"),
         };
-        let mut object: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(text).map_err(broken)?;
-        // diffusers also writes [height, width]; this project's U-Nets take either as long as they are equal.
-        if let Some(serde_json::Value::Array(sides)) = object.get("sample_size")
-            && let [height, width] = sides.as_slice()
-            && height == width
-        {
-            let side = height.clone();
-            object.insert("sample_size".into(), side);
-        }
+        let mut object = json::object(text).map_err(broken)?;
         if let Some(class) = object.get("_class_name")
             && class != "UNet2DModel"
         {
@@ -158,20 +183,15 @@ impl UnetConfig {
                 bound: "supported is UNet2DModel".into(),
             });
         }
-        let known = serde_json::to_value(Self::default()).map_err(broken)?;
+        let known = serde_json::to_value(Self::default()).map_err(|error| broken(error.to_string()))?;
         let unknown = object
             .keys()
             .filter(|key| !key.starts_with('_') && known.get(key.as_str()).is_none())
             .filter(|key| !KEYS_OF_MOVING_AVERAGES.contains(&key.as_str()))
             .cloned()
             .collect();
-        if let Some(sides) = object.get("sample_size").filter(|sides| sides.is_array()) {
-            return Err(DiffusionError::Config {
-                file: file.into(),
-                field: "sample_size".into(),
-                value: sides.to_string(),
-                bound: "one number, or two equal ones: images are square".into(),
-            });
+        for key in ONE_FOR_ALL_LEVELS {
+            one_for_all_levels(&mut object, key, file)?;
         }
         let config: Self = from_object(object, file)?;
         config.validate(file)?;

@@ -12,6 +12,7 @@ mod forward;
 mod observed;
 mod observer;
 mod parameters;
+mod sample_size;
 
 pub use architecture::{Architecture, ParameterKind, ParameterSpec};
 pub use config::UnetConfig;
@@ -20,3 +21,4 @@ pub use flow::{ConvLayer, Flow, NormLayer};
 pub use forward::Condition;
 pub use observed::{LayerRecord, LayerValues};
 pub use parameters::{Gradient, Parameters, Precision, to_disk_layout, to_memory_layout};
+pub use sample_size::SampleSize;

@@ -6,7 +6,7 @@ mod golden_cases;
 
 use burn::tensor::{Tensor, TensorData};
 pub use golden_cases::*;
-use pentimento_diffusion::unet::{Architecture, Parameters, Precision, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, Parameters, Precision, SampleSize, UnetConfig};
 use pentimento_kernels::extension::device_for;
 use pentimento_noise::{Purpose, Stream};
 use proptest::prelude::ProptestConfig;
@@ -60,7 +60,7 @@ pub fn cases(number: u32) -> ProptestConfig {
 pub fn tiny_config() -> UnetConfig {
     let names = |names: [&str; 2]| names.map(String::from).to_vec();
     UnetConfig {
-        sample_size: Some(4),
+        sample_size: Some(SampleSize::square(4)),
         in_channels: 1,
         out_channels: 1,
         down_block_types: names(["DownBlock2D", "AttnDownBlock2D"]),

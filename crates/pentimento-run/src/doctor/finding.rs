@@ -1,7 +1,10 @@
 //! What the doctor finds, with the numbers behind it.
 
 use crate::imported::MOST_CHANNELS;
+use crate::words::untrained_in_words;
+use pentimento_diffusion::checkpoint::NetworkFolder;
 use pentimento_diffusion::schedule::{BetaSchedule, PredictionType};
+use pentimento_diffusion::untrained::Untrained;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -12,6 +15,10 @@ const ADJOINT_BOUND: f64 = 1e-3;
 
 /// A network that predicts no better than this knows next to nothing of the images; always answering zero reaches 1.
 const GUESSING: f64 = 0.9;
+
+/// The network beside another one is said to be better if it leaves less than this share of its error: twice as near is no
+/// matter of chance over 16 images.
+const BETTER_BESIDE: f64 = 0.5;
 
 /// Bytes of images that differ less than this were written as 0 and 1, or as classes of a mask.
 const LEAST_RANGE: u8 = 64;
@@ -39,6 +46,13 @@ pub enum Finding {
         tensors: usize,
         /// Files that they were read from.
         weights: Vec<PathBuf>,
+    },
+    /// The network looks as if it was never trained.
+    Untrained(Untrained),
+    /// The configuration does not say how large the network's images are.
+    NoSampleSize {
+        /// Height and width that it was checked with.
+        checked: [usize; 2],
     },
     /// Outputs of the network on noise.
     Outputs {
@@ -110,6 +124,26 @@ pub enum Finding {
         /// The mean square of what is wrong over that of what is to be predicted; 1 is what always answering zero reaches.
         error: f64,
     },
+    /// What the network of the same training beside this one predicts of the same images.
+    Beside {
+        /// Which one it is.
+        other: NetworkFolder,
+        /// Its error, as in [`Finding::Prediction`].
+        error: f64,
+        /// The error of the network that was asked for.
+        own: f64,
+    },
+    /// What one of two networks predicts, where it was not said which is meant.
+    OneOfTwo {
+        /// Which one.
+        network: NetworkFolder,
+        /// Its error, as in [`Finding::Prediction`].
+        error: f64,
+        /// Whether that is less than the other's.
+        better: bool,
+        /// Whether it looks as if it was never trained.
+        untrained: Option<Untrained>,
+    },
     /// Predictions under other readings of the checkpoint.
     OtherReadings {
         /// The best one and its error, if that is clearly below the error of the checkpoint as it says.
@@ -158,6 +192,9 @@ impl Finding {
     pub fn kind(&self) -> FindingKind {
         let passed = match self {
             Self::Opened { .. } => true,
+            Self::Untrained(_) => false,
+            Self::NoSampleSize { .. } | Self::OneOfTwo { .. } => return FindingKind::Note,
+            Self::Beside { error, own, .. } => !is_better_beside(*error, *own),
             Self::Outputs { finite } => *finite,
             Self::Batches { same } => *same,
             // No number at all is no small error.
@@ -182,6 +219,10 @@ impl Finding {
     }
 }
 
+fn is_better_beside(error: f64, own: f64) -> bool {
+    error < BETTER_BESIDE * own
+}
+
 /// The first tensor without a gradient that should have one. Over one pixel the softmax is 1 whatever queries and keys are.
 fn cut_off(unreached: &[String]) -> Option<&String> {
     unreached.iter().find(|name| !name.contains(".to_q.") && !name.contains(".to_k."))
@@ -197,6 +238,11 @@ impl fmt::Display for Finding {
                     several => write!(formatter, "{} files", several.len()),
                 }
             }
+            Self::Untrained(sign) => formatter.write_str(untrained_in_words(*sign)),
+            Self::NoSampleSize { checked: [height, width] } => write!(
+                formatter,
+                "the configuration does not say how large the images are (`sample_size` is null); checked with {height}x{width}"
+            ),
             Self::Outputs { finite: true } => formatter.write_str("every output is a number"),
             Self::Outputs { finite: false } => formatter.write_str(
                 "outputs are infinite or not numbers: the weights are damaged, or too large for f32",
@@ -287,6 +333,23 @@ impl fmt::Display for Finding {
                     }
                 })
             }
+            Self::Beside { other, error, own } => {
+                write!(formatter, "`{other}` beside it predicts them with a relative error of {error:.3}")?;
+                match is_better_beside(*error, *own) {
+                    true => write!(formatter, ": take `{other}`; was the other one ever updated?"),
+                    false => formatter.write_str(", which is not much better"),
+                }
+            }
+            Self::OneOfTwo { network, error, better, untrained } => {
+                write!(formatter, "`{network}` predicts the images with a relative error of {error:.3}")?;
+                if *better {
+                    formatter.write_str(", the better of the two")?;
+                }
+                match untrained {
+                    Some(sign) => write!(formatter, "; {}", untrained_in_words(*sign)),
+                    None => Ok(()),
+                }
+            }
             Self::OtherReadings { better: None } => {
                 formatter.write_str("no other reading of the checkpoint that was tried fits better")
             }
@@ -355,6 +418,12 @@ mod tests {
         assert_eq!((prediction(0.1).kind(), prediction(1.0).kind()), (Good, Problem));
         assert_eq!(prediction(f64::NAN).kind(), Problem);
         assert!(!prediction(f64::NAN).to_string().contains("trained on these"));
+        let beside = |error, own| Finding::Beside { other: NetworkFolder::Unet, error, own };
+        assert_eq!((beside(0.076, 1.056).kind(), beside(1.056, 0.076).kind()), (Problem, Good));
+        // A little better is no reason to take the other one.
+        assert_eq!(beside(0.3, 0.5).kind(), Good);
+        assert!(beside(0.076, 1.056).to_string().contains("0.076: take `unet`"), "{}", beside(0.076, 1.056));
+        assert_eq!(Finding::Untrained(Untrained::NormsAsInitialised).kind(), Problem);
         let better = |better| Finding::OtherReadings { better }.kind();
         assert_eq!((better(None), better(Some((Reading::Inverted, 0.1)))), (Good, Problem));
     }

@@ -1,26 +1,31 @@
 //! Whether a checkpoint computes what it should, and whether images are what it was trained on.
 
 mod finding;
+mod spread;
 
 pub use finding::{Derivative, Finding, FindingKind, Reading};
 
-use crate::checkpoint::OpenCheckpoint;
+use crate::checkpoint::{OpenCheckpoint, open_checkpoint};
 use crate::data::open_images;
 use crate::error::Result;
-use crate::imported::{MOST_CHANNELS, image_size};
+use crate::event::Reporter;
+use crate::imported::MOST_CHANNELS;
 use crate::recipe::DataRecipe;
 use crate::workspace::RunOptions;
 use pentimento_data::{
-    Cover, DataError, PreparedSet, Preprocessing, PublicSet, ResizeFilter, Split, converted_without_loss,
-    prepare,
+    Cover, DataError, ImageSource as _, PreparedSet, Preprocessing, PublicSet, ResizeFilter, Split,
+    converted_without_loss, prepare,
 };
-use pentimento_diffusion::checkpoint::Checkpoint;
+use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles, NetworkFolder, Selection};
 use pentimento_diffusion::checkup::{check, prediction_error};
 use pentimento_diffusion::schedule::{BetaSchedule, PredictionType, ScheduleConfig};
-use pentimento_diffusion::unet::{Architecture, Parameters, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, Parameters, SampleSize, UnetConfig};
+use pentimento_diffusion::untrained::untrained;
+use spread::Chosen;
+use std::path::Path;
 
-/// Images that predictions are tried on.
-const IMAGES: usize = 16;
+/// Side of the images that a network is checked with whose configuration does not say one, if it can take them.
+const USUAL_SIDE_PIXELS: usize = 32;
 
 /// Another reading of the checkpoint is said to fit if it leaves less than this share of the error. (Of a trained MNIST
 /// network under five wrong readings the right one left 0.16 to 0.46.)
@@ -29,6 +34,11 @@ const BETTER: f64 = 0.5;
 /// The same for images in [0, 1], which are easier by themselves: of natural images at 32x32 a network that knows the
 /// right range has 0.48 to 0.55 of its error on them, one that was trained on [0, 1] less than 0.33.
 const BETTER_RANGE: f64 = 0.4;
+
+/// Noise schedules that are tried as other readings. The rarer ones leave next to nothing of an image in the middle of their
+/// timesteps, where predicting the noise is easy for any network.
+const SCHEDULES: [BetaSchedule; 4] =
+    [BetaSchedule::Linear, BetaSchedule::ScaledLinear, BetaSchedule::Cosine, BetaSchedule::Sigmoid];
 
 /// What the files of a checkpoint hold.
 pub fn what_was_opened(opened: &OpenCheckpoint) -> Finding {
@@ -44,25 +54,45 @@ pub fn what_was_opened(opened: &OpenCheckpoint) -> Finding {
 ///
 /// # Errors
 ///
-/// If its configuration does not say of which size its images are, or the network cannot take images of that size.
+/// If the network cannot take images of the size that its configuration says.
 pub fn check_network(opened: &OpenCheckpoint) -> Result<Vec<Finding>> {
     let Checkpoint { architecture, values, scheduler, .. } = &opened.checkpoint;
-    let size = image_size(architecture)?;
-    architecture.config().check_image(size[0], size[1], architecture.config().in_channels)?;
+    let mut findings: Vec<Finding> =
+        untrained(architecture, values).map(Finding::Untrained).into_iter().collect();
+    let config = architecture.config();
+    let size = match said_size(config) {
+        Some(size) => size,
+        None => {
+            let checked = [usual_side(config); 2];
+            findings.push(Finding::NoSampleSize { checked });
+            checked
+        }
+    };
+    config.check_image(size[0], size[1], config.in_channels)?;
     let found = check(architecture, values, size, scheduler.schedule.num_train_timesteps);
     let derivative = |which: Derivative, error: f64| Finding::Derivative { which, error };
-    let channels = architecture.config().in_channels;
-    let no_pictures = (channels > MOST_CHANNELS).then_some(Finding::NoPictures { channels });
-    let mut findings = vec![
+    let channels = config.in_channels;
+    findings.extend((channels > MOST_CHANNELS).then_some(Finding::NoPictures { channels }));
+    findings.extend([
         Finding::Outputs { finite: found.finite },
         Finding::Batches { same: found.same_in_any_batch },
         derivative(Derivative::InImage, found.tangent_error),
         derivative(Derivative::Adjoint, found.adjoint_error),
         derivative(Derivative::InParameters, found.gradient_error),
         Finding::Gradients { tensors: architecture.parameters().len(), unreached: found.unreached },
-    ];
-    findings.extend(no_pictures);
+    ]);
     Ok(findings)
+}
+
+/// Height and width as the configuration says them.
+fn said_size(config: &UnetConfig) -> Option<[usize; 2]> {
+    config.sample_size.map(|SampleSize { height, width }| [height, width])
+}
+
+/// The side of images that a network takes, whatever it was trained on.
+fn usual_side(config: &UnetConfig) -> usize {
+    let coarsest = 1 << config.block_out_channels.len().saturating_sub(1);
+    USUAL_SIDE_PIXELS.max(coarsest)
 }
 
 /// Checks whether the network knows images: those of a public set, by its name, or of a path. What makes the next check
@@ -77,35 +107,89 @@ pub fn check_images(
     skip_damaged: bool,
     options: &RunOptions,
 ) -> Result<Vec<Finding>> {
-    let checkpoint = &opened.checkpoint;
-    let config = checkpoint.architecture.config();
-    let size = image_size(&checkpoint.architecture)?;
+    let config = opened.checkpoint.architecture.config();
+    let (mut findings, prepared) = looked_at(config, data, skip_damaged, options)?;
+    let Some(prepared) = prepared else { return Ok(findings) };
+    let [prediction, other_readings] = predictions(&opened.checkpoint, &prepared)?;
+    let beside =
+        match prediction {
+            Finding::Prediction { error: own, .. } => beside(opened).map(|(other, checkpoint)| {
+                Finding::Beside { other, error: own_error(&checkpoint, &prepared), own }
+            }),
+            _ => None,
+        };
+    findings.push(prediction);
+    findings.extend(beside);
+    findings.push(other_readings);
+    Ok(findings)
+}
+
+/// Both networks of a training checkpoint, of which none was named, by what they predict of images; none if the images do not
+/// fit.
+///
+/// # Errors
+///
+/// As opening either, and as [`check_images`].
+pub fn compare_networks(
+    folder: &Path,
+    selection: &Selection,
+    data: &str,
+    skip_damaged: bool,
+    options: &RunOptions,
+) -> Result<Vec<Finding>> {
+    let mut opened = Vec::new();
+    for kind in NetworkFolder::ALL {
+        let selection = Selection { network: Some(kind), ..selection.clone() };
+        opened.push((kind, open_checkpoint(folder, &selection, &Reporter::silent())?.checkpoint));
+    }
+    let Some((_, first)) = opened.first() else { return Ok(Vec::new()) };
+    let (findings, prepared) = looked_at(first.architecture.config(), data, skip_damaged, options)?;
+    let Some(prepared) = prepared else { return Ok(findings) };
+    let errors: Vec<f64> = opened.iter().map(|(_, checkpoint)| own_error(checkpoint, &prepared)).collect();
+    let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
+    let found = opened.into_iter().zip(errors).map(|((network, checkpoint), error)| Finding::OneOfTwo {
+        network,
+        error,
+        better: error == least,
+        untrained: untrained(&checkpoint.architecture, &checkpoint.values),
+    });
+    Ok(found.collect())
+}
+
+/// What the doctor says of the images that it looks at, and these, if they can be predicted.
+fn looked_at(
+    config: &UnetConfig,
+    data: &str,
+    skip_damaged: bool,
+    options: &RunOptions,
+) -> Result<(Vec<Finding>, Option<PreparedSet>)> {
     // A public set by its name, anything else by its path.
     let set = data.parse::<PublicSet>().ok();
     let path = set.is_none().then(|| data.into());
     let recipe = DataRecipe { set, path, skip_damaged, ..DataRecipe::default() };
     let (images, _) = open_images(&recipe, Split::Train, options)?;
     if images.is_empty() {
-        return Ok(vec![Finding::NoImage]);
+        return Ok((vec![Finding::NoImage], None));
     }
-    let (found, network) = (images.channels(), config.in_channels);
-    let first = Preprocessing { first: Some(images.len().min(IMAGES)), ..Preprocessing::default() };
-    let of_other_channels = vec![Finding::Channels { images: found, network }];
-    let images = match converted_without_loss(images, network, &first) {
-        Ok(images) if images.channels() == network => images,
-        Ok(_) | Err(DataError::ColourLost { .. }) => return Ok(of_other_channels),
-        Err(error) => return Err(error.into()),
-    };
-    let images = images.as_ref();
-    let count = images.len().min(IMAGES);
-    let selected = (0..images.len()).filter(|&index| !images.leaves_out(index)).take(count);
-    let sizes = selected.map(|index| images.size(index)).collect::<Result<Vec<_>, _>>()?;
+    let found = images.channels();
+    let labels = images.labels().map(<[u32]>::to_vec);
+    let chosen = Chosen::of(images);
+    let sizes = (0..chosen.len()).map(|index| chosen.size(index)).collect::<Result<Vec<_>, _>>()?;
+    let size = said_size(config).or_else(|| sizes.first().copied()).unwrap_or([usual_side(config); 2]);
     let [height, width] = size;
+    config.check_image(height, width, config.in_channels)?;
     let other = sizes.into_iter().find(|&found| found != size);
     let cover = Cover { height, width, filter: ResizeFilter::Bilinear };
-    let preprocessing =
-        Preprocessing { first: Some(count), cover: other.map(|_| cover), ..Preprocessing::default() };
-    let prepared = prepare(images, &preprocessing)?;
+    let preprocessing = Preprocessing { cover: other.map(|_| cover), ..Preprocessing::default() };
+    let network = config.in_channels;
+    let chosen = match converted_without_loss(Box::new(chosen), network, &preprocessing) {
+        Ok(chosen) if chosen.channels() == network => chosen,
+        Ok(_) | Err(DataError::ColourLost { .. }) => {
+            return Ok((vec![Finding::Channels { images: found, network }], None));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let prepared = prepare(chosen.as_ref(), &preprocessing)?;
     let bytes = prepared.pixels();
     let mut findings = vec![
         Finding::Size { network: size, other },
@@ -115,28 +199,64 @@ pub fn check_images(
         },
     ];
     if let Some(classes) = config.classes() {
-        let largest = prepared.labels().iter().max().copied().unwrap_or(0);
-        if images.labels().is_none() {
+        let Some(labels) = labels else {
             findings.push(Finding::NoLabels);
-            return Ok(findings);
-        }
+            return Ok((findings, None));
+        };
+        // Of all images, and not only of those that are looked at.
+        let largest = labels.iter().max().copied().unwrap_or(0);
         if largest >= classes {
             findings.push(Finding::Labels { largest, classes });
-            return Ok(findings);
+            return Ok((findings, None));
         }
     }
-    findings.extend(predictions(checkpoint, &prepared, size)?);
-    Ok(findings)
+    Ok((findings, Some(prepared)))
+}
+
+/// The network of the same training that lies beside an opened one, if it opens: the moving average of the weights, or the
+/// weights of a moving average.
+fn beside(opened: &OpenCheckpoint) -> Option<(NetworkFolder, Checkpoint)> {
+    let own = opened.files.weights.first()?.parent()?;
+    let [unet, average] = NetworkFolder::ALL;
+    let other = if own.file_name()? == unet.name() { average } else { unet };
+    if own.file_name()? != unet.name() && own.file_name()? != average.name() {
+        return None;
+    }
+    let folder = match own.parent()? {
+        parent if parent.as_os_str().is_empty() => Path::new("."),
+        parent => parent,
+    };
+    let selection = Selection {
+        network: Some(other),
+        scheduler: Some(opened.files.scheduler.clone()),
+        ..Selection::default()
+    };
+    let checkpoint = CheckpointFiles::find(folder, &selection).ok()?.open().ok()?;
+    let same = checkpoint.architecture.config() == opened.checkpoint.architecture.config();
+    same.then_some((other, checkpoint))
+}
+
+/// Images in the range that networks are trained with, one after another, and their classes if the network is told.
+fn scaled(config: &UnetConfig, prepared: &PreparedSet) -> (Vec<f32>, Vec<u32>) {
+    let values = (0..prepared.len()).flat_map(|index| prepared.scaled(index)).collect();
+    let classes = if config.classes().is_some() { prepared.labels().to_vec() } else { Vec::new() };
+    (values, classes)
+}
+
+/// How far a network's predictions of images are off, read as the checkpoint says.
+fn own_error(checkpoint: &Checkpoint, prepared: &PreparedSet) -> f64 {
+    let architecture = &checkpoint.architecture;
+    let (values, classes) = scaled(architecture.config(), prepared);
+    let parameters = Parameters::from_memory(architecture, checkpoint.values.clone());
+    let size = [prepared.height(), prepared.width()];
+    prediction_error(architecture, &parameters, &checkpoint.scheduler.schedule, &values, size, &classes)
 }
 
 /// How well the network predicts the images, and whether another reading of the checkpoint predicts them better.
-fn predictions(checkpoint: &Checkpoint, prepared: &PreparedSet, size: [usize; 2]) -> Result<[Finding; 2]> {
+fn predictions(checkpoint: &Checkpoint, prepared: &PreparedSet) -> Result<[Finding; 2]> {
     let (architecture, schedule) = (&checkpoint.architecture, &checkpoint.scheduler.schedule);
-    let values: Vec<f32> = (0..prepared.len()).flat_map(|index| prepared.scaled(index)).collect();
-    let classes: Vec<u32> = match architecture.config().classes() {
-        Some(_) => prepared.labels().to_vec(),
-        None => Vec::new(),
-    };
+    let (values, classes) = scaled(architecture.config(), prepared);
+    let size = [prepared.height(), prepared.width()];
     let parameters = Parameters::from_memory(architecture, checkpoint.values.clone());
     let error = |architecture: &Architecture, schedule: &ScheduleConfig, [scale, shift]: [f32; 2]| {
         let values: Vec<f32> = values.iter().map(|value| scale * value + shift).collect();
@@ -154,7 +274,7 @@ fn predictions(checkpoint: &Checkpoint, prepared: &PreparedSet, size: [usize; 2]
             readings.push((Reading::Predicts(other), error(architecture, &schedule, as_scaled), BETTER));
         }
     }
-    for other in BetaSchedule::ALL {
+    for other in SCHEDULES {
         if other != schedule.beta_schedule && schedule.trained_betas.is_none() {
             let schedule = ScheduleConfig { beta_schedule: other, ..schedule.clone() };
             if schedule.validate().is_ok() {

@@ -69,13 +69,12 @@ impl QuerySet {
     ///
     /// # Errors
     ///
-    /// [`RunError::NoSuch`] for the journey of an image that was not generated.
+    /// [`RunError::OtherUse`] for the journey of an image that was not generated.
     pub fn check(&self, method: GradientMethod) -> Result<(), RunError> {
         if method.query == QueryInput::Journey && *self != Self::Samples {
-            return Err(RunError::NoSuch {
-                what: "way to".into(),
-                value: "these images".into(),
-                bound: format!("`{}` is for samples of the run, which are made step by step", method.name),
+            return Err(RunError::OtherUse {
+                method: method.name.into(),
+                problem: "follows the steps in which an image was made, and these are known of samples of the run only".into(),
             });
         }
         Ok(())
@@ -337,7 +336,7 @@ impl QueryParts {
     ///
     /// # Errors
     ///
-    /// [`RunError::NoSuch`] for the journey of an image that was not generated; as sampling.
+    /// [`RunError::OtherUse`] for the journey of an image that was not generated; as sampling.
     pub fn new(subject: &Subject<'_>, queries: &Queries, method: GradientMethod) -> Result<Self> {
         queries.set.check(method)?;
         match method.query {

@@ -48,6 +48,19 @@ impl TrainingImages {
         Ok(Self { images, class_names, groups })
     }
 
+    /// Refuses images that are all the same, or only one: no score could tell them apart.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NothingToCompare`].
+    pub fn check_differences(&self) -> Result<()> {
+        let ids = self.images.ids();
+        match ids.first() {
+            Some(first) if ids.iter().any(|id| id != first) => Ok(()),
+            _ => Err(RunError::NothingToCompare { images: ids.len() }),
+        }
+    }
+
     /// Those that an ensemble was trained on.
     fn of(data: &CodedData) -> Self {
         // Classes are groups anyway, and single images are none.

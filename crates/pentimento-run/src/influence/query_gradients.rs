@@ -24,7 +24,7 @@ impl QueryGradients {
     ///
     /// # Errors
     ///
-    /// [`RunError::NoSuch`] for the trajectory of an image that was not generated, or one whose steps are not random.
+    /// [`RunError::OtherUse`] for the trajectory of an image that was not generated, or one whose steps are not random.
     pub fn new(
         subject: &Subject<'_>,
         set: &QuerySet,
@@ -150,22 +150,23 @@ fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> 
 ///
 /// # Errors
 ///
-/// [`RunError::NoSuch`] for images that were not generated, or a sampler without noise.
+/// [`RunError::OtherUse`] for images that were not generated, or a sampler without noise.
 pub fn check_trajectory(subject: &Subject<'_>, set: &QuerySet) -> Result<()> {
-    let refuse = |what: &str, value: &str, bound: &str| {
-        let (what, value, bound) = (what.into(), value.into(), bound.into());
-        Err(RunError::NoSuch { what, value, bound })
+    let refuse = |problem: &str| {
+        Err(RunError::OtherUse { method: "influence-trajectory".into(), problem: problem.into() })
     };
     if *set != QuerySet::Samples {
-        let bound = "it is for samples of the run, which are made step by step";
-        return refuse("trajectory to", "these images", bound);
+        return refuse(
+            "follows the steps in which an image was made, and these are known of samples of the run only",
+        );
     }
     let recipe = &subject.workspace.recipe;
     let sampler = Sampler::new(&recipe.schedule, recipe.sampling)?;
     if !(0..sampler.len()).any(|step| sampler.adds_noise(step)) {
-        let bound = "the steps of the recipe's sampler are not random; `sampling.sampler = \"ddpm\"` has noise in all but the \
-                     last of them";
-        return refuse("probability of", "the trajectory", bound);
+        return refuse(
+            "asks how probable the steps of the sampler were, and those of the recipe's are not random; \
+             `sampling.sampler = \"ddpm\"` has noise in all but the last of them",
+        );
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use pentimento_attribution::scores::Scores;
 ///
 /// # Errors
 ///
-/// [`RunError::NoSuch`] for the trajectory of an image that was not generated, or of a sampler without noise.
+/// [`RunError::OtherUse`] for the trajectory of an image that was not generated, or of a sampler without noise.
 pub fn check_influence(subject: &Subject<'_>, set: &QuerySet, kind: InfluenceKind) -> Result<()> {
     match kind {
         InfluenceKind::Linear(QueryMeasurement::Trajectory) => check_trajectory(subject, set),

@@ -5,7 +5,7 @@ use super::codes::CodesRecipe;
 use super::data::DataRecipe;
 use crate::error::RunError;
 use pentimento_diffusion::training::TrainingConfig;
-use pentimento_diffusion::unet::UnetConfig;
+use pentimento_diffusion::unet::{SampleSize, UnetConfig};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -41,6 +41,9 @@ pub struct CheckpointRecipe {
     pub weights: Vec<PathBuf>,
     /// The file of the scheduler.
     pub scheduler: PathBuf,
+    /// Height and width of the network's images, where its configuration does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_size: Option<SampleSize>,
 }
 
 impl Origin {
@@ -86,9 +89,7 @@ impl TrainedRecipe {
             }
             *value = channels;
         }
-        if config.sample_size.is_none() && height == width {
-            config.sample_size = Some(height);
-        }
+        config.sample_size.get_or_insert(SampleSize { height, width });
         config
             .check_image(height, width, channels)
             .map_err(|error| told(BrokenBound::of_section("model")(error)))?;

@@ -1,6 +1,6 @@
 //! Tables of scores that lie in a run.
 
-use super::ScoredImage;
+use super::{ScoredImage, no_table};
 use crate::data::CodedData;
 use crate::error::{MadeBy, Result, RunError};
 use crate::gradients::score_columns::{HIGH, LOW, QUERY, RANK, SCORE, TRAINING_IMAGE};
@@ -170,7 +170,7 @@ impl<'a> KeptTable<'a> {
     /// # Errors
     ///
     /// [`RunError::NoScores`] if there are none, [`RunError::SeveralMethods`] if it is not said which,
-    /// [`RunError::NoSuch`] for a method that writes no table.
+    /// [`RunError::NoSuch`] for a method that does not exist, [`RunError::OtherUse`] for one that writes no table.
     pub fn open(workspace: &'a Workspace, set: &QuerySet, method: Option<&str>) -> Result<Self> {
         let (name, asked) = (set.name(), set.to_string());
         let mut sets = kept_sets(&workspace.run);
@@ -285,7 +285,7 @@ impl<'a> KeptTable<'a> {
     ///
     /// # Errors
     ///
-    /// [`RunError::Occupied`] if the file exists, [`RunError::NoSuch`] for another kind, and as reading and writing.
+    /// [`RunError::Occupied`] if the file exists, [`RunError::KindOfTable`] for another kind, and as reading and writing.
     pub fn export(&self, file: &Path) -> Result<()> {
         if file.exists() {
             return Err(RunError::Occupied { path: file.to_path_buf() });
@@ -294,13 +294,7 @@ impl<'a> KeptTable<'a> {
         let bytes = match ending {
             "parquet" | "npy" => self.workspace.run.get(&self.object(ending))?,
             "csv" => self.to_csv()?,
-            other => {
-                return Err(RunError::NoSuch {
-                    what: "kind of table".into(),
-                    value: format!("`{other}`"),
-                    bound: "name the file .csv, .parquet or .npy".into(),
-                });
-            }
+            _ => return Err(RunError::KindOfTable { file: file.to_path_buf() }),
         };
         fs::write(file, bytes).map_err(RunError::io("write", file))
     }
@@ -336,14 +330,7 @@ fn method_of(
         (None, [only]) => Ok(only.clone()),
         (None, [_, _, ..]) if there(Method::DEFAULT.name) => Ok(Method::DEFAULT.name.to_owned()),
         (None, methods @ [_, _, ..]) => Err(RunError::SeveralMethods { methods: methods.to_vec() }),
-        (Some(method), _) if !Method::names_of_tables().contains(&method) => Err(RunError::NoSuch {
-            what: "table of scores by".into(),
-            value: method.into(),
-            bound: format!(
-                "methods that write one are {}; distances by codes are in scores/jacobian.npy and scores/second-order.npy",
-                Method::names_of_tables().join(", ")
-            ),
-        }),
+        (Some(method), _) if !Method::names_of_tables().contains(&method) => Err(no_table(method)),
         (method, methods) => Err(RunError::NoScores {
             run: workspace.run.root().to_path_buf(),
             made_by: MadeBy::Scores {

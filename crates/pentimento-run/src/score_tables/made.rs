@@ -1,7 +1,8 @@
 //! Scores by a method that is named.
 
+use super::no_table;
 use crate::data::coded_data_if_trained;
-use crate::error::{Result, RunError};
+use crate::error::Result;
 use crate::gradients::{QuerySet, ScoreTable, Subject, TrainingImages};
 use crate::networks::Networks;
 use crate::scores::{check, score};
@@ -13,15 +14,13 @@ use pentimento_attribution::methods::Method;
 ///
 /// # Errors
 ///
-/// [`RunError::NoSuch`] if no method has this name or it does not apply to these images, [`RunError::NoTrainingImages`] if
-/// the recipe names none, [`RunError::Stopped`] once the stop flag is set: what is finished is kept.
+/// [`RunError::NoSuch`](crate::error::RunError::NoSuch) if no method has this name,
+/// [`OtherUse`](crate::error::RunError::OtherUse) if it does not apply to these images,
+/// [`NoTrainingImages`](crate::error::RunError::NoTrainingImages) if the recipe names none,
+/// [`Stopped`](crate::error::RunError::Stopped) once the stop flag is set: what is finished is kept.
 pub fn score_training_images(workspace: &Workspace, method: &str, set: QuerySet) -> Result<ScoreTable> {
     // Before anything is opened.
-    let method = Method::named(method).filter(Method::writes_table).ok_or_else(|| RunError::NoSuch {
-        what: "method".into(),
-        value: format!("`{method}`"),
-        bound: format!("methods that score training images are {}", Method::names_of_tables().join(", ")),
-    })?;
+    let method = Method::named(method).filter(Method::writes_table).ok_or_else(|| no_table(method))?;
     let data = coded_data_if_trained(workspace)?;
     let networks = &Networks::open(workspace, data.as_ref())?;
     let training = &TrainingImages::open(workspace, networks)?;

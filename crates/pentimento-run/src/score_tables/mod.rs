@@ -7,8 +7,25 @@ mod made;
 pub use kept::{ImagesSince, KeptSet, KeptTable, ScoredQuery, Staleness, kept_sets};
 pub use made::score_training_images;
 
+use crate::error::RunError;
 use crate::gradients::ScoreTable;
+use pentimento_attribution::methods::Method;
 use pentimento_attribution::scores::top;
+
+/// The failure of whoever asks for the table of a method that writes none, or that does not exist.
+fn no_table(method: &str) -> RunError {
+    let tables = format!("methods that write one are {}", Method::names_of_tables().join(", "));
+    match Method::named(method) {
+        Some(method) => RunError::OtherUse {
+            method: method.name.into(),
+            problem: format!(
+                "writes no table of scores but distances by codes, which are in scores/{}.npy; {tables}",
+                method.name
+            ),
+        },
+        None => RunError::NoSuch { what: "method".into(), value: format!("`{method}`"), bound: tables },
+    }
+}
 
 /// A training image with its score for a query.
 #[derive(Clone, Debug, PartialEq)]

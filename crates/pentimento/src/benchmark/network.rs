@@ -4,7 +4,7 @@
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::schedule::{BetaSchedule, PredictionType, ScheduleConfig};
 use pentimento_diffusion::training::{TrainingConfig, TrainingImages};
-use pentimento_diffusion::unet::{Architecture, ParameterKind, Parameters, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, ParameterKind, Parameters, SampleSize, UnetConfig};
 use pentimento_noise::{Purpose, Stream};
 
 /// Seed of everything that is drawn for a measurement.
@@ -39,7 +39,7 @@ pub fn architecture(config: &str, file: &str) -> Result<Architecture, DiffusionE
             file: file.into(),
             field: "sample_size".into(),
             value: "nothing".into(),
-            bound: "the side of the images, which a measurement needs".into(),
+            bound: "height and width of the images, which a measurement needs".into(),
         });
     }
     Architecture::new(&config)
@@ -47,8 +47,8 @@ pub fn architecture(config: &str, file: &str) -> Result<Architecture, DiffusionE
 
 /// Height, width and channels of the images of a network that [`architecture`] opened.
 pub fn image_shape(architecture: &Architecture) -> [usize; 3] {
-    let side = architecture.config().sample_size.unwrap_or(1);
-    [side, side, architecture.config().in_channels]
+    let SampleSize { height, width } = architecture.config().sample_size.unwrap_or(SampleSize::square(1));
+    [height, width, architecture.config().in_channels]
 }
 
 /// Values of every parameter of one member, in memory layout: a fresh network's, but what starts at zero is drawn too.

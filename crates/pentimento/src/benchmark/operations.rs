@@ -94,7 +94,7 @@ mod tests {
             (golden("scale_shift_heads"), 2_602_496, 15_577_088 / 2),
         ] {
             let architecture = architecture(&config, "config.json").unwrap();
-            let side = architecture.config().sample_size.unwrap();
+            let side = architecture.config().sample_size.unwrap().height;
             assert_eq!(Operations::of(&architecture, side), Operations { forward, training });
         }
     }

@@ -27,11 +27,9 @@ impl Asked {
         methods.sort_by_key(|method| method.family.place());
         let needs_classifier = |method: &Method| method.family == Family::Likeness(Likeness::Classifier);
         match &classifier {
-            Some(file) if !methods.iter().any(needs_classifier) => Err(ProgramError::NoSuch {
-                what: "use for the classifier".into(),
-                value: file.display().to_string(),
-                bound: "name the method `classifier-cosine` too".into(),
-            }),
+            Some(file) if !methods.iter().any(needs_classifier) => {
+                Err(ProgramError::UnusedClassifier { file: file.clone() })
+            }
             _ => Ok(Self { methods, classifier }),
         }
     }
@@ -77,11 +75,7 @@ impl Asked {
     /// Refuses methods that rank codes.
     pub fn refuse_codes(&self, why: &str) -> Result<(), ProgramError> {
         match self.codes().next() {
-            Some(method) => Err(ProgramError::NoSuch {
-                what: "method".into(),
-                value: method.name.into(),
-                bound: why.into(),
-            }),
+            Some(method) => Err(ProgramError::NotByCodes { method: method.name.into(), why: why.into() }),
             None => Ok(()),
         }
     }

@@ -10,15 +10,20 @@ use std::path::PathBuf;
 
 /// Finds and opens the checkpoint that a person names.
 pub(super) fn open(arguments: &CheckpointArguments, reporter: &Reporter) -> Result<OpenCheckpoint> {
-    let selection = Selection {
+    Ok(open_checkpoint(&arguments.folder, &selection(arguments), reporter)?)
+}
+
+/// What a person says of the choices that a folder leaves.
+pub(super) fn selection(arguments: &CheckpointArguments) -> Selection {
+    Selection {
         network: arguments.network.map(|choice| match choice {
             NetworkChoice::Unet => NetworkFolder::Unet,
             NetworkChoice::UnetEma => NetworkFolder::UnetEma,
         }),
         variant: arguments.variant.clone(),
+        config: arguments.config.clone(),
         scheduler: arguments.scheduler.clone(),
-    };
-    Ok(open_checkpoint(&arguments.folder, &selection, reporter)?)
+    }
 }
 
 /// Makes a run of a checkpoint and prints where it is.

@@ -37,12 +37,11 @@ pub struct How<'a> {
 pub fn inspect(path: &Path, how: &How<'_>, options: &RunOptions) -> Result<()> {
     if let Some(file) = how.sheet {
         let is_png = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-        if !is_png || file.exists() {
-            let bound = "a name that ends with .png and is not taken: nothing is written over".into();
-            let value = file.display().to_string();
-            return Err(
-                ProgramError::NoSuch { what: "room for a contact sheet in".into(), value, bound }.into()
-            );
+        if !is_png {
+            return Err(ProgramError::NotPng { file: file.to_path_buf() }.into());
+        }
+        if file.exists() {
+            return Err(ProgramError::Taken { file: file.to_path_buf() }.into());
         }
     }
     let split = if how.test { Split::Test } else { Split::Train };

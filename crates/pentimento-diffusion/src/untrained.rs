@@ -1,0 +1,63 @@
+//! Whether a network's values are still those with which training begins.
+
+use crate::unet::Architecture;
+
+/// A sign that a network was never trained, or that its moving average was never updated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untrained {
+    /// Every value of the last layer is zero, so the network answers zero to every image.
+    LastLayerZero,
+    /// Every norm has weights of exactly one and biases of exactly zero, which no step of training leaves as they are.
+    NormsAsInitialised,
+}
+
+/// Looks for such a sign in values in memory layout, one vector per parameter.
+pub fn untrained(architecture: &Architecture, values: &[Vec<f32>]) -> Option<Untrained> {
+    let all = |belongs: fn(&str) -> bool, expected: fn(&str) -> f32| {
+        let mut named = architecture
+            .parameters()
+            .iter()
+            .zip(values)
+            .map(|(spec, values)| (spec.name.as_str(), values))
+            .filter(|(name, _)| belongs(name))
+            .peekable();
+        named.peek().is_some()
+            && named.all(|(name, values)| values.iter().all(|&value| value == expected(name)))
+    };
+    if all(|name| name.starts_with("conv_out."), |_| 0.0) {
+        return Some(Untrained::LastLayerZero);
+    }
+    let of_norms = |name: &str| if name.ends_with(".weight") { 1.0 } else { 0.0 };
+    all(|name| name.contains("norm"), of_norms).then_some(Untrained::NormsAsInitialised)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unet::{Parameters, UnetConfig};
+
+    #[test]
+    fn a_network_before_its_first_step_is_told_from_one_after_it() {
+        let config = UnetConfig {
+            in_channels: 1,
+            out_channels: 1,
+            block_out_channels: vec![4],
+            down_block_types: vec!["DownBlock2D".into()],
+            up_block_types: vec!["UpBlock2D".into()],
+            layers_per_block: 1,
+            norm_num_groups: 2,
+            attention_head_dim: None,
+            ..UnetConfig::default()
+        };
+        let architecture = Architecture::new(&config).unwrap();
+        let place = |name: &str| architecture.parameters().iter().position(|spec| spec.name == name).unwrap();
+        let mut values = Parameters::initial(&architecture, 1, 0);
+        values[place("conv_out.weight")].fill(0.0);
+        assert_eq!(untrained(&architecture, &values), Some(Untrained::LastLayerZero));
+        // As PyTorch draws it, which begins with no zero there.
+        values[place("conv_out.weight")].fill(0.1);
+        assert_eq!(untrained(&architecture, &values), Some(Untrained::NormsAsInitialised));
+        values[place("conv_norm_out.bias")][3] = -1e-6;
+        assert_eq!(untrained(&architecture, &values), None);
+    }
+}
