@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Adoption::Adopted => "taken over".into(),
             Adoption::WasThere => "was there".into(),
             Adoption::Foreign => "made from something else: left where it is".into(),
+            Adoption::Unfinished => "not finished".into(),
             Adoption::Damaged(error) => error.to_string(),
             Adoption::TooEarly(error) => error.to_string(),
             Adoption::NotThere => continue,

@@ -24,7 +24,7 @@ const DERIVED: [&str; 4] = ["scores/", "ablations/", "figures.json", "report"];
 pub fn take_recipe(workspace: &Workspace, data: Option<&CodedData>) -> Result<()> {
     let run = &workspace.run;
     let changes = workspace.recipe_changes()?;
-    if changes.is_none() {
+    if changes.is_none() && members_of_others(workspace, data)? == 0 {
         return Ok(());
     }
     let replaced = replaced(workspace, data)?;
@@ -32,7 +32,7 @@ pub fn take_recipe(workspace: &Workspace, data: Option<&CodedData>) -> Result<()
         return Err(RunError::WouldReplace {
             run: run.root().to_path_buf(),
             what: replaced,
-            changes: changes.unwrap_or_default().now_says,
+            changes: changes.map(|changes| changes.now_says),
         });
     }
     workspace.save_recipe()?;
@@ -72,7 +72,7 @@ fn replaced(workspace: &Workspace, data: Option<&CodedData>) -> Result<Vec<Strin
     };
     if let Some(data) = data {
         let stage = Training::new(workspace, data)?;
-        let members = stage.pieces()?.iter().filter(|piece| is_of_other(piece, run)).count();
+        let members = members_of_others(workspace, Some(data))?;
         let beyond = (data.codes.members()..).take_while(|&member| has_member(run, member)).count();
         note(members + beyond, "trained member", "");
         note(stage.unfinished_of_others(run)?, "member", " in training");
@@ -86,6 +86,13 @@ fn replaced(workspace: &Workspace, data: Option<&CodedData>) -> Result<Vec<Strin
         note(attribution_of_others(workspace, data, networks.as_ref())?, "shard", " of counterfactuals");
     }
     Ok(found)
+}
+
+/// How many members of a run are those of another recipe or other images; not those beyond the number of members.
+fn members_of_others(workspace: &Workspace, data: Option<&CodedData>) -> Result<usize> {
+    let Some(data) = data else { return Ok(0) };
+    let pieces = Training::new(workspace, data)?.pieces()?;
+    Ok(pieces.iter().filter(|piece| is_of_other(piece, &workspace.run)).count())
 }
 
 fn has_member(run: &Run, member: u32) -> bool {

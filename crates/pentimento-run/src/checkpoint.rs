@@ -8,7 +8,7 @@ use crate::imported::{MEMBER_FILES, image_size, import, recipe_of, refuse_what_i
 use crate::network_images::TakenImages;
 use crate::recipe::{CheckpointRecipe, Origin, Recipe};
 use crate::train::member_folder;
-use crate::workspace::{RunOptions, Workspace, default_folder, refuse_what_is_no_run};
+use crate::workspace::{RunOptions, Workspace, default_folder, refuse_inside_a_run, refuse_what_is_no_run};
 use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles, checkpoints_inside};
 use pentimento_diffusion::sampler::SamplerKind;
 use pentimento_diffusion::schedule::TimestepSpacing;
@@ -144,6 +144,7 @@ pub fn export_network(run_folder: &Path, folder: &Path, member: Option<u32>) -> 
             return Err(RunError::NoMember { member, members: members.len(), run });
         }
     };
+    refuse_inside_a_run(folder)?;
     let occupied = folder.read_dir().map(|mut entries| entries.next().is_some());
     if occupied.unwrap_or(folder.exists()) {
         return Err(RunError::Occupied { path: folder.to_path_buf() });

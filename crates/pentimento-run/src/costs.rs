@@ -4,11 +4,14 @@ use crate::error::Result;
 use crate::piece::{Piece, PieceName, Stage};
 use pentimento_store::{Fingerprint, Run};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Name of the object.
 const COSTS: &str = "costs.json";
+
+/// What stands behind the name of a piece that is not finished.
+const UNFINISHED: &str = ", unfinished";
 
 /// Seconds and number of units (samples, counterfactuals), by what was made of them.
 pub type CostOfPiece = BTreeMap<String, (f64, usize)>;
@@ -62,10 +65,13 @@ impl Costs {
         costs.write(run)
     }
 
-    /// The pieces that cost something, finished or not.
-    pub(crate) fn names(&self) -> BTreeSet<PieceName> {
+    /// The pieces that cost something, each with whether it is finished.
+    pub(crate) fn names(&self) -> BTreeMap<PieceName, bool> {
         // See `name` and `unfinished`.
-        let piece = |name: &String| name.split([' ', ',']).next().and_then(|name| name.parse().ok());
+        let piece = |name: &String| {
+            let piece = name.split([' ', ',']).next()?.parse().ok()?;
+            Some((piece, !name.ends_with(UNFINISHED)))
+        };
         self.pieces.keys().filter_map(piece).collect()
     }
 }
@@ -80,7 +86,7 @@ pub(crate) fn name(stage: &dyn Stage, piece: &Piece) -> String {
 
 /// What the costs of a piece are kept by until it is finished.
 pub(crate) fn unfinished(name: &str) -> String {
-    format!("{name}, unfinished")
+    format!("{name}{UNFINISHED}")
 }
 
 /// What is being spent on a piece.

@@ -89,6 +89,10 @@ impl Driver<'_> {
         let Self { workspace, stage, progress, into, .. } = *self;
         let run = into.unwrap_or(&workspace.run);
         workspace.options.stop.check()?;
+        if into.is_some() {
+            // By its costs a folder says what it made, also if a kill comes before they are known.
+            self.record(run, piece, CostOfPiece::new(), false)?;
+        }
         let started = Instant::now();
         let mut making = Making { run, place, there: self.there, progress, spent: Spent::default() };
         let made = stage.make(piece, &mut making);
@@ -139,13 +143,14 @@ fn store(run: &Run, piece: &Piece, objects: Vec<Object>) -> Result<(), StoreErro
     }
 }
 
-/// Notes that a folder has a piece whose cost a kill kept from being written: by its costs a folder says what it made.
+/// Notes that a folder has a piece which a kill kept from being noted as finished: by its costs a folder says what it made.
 fn note_piece(run: &Run, stage: &dyn Stage, piece: &Piece) -> Result<()> {
     let (mut costs, name) = (Costs::read(run), costs::name(stage, piece));
     if costs.pieces.contains_key(&name) {
         return Ok(());
     }
-    costs.pieces.insert(name, CostOfPiece::new());
+    let cost = costs.pieces.remove(&costs::unfinished(&name)).unwrap_or_default();
+    costs.pieces.insert(name, cost);
     costs.write(run)
 }
 
@@ -186,33 +191,57 @@ pub enum Adoption {
     NotThere,
     /// The other run has objects of its names that were made from something else.
     Foreign,
+    /// The other run began it and has not finished it.
+    Unfinished,
     /// An object of it is damaged there.
     Damaged(StoreError),
     /// This run does not have what its stage works on: that is to be made or taken over first.
     TooEarly(RunError),
 }
 
-/// Takes those pieces of a stage over that another run folder has.
+/// Takes those pieces of a stage over that another run folder has; `known` are those that it says it made.
 ///
 /// # Errors
 ///
 /// As reading and writing the run.
-pub fn adopt(workspace: &Workspace, stage: &dyn Stage, other: &Run) -> Result<Vec<(Piece, Adoption)>> {
+pub fn adopt(
+    workspace: &Workspace,
+    stage: &dyn Stage,
+    other: &Run,
+    known: impl Fn(&Piece) -> bool,
+) -> Result<Vec<(Piece, Adoption)>> {
     let mut found = Vec::new();
+    if let Some((result, made_from)) = stage.result()
+        && !workspace.run.is_current(&result, made_from)
+        && other.is_current(&result, made_from)
+    {
+        workspace.run.adopt(other, [&result], made_from)?;
+        stage.merge()?;
+        return Ok(stage.pieces()?.into_iter().map(|piece| (piece, Adoption::Adopted)).collect());
+    }
     for piece in stage.pieces()? {
-        let adoption = adopt_piece(workspace, stage, &piece, other)?;
+        let adoption = adopt_piece(workspace, stage, &piece, other, known(&piece))?;
         found.push((piece, adoption));
     }
     Ok(found)
 }
 
-fn adopt_piece(workspace: &Workspace, stage: &dyn Stage, piece: &Piece, other: &Run) -> Result<Adoption> {
+fn adopt_piece(
+    workspace: &Workspace,
+    stage: &dyn Stage,
+    piece: &Piece,
+    other: &Run,
+    is_known: bool,
+) -> Result<Adoption> {
     let run = &workspace.run;
-    if piece.objects.is_empty() || piece.objects.iter().any(|object| other.entry(object).is_none()) {
-        return Ok(Adoption::NotThere);
-    }
-    if stage.is_there(piece, run) && is_whole(piece, run)? {
+    let is_in_other =
+        !piece.objects.is_empty() && piece.objects.iter().all(|object| other.entry(object).is_some());
+    // Also one whose objects went into a sum there.
+    if (is_in_other || is_known) && stage.is_there(piece, run) && is_whole(piece, run)? {
         return Ok(Adoption::WasThere);
+    }
+    if !is_in_other {
+        return Ok(Adoption::NotThere);
     }
     let is_there = |name: &String| other.entry(name).is_some_and(|entry| entry.made_from == piece.made_from);
     let beside = stage.beside(piece).into_iter().filter(is_there);

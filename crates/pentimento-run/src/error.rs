@@ -110,6 +110,20 @@ pub enum RunError {
         /// What exists.
         bound: String,
     },
+    /// A run folder without a recipe.
+    #[error("{} has no recipe: it is a folder of pieces, or a run that was stopped before its recipe was written", run.display())]
+    NoRecipe {
+        /// The folder.
+        run: PathBuf,
+    },
+    /// Something was to be written into a run that is no object of it.
+    #[error("{} lies in the run {}, which removes what is none of its objects", path.display(), run.display())]
+    InsideARun {
+        /// The place.
+        path: PathBuf,
+        /// The run.
+        run: PathBuf,
+    },
     /// Queries of which a network that was trained with classes has to be told the class, and none is known.
     #[error(
         "{}: the images are without classes, and the network was trained with classes: put them into folders called as those \
@@ -129,16 +143,16 @@ pub enum RunError {
     },
     /// Work that another recipe made in a run would be made again.
     #[error(
-        "{} holds {} of another recipe, which would be made again (the recipe now says {})",
-        run.display(), what.join(", "), if changes.is_empty() { "something else".into() } else { changes.join(", ") }
+        "{} holds {} of {}",
+        run.display(), what.join(", "), what_is_other(changes.as_deref())
     )]
     WouldReplace {
         /// The run.
         run: PathBuf,
         /// What it holds: `3 trained members`.
         what: Vec<String>,
-        /// What the recipe says now and did not say before.
-        changes: Vec<String>,
+        /// What the recipe says now and did not say before; none if it is the same, and the images are others.
+        changes: Option<Vec<String>>,
     },
     /// An earlier stage has not been run, or for another recipe.
     #[error("{what} is not there yet")]
@@ -420,6 +434,17 @@ pub enum RunError {
     Parquet(#[from] ParquetError),
 }
 
+/// Why work would be made again, for [`RunError::WouldReplace`].
+fn what_is_other(changes: Option<&[String]>) -> String {
+    match changes {
+        None => "other images, labels or groups, which would be made again (the recipe is the same)".into(),
+        Some([]) => "another recipe, which would be made again".into(),
+        Some(changes) => {
+            format!("another recipe, which would be made again (the recipe now says {})", changes.join(", "))
+        }
+    }
+}
+
 impl RunError {
     /// A failed operation on a file, for `map_err`.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -443,6 +468,7 @@ impl RunError {
         use FailureKind::{Failed, Input, NotNow};
         let of_library: &(dyn Error + 'static) = match self {
             Self::Stopped => return NotNow,
+            Self::Io { source, .. } if source.kind() == ErrorKind::StorageFull => return NotNow,
             Self::Recipe { .. }
             | Self::RecipeValue { .. }
             | Self::ColourLost { .. }
@@ -450,6 +476,8 @@ impl RunError {
             | Self::NoSuch { .. }
             | Self::QueriesWithoutClass { .. }
             | Self::NoRun { .. }
+            | Self::NoRecipe { .. }
+            | Self::InsideARun { .. }
             | Self::ImagesGone { .. }
             | Self::WouldReplace { .. }
             | Self::Missing { .. }

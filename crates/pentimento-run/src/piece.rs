@@ -147,6 +147,11 @@ pub trait Stage: Sync {
         Ok(())
     }
 
+    /// What all pieces come to, where that is kept as an object of its own and the pieces are not.
+    fn result(&self) -> Option<(String, Fingerprint)> {
+        None
+    }
+
     /// What the missing pieces came to, for [`crate::Event::Ended`]; none for a stage that is a part of a larger one, which
     /// tells that itself.
     fn summary(&self, missing: &[Piece]) -> Option<String>;

@@ -23,7 +23,7 @@ use crate::networks::Networks;
 use crate::piece::{Piece, PieceName, Stage};
 use crate::recipe::{Eigenvalues, Origin};
 use crate::train::Training;
-use crate::workspace::{Workspace, open_cleaned};
+use crate::workspace::{Workspace, open_cleaned, refuse_inside_a_run};
 use pentimento_attribution::curvature::InfluenceKind;
 use pentimento_attribution::methods::{Family, Method};
 use pentimento_store::Run;
@@ -106,9 +106,11 @@ pub fn make(
 ) -> Result<bool> {
     let open = |folder: &Path| -> Result<Run> {
         // A run with a recipe is somebody's work, whose objects these would replace.
-        if folder.join("recipe.toml").exists() || folder.join("data.json").exists() {
+        let is_run = folder.join("recipe.toml").exists() || folder.join("data.json").exists();
+        if is_run || (folder.exists() && !folder.is_dir()) {
             return Err(RunError::Occupied { path: folder.to_path_buf() });
         }
+        refuse_inside_a_run(folder)?;
         open_cleaned(folder)
     };
     with_stage(workspace, &piece.stage, queries, |stage| {
@@ -132,7 +134,7 @@ pub fn adopt(workspace: &Workspace, folder: &Path, queries: &QuerySet) -> Result
     let made = Costs::read(&other).names();
     let mut stages: Vec<String> = names(workspace, &[])?;
     // Products go through the curvature, so that comes first.
-    let mut of_methods: Vec<&String> = made.iter().map(|piece| &piece.stage).collect();
+    let mut of_methods: Vec<&String> = made.keys().map(|piece| &piece.stage).collect();
     of_methods.sort_by_key(|stage| !stage.starts_with("curvature/"));
     for stage in of_methods {
         if !stages.contains(stage) {
@@ -141,17 +143,17 @@ pub fn adopt(workspace: &Workspace, folder: &Path, queries: &QuerySet) -> Result
     }
     let mut found = Vec::new();
     for stage in stages {
-        let mut of_stage = made.iter().filter(|piece| piece.stage == stage);
-        match with_stage(workspace, &stage, queries, |stage| drive::adopt(workspace, stage, &other)) {
+        let mut of_stage = made.keys().filter(|piece| piece.stage == stage);
+        let known = |piece: &Piece| made.contains_key(&piece.name());
+        match with_stage(workspace, &stage, queries, |stage| drive::adopt(workspace, stage, &other, known)) {
             Ok(taken) => found.extend(taken.into_iter().filter_map(|(piece, adoption)| {
                 let name = piece.name();
-                match adoption {
-                    Adoption::NotThere if !made.contains(&name) => None,
-                    // All that a piece without objects would have is here already.
-                    Adoption::NotThere if piece.objects.is_empty() => Some((name, Adoption::WasThere)),
+                match (adoption, made.get(&name)) {
+                    (Adoption::NotThere, None) => None,
+                    (Adoption::NotThere, Some(false)) => Some((name, Adoption::Unfinished)),
                     // What the folder says it made, and this run does not know, was made from something else.
-                    Adoption::NotThere => Some((name, Adoption::Foreign)),
-                    adoption => Some((name, adoption)),
+                    (Adoption::NotThere, Some(true)) => Some((name, Adoption::Foreign)),
+                    (adoption, _) => Some((name, adoption)),
                 }
             })),
             Err(RunError::NoSuch { what, .. }) if what == "stage" => {
@@ -182,7 +184,9 @@ pub fn with_stage<R>(
     then: impl FnOnce(&dyn Stage) -> Result<R>,
 ) -> Result<R> {
     // Numbers can be written in several ways, of which one is the stage's name.
-    let then = |stage: &dyn Stage| if stage.name() == name { then(stage) } else { Err(no_such_stage(name)) };
+    let then = |stage: &dyn Stage| {
+        if stage.name() == name { then(stage) } else { Err(no_such_stage(workspace, name)) }
+    };
     match name {
         "train" | "sample" | "attribute" => {
             let data = CodedData::of_run(workspace)?;
@@ -203,16 +207,16 @@ pub fn with_stage<R>(
     }
     let mut words = name.splitn(3, '/');
     let (Some(method), Some(network), Some(what)) = (words.next(), words.next(), words.next()) else {
-        return Err(no_such_stage(name));
+        return Err(no_such_stage(workspace, name));
     };
-    let Ok(network) = network.parse::<usize>() else { return Err(no_such_stage(name)) };
+    let Ok(network) = network.parse::<usize>() else { return Err(no_such_stage(workspace, name)) };
     let named = Method::named(method);
     if let (Some(Family::Gradients(method)), Some(asked)) =
         (named.map(|method| method.family), Asked::named(what))
     {
         return with_subject(workspace, |subject| {
             let networks = subject.networks_of(method)?;
-            let asked_network = networks.get(network).ok_or_else(|| no_such_stage(name))?;
+            let asked_network = networks.get(network).ok_or_else(|| no_such_stage(workspace, name))?;
             let queries = match asked {
                 Asked::Queries => queries.clone().open(subject)?,
                 Asked::Images => Queries { set: queries.clone(), images: Vec::new() },
@@ -225,7 +229,7 @@ pub fn with_stage<R>(
     }
     with_subject(workspace, |subject| {
         if network >= subject.networks.weights.len() {
-            return Err(no_such_stage(name));
+            return Err(no_such_stage(workspace, name));
         }
         match (what, named) {
             (what, _) if method == "curvature" => with_curvature_stage(subject, network, what, then),
@@ -233,7 +237,7 @@ pub fn with_stage<R>(
                 let queries = queries.clone().open(subject)?;
                 with_influence_stage(subject, network, name, kind, &queries, then)
             }
-            _ => Err(no_such_stage(name)),
+            _ => Err(no_such_stage(workspace, name)),
         }
     })
 }
@@ -245,10 +249,19 @@ fn with_subject<R>(workspace: &Workspace, then: impl FnOnce(&Subject<'_>) -> Res
     then(&Subject { workspace, networks, training })
 }
 
-pub(crate) fn no_such_stage(name: &str) -> RunError {
+/// The failure of whoever asks for a stage that a run does not have.
+pub(crate) fn no_such_stage(workspace: &Workspace, name: &str) -> RunError {
+    let own = names(workspace, &[]).unwrap_or_default();
+    let network = match &workspace.recipe.origin {
+        Origin::Trained(_) => "the number of a member",
+        Origin::Imported(_) => "0 for the network",
+    };
     RunError::NoSuch {
         what: "stage".into(),
         value: format!("`{name}`"),
-        bound: "a stage is `train`, `sample`, `attribute`, `classifier`, or that of a method, such as `d-trak/0/images`".into(),
+        bound: format!(
+            "a stage of this run is {}, or that of a method, such as `d-trak/0/images` ({network})",
+            own.join(", ")
+        ),
     }
 }

@@ -167,6 +167,9 @@ impl Workspace {
 
     fn read_recipe(run: &Run) -> Result<Recipe> {
         let text = match run.get(RECIPE) {
+            Err(StoreError::NotListed { .. }) => {
+                return Err(RunError::NoRecipe { run: run.root().to_path_buf() });
+            }
             Ok(bytes) => String::from_utf8(bytes).map_err(RunError::damaged(RECIPE))?,
             Err(damaged @ StoreError::Corrupt { .. }) => {
                 // One that was edited is a changed recipe; one that cannot be read is damaged.
@@ -225,6 +228,19 @@ impl RecipeChanges {
             now_says: now.lines().filter(is_new).map(str::to_owned).collect(),
             no_longer_says: before.lines().filter(is_gone).map(str::to_owned).collect(),
         }
+    }
+}
+
+/// Refuses a place inside a run: what lies there and is no object of it is removed as a leftover.
+///
+/// # Errors
+///
+/// [`RunError::InsideARun`].
+pub(crate) fn refuse_inside_a_run(place: &Path) -> Result<(), RunError> {
+    let absolute = std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf());
+    match absolute.ancestors().skip(1).find(|folder| folder.join("manifest.json").is_file()) {
+        Some(run) => Err(RunError::InsideARun { path: place.to_path_buf(), run: run.to_path_buf() }),
+        None => Ok(()),
     }
 }
 

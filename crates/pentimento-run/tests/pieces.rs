@@ -187,6 +187,29 @@ fn foreign_and_damaged_pieces_are_refused_and_nothing_is_lost() {
     assert_eq!(fs::read(&own).unwrap(), whole);
     assert!(matches!(of(&adopt(&folder), "attribute/1"), Some(Adoption::WasThere)));
 
+    // Whole runs have all of it, also what went into sums; another run takes their curvature without those.
+    let again = adopt(&laboratory.path("other"));
+    assert!(again.iter().all(|(_, adoption)| matches!(adoption, Adoption::WasThere)), "{again:?}");
+    let twin = made_at_once(&laboratory, "twin");
+    let results = |run: &Run| -> Vec<String> {
+        run.names().into_iter().filter(|name| name.ends_with("/eigenvalues.safetensors")).collect()
+    };
+    assert_eq!(results(&twin.run).len(), 3);
+    for name in results(&twin.run) {
+        twin.run.remove(&name).unwrap();
+    }
+    let found = stages::adopt(&twin, &laboratory.path("run"), &queries).unwrap();
+    assert!(matches!(of(&found, "curvature/1/eigenvalues/4"), Some(Adoption::Adopted)), "{found:?}");
+    assert_eq!(results(&twin.run).len(), 3);
+    assert!(!found.iter().any(|(_, adoption)| matches!(adoption, Adoption::Foreign)), "{found:?}");
+
+    // Nothing is made inside a run, where it would be taken for a leftover.
+    let inside = laboratory.path("run").join("attribution/inside");
+    assert!(matches!(
+        stages::make(&as_reader(&laboratory, "run"), &name, &queries, Some(&inside)),
+        Err(RunError::InsideARun { .. })
+    ));
+
     // A run that is not so far says so.
     let early = laboratory.begin("early", RunOptions::default());
     pentimento_run::data::coded_data(&early).unwrap();
@@ -203,9 +226,9 @@ fn foreign_and_damaged_pieces_are_refused_and_nothing_is_lost() {
     ));
     for (piece, bound) in [
         ("attribute/2", "0 to 1"),
-        ("attributes/0", "a stage is"),
-        ("d-trak/9/images/0", "a stage is"),
-        ("d-trak/00/images/0", "a stage is"),
+        ("attributes/0", "a stage of this run is"),
+        ("d-trak/9/images/0", "a stage of this run is"),
+        ("d-trak/00/images/0", "a stage of this run is"),
     ] {
         let error = stages::make(&workspace, &piece.parse().unwrap(), &queries, None).unwrap_err();
         assert!(error.to_string().contains(bound), "{error}");
@@ -214,6 +237,34 @@ fn foreign_and_damaged_pieces_are_refused_and_nothing_is_lost() {
         assert!(text.parse::<PieceName>().is_err(), "{text}");
     }
     assert!(Run::open_read_only(&folder).unwrap().verify().unwrap().is_empty());
+    assert!(matches!(
+        Workspace::open_read_only(&folder, RunOptions::default()),
+        Err(RunError::NoRecipe { .. })
+    ));
+}
+
+#[test]
+fn a_piece_that_is_not_finished_is_told_as_such_and_goes_on() {
+    let laboratory = Laboratory::new();
+    let workspace = laboratory.begin("run", RunOptions::default());
+    pentimento_run::data::coded_data(&workspace).unwrap();
+    let (folder, name) = (laboratory.path("elsewhere"), "train/1".parse::<PieceName>().unwrap());
+    let queries = QUERIES.parse().unwrap();
+    let stop = Stop::default();
+    let flag = stop.clone();
+    let reporter = Reporter::new(move |event| {
+        if matches!(event, Event::Progressed { done: 3.., .. }) {
+            flag.set();
+        }
+    });
+    let options = RunOptions { stop, reporter, ..RunOptions::default() };
+    let stopped = Workspace::open_read_only(&laboratory.path("run"), options).unwrap();
+    assert!(matches!(stages::make(&stopped, &name, &queries, Some(&folder)), Err(RunError::Stopped)));
+    let found = stages::adopt(&workspace, &folder, &queries).unwrap();
+    assert!(matches!(of(&found, "train/1"), Some(Adoption::Unfinished)), "{found:?}");
+    assert!(stages::make(&as_reader(&laboratory, "run"), &name, &queries, Some(&folder)).unwrap());
+    let found = stages::adopt(&workspace, &folder, &queries).unwrap();
+    assert!(matches!(of(&found, "train/1"), Some(Adoption::Adopted)), "{found:?}");
 }
 
 #[test]

@@ -130,6 +130,12 @@ fn with_commands(error: &RunError) -> String {
         RunError::QueriesWithoutClass { .. } => {
             format!("{error}; or say with `--class` which all of them are of")
         }
+        RunError::NoRecipe { run } => format!(
+            "{error}; `pentimento adopt RUN {}` takes pieces over, `pentimento run RECIPE --run {}` goes on with a run",
+            run.display(),
+            run.display()
+        ),
+        RunError::InsideARun { .. } => format!("{error}: name a place outside of it"),
         RunError::WouldReplace { .. } => {
             format!("{error}: add `--replace` to do so, or name another folder with `--run`")
         }

@@ -88,7 +88,7 @@ fn checkpoints_are_the_members_of_shorter_trainings() {
     fs::remove_file(kept.join("members/001/checkpoints/000020.safetensors")).unwrap();
     succeed(&mut train(&recipe, &kept, &more));
     assert_equal_runs(&expected, &kept);
-    let fewer = ["--set", "training.steps=40", "--set", "training.keep_checkpoints=2"];
+    let fewer = ["--set", "training.steps=40", "--set", "training.keep_checkpoints=2", "--replace"];
     succeed(&mut train(&recipe, &kept, &fewer));
     assert_eq!(listed(&kept).iter().filter(|name| name.contains("/checkpoints/")).count(), 3);
     assert_verified(&kept);

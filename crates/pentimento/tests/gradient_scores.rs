@@ -22,6 +22,8 @@ fn import(run: &Path, images: &str, more: &[&str]) {
     let golden = golden();
     let mut command = program([Path::new("import"), &golden, Path::new("--run"), run]);
     let common = ["--set", images, "--set", "samples.count=2", "--set", "gradients.dimension=512"];
+    // The same run is taken for one setting after another.
+    command.arg("--replace");
     succeed(command.args(common).args(["--set", "gradients.timesteps=5"]).args(more));
 }
 
@@ -266,7 +268,7 @@ fn what_does_not_fit_is_said() {
     let refused = |more: &[&str], words: &[&str]| {
         assert_names(&fail(&mut attribute(&run, more), 42), words);
     };
-    refused(&["--query", "3,99"], &["training image 99", "60 training images", "0 to 59"]);
+    refused(&["--query", "3,99"], &["training image `99`", "60 training images", "0 to 59"]);
     refused(&["--query", "3", "--method", "journey-trak"], &["journey-trak", "samples of the run"]);
     refused(&["--method", "jacobian"], &["jacobian", "trained with codes", "`d-trak`"]);
     refused(&["--query", "nowhere"], &["cannot open nowhere"]);

@@ -346,7 +346,7 @@ fn diffusers_makes_the_same_images() {
         "schedule.prediction_type=v_prediction",
         "sampling={steps=5, sampler=\"ddim\", spacing=\"leading\"}",
     ] {
-        let more = ["--set", setting, "--set", "samples.count=2"];
+        let more = ["--set", setting, "--set", "samples.count=2", "--replace"];
         succeed(&mut run_command(&laboratory.class_recipe(), &run, &more));
         let script = golden("interop/exported_sample.py");
         let output = Command::new(&python)

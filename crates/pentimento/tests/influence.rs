@@ -24,6 +24,8 @@ fn import(run: &Path, images: &Path, more: &[&str]) {
         "--set",
         "influence.draws=4",
     ]);
+    // The same run is taken for one setting after another.
+    command.arg("--replace");
     succeed(command.args(["--set", "sampling.steps=10"]).args(more));
 }
 

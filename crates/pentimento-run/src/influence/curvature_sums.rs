@@ -326,6 +326,16 @@ impl Stage for Summing<'_> {
         Ok(())
     }
 
+    fn result(&self) -> Option<(String, Fingerprint)> {
+        match self.part {
+            // Their decomposition is a piece.
+            CurvaturePart::Factors => None,
+            CurvaturePart::Eigenvalues => {
+                Some((self.measurement.eigenvalues_name(), self.measurement.identity))
+            }
+        }
+    }
+
     fn merge(&self) -> Result<()> {
         let workspace = self.measurement.workspace();
         let run = &workspace.run;

@@ -31,7 +31,7 @@ pub fn with_curvature_stage<R>(
             Some((bases, _)) => then(&measurement.eigenvalues_in(&bases)),
             None => Err(measurement.missing("bases of the curvature")),
         },
-        other => Err(no_such_stage(&format!("curvature/{network}/{other}"))),
+        other => Err(no_such_stage(subject.workspace, &format!("curvature/{network}/{other}"))),
     }
 }
 

@@ -248,7 +248,6 @@ mod tests {
             ("gradients.candidates=15", "gradients.candidates", "15"),
             ("classifier.epochs=0", "classifier.epochs", "0"),
             ("data.images=x", "data", "images"),
-            ("data.channels=grey", "data.channels", "Grey"),
             ("data.background=[0, 0, 0]", "data.background", "[0, 0, 0]"),
             ("codes.groups=source", "codes.groups", "\"source\""),
             ("codes.table=x.csv", "codes.table", "\"x.csv\""),

@@ -24,7 +24,7 @@ pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> 
     // The images have one source: another one takes the place of that which the recipe names.
     let others: &[&str] = match path {
         "data.path" => &["set", "images", "labels"],
-        "data.set" => &["path", "images", "labels", "channels", "background"],
+        "data.set" => &["path", "images", "labels", "background"],
         "data.images" | "data.labels" => &["set", "path"],
         _ => &[],
     };
@@ -54,8 +54,9 @@ mod tests {
     fn another_source_of_images_takes_the_place_of_the_one_before() {
         let data = with(&["data.path=/pictures"]).unwrap().data;
         assert_eq!((data.set, data.path.as_deref()), (None, Some(std::path::Path::new("/pictures"))));
-        let data = with(&["data.path=/pictures", "data.channels=grey", "data.set=cifar10"]).unwrap().data;
-        assert!(data.set.is_some() && data.path.is_none() && data.channels.is_none());
+        let data =
+            with(&["data.path=/pictures", "data.background=[0, 0, 0]", "data.set=cifar10"]).unwrap().data;
+        assert!(data.set.is_some() && data.path.is_none() && data.background.is_none());
         // Both of them together are one source.
         let data = with(&["data.images=/i", "data.labels=/l"]).unwrap().data;
         assert!(data.set.is_none() && data.images.is_some() && data.labels.is_some());

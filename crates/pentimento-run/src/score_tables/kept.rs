@@ -14,8 +14,10 @@ use parquet::record::RowAccessor as _;
 use pentimento_attribution::methods::Method;
 use pentimento_store::Run;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// Images that were asked about, and the methods whose scores for them a run keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -296,21 +298,27 @@ impl<'a> KeptTable<'a> {
             "csv" => self.to_csv()?,
             _ => return Err(RunError::KindOfTable { file: file.to_path_buf() }),
         };
-        fs::write(file, bytes).map_err(RunError::io("write", file))
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Whole or not at all.
+        let written = NamedTempFile::new_in(folder).and_then(|mut unnamed| {
+            unnamed.write_all(&bytes)?;
+            unnamed.persist_noclobber(file).map_err(|error| error.error)
+        });
+        written.map(drop).map_err(RunError::io("write", file))
     }
 
     fn to_csv(&self) -> Result<Vec<u8>> {
         let mut table = csv::Writer::from_writer(Vec::new());
         let broken = |error: csv::Error| RunError::encoding("a table")(error);
         table
-            .write_record(["query", "training_image", "label", "rank", "score", "low", "high"])
+            .write_record(["query", "training_image", "rank", "score", "low", "high", "label"])
             .map_err(broken)?;
         for ScoredQuery { name, images } in self.queries(None)? {
             for ScoredImage { image, label, rank, score, interval } in images {
                 let [low, high] =
                     interval.map_or_else(Default::default, |ends| ends.map(|end| end.to_string()));
                 let (image, rank, score) = (image.to_string(), rank.to_string(), score.to_string());
-                table.write_record([&name, &image, &label, &rank, &score, &low, &high]).map_err(broken)?;
+                table.write_record([&name, &image, &rank, &score, &low, &high, &label]).map_err(broken)?;
             }
         }
         table.into_inner().map_err(|error| RunError::encoding("a table")(error.into_error()))

@@ -67,9 +67,33 @@ pub(super) fn make(
 /// Takes over what folders have of a run, and prints what it took. What it does not take stays where it is, and the rest is
 /// taken all the same.
 pub(super) fn adopt(workspace: &Workspace, folders: &[PathBuf], queries: &QuerySet) -> Result<()> {
+    // What one folder lacks another one may have: folders with pieces that come too early are asked again.
+    let mut taken = Vec::new();
+    let mut asked: Vec<&PathBuf> = folders.iter().collect();
+    while !asked.is_empty() {
+        let (mut progress, mut early) = (false, Vec::new());
+        for folder in asked {
+            let found = stages::adopt(workspace, folder, queries)?;
+            progress |= found.iter().any(|(_, adoption)| matches!(adoption, Adoption::Adopted));
+            if found.iter().any(|(_, adoption)| matches!(adoption, Adoption::TooEarly(_))) {
+                early.push((folder, found));
+            } else {
+                taken.push((folder, found));
+            }
+        }
+        asked = if progress { early.iter().map(|(folder, _)| *folder).collect() } else { Vec::new() };
+        let again = !asked.is_empty();
+        for (folder, found) in early {
+            let done = |(_, adoption): &(PieceName, Adoption)| matches!(adoption, Adoption::Adopted);
+            // The rest is said when it is asked again.
+            let found: Vec<_> = if again { found.into_iter().filter(done).collect() } else { found };
+            if !found.is_empty() {
+                taken.push((folder, found));
+            }
+        }
+    }
     let mut refused = 0;
-    for folder in folders {
-        let found = stages::adopt(workspace, folder, queries)?;
+    for (folder, found) in taken {
         let place = folder.display();
         if found.is_empty() {
             say(&format!("note: {place} has no piece of this run"));
@@ -90,6 +114,7 @@ pub(super) fn adopt(workspace: &Workspace, folders: &[PathBuf], queries: &QueryS
                      part of it"
                         .to_owned()
                 }
+                Adoption::Unfinished => "is not finished; the same `make` goes on with it".to_owned(),
                 Adoption::Damaged(error) => {
                     format!("is damaged: {error}; copy it again, or delete the file and make the piece again")
                 }

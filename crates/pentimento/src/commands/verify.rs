@@ -10,9 +10,16 @@ use std::path::Path;
 /// Prints what is damaged, and how it is made again.
 pub(super) fn verify(folder: &Path) -> Result<()> {
     refuse_what_is_no_run(folder)?;
-    let run = pentimento_store::Run::open_read_only(folder)?;
-    let (unlisted, damaged): (Vec<_>, Vec<_>) = run
-        .verify()?
+    let mut run = pentimento_store::Run::open_read_only(folder)?;
+    let mut problems = run.verify()?;
+    if !problems.is_empty() {
+        // Another process may have replaced objects meanwhile: what is damaged is so when it is read again.
+        let before: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        run = pentimento_store::Run::open_read_only(folder)?;
+        problems = run.verify()?;
+        problems.retain(|problem| before.contains(&problem.to_string()));
+    }
+    let (unlisted, damaged): (Vec<_>, Vec<_>) = problems
         .into_iter()
         .partition(|problem| matches!(problem, pentimento_store::Problem::Unlisted { .. }));
     for file in &unlisted {
