@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::plan::size::parse_bytes;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use pentimento_attribution::ensemble::CodeDistance;
 use pentimento_attribution::methods::{Family, Method};
@@ -220,7 +220,7 @@ pub enum Command {
         run: ExistingRun,
         /// Methods whose scores are shown beside each other, separated by commas. If none is named, the page of an ensemble's
         /// samples shows its counterfactuals alone, and any other the scores by `d-trak`.
-        #[arg(long, value_parser = compared_method(), value_delimiter = ',')]
+        #[arg(long, value_enum, value_delimiter = ',')]
         compare: Vec<AttributeMethod>,
         /// A classifier of this project, for `classifier-cosine`.
         #[arg(long, value_name = "FILE")]
@@ -385,11 +385,6 @@ pub enum DataCommand {
         #[arg(long)]
         skip_damaged: bool,
     },
-}
-
-/// Accepts the same, as methods.
-fn compared_method() -> impl TypedValueParser<Value = AttributeMethod> {
-    table_method().try_map(|name| Method::named(&name).map(AttributeMethod).ok_or("no method has this name"))
 }
 
 /// Accepts the methods whose scores are kept as tables.

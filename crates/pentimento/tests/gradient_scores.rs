@@ -271,7 +271,7 @@ fn what_does_not_fit_is_said() {
     refused(&["--query", "3,99"], &["training image `99`", "60 training images", "0 to 59"]);
     refused(&["--query", "3", "--method", "journey-trak"], &["journey-trak", "samples of the run"]);
     refused(&["--method", "jacobian"], &["jacobian", "trained with codes", "`d-trak`"]);
-    refused(&["--query", "nowhere"], &["cannot open nowhere"]);
+    refused(&["--query", "nowhere"], &["file, folder or training image `nowhere` does not exist"]);
     // Queries of another size.
     let large = laboratory.path("large.npy");
     let mut bytes = fs::read(laboratory.path("set.npy")).unwrap();
@@ -498,8 +498,7 @@ fn candidates_are_the_most_alike_and_what_they_keep_is_measured() {
     let found = &description["candidates"];
     let mean = kept.iter().sum::<f64>() / kept.len() as f64;
     assert!((found["kept"].as_f64().unwrap() - mean).abs() < 1e-9, "{found}, but {kept:?}");
-    let [low, high] = [0, 1].map(|end| found["interval"][end].as_f64().unwrap());
-    assert!(low <= mean && mean <= high && high - low < 1.0, "{found}");
+    assert!(found["interval"].is_null(), "of four queries there is none: {found}");
 
     // What is not scored is NaN, and alone a query has the scores that it has among others.
     let values = |run: &Path, set: &Path| -> Vec<f32> {

@@ -154,13 +154,14 @@ impl QuerySet {
             Self::TrainingImages(positions) => {
                 let names: Vec<String> = positions.iter().map(ToString::to_string).collect();
                 let position = |name: &String| subject.training.images.position(name);
-                training_images(subject, &names, position)
+                training_images(subject, &names, "training image", position)
             }
             Self::Path { path, class } if path.exists() => images_of(subject, path, class.as_deref()),
             Self::Path { path, .. } => {
                 let names: Vec<String> =
                     path.display().to_string().split(',').map(|name| name.trim().to_owned()).collect();
-                training_images(subject, &names, |name| subject.training.images.find(name))
+                let what = "file, folder or training image";
+                training_images(subject, &names, what, |name| subject.training.images.find(name))
             }
         }?;
         Ok(Queries { set: self, images })
@@ -195,12 +196,13 @@ fn samples(subject: &Subject<'_>) -> Result<Vec<Query>> {
 fn training_images(
     subject: &Subject<'_>,
     names: &[String],
+    what: &str,
     find: impl Fn(&String) -> Option<usize>,
 ) -> Result<Vec<Query>> {
     let images = &subject.training.images;
     let query = |name: &String| {
         let index = find(name).ok_or_else(|| RunError::NoSuch {
-            what: "training image".into(),
+            what: what.into(),
             value: format!("`{name}`"),
             bound: format!(
                 "the run has {} training images, at positions {} to {} of their source, such as {}",
