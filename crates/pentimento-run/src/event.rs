@@ -1,7 +1,7 @@
 //! What a run tells while it works. Whoever opens a run hands it a [`Reporter`]; a program draws bars of it, a test counts.
 
 use crate::piece::Piece;
-use crate::words::{first_of, untrained_in_words};
+use crate::words::{counted, first_of, human_duration, untrained_in_words};
 use pentimento_data::{FetchEvent, OpenEvent};
 use pentimento_diffusion::checkpoint::CheckpointInside;
 use pentimento_diffusion::sampler::{SamplerKind, SamplingConfig};
@@ -9,6 +9,7 @@ use pentimento_diffusion::untrained::Untrained;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Something that happened. Its text is a plain sentence without colours.
 #[derive(Clone, Debug)]
@@ -27,6 +28,21 @@ pub enum Event<'a> {
     RecipeSays(&'a str),
     /// A line of the run's recipe is gone.
     RecipeNoLongerSays(&'a str),
+    /// Gradients will take a while.
+    GradientsForecast {
+        /// The method that needs them.
+        method: &'a str,
+        /// Training images of each network that have none yet.
+        images: usize,
+        /// Queries that have none yet.
+        queries: usize,
+        /// Networks.
+        networks: usize,
+        /// Draws of an image.
+        draws: usize,
+        /// Seconds in all, as some of them took on this machine.
+        seconds: f64,
+    },
     /// Objects were removed, since they followed from another recipe than the run's.
     RemovedBeyondRecipe {
         /// Their names.
@@ -175,6 +191,18 @@ impl fmt::Display for Event<'_> {
                 write!(formatter, "the run's recipe now says `{line}`: what depends on it is made again")
             }
             Self::RecipeNoLongerSays(line) => write!(formatter, "the run's recipe no longer says `{line}`"),
+            Self::GradientsForecast { method, images, queries, networks, draws, seconds } => write!(
+                formatter,
+                "{method}: gradients of {} and {} in {}, {} of each: about {}",
+                counted(*images, "training image"),
+                match queries {
+                    1 => "1 query".into(),
+                    count => format!("{count} queries"),
+                },
+                counted(*networks, "network"),
+                counted(*draws, "draw"),
+                human_duration(Duration::try_from_secs_f64(*seconds).unwrap_or(Duration::MAX))
+            ),
             Self::RemovedBeyondRecipe { objects } => write!(
                 formatter,
                 "removed what followed from the recipe before: {}",

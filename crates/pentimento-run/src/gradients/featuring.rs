@@ -19,6 +19,7 @@ use pentimento_store::{Digest, Run};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// An image, in the parts in which its gradient is kept.
 pub struct Item {
@@ -152,6 +153,52 @@ impl<'a> Featuring<'a> {
         places.iter().filter_map(missing).collect()
     }
 
+    /// How many images have no row.
+    pub fn missing(&self) -> usize {
+        self.listed().iter().map(|places| self.missing_of(places).len()).sum()
+    }
+
+    /// Draws of an image, and the seconds that one takes while every thread is at work on one: measured on the first images
+    /// that have no row, as many as there are threads. None if all have one.
+    ///
+    /// # Errors
+    ///
+    /// As taking gradients.
+    pub fn seconds_per_draw(&self) -> Result<Option<(usize, f64)>> {
+        let threads = rayon::current_num_threads().max(1);
+        let places = self.listed().concat();
+        let first = self.missing_of(&places[..places.len().min(threads)]);
+        let items = first.iter().map(|&(place, _)| (self.item)(place)).collect::<Result<Vec<_>>>()?;
+        let Some(part) = items.first().and_then(|item| item.parts.iter().find(|part| !part.is_empty()))
+        else {
+            return Ok(None);
+        };
+        let draws_in = |part: &Vec<ImageDraws>| part.iter().map(|image| image.draws.len()).sum::<usize>();
+        let (in_part, all) = (draws_in(part), items[0].parts.iter().map(draws_in).sum());
+        let once = || -> Result<f64> {
+            let started = Instant::now();
+            side_by_side(items.len(), |index| self.feature(&items[index].parts[0], &items[index]).map(drop))?;
+            Ok(started.elapsed().as_secs_f64())
+        };
+        // The first time also pays for memory that later ones reuse.
+        once()?;
+        Ok(Some((all, once()? / (items.len() * in_part).max(1) as f64)))
+    }
+
+    /// The gradient of a part of an image, projected if the recipe says so.
+    fn feature(&self, part: &[ImageDraws], item: &Item) -> Result<Vec<f32>> {
+        let Subject { workspace, networks, .. } = self.subject;
+        let (extractor, projection) = self.extractor()?;
+        mean_over_draws(part, |ImageDraws { image, draws }| {
+            workspace.options.stop.check()?;
+            let (size, class, name) = (networks.size, item.class, &item.name);
+            Ok(match projection {
+                Some(projection) => extractor.feature(image, size, class, draws, projection, name)?,
+                None => extractor.gradient::<f32>(image, size, class, draws, name)?,
+            })
+        })
+    }
+
     fn extractor(&self) -> Result<&(FeatureExtractor<'a>, Option<SparseProjection>)> {
         self.extractor.get_or_try_init(|| self.subject.extractor(&self.kind.weights, self.kind.method))
     }
@@ -190,25 +237,15 @@ impl Stage for Featuring<'_> {
     }
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
-        let Subject { workspace, networks, .. } = self.subject;
-        let size = networks.size;
+        let workspace = self.subject.workspace;
         let (parts, dimension) = (self.kind.parts, self.subject.dimension());
-        let (extractor, projection) = self.extractor()?;
         let missing = self.missing_of(&self.listed()[piece.number]);
         let made = making.spent.time(self.kind.method.name, missing.len(), || {
             side_by_side(missing.len(), |place| -> Result<Vec<f32>> {
                 let item = (self.item)(missing[place].0)?;
                 let mut values = Vec::with_capacity(parts * dimension);
                 for part in &item.parts {
-                    values.extend(mean_over_draws(part, |ImageDraws { image, draws }| {
-                        workspace.options.stop.check()?;
-                        Ok(match projection {
-                            Some(projection) => {
-                                extractor.feature(image, size, item.class, draws, projection, &item.name)?
-                            }
-                            None => extractor.gradient::<f32>(image, size, item.class, draws, &item.name)?,
-                        })
-                    })?);
+                    values.extend(self.feature(part, &item)?);
                 }
                 self.tell(self.finished.fetch_add(1, Ordering::Relaxed) + 1);
                 Ok(values)

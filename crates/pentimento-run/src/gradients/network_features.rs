@@ -8,9 +8,15 @@ use super::replay::Replay;
 use super::row_key::{noise_id, row_key};
 use super::subject::{Network, Subject};
 use crate::error::Result;
-use crate::event::{Progress, Reporter};
+use crate::event::{Event, Progress, Reporter};
 use crate::piece::Stage;
+use crate::words::counted;
 use pentimento_attribution::gradient::{GradientMethod, RowKey};
+
+/// Images whose gradients are taken without a forecast.
+const FEW_IMAGES: usize = 8;
+/// Seconds from which on a forecast is told.
+const LEAST_SECONDS: f64 = 5.0;
 
 /// Features of one network.
 pub(super) struct NetworkFeatures {
@@ -81,7 +87,8 @@ impl<'a> AskedNetwork<'a> {
         let of_images = self.images_stage(&image, &progress)?.complete()?;
         let query = |query: usize| self.query(query);
         let of_queries = self.queries_stage(&query, &progress)?.complete()?;
-        progress.finish(&format!("{images} training images and {queries} queries"));
+        let queries = if queries == 1 { "1 query".into() } else { format!("{queries} queries") };
+        progress.finish(&format!("{} and {queries}", counted(images, "training image")));
         let projection = if measures_projection { self.projection_quality()? } else { None };
         Ok(NetworkFeatures {
             images: of_images,
@@ -90,6 +97,40 @@ impl<'a> AskedNetwork<'a> {
             events: self.replay.as_ref().map(Replay::count),
             projection,
         })
+    }
+
+    /// Tells how long the gradients that are missing will take, if that is worth a word. All of some networks are taken to lack
+    /// as many as this one, which is the first.
+    ///
+    /// # Errors
+    ///
+    /// As taking some of them.
+    pub(super) fn tell_forecast(&self, networks: usize) -> Result<()> {
+        let progress = Reporter::silent().begin(self.method.name, 0, 0);
+        let (image, query) = (|place: usize| self.image(place), |query: usize| self.query(query));
+        let images = self.images_stage(&image, &progress)?;
+        let queries = self.queries_stage(&query, &progress)?;
+        let (mut seconds, mut draws) = (0.0, 0);
+        for stage in [&images, &queries] {
+            // A few are made before anything could be told.
+            if stage.missing() > FEW_IMAGES
+                && let Some((of_image, of_draw)) = stage.seconds_per_draw()?
+            {
+                draws = draws.max(of_image);
+                seconds += (stage.missing() * of_image * networks) as f64 * of_draw;
+            }
+        }
+        if seconds > LEAST_SECONDS {
+            self.subject.workspace.reporter().tell(Event::GradientsForecast {
+                method: self.method.name,
+                images: images.missing(),
+                queries: queries.missing(),
+                networks,
+                draws,
+                seconds,
+            });
+        }
+        Ok(())
     }
 
     /// Does something with one of its stages: that of the training images or that of the queries.

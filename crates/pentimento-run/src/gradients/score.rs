@@ -76,6 +76,9 @@ pub fn score(
         None => all,
         Some(chosen) => chosen.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect(),
     };
+    if let Some(first) = asked.first() {
+        AskedNetwork::new(subject, first, 0, method, &parts, &images)?.tell_forecast(asked.len())?;
+    }
     let networks: Vec<NetworkFeatures> = asked
         .iter()
         .enumerate()
