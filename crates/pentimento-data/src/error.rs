@@ -150,7 +150,7 @@ impl fmt::Display for SizeList<'_> {
         if self.0.len() > LISTED_SIZES {
             writeln!(formatter, "  and {} more sizes", self.0.len() - LISTED_SIZES)?;
         }
-        formatter.write_str("`preprocessing.cover`, or `crop` or `resize`, brings all to one size")
+        formatter.write_str("`data.preprocessing.cover`, or `crop` or `resize`, brings all to one size")
     }
 }
 

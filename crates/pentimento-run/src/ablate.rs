@@ -165,7 +165,7 @@ fn removed_groups(data: &CodedData, names: &[String], images: &[String]) -> Resu
         })?;
         removed.push(place as u32);
     }
-    for image in images {
+    for image in &images.iter().flat_map(|list| data.images.names_in(list)).collect::<Vec<_>>() {
         let place = data.images.find(image).ok_or_else(|| {
             let bound = format!(
                 "the run trains on {} of the source set; `data.json` lists their names and positions",

@@ -206,8 +206,9 @@ pub enum Command {
         /// Names of groups to leave out, separated by commas.
         #[arg(long, value_delimiter = ',', required_unless_present = "images")]
         groups: Vec<String>,
-        /// Names of training images, or their positions in the source set, to leave out (with all that share their code).
-        #[arg(long, value_delimiter = ',')]
+        /// Names of training images, or their positions in the source set, to leave out (with all that share their code),
+        /// separated by commas.
+        #[arg(long)]
         images: Vec<String>,
         /// How.
         #[arg(long, value_enum, default_value_t = AblationMethod::Exact)]
@@ -440,4 +441,48 @@ pub enum AblationMethod {
 /// Accepts what has the form of an override; what it sets is checked with the recipe.
 fn setting(text: &str) -> Result<String, String> {
     if text.contains('=') { Ok(text.to_owned()) } else { Err("write it as `section.key=value`".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of a shell line without expansions: quotes keep a word together, and a comment ends the line.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
+        for letter in line.chars() {
+            match letter {
+                '\'' => {
+                    quoted = !quoted;
+                    word.get_or_insert_default();
+                }
+                '#' if word.is_none() => break,
+                letter if letter.is_whitespace() && !quoted => words.extend(word.take()),
+                letter => word.get_or_insert_default().push(letter),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn every_command_of_the_documents_is_one_of_this_program() {
+        let mut commands = 0;
+        for text in [
+            include_str!("../../../README.md"),
+            include_str!("../../../CONTRIBUTING.md"),
+            include_str!("../../pentimento-run/ARCHITECTURE.md"),
+            include_str!("../../../docs/benchmarks/opening.md"),
+        ] {
+            let text = text.replace("\\\n", " ");
+            // Blocks of code are every second part.
+            let code = text.split("```").skip(1).step_by(2).flat_map(str::lines).map(str::trim);
+            for line in code.filter(|line| line.starts_with("pentimento ")) {
+                let parsed = Arguments::try_parse_from(words(line));
+                assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+                commands += 1;
+            }
+        }
+        assert!(commands > 25, "{commands}");
+    }
 }

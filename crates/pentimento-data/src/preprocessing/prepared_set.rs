@@ -83,6 +83,14 @@ impl PreparedSet {
         self.names.iter().position(|name| name == image).or_else(|| self.position(image))
     }
 
+    /// The names, or positions, in a list with commas between them. A name may have commas itself.
+    pub fn names_in(&self, list: &str) -> Vec<String> {
+        match self.find(list) {
+            Some(_) => vec![list.to_owned()],
+            None => list.split(',').map(|name| name.trim().to_owned()).collect(),
+        }
+    }
+
     /// The image at a position in the source set, as it is written.
     pub fn position(&self, position: &str) -> Option<usize> {
         self.source_indices.binary_search(&position.parse().ok()?).ok()
@@ -141,6 +149,9 @@ mod tests {
         prepared.names = vec!["2".into(), "a/b.png".into()];
         assert_eq!(["1", "2", "a/b.png"].map(|image| prepared.find(image)), [Some(0), Some(0), Some(1)]);
         assert_eq!(prepared.title(1), "2 a/b.png");
+        assert_eq!(prepared.names_in("1, a/b.png"), ["1", "a/b.png"]);
+        prepared.names[0] = "Paris, 2019.png".into();
+        assert_eq!(prepared.names_in("Paris, 2019.png"), ["Paris, 2019.png"]);
     }
 
     #[test]

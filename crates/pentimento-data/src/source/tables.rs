@@ -190,11 +190,13 @@ fn parse(folder: &Path, name: &str) -> Result<Table, DataError> {
     }
     let limit = if ending == "json" { MAX_DOCUMENT_BYTES } else { MAX_TABLE_BYTES };
     let bytes = Place::file(&path).read_whole(limit)?;
+    // Some programs begin UTF-8 files with a mark.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     match ending.as_str() {
-        "csv" => csv_rows(&bytes, b',', &mut table)?,
-        "tsv" => csv_rows(&bytes, b'\t', &mut table)?,
-        "json" => document(&bytes, &mut table)?,
-        _ => json_rows(&bytes, &mut table)?,
+        "csv" => csv_rows(bytes, b',', &mut table)?,
+        "tsv" => csv_rows(bytes, b'\t', &mut table)?,
+        "json" => document(bytes, &mut table)?,
+        _ => json_rows(bytes, &mut table)?,
     }
     Ok(table)
 }
@@ -203,8 +205,10 @@ fn parse(folder: &Path, name: &str) -> Result<Table, DataError> {
 fn csv_rows(bytes: &[u8], delimiter: u8, table: &mut Table) -> Result<(), DataError> {
     let path = table.path.clone();
     let broken = |line, value: String, bound: &str| line_error(&path, line, "the text", value, bound);
-    // Some programs begin UTF-8 files with a mark.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    // Where the comma is in numbers, spreadsheets put semicolons between columns.
+    let first_line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let has = |byte: u8| first_line.contains(&byte);
+    let delimiter = if delimiter == b',' && has(b';') && !has(b',') { b';' } else { delimiter };
     let unreadable = |error| table_error(&path, bytes, error);
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).delimiter(delimiter).from_reader(bytes);
     let header = reader.headers().map_err(unreadable)?.clone();

@@ -154,6 +154,7 @@ impl CheckpointFiles {
         }
         refuse_other_pipelines(folder)?;
         let (network, config) = network_and_config(folder, selection)?;
+        refuse_other_networks(&config)?;
         Ok(Self {
             weights: weight_files(&network, selection.variant.as_deref())?,
             scheduler: scheduler_file(folder, &network, &config, selection)?,
@@ -175,6 +176,16 @@ impl CheckpointFiles {
         let mut files = self.weights.iter().map(|path| open_weights(path)).collect::<Result<Vec<_>, _>>()?;
         let ReadWeights { values, prefix } = read_weights(&architecture, &mut files)?;
         Ok(Checkpoint { architecture, values, prefix, scheduler, unknown_keys })
+    }
+}
+
+/// Refuses the configuration of another kind of network, before its scheduler and its weights are looked for.
+fn refuse_other_networks(config: &Path) -> Result<(), DiffusionError> {
+    // What else is wrong with it is said when it is opened.
+    let class = read_text(config).ok().and_then(|text| json::object(&text).ok()?.remove("_class_name"));
+    match class {
+        Some(class) if class != "UNet2DModel" => read_config(config).map(drop),
+        _ => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::event::Progress;
 use crate::networks::Networks;
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::AttributionRecipe;
+use crate::words::counted;
 use crate::workspace::Workspace;
 use once_cell::sync::OnceCell;
 use pentimento_store::{Fingerprint, Run};
@@ -125,7 +126,7 @@ impl Stage for Attribution<'_> {
     }
 
     fn summary(&self, _missing: &[Piece]) -> Option<String> {
-        Some(format!("{} samples", self.workspace.recipe.samples.count))
+        Some(counted(self.workspace.recipe.samples.count, "sample"))
     }
 }
 

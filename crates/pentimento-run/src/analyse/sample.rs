@@ -7,6 +7,7 @@ use crate::error::{Result, RunError};
 use crate::event::Progress;
 use crate::networks::Networks;
 use crate::piece::{Making, Object, Piece, Stage};
+use crate::words::counted;
 use crate::workspace::Workspace;
 use once_cell::sync::OnceCell;
 use pentimento_attribution::ensemble::approximation::clamped;
@@ -109,7 +110,7 @@ impl Stage for Sampling<'_> {
     }
 
     fn summary(&self, _missing: &[Piece]) -> Option<String> {
-        Some(format!("{} samples", self.workspace.recipe.samples.count))
+        Some(counted(self.workspace.recipe.samples.count, "sample"))
     }
 }
 

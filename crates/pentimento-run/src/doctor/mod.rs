@@ -171,6 +171,14 @@ fn looked_at(
     if images.is_empty() {
         return Ok((vec![Finding::NoImage], None));
     }
+    let damaged: Vec<_> = (0..images.len())
+        .filter(|&index| !images.leaves_out(index))
+        .filter_map(|index| images.damage(index))
+        .collect();
+    if !damaged.is_empty() {
+        // Of the whole set, and not only of those that are looked at.
+        return Err(DataError::Damaged { images: damaged, of: images.len() }.into());
+    }
     let found = images.channels();
     let labels = images.labels().map(<[u32]>::to_vec);
     let chosen = Chosen::of(images);

@@ -2,7 +2,7 @@
 
 use super::feature_store::Features;
 use super::featuring::{FeatureKind, Featuring, ImageDraws, Item};
-use super::projection_quality::{ItemSource, ProjectionQuality, projection_quality};
+use super::projection_quality::{ItemSource, ProjectionQuality, projection_quality, taking_part};
 use super::queries::QueryParts;
 use super::replay::Replay;
 use super::row_key::{noise_id, row_key};
@@ -110,14 +110,17 @@ impl<'a> AskedNetwork<'a> {
         let (image, query) = (|place: usize| self.image(place), |query: usize| self.query(query));
         let images = self.images_stage(&image, &progress)?;
         let queries = self.queries_stage(&query, &progress)?;
+        // Of the first network the projection is measured too, with the same draws.
+        let measured = taking_part(self.subject, self.keys.iter().flatten().count(), self.query_keys.len());
         let (mut seconds, mut draws) = (0.0, 0);
-        for stage in [&images, &queries] {
+        for (stage, measured) in [(&images, measured), (&queries, None)] {
             // A few are made before anything could be told.
             if stage.missing() > FEW_IMAGES
                 && let Some((of_image, of_draw)) = stage.seconds_per_draw()?
             {
                 draws = draws.max(of_image);
-                seconds += (stage.missing() * of_image * networks) as f64 * of_draw;
+                let whole = measured.map_or(0, |(count, asked)| count + asked);
+                seconds += ((stage.missing() * networks + whole) * of_image) as f64 * of_draw;
             }
         }
         if seconds > LEAST_SECONDS {

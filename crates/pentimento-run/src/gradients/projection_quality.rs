@@ -6,6 +6,7 @@ use super::featuring::{ImageDraws, Item, mean_over_draws};
 use super::subject::Subject;
 use crate::error::Result;
 use crate::networks::Weights;
+use crate::words::counted;
 use pentimento_attribution::gradient::{
     Compared, FeatureBlock, GradientMethod, ImageRows, evenly, side_by_side,
 };
@@ -13,6 +14,7 @@ use pentimento_attribution::scores::rank_agreement;
 use pentimento_store::Fingerprint;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Most training images and queries whose whole gradients are held at once.
 const MOST_IMAGES: usize = 64;
@@ -43,6 +45,16 @@ pub struct ItemSource<'a> {
     pub item: &'a (dyn Fn(usize) -> Result<Item> + Sync),
 }
 
+/// Of so many training images and queries, those on which it is measured; none if they are too few.
+pub fn taking_part(subject: &Subject<'_>, images: usize, queries: usize) -> Option<(usize, usize)> {
+    let fit = MOST_BYTES / (subject.networks.architecture.parameter_count() * BYTES_PER_VALUE);
+    let asked = queries.min(MOST_QUERIES);
+    let count = images.min(MOST_IMAGES).min(fit.saturating_sub(asked));
+    let is_measured =
+        subject.workspace.recipe.gradients.is_projected() && count >= FEWEST_IMAGES && asked > 0;
+    is_measured.then_some((count, asked))
+}
+
 /// Measures it for one network and method, or reads what was measured before; none if the whole gradients of a few images
 /// take more than two gigabytes, or if no query has an order to compare. `features_of` is what the training images' features
 /// follow from.
@@ -60,12 +72,7 @@ pub fn projection_quality(
 ) -> Result<Option<ProjectionQuality>> {
     let Subject { workspace, networks, .. } = subject;
     let parameters = networks.architecture.parameter_count();
-    let fit = MOST_BYTES / (parameters * BYTES_PER_VALUE);
-    let asked = queries.count.min(MOST_QUERIES);
-    let count = images.count.min(MOST_IMAGES).min(fit.saturating_sub(asked));
-    if !workspace.recipe.gradients.is_projected() || count < FEWEST_IMAGES || asked == 0 {
-        return Ok(None);
-    }
+    let Some((count, asked)) = taking_part(subject, images.count, queries.count) else { return Ok(None) };
     // Spread over the set, whose images often lie in the order of their classes.
     let chosen = evenly(images.count, count);
     let items = side_by_side(count + asked, |place| match chosen.get(place) {
@@ -90,6 +97,8 @@ pub fn projection_quality(
     }
     let (extractor, projection) = subject.extractor(weights, method)?;
     let Some(projection) = projection else { return Ok(None) };
+    let progress = workspace.reporter().begin("projection", items.len() as u64, 0);
+    let done = AtomicUsize::new(0);
     let gradients = side_by_side(items.len(), |place| -> Result<Vec<f32>> {
         let item = &items[place];
         let mut sum = vec![0.0f32; parameters];
@@ -102,8 +111,11 @@ pub fn projection_quality(
                 *sum += value / item.parts.len() as f32;
             }
         }
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        progress.set(done as u64, "images, their whole gradients");
         Ok(sum)
     })?;
+    progress.finish(&format!("compared with whole gradients of {}", counted(items.len(), "image")));
     let projected: Vec<Vec<f32>> = gradients.iter().map(|gradient| projection.project(gradient)).collect();
     let damping = workspace.recipe.gradients.damping;
     let exact = scores(&gradients, count, method, damping)?;

@@ -158,10 +158,9 @@ impl QuerySet {
             }
             Self::Path { path, class } if path.exists() => images_of(subject, path, class.as_deref()),
             Self::Path { path, .. } => {
-                let names: Vec<String> =
-                    path.display().to_string().split(',').map(|name| name.trim().to_owned()).collect();
-                let what = "file, folder or training image";
-                training_images(subject, &names, what, |name| subject.training.images.find(name))
+                let images = &subject.training.images;
+                let names = images.names_in(&path.display().to_string());
+                training_images(subject, &names, "file, folder or training image", |name| images.find(name))
             }
         }?;
         Ok(Queries { set: self, images })
@@ -272,7 +271,14 @@ fn classes_of(
     given: Option<&str>,
 ) -> Result<Option<Vec<u32>>> {
     if !subject.knows_classes() {
-        return Ok(None);
+        return match given {
+            None => Ok(None),
+            Some(class) => Err(RunError::NoSuch {
+                what: "class".into(),
+                value: format!("`{class}`"),
+                bound: "the network was trained without classes, so it cannot be told one".into(),
+            }),
+        };
     }
     let class_of = |name: &str| {
         subject.training.class_named(name).ok_or_else(|| RunError::NoSuch {
