@@ -21,6 +21,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+/// Draws of an image that are timed for a forecast, if it has so many.
+const MEASURED_DRAWS: usize = 64;
+
 /// An image, in the parts in which its gradient is kept.
 pub struct Item {
     /// What the network is shown and how, for each part, whose gradient is the mean over its draws.
@@ -169,20 +172,29 @@ impl<'a> Featuring<'a> {
         let places = self.listed().concat();
         let first = self.missing_of(&places[..places.len().min(threads)]);
         let items = first.iter().map(|&(place, _)| (self.item)(place)).collect::<Result<Vec<_>>>()?;
-        let Some(part) = items.first().and_then(|item| item.parts.iter().find(|part| !part.is_empty()))
-        else {
-            return Ok(None);
-        };
         let draws_in = |part: &Vec<ImageDraws>| part.iter().map(|image| image.draws.len()).sum::<usize>();
-        let (in_part, all) = (draws_in(part), items[0].parts.iter().map(draws_in).sum());
+        let Some(item) = items.first() else { return Ok(None) };
+        let all: usize = item.parts.iter().map(draws_in).sum();
+        // As many parts as it takes, of each image the same.
+        let (mut parts, mut in_parts) = (0, 0);
+        while in_parts < MEASURED_DRAWS && parts < item.parts.len() {
+            in_parts += draws_in(&item.parts[parts]);
+            parts += 1;
+        }
+        if in_parts == 0 {
+            return Ok(None);
+        }
         let once = || -> Result<f64> {
             let started = Instant::now();
-            side_by_side(items.len(), |index| self.feature(&items[index].parts[0], &items[index]).map(drop))?;
+            side_by_side(items.len(), |index| -> Result<()> {
+                let item = &items[index];
+                item.parts.iter().take(parts).try_for_each(|part| self.feature(part, item).map(drop))
+            })?;
             Ok(started.elapsed().as_secs_f64())
         };
         // The first time also pays for memory that later ones reuse.
         once()?;
-        Ok(Some((all, once()? / (items.len() * in_part).max(1) as f64)))
+        Ok(Some((all, once()? / (items.len() * in_parts) as f64)))
     }
 
     /// The gradient of a part of an image, projected if the recipe says so.

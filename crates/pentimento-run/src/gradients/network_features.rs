@@ -112,15 +112,16 @@ impl<'a> AskedNetwork<'a> {
         let queries = self.queries_stage(&query, &progress)?;
         // Of the first network the projection is measured too, with the same draws.
         let measured = taking_part(self.subject, self.keys.iter().flatten().count(), self.query_keys.len());
+        if images.missing() + queries.missing() <= FEW_IMAGES {
+            return Ok(());
+        }
         let (mut seconds, mut draws) = (0.0, 0);
-        for (stage, measured) in [(&images, measured), (&queries, None)] {
-            // A few are made before anything could be told.
-            if stage.missing() > FEW_IMAGES
-                && let Some((of_image, of_draw)) = stage.seconds_per_draw()?
-            {
+        let (of_images, of_queries) = measured.unwrap_or_default();
+        for (stage, measured) in [(&images, of_images), (&queries, of_queries)] {
+            // Draws of queries are kept one by one, which takes longer.
+            if let Some((of_image, of_draw)) = stage.seconds_per_draw()? {
                 draws = draws.max(of_image);
-                let whole = measured.map_or(0, |(count, asked)| count + asked);
-                seconds += ((stage.missing() * networks + whole) * of_image) as f64 * of_draw;
+                seconds += ((stage.missing() * networks + measured) * of_image) as f64 * of_draw;
             }
         }
         if seconds > LEAST_SECONDS {

@@ -63,7 +63,11 @@ impl<'a> Counterfactuals<'a> {
         let name = self.data.groups.names().get(group as usize).cloned().unwrap_or_default();
         match self.data.trained.codes.groups {
             GroupBy::Class => Removed { label: format!("class {name}"), class: Some(name) },
-            GroupBy::Image => Removed { label: format!("training image {name}"), class: None },
+            // Each image is a group, in their order.
+            GroupBy::Image => {
+                let title = self.data.images.title(group as usize);
+                Removed { label: format!("training image {title}"), class: None }
+            }
             GroupBy::Table | GroupBy::Source => Removed { label: name, class: None },
         }
     }
