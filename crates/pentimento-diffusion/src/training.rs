@@ -208,6 +208,8 @@ pub struct Trainer {
     average: Option<Vec<Vec<f32>>>,
     adam: Adam,
     losses: Vec<f32>,
+    /// The images that it is shown, if not all.
+    kept: Option<Vec<u32>>,
     /// What happens at each step, once the images are known.
     events: Option<TrainingEvents>,
 }
@@ -249,8 +251,28 @@ impl Trainer {
             values,
             adam,
             losses: Vec::new(),
+            kept: None,
             events: None,
         })
+    }
+
+    /// Leaves out all images but some, whose positions among all rise: others take their places in the batches, and nothing else
+    /// changes ([`TrainingEvents::keeping`]).
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] if none is left.
+    pub fn keeping(mut self, kept: Vec<u32>) -> Result<Self, DiffusionError> {
+        if kept.is_empty() {
+            return Err(DiffusionError::Config {
+                file: "training".into(),
+                field: "images".into(),
+                value: "none".into(),
+                bound: "at least one that is not left out".into(),
+            });
+        }
+        self.kept = Some(kept);
+        Ok(self)
     }
 
     /// Steps done so far.
@@ -293,7 +315,11 @@ impl Trainer {
             Some(events) if events.images() == images.count => events,
             _ => {
                 let timesteps = self.denoising.timesteps();
-                TrainingEvents::new(&self.config, timesteps, images.count, self.seed, self.stream)
+                let all = TrainingEvents::new(&self.config, timesteps, images.count, self.seed, self.stream);
+                match &self.kept {
+                    Some(kept) => all.keeping(kept.clone()),
+                    None => all,
+                }
             }
         };
         let batch = events.of_step(step);

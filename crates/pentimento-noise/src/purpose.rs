@@ -38,4 +38,8 @@ pub enum Purpose {
     CurvatureNoise = 16,
     /// The random directions of the output in which it is measured.
     PseudoGradient = 17,
+    /// Which images a network of a bank is trained without.
+    BankSubset = 18,
+    /// Which other images take their places in its batches.
+    BankReplacement = 19,
 }

@@ -32,6 +32,8 @@ pub struct TrainingEvents {
     images: usize,
     seed: u64,
     stream: u32,
+    /// The images that are shown at all, rising; absent: every one.
+    kept: Option<Vec<u32>>,
     /// The order of the images in the epoch that was asked for last: it is made once, not at every step.
     epoch: Option<(usize, Vec<u32>)>,
 }
@@ -40,7 +42,15 @@ impl TrainingEvents {
     /// The events of a member that trains on so many images, under a schedule of so many timesteps; `stream` is its number.
     pub fn new(config: &TrainingConfig, timesteps: usize, images: usize, seed: u64, stream: u32) -> Self {
         let TrainingConfig { batch, replacement, horizontal_flip, .. } = *config;
-        Self { batch, replacement, horizontal_flip, timesteps, images, seed, stream, epoch: None }
+        Self { batch, replacement, horizontal_flip, timesteps, images, seed, stream, kept: None, epoch: None }
+    }
+
+    /// The same events but for the images that are not kept: wherever one of them would be shown, one of `kept`, which rise,
+    /// takes its place, drawn anew each time. Steps, timesteps, noises, mirrorings and the order of all others stay as they
+    /// were, so two networks with the same seed and stream differ by their images and by nothing else.
+    pub fn keeping(mut self, kept: Vec<u32>) -> Self {
+        self.kept = Some(kept);
+        self
     }
 
     /// Number of images of the member.
@@ -53,8 +63,19 @@ impl TrainingEvents {
         if self.images == 0 {
             return Vec::new();
         }
-        let images = self.images_of(step);
+        let mut images = self.images_of(step);
         let stream = |purpose| Stream::new(self.seed, purpose, self.stream, step as u32);
+        if let Some(kept) = &self.kept {
+            let others = stream(Purpose::BankReplacement);
+            for (place, image) in images.iter_mut().enumerate() {
+                if kept.binary_search(image).is_err() {
+                    match kept.get(others.below(place as u64, kept.len().max(1) as u64) as usize) {
+                        Some(&other) => *image = other,
+                        None => return Vec::new(),
+                    }
+                }
+            }
+        }
         let (timesteps, flips) = (stream(Purpose::TrainingTimestep), stream(Purpose::HorizontalFlip));
         let event = |(place, image)| TrainingEvent {
             step: step as u32,
@@ -135,6 +156,40 @@ mod tests {
         assert_eq!(mirrored, [4.0, 5.0, 2.0, 3.0, 0.0, 1.0, 10.0, 11.0, 8.0, 9.0, 6.0, 7.0]);
         mirror(&mut mirrored, 3, 2);
         assert_eq!(mirrored, image);
+    }
+
+    #[test]
+    fn a_network_without_some_images_differs_by_these_alone() {
+        for replacement in [false, true] {
+            let config =
+                TrainingConfig { batch: 5, horizontal_flip: true, replacement, ..TrainingConfig::default() };
+            let kept = [0, 2, 3, 6, 9, 10, 11];
+            let mut all = TrainingEvents::new(&config, 10, 12, 5, 1);
+            let mut some = TrainingEvents::new(&config, 10, 12, 5, 1).keeping(kept.to_vec());
+            let mut stand_ins = [0; 12];
+            for step in 0..2000 {
+                for (before, after) in all.of_step(step).into_iter().zip(some.of_step(step)) {
+                    assert_eq!(TrainingEvent { image: before.image, ..after }, before);
+                    if kept.contains(&before.image) {
+                        assert_eq!(after.image, before.image);
+                    } else {
+                        assert!(kept.contains(&after.image));
+                        stand_ins[after.image as usize] += 1;
+                    }
+                }
+            }
+            // Each of 7 takes the place of the 5 others equally often: 4167 draws, standard deviation 22.6.
+            let drawn: i32 = stand_ins.iter().sum();
+            for image in kept {
+                let expected = f64::from(drawn) / 7.0;
+                assert!(
+                    (f64::from(stand_ins[image as usize]) - expected).abs() < 4.5 * 22.6,
+                    "{stand_ins:?}"
+                );
+            }
+        }
+        let config = TrainingConfig { batch: 3, ..TrainingConfig::default() };
+        assert!(TrainingEvents::new(&config, 10, 8, 5, 1).keeping(Vec::new()).of_step(0).is_empty());
     }
 
     #[test]
