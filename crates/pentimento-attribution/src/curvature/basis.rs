@@ -20,6 +20,11 @@ pub(super) struct Axes {
 }
 
 impl Axes {
+    /// Of a matrix of so many rows, with eigenvectors of zero and eigenvalues of one.
+    pub(super) fn stand_in(side: usize) -> Self {
+        Self { values: vec![1.0; side], vectors: vec![0.0; side * side] }
+    }
+
     /// `[coordinate, direction]`.
     fn columns(&self) -> Vec<f32> {
         transposed(&self.vectors, self.side(), self.side())
@@ -207,9 +212,10 @@ pub fn read_bases(
     super::blocks(architecture)
         .into_iter()
         .map(|block| {
-            let has_inputs = block.kind == super::BlockKind::Weight;
-            let inputs =
-                has_inputs.then(|| read(format!("inputs.{}", block.name), block.inputs)).transpose()?;
+            let inputs = block
+                .has_inputs()
+                .then(|| read(format!("inputs.{}", block.name), block.inputs))
+                .transpose()?;
             let outputs = read(format!("outputs.{}", block.name), block.outputs)?;
             Ok(BlockBasis { block, inputs, outputs })
         })

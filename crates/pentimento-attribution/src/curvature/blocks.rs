@@ -38,6 +38,11 @@ impl Block {
         self.name.ends_with(".to_k.weight")
     }
 
+    /// Whether it has a factor of what goes in; a block of one row has none.
+    pub(super) fn has_inputs(&self) -> bool {
+        self.kind == BlockKind::Weight
+    }
+
     /// Number of parameters.
     pub fn count(&self) -> usize {
         self.inputs * self.outputs

@@ -50,7 +50,7 @@ impl FactorSums {
         let sums = blocks
             .iter()
             .map(|block| BlockSums {
-                inputs: (block.kind == BlockKind::Weight).then(|| Triangle::zero(block.inputs)),
+                inputs: block.has_inputs().then(|| Triangle::zero(block.inputs)),
                 outputs: Triangle::zero(block.outputs),
             })
             .collect();

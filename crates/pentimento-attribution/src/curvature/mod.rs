@@ -17,6 +17,7 @@
 //! * `influence`: scores from products and losses.
 //! * `trajectory`: the probability of the steps to a sample.
 //! * `method`: what a method does.
+//! * `stand_in`: what a curvature costs before there is one.
 //! * `matrices`: products, by the kernels of the network.
 
 mod basis;
@@ -32,6 +33,7 @@ mod matrices;
 mod method;
 mod pass;
 mod quantised;
+mod stand_in;
 mod trajectory;
 
 pub use basis::{BlockBasis, bases, read_bases, write_bases};
@@ -45,4 +47,5 @@ pub use loss::{losses, moved, output_gradient};
 pub use method::{InfluenceKind, QueryMeasurement};
 pub use pass::{CurvatureDraw, CurvaturePart, CurvaturePass, ImageRecords, curvature_draws};
 pub use quantised::QuantisedRows;
+pub use stand_in::{decomposition_seconds, stand_in_bases, values_of_factors};
 pub use trajectory::{TrajectoryStep, trajectory_gradient, trajectory_steps};
