@@ -199,6 +199,7 @@ impl CodedData {
         match recipe.origin {
             Origin::Trained(_) => Self::open(recipe, options).map(Some),
             Origin::Imported(_) => Ok(None),
+            Origin::Bank(_) => Err(RunError::IsBank { run: workspace.run.root().display().to_string() }),
         }
     }
 
@@ -282,13 +283,28 @@ fn groups_of(
     images: &PreparedSet,
     class_names: &[String],
 ) -> Result<Groups> {
+    grouped("codes", (codes.groups, codes.table.as_deref()), set, images, class_names)
+}
+
+/// The groups of some images, by the key `groups` of a section of the recipe and, if it says so, a table.
+///
+/// # Errors
+///
+/// [`RunError::RecipeValue`] for groups that the set does not have; as reading the table.
+pub(crate) fn grouped(
+    section: &str,
+    (by, table): (GroupBy, Option<&Path>),
+    set: &dyn ImageSource,
+    images: &PreparedSet,
+    class_names: &[String],
+) -> Result<Groups> {
     let lacks = |value: &str, bound: &str| RunError::RecipeValue {
         file: "recipe".into(),
-        field: "codes.groups".into(),
+        field: format!("{section}.groups"),
         value: value.into(),
         bound: bound.into(),
     };
-    Ok(match (codes.groups, &codes.table) {
+    Ok(match (by, table) {
         (GroupBy::Class, _) if set.labels().is_none() => {
             return Err(lacks("\"class\"", "the set has no labels"));
         }
@@ -360,5 +376,6 @@ pub fn coded_data_if_trained(workspace: &Workspace) -> Result<Option<CodedData>>
             take_recipe(workspace, None)?;
             Ok(None)
         }
+        Origin::Bank(_) => Err(RunError::IsBank { run: workspace.run.root().display().to_string() }),
     }
 }

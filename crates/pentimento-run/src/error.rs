@@ -40,6 +40,8 @@ pub enum FailureKind {
 pub enum MadeBy {
     /// The training of the members.
     Training,
+    /// The training of the networks of a bank.
+    Bank,
     /// The sampling.
     Sampling,
     /// The attribution of the samples.
@@ -211,6 +213,18 @@ pub enum RunError {
     #[error("{run}: its network was imported, so there are no codes that say which image which member saw")]
     NoCodes {
         /// The run.
+        run: String,
+    },
+    /// A question to an ensemble or an imported network that a bank cannot answer.
+    #[error("{run}: it is a bank of networks on known subsets, and has no samples and no members with codes")]
+    IsBank {
+        /// The run.
+        run: String,
+    },
+    /// Something that only a bank has.
+    #[error("{run}: it is no bank: its recipe has no section `bank`")]
+    NotBank {
+        /// The run or its recipe.
         run: String,
     },
     /// Images that a recipe names by their path are not there.
@@ -486,6 +500,8 @@ impl RunError {
             | Self::NoMember { .. }
             | Self::Occupied { .. }
             | Self::NoCodes { .. }
+            | Self::IsBank { .. }
+            | Self::NotBank { .. }
             | Self::NoTrainingImages
             | Self::NoClassifier { .. }
             | Self::AnotherNetwork { .. }

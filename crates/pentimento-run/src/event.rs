@@ -1,7 +1,8 @@
 //! What a run tells while it works. Whoever opens a run hands it a [`Reporter`]; a program draws bars of it, a test counts.
 
+use crate::forecast::Forecast;
 use crate::piece::Piece;
-use crate::words::{counted, first_of, human_duration, untrained_in_words};
+use crate::words::{first_of, human_duration, mebibytes, untrained_in_words};
 use pentimento_data::{FetchEvent, OpenEvent};
 use pentimento_diffusion::checkpoint::CheckpointInside;
 use pentimento_diffusion::sampler::{SamplerKind, SamplingConfig};
@@ -28,20 +29,16 @@ pub enum Event<'a> {
     RecipeSays(&'a str),
     /// A line of the run's recipe is gone.
     RecipeNoLongerSays(&'a str),
-    /// Gradients will take a while.
-    GradientsForecast {
-        /// The method that needs them.
-        method: &'a str,
-        /// Training images of each network that have none yet.
-        images: usize,
-        /// Queries that have none yet.
-        queries: usize,
-        /// Networks.
+    /// How long a method will take, before it begins.
+    Forecast(&'a Forecast),
+    /// The networks of a bank are being trained.
+    TrainingBank {
+        /// Those that are missing.
         networks: usize,
-        /// Draws of an image.
-        draws: usize,
-        /// Seconds in all, as some of them took on this machine.
-        seconds: f64,
+        /// All of them.
+        of: usize,
+        /// Parameters of each.
+        parameters: usize,
     },
     /// Objects were removed, since they followed from another recipe than the run's.
     RemovedBeyondRecipe {
@@ -191,18 +188,17 @@ impl fmt::Display for Event<'_> {
                 write!(formatter, "the run's recipe now says `{line}`: what depends on it is made again")
             }
             Self::RecipeNoLongerSays(line) => write!(formatter, "the run's recipe no longer says `{line}`"),
-            Self::GradientsForecast { method, images, queries, networks, draws, seconds } => write!(
-                formatter,
-                "{method}: gradients of {} and {} in {}, {} of each: about {}",
-                counted(*images, "training image"),
-                match queries {
-                    1 => "1 query".into(),
-                    count => format!("{count} queries"),
-                },
-                counted(*networks, "network"),
-                counted(*draws, "draw"),
-                human_duration(Duration::try_from_secs_f64(*seconds).unwrap_or(Duration::MAX))
-            ),
+            Self::Forecast(Forecast { method, work, seconds, memory }) => {
+                let duration = human_duration(Duration::try_from_secs_f64(*seconds).unwrap_or(Duration::MAX));
+                write!(formatter, "{method}: {work}: about {duration}")?;
+                match memory {
+                    Some(bytes) => write!(formatter, ", at most {} of memory", mebibytes(*bytes)),
+                    None => Ok(()),
+                }
+            }
+            Self::TrainingBank { networks, of, parameters } => {
+                write!(formatter, "training {networks} of {of} networks of {parameters} parameters")
+            }
             Self::RemovedBeyondRecipe { objects } => write!(
                 formatter,
                 "removed what followed from the recipe before: {}",

@@ -169,7 +169,7 @@ pub fn weights(workspace: &Workspace) -> Result<Weights> {
 fn not_yet(workspace: &Workspace) -> RunError {
     let source = match &workspace.recipe.origin {
         Origin::Imported(source) => Some(source.folder.clone()),
-        Origin::Trained(_) => None,
+        Origin::Trained(_) | Origin::Bank(_) => None,
     };
     workspace.missing("the imported network".into(), MadeBy::Import(source))
 }

@@ -6,6 +6,7 @@
 
 pub mod ablate;
 pub mod analyse;
+pub mod bank;
 mod binding;
 pub mod checkpoint;
 pub mod classify;
@@ -19,10 +20,12 @@ pub mod error;
 pub mod event;
 pub mod everything;
 pub mod figures;
+pub mod forecast;
 pub mod gradients;
 pub mod imported;
 pub mod influence;
 mod kept;
+pub mod memory;
 pub mod network_images;
 pub mod networks;
 pub mod npy;

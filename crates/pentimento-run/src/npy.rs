@@ -9,6 +9,19 @@ use npyz::WriterBuilder as _;
 ///
 /// If the values do not fill the shape.
 pub fn npy(shape: &[u64], values: &[f32]) -> Result<Vec<u8>> {
+    array(shape, values)
+}
+
+/// The bytes of a `.npy` file of `bool`.
+///
+/// # Errors
+///
+/// If the values do not fill the shape.
+pub fn npy_of_bits(shape: &[u64], values: &[bool]) -> Result<Vec<u8>> {
+    array(shape, values)
+}
+
+fn array<T: npyz::AutoSerialize + Copy>(shape: &[u64], values: &[T]) -> Result<Vec<u8>> {
     let write = || {
         let mut bytes = Vec::new();
         let mut writer =

@@ -1,8 +1,9 @@
 //! Scores of training images by any method that writes a table of them: the one place that tells the families apart.
 
 use crate::error::{Result, RunError};
+use crate::forecast::Forecast;
 use crate::gradients::{self, Queries, QuerySet, ScoreTable, Subject, open_classifier};
-use crate::influence::{check_influence, score_influence};
+use crate::influence::{self, check_influence, score_influence};
 use pentimento_attribution::likeness::Likeness;
 use pentimento_attribution::methods::{Family, Method};
 use std::path::Path;
@@ -42,6 +43,21 @@ pub fn score(
         Family::Gradients(asked) => gradients::score(subject, queries, method, asked),
         Family::Influence(asked) => score_influence(subject, queries, method, asked),
         Family::Likeness(asked) => gradients::score_baseline(subject, queries, method, asked, classifier),
+    }
+}
+
+/// How long [`score`] will take on this machine, from a few gradients that are taken to be timed. A likeness computes so little
+/// that nothing is measured.
+///
+/// # Errors
+///
+/// As [`score`].
+pub fn forecast(subject: &Subject<'_>, queries: &Queries, method: Method) -> Result<Forecast> {
+    match method.family {
+        Family::Codes(_) => Err(no_table(method)),
+        Family::Gradients(asked) => gradients::forecast(subject, queries, asked),
+        Family::Influence(asked) => influence::forecast(subject, queries, method, asked),
+        Family::Likeness(_) => Ok(Forecast::nothing(method.name)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! | stage | its pieces |
 //! | --- | --- |
 //! | `train` | members |
+//! | `bank` | networks of a bank |
 //! | `sample`, `attribute` | shards of samples |
 //! | `classifier` | the classifier |
 //! | `METHOD/NETWORK/images`, `METHOD/NETWORK/queries` | features of 64 images |
@@ -12,6 +13,7 @@
 //! | `unlearning/NETWORK/queries` | queries that are unlearned |
 
 use crate::analyse::{Attribution, Sampling};
+use crate::bank::{BankData, BankTraining};
 use crate::classify::Classifying;
 use crate::costs::Costs;
 use crate::data::CodedData;
@@ -43,6 +45,7 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
     let mut names: Vec<String> = match recipe.origin {
         Origin::Trained(_) => vec!["train".into(), "sample".into(), "attribute".into()],
         Origin::Imported(_) => vec!["sample".into()],
+        Origin::Bank(_) => vec!["bank".into()],
     };
     names.extend(recipe.classifier.map(|_| "classifier".into()));
     if methods.is_empty() {
@@ -198,6 +201,10 @@ pub fn with_stage<R>(
                 _ => {}
             }
         }
+        "bank" if matches!(workspace.recipe.origin, Origin::Bank(_)) => {
+            let data = BankData::open(&workspace.recipe, &workspace.options)?;
+            return then(&BankTraining::new(workspace, &data)?);
+        }
         "classifier" => {
             if let Some(stage) = Classifying::new(workspace) {
                 return then(&stage);
@@ -255,6 +262,7 @@ pub(crate) fn no_such_stage(workspace: &Workspace, name: &str) -> RunError {
     let network = match &workspace.recipe.origin {
         Origin::Trained(_) => "the number of a member",
         Origin::Imported(_) => "0 for the network",
+        Origin::Bank(_) => "a bank has none",
     };
     RunError::NoSuch {
         what: "stage".into(),

@@ -30,6 +30,11 @@ pub fn human_duration(duration: Duration) -> String {
     }
 }
 
+/// `123 MiB`, rounded up, so that what is said to fit does.
+pub fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
 /// A sign that a network was never trained, as a sentence.
 pub(crate) fn untrained_in_words(sign: Untrained) -> &'static str {
     match sign {

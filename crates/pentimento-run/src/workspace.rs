@@ -79,8 +79,9 @@ fn computed_by(numerics_version: u32, device: DeviceKind, label: &str) -> Finger
 }
 
 /// Where the stages write; leftovers of a killed process are looked for here and nowhere else.
-const OBJECT_FOLDERS: [&str; 8] = [
+const OBJECT_FOLDERS: [&str; 9] = [
     "members/",
+    "networks/",
     "samples/",
     "attribution/",
     "classifier/",

@@ -113,7 +113,8 @@ pub enum Command {
     Data(DataCommand),
     /// Print what a recipe's codes come to: members, images of each, bounds, cost.
     Codes(RecipeArguments),
-    /// Forecast time, memory and disk of every stage of a recipe on this machine, before anything runs.
+    /// Forecast time, memory and disk of every stage of a recipe on this machine, before anything runs; of a run, time and memory
+    /// of scores by any method.
     Plan {
         /// Recipe and run.
         #[command(flatten)]
@@ -121,6 +122,13 @@ pub enum Command {
         /// The most that the run may hold, such as `2GiB` or `500MB`; picks the largest `--batch` that stays within it.
         #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
         limit_memory: Option<u64>,
+        /// Forecast scores by this method instead, of a run whose networks are there; several, separated by commas. Of an
+        /// imported network `d-trak` is taken if none is named.
+        #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "limit_memory")]
+        method: Vec<AttributeMethod>,
+        /// Who is asked about.
+        #[command(flatten)]
+        query: QueryArguments,
     },
     /// Train the members of a recipe; goes on where it was stopped.
     Train {
@@ -131,6 +139,8 @@ pub enum Command {
         #[arg(long, value_name = "INDEX")]
         member: Option<u32>,
     },
+    /// Train a bank: networks on known subsets of the images, by which attributions are judged; goes on where it was stopped.
+    Bank(RecipeArguments),
     /// Make the samples of a run.
     Sample(ExistingRun),
     /// Make the counterfactuals of a run's samples, exactly and by approximation, and search all training images; of an

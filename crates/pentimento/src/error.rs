@@ -171,6 +171,8 @@ fn with_commands(error: &RunError) -> String {
             None => error.to_string(),
         },
         RunError::NoCodes { .. } => format!("{error}; `sample`, `attribute` and `report` work with it"),
+        RunError::IsBank { .. } => format!("{error}; `bank` trains it, `pieces` lists it"),
+        RunError::NotBank { .. } => format!("{error}; recipes/mnist-bank.toml has one"),
         RunError::NoTrainingImages => format!(
             "{error}: import the checkpoint again with `--set data.set=NAME` or `--set data.path=PATH`"
         ),
@@ -202,6 +204,7 @@ fn of_images(error: &DataError) -> String {
 fn command_for(made_by: &MadeBy, run: &Path) -> String {
     let run = run.display();
     match made_by {
+        MadeBy::Bank => format!("pentimento bank {run}"),
         MadeBy::Training => format!("pentimento train {run}"),
         MadeBy::Sampling => format!("pentimento sample {run}"),
         MadeBy::Attribution => format!("pentimento attribute {run}"),

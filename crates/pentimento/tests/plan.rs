@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Laboratory, assert_names, fail, program, run_command, succeed};
+use common::{Laboratory, assert_names, fail, pixels, program, run_command, succeed, write_images};
 use pentimento::plan::{Plan, PlanRequest};
 use pentimento::run::RunOptions;
 use pentimento::run::Stop;
@@ -11,7 +11,8 @@ use pentimento::run::recipe::Recipe;
 use pentimento_testing::skipped;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 const WRONG_INPUT: i32 = 42;
@@ -43,6 +44,92 @@ fn folder_bytes(folder: &Path) -> u64 {
             if metadata.is_dir() { folder_bytes(&entry.path()) } else { metadata.len() }
         })
         .sum()
+}
+
+/// Runs a command, and says how much it held at the most.
+fn peak_kibibytes(command: &mut Command) -> u64 {
+    let mut child = command.spawn().unwrap();
+    let mut peak_kibibytes = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        if let Some(peak) = peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok()) {
+            peak_kibibytes = peak;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    peak_kibibytes
+}
+
+/// The golden network beside the test's 60 images, with 20 draws of each.
+fn import(laboratory: &Laboratory) -> PathBuf {
+    let (run, images) = (laboratory.path("imported"), laboratory.path("set.npy"));
+    write_images(&images, &pixels().chunks(64).map(<[u8]>::to_vec).collect::<Vec<_>>());
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/plain");
+    let mut command = program([Path::new("import"), &golden, Path::new("--run"), &run]);
+    for setting in [&*format!("data.path={images:?}"), "samples.count=2", "sampling.steps=10"] {
+        command.args(["--set", setting]);
+    }
+    for setting in ["gradients.timesteps=5", "gradients.groups=2", "influence.draws=4"] {
+        command.args(["--set", setting]);
+    }
+    succeed(&mut command);
+    run
+}
+
+/// The row of a method in a forecast of scores.
+fn row<'a>(said: &'a str, method: &str) -> &'a str {
+    said.lines().find(|line| line.split_whitespace().next() == Some(method)).unwrap()
+}
+
+#[test]
+fn scores_of_a_run_are_forecast_from_what_is_missing() {
+    let laboratory = Laboratory::new();
+    let run = import(&laboratory);
+    let plan = |more: &[&str]| succeed(program([Path::new("plan"), &run]).args(more)).stdout;
+    let before = folder_bytes(&run);
+    let said = plan(&[]);
+    assert_names(row(&said, "sampling"), &["2 samples in 10 steps"]);
+    assert_names(row(&said, "d-trak"), &["60 training images and 2 queries in 1 network at 10 draws"]);
+    let methods = "das,influence,unlearning,pixel-cosine";
+    let said = plan(&["--method", methods, "--query", "3,17,40"]);
+    assert!(!said.contains("sampling"), "{said}");
+    assert_names(row(&said, "das"), &["60 training images and 3 queries"]);
+    let curvature = "the curvature of 1 network on 60 images";
+    assert_names(row(&said, "influence"), &[curvature, "60 training images and 3 queries at 10 draws"]);
+    assert_names(row(&said, "unlearning"), &[curvature, "3 times the loss of every training image"]);
+    assert_names(row(&said, "pixel-cosine"), &["nothing that takes long"]);
+    assert_eq!(folder_bytes(&run), before);
+
+    // What is there is not forecast again: the curvature serves both methods, features of images serve all queries.
+    succeed(program([Path::new("attribute"), &run]).args(["--method", "das,influence", "--query", "3,17"]));
+    let said = plan(&["--method", methods, "--query", "3,17"]);
+    for method in ["das", "influence"] {
+        assert_names(row(&said, method), &["nothing that takes long"]);
+    }
+    assert!(!row(&said, "unlearning").contains("curvature"), "{said}");
+    assert_names(row(&said, "unlearning"), &["2 times the loss"]);
+
+    // By what an ensemble's codes tell there is a plan of its recipe.
+    let said = fail(program([Path::new("plan"), &run]).args(["--method", "jacobian"]), WRONG_INPUT);
+    assert_names(&said, &["jacobian", "without `--method`"]);
+}
+
+#[test]
+fn scores_never_hold_more_than_their_forecast() {
+    let laboratory = Laboratory::new();
+    let run = import(&laboratory);
+    for method in ["trak", "influence", "unlearning"] {
+        let asked = ["--method", method, "--threads", "2"];
+        let said = succeed(program([Path::new("plan"), &run]).args(asked)).stdout;
+        let words: Vec<&str> = row(&said, method).split_whitespace().collect();
+        let Some(place) = words.iter().position(|word| *word == "MiB") else {
+            return skipped("proc", "there is no /proc/self/status, so nobody knows how much memory is used");
+        };
+        let forecast: u64 = words[place - 1].parse().unwrap();
+        let real = peak_kibibytes(program([Path::new("attribute"), &run]).args(asked));
+        assert!(real > 0 && real <= 1024 * forecast, "{method} held {real} KiB, forecast {forecast} MiB");
+    }
 }
 
 #[test]
@@ -125,16 +212,7 @@ fn a_run_never_holds_more_than_its_forecast() {
     // `... 57 MiB 3 MiB`: memory and disk end the line.
     let forecast: u64 = words[words.len() - 4].parse().unwrap();
 
-    let mut child = run_command(&recipe, &run, &["--threads", "2"]).spawn().unwrap();
-    let mut peak_kibibytes = 0;
-    while child.try_wait().unwrap().is_none() {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        if let Some(peak) = peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok()) {
-            peak_kibibytes = peak;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let peak_kibibytes = peak_kibibytes(&mut run_command(&recipe, &run, &["--threads", "2"]));
     assert!(run.join("report.html").exists());
     let real: u64 = peak_kibibytes;
     assert!(real > 0 && real <= 1024 * forecast, "held {real} KiB, forecast {forecast} MiB");

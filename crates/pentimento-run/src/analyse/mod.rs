@@ -23,5 +23,5 @@ pub use attribute::{
     Attribution, analysis_fingerprint, attribute, attribution_of_others, read_analysis, read_samples,
 };
 pub use ensemble::Ensemble;
-pub use sample::{Sampling, sample, samples_of_others};
+pub use sample::{Sampling, sample, samples_of_others, sampling_forecast};
 pub use shards::{SAMPLES_PER_SHARD, shard_count, shard_samples};

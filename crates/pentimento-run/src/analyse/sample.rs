@@ -1,12 +1,15 @@
 //! The stage that makes samples.
 
 use super::ensemble::Ensemble;
-use super::shards::{FingerprintOf, remove_beyond, shard_count, shard_name, shard_samples, shards_of_others};
+use super::shards::{
+    FingerprintOf, SAMPLES_PER_SHARD, remove_beyond, shard_count, shard_name, shard_samples, shards_of_others,
+};
 use crate::drive::drive;
 use crate::error::{Result, RunError};
 use crate::event::Progress;
+use crate::forecast::Forecast;
 use crate::networks::Networks;
-use crate::piece::{Making, Object, Piece, Stage};
+use crate::piece::{Making, Object, Piece, Stage, missing};
 use crate::words::counted;
 use crate::workspace::Workspace;
 use once_cell::sync::OnceCell;
@@ -15,6 +18,7 @@ use pentimento_attribution::ensemble::full_weights;
 use pentimento_diffusion::arrays::ArrayWriter;
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::{Fingerprint, Run};
+use std::time::Instant;
 
 /// Where the samples of a run are.
 const FOLDER: &str = "samples";
@@ -68,6 +72,36 @@ pub fn sample(workspace: &Workspace, networks: &Networks<'_>) -> Result<()> {
     stage.pieces()?;
     remove_beyond(workspace, FOLDER)?;
     drive(workspace, &stage)
+}
+
+/// How long the samples that are missing will take, from one step of some of them.
+///
+/// # Errors
+///
+/// As opening the networks.
+pub fn sampling_forecast(workspace: &Workspace, networks: &Networks<'_>) -> Result<Forecast> {
+    let stage = Sampling::new(workspace, networks);
+    let missing = missing(&stage, &workspace.run)?;
+    let shards = missing.iter().map(|piece| shard_samples(piece.number, workspace.recipe.samples.count));
+    let samples: usize = shards.map(|ids| ids.len()).sum();
+    if samples == 0 {
+        return Ok(Forecast::nothing("sampling"));
+    }
+    let Ensemble { mixture, sampler, .. } = stage.ensemble()?;
+    let at_once = samples.min(SAMPLES_PER_SHARD);
+    let images = vec![0.0f32; at_once * mixture.image_length()];
+    let step = || {
+        for member in 0..mixture.members() {
+            mixture.predict(member, &images, sampler.timestep(0));
+        }
+    };
+    // The first one also pays for memory that later ones reuse.
+    step();
+    let started = Instant::now();
+    step();
+    let seconds = started.elapsed().as_secs_f64() / at_once as f64 * (samples * sampler.len()) as f64;
+    let work = format!("{} in {} steps", counted(samples, "sample"), sampler.len());
+    Ok(Forecast::new("sampling", work, seconds, 0))
 }
 
 impl Stage for Sampling<'_> {

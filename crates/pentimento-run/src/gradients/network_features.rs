@@ -2,21 +2,22 @@
 
 use super::feature_store::Features;
 use super::featuring::{FeatureKind, Featuring, ImageDraws, Item};
-use super::projection_quality::{ItemSource, ProjectionQuality, projection_quality, taking_part};
+use super::projection_quality::{
+    ItemSource, ProjectionQuality, bytes_of_whole_gradients, projection_quality, taking_part,
+};
 use super::queries::QueryParts;
 use super::replay::Replay;
 use super::row_key::{noise_id, row_key};
 use super::subject::{Network, Subject};
 use crate::error::Result;
-use crate::event::{Event, Progress, Reporter};
+use crate::event::{Progress, Reporter};
+use crate::forecast::Forecast;
 use crate::piece::Stage;
 use crate::words::counted;
-use pentimento_attribution::gradient::{GradientMethod, RowKey};
+use pentimento_attribution::gradient::{Comparison, GradientMethod, RowKey};
 
 /// Images whose gradients are taken without a forecast.
 const FEW_IMAGES: usize = 8;
-/// Seconds from which on a forecast is told.
-const LEAST_SECONDS: f64 = 5.0;
 
 /// Features of one network.
 pub(super) struct NetworkFeatures {
@@ -99,13 +100,13 @@ impl<'a> AskedNetwork<'a> {
         })
     }
 
-    /// Tells how long the gradients that are missing will take, if that is worth a word. All of some networks are taken to lack
-    /// as many as this one, which is the first.
+    /// How long the gradients that are missing will take, in all of some networks, which are taken to lack as many as this one,
+    /// the first; none if so few are missing that measuring takes as long.
     ///
     /// # Errors
     ///
     /// As taking some of them.
-    pub(super) fn tell_forecast(&self, networks: usize) -> Result<()> {
+    pub(super) fn forecast(&self, networks: usize) -> Result<Option<Forecast>> {
         let progress = Reporter::silent().begin(self.method.name, 0, 0);
         let (image, query) = (|place: usize| self.image(place), |query: usize| self.query(query));
         let images = self.images_stage(&image, &progress)?;
@@ -113,7 +114,7 @@ impl<'a> AskedNetwork<'a> {
         // Of the first network the projection is measured too, with the same draws.
         let measured = taking_part(self.subject, self.keys.iter().flatten().count(), self.query_keys.len());
         if images.missing() + queries.missing() <= FEW_IMAGES {
-            return Ok(());
+            return Ok(None);
         }
         let (mut seconds, mut draws) = (0.0, 0);
         let (of_images, of_queries) = measured.unwrap_or_default();
@@ -124,17 +125,41 @@ impl<'a> AskedNetwork<'a> {
                 seconds += ((stage.missing() * networks + measured) * of_image) as f64 * of_draw;
             }
         }
-        if seconds > LEAST_SECONDS {
-            self.subject.workspace.reporter().tell(Event::GradientsForecast {
-                method: self.method.name,
-                images: images.missing(),
-                queries: queries.missing(),
-                networks,
-                draws,
-                seconds,
-            });
-        }
-        Ok(())
+        let asked = match queries.missing() {
+            1 => "1 query".into(),
+            count => format!("{count} queries"),
+        };
+        let work = format!(
+            "gradients of {} and {asked} in {} at {} of each",
+            counted(images.missing(), "training image"),
+            counted(networks, "network"),
+            counted(draws, "draw"),
+        );
+        Ok(Some(Forecast::new(self.method.name, work, seconds, self.bytes_held(networks))))
+    }
+
+    /// The most that is held beside a network: of the whole gradients with which the projection is compared, or of the kernels
+    /// of all networks with the features that are read at once.
+    fn bytes_held(&self, networks: usize) -> usize {
+        const F32: usize = size_of::<f32>();
+        const F64: usize = size_of::<f64>();
+        /// Images whose features are read at once by each thread.
+        const BLOCK_IMAGES: usize = 256;
+        let (images, queries, length) = (self.keys.len(), self.query_keys.len(), self.subject.dimension());
+        let whole = match taking_part(self.subject, images, queries) {
+            Some((images, queries)) => bytes_of_whole_gradients(self.subject, images + queries),
+            None => 0,
+        };
+        let side = images.min(length);
+        let kernels = match self.method.comparison {
+            // Of each network the directions; of one more the matrix, its eigenvectors and what finding them takes.
+            Comparison::InverseKernel(_) => (networks + 4) * side * side * F64,
+            Comparison::Dot | Comparison::Cosine => 0,
+        };
+        let threads = rayon::current_num_threads().max(1);
+        let block = BLOCK_IMAGES.min(images) * length * (2 * F32 + F64);
+        let scores = images * queries * (self.subject.draws().groups + 2) * F64;
+        whole.max(kernels + 2 * threads * block + 2 * queries * length * F32 + scores)
     }
 
     /// Does something with one of its stages: that of the training images or that of the queries.

@@ -45,6 +45,11 @@ pub struct ItemSource<'a> {
     pub item: &'a (dyn Fn(usize) -> Result<Item> + Sync),
 }
 
+/// What the whole gradients of so many images take.
+pub fn bytes_of_whole_gradients(subject: &Subject<'_>, images: usize) -> usize {
+    images * subject.networks.architecture.parameter_count() * BYTES_PER_VALUE
+}
+
 /// Of so many training images and queries, those on which it is measured; none if they are too few.
 pub fn taking_part(subject: &Subject<'_>, images: usize, queries: usize) -> Option<(usize, usize)> {
     let fit = MOST_BYTES / (subject.networks.architecture.parameter_count() * BYTES_PER_VALUE);

@@ -143,6 +143,28 @@ impl QuerySet {
         self.open(subject)
     }
 
+    /// The images themselves, for a forecast: for samples that are not made, training images stand in.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_or_stand_in(self, subject: &Subject<'_>) -> Result<Queries> {
+        let count = subject.workspace.recipe.samples.count;
+        match self.clone().open(subject) {
+            Err(RunError::Missing { made_by: MadeBy::Sampling, .. }) => {
+                let training = &subject.training.images;
+                let stand_in = |id: usize| Query {
+                    name: id.to_string(),
+                    title: format!("sample {id}"),
+                    image: training.scaled(id % training.len()),
+                    class: subject.workspace.recipe.samples.class,
+                };
+                Ok(Queries { set: self, images: (0..count).map(stand_in).collect() })
+            }
+            opened => opened,
+        }
+    }
+
     /// The images themselves.
     ///
     /// # Errors

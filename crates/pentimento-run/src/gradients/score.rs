@@ -6,6 +6,7 @@ use super::queries::{Queries, QueryParts};
 use super::score_table::{Details, FollowedTraining, GradientDetails, GradientsTaken, ScoreTable};
 use super::subject::{Network, Subject};
 use crate::error::{Result, RunError};
+use crate::forecast::Forecast;
 use pentimento_attribution::gradient::{
     CandidateQuality, DampingView, FeatureBlock, FeatureSource, GradientMethod, QueryTimesteps, Spread,
     Strips, compare_networks, damping_view, image_readers, jackknife, strips,
@@ -69,15 +70,10 @@ pub fn score(
 ) -> Result<ScoreTable> {
     let parts = QueryParts::new(subject, queries, method)?;
     let asked = subject.networks_of(method)?;
-    let all: Vec<usize> = (0..subject.training.images.len()).collect();
-    let count = subject.workspace.recipe.gradients.candidates.filter(|&count| count < all.len());
-    let chosen = count.map(|count| candidates(subject, queries, count)).transpose()?;
-    let images = match &chosen {
-        None => all,
-        Some(chosen) => chosen.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect(),
-    };
-    if let Some(first) = asked.first() {
-        AskedNetwork::new(subject, first, 0, method, &parts, &images)?.tell_forecast(asked.len())?;
+    let chosen = chosen(subject, queries)?;
+    let images = images_of(subject, chosen.as_deref());
+    if let Some(forecast) = forecast_of(subject, method, &asked, &parts, &images)? {
+        forecast.tell(subject.workspace.reporter());
     }
     let networks: Vec<NetworkFeatures> = asked
         .iter()
@@ -91,7 +87,7 @@ pub fn score(
         None => scored(subject, method, &networks, &parts, &images)?,
         Some(chosen) => each_with_its_own(subject, method, &networks, &parts, &images, chosen)?,
     };
-    let candidates = match (count, asked.first()) {
+    let candidates = match (candidates_wanted(subject), asked.first()) {
         (Some(count), Some(first)) => Some(quality_of(subject, queries, method, &parts, first, count)?),
         _ => None,
     };
@@ -111,6 +107,49 @@ pub fn score(
         }),
         ..ScoreTable::plain(subject, queries, named, scores.scores)?
     })
+}
+
+/// How long [`score`] will take.
+///
+/// # Errors
+///
+/// As taking some of the gradients.
+pub fn forecast(subject: &Subject<'_>, queries: &Queries, method: GradientMethod) -> Result<Forecast> {
+    let parts = QueryParts::new(subject, queries, method)?;
+    let asked = subject.networks_of(method)?;
+    let images = images_of(subject, chosen(subject, queries)?.as_deref());
+    let forecast = forecast_of(subject, method, &asked, &parts, &images)?;
+    Ok(forecast.unwrap_or_else(|| Forecast::nothing(method.name)))
+}
+
+fn forecast_of(
+    subject: &Subject<'_>,
+    method: GradientMethod,
+    asked: &[Network<'_>],
+    parts: &QueryParts,
+    images: &[usize],
+) -> Result<Option<Forecast>> {
+    let Some(first) = asked.first() else { return Ok(None) };
+    AskedNetwork::new(subject, first, 0, method, parts, images)?.forecast(asked.len())
+}
+
+/// How many candidates each query has, if not all training images are scored.
+fn candidates_wanted(subject: &Subject<'_>) -> Option<usize> {
+    let all = subject.training.images.len();
+    subject.workspace.recipe.gradients.candidates.filter(|&count| count < all)
+}
+
+/// The candidates of each query, if not all training images are scored.
+fn chosen(subject: &Subject<'_>, queries: &Queries) -> Result<Option<Vec<Vec<usize>>>> {
+    candidates_wanted(subject).map(|count| candidates(subject, queries, count)).transpose()
+}
+
+/// The training images that are candidates of any query; all, if none are chosen.
+fn images_of(subject: &Subject<'_>, chosen: Option<&[Vec<usize>]>) -> Vec<usize> {
+    match chosen {
+        None => (0..subject.training.images.len()).collect(),
+        Some(chosen) => chosen.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+    }
 }
 
 /// What is known of some training images for some queries.

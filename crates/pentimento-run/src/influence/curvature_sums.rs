@@ -2,6 +2,7 @@
 //! order. So the result has the same bytes whichever machine makes which shard, and whatever happens on the way.
 
 use super::curvature_store::Measurement;
+use super::forecast::twice;
 use crate::error::Result;
 use crate::event::Progress;
 use crate::gradients::noise_id;
@@ -199,6 +200,48 @@ impl<'a> Summing<'a> {
         })
     }
 
+    /// Passes in which all draws of an image go through the network.
+    fn parts_of_image(&self) -> Result<usize> {
+        let draws = self.measurement.workspace().recipe.influence.draws / 2;
+        Ok(draws.div_ceil(self.pass()?.draws_at_once()))
+    }
+
+    /// What layers see of an image, by its place among those of the curvature, in a part of its draws.
+    fn records(&self, place: usize, part_of_image: usize) -> Result<ImageRecords> {
+        let Measurement { subject, images, .. } = self.measurement;
+        let (recipe, pass) = (&subject.workspace.recipe, self.pass()?);
+        let image = images[place];
+        let (key, class) = (subject.image_key(image), subject.class_of(image));
+        let values = subject.training.images.scaled(image);
+        let draws = curvature_draws(
+            &recipe.schedule,
+            recipe.seed,
+            self.part,
+            recipe.influence.draws / 2,
+            noise_id(&key),
+            values.len(),
+        );
+        let first = part_of_image * pass.draws_at_once();
+        let draws = &draws[first..draws.len().min(first + pass.draws_at_once())];
+        let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
+        Ok(pass.records(&values, class, draws, &name)?)
+    }
+
+    /// Seconds that an image takes, measured on the first ones, as many as there are threads.
+    ///
+    /// # Errors
+    ///
+    /// As summing.
+    pub(super) fn seconds_per_image(&self) -> Result<f64> {
+        let count = rayon::current_num_threads().clamp(1, self.measurement.images.len().max(1));
+        let mut sums = self.new_sums();
+        let seconds = twice(|| -> Result<()> {
+            self.measurement.workspace().options.stop.check()?;
+            sums.add(&side_by_side(count, |place| self.records(place, 0))?)
+        })?;
+        Ok(seconds * self.parts_of_image()? as f64 / count as f64)
+    }
+
     /// The sums of a shard, from a unit on.
     fn sum_shard(
         &self,
@@ -207,9 +250,7 @@ impl<'a> Summing<'a> {
         mut unit: usize,
         mut sums: Sums<'a>,
     ) -> Result<Sums<'a>> {
-        let Measurement { subject, images, .. } = self.measurement;
-        let (workspace, part, pass) = (subject.workspace, self.part, self.pass()?);
-        let recipe = &workspace.recipe;
+        let workspace = self.measurement.subject.workspace;
         let range = self.shard_images(piece.number);
         let name = self.state_name(piece.number);
         let save = |sums: &Sums<'_>, unit: usize| -> Result<()> {
@@ -220,8 +261,7 @@ impl<'a> Summing<'a> {
         let due = |writing: Duration| workspace.options.checkpoint_every.max(writing * WRITING_SHARE);
         // Units are images, in parts if all draws of one do not pass at once. As many as there are threads are worked on at
         // a time; they are added one after another.
-        let draws_of_image = recipe.influence.draws / 2;
-        let parts = draws_of_image.div_ceil(pass.draws_at_once());
+        let parts = self.parts_of_image()?;
         let (at_once, units) = (rayon::current_num_threads().max(1), range.len() * parts);
         while unit < units {
             let stopped = workspace.options.stop.check();
@@ -233,22 +273,7 @@ impl<'a> Summing<'a> {
             }
             let count = at_once.min(units - unit);
             let records = side_by_side(count, |index| {
-                let (place, part_of_image) = ((unit + index) / parts, (unit + index) % parts);
-                let image = images[range.start + place];
-                let (key, class) = (subject.image_key(image), subject.class_of(image));
-                let values = subject.training.images.scaled(image);
-                let draws = curvature_draws(
-                    &recipe.schedule,
-                    recipe.seed,
-                    part,
-                    draws_of_image,
-                    noise_id(&key),
-                    values.len(),
-                );
-                let first = part_of_image * pass.draws_at_once();
-                let draws = &draws[first..draws.len().min(first + pass.draws_at_once())];
-                let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-                pass.records(&values, class, draws, &name)
+                self.records(range.start + (unit + index) / parts, (unit + index) % parts)
             })?;
             sums.add(&records)?;
             unit += count;

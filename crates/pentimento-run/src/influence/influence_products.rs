@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::gradients::{Query, Subject, noise_id};
 use crate::kept::kept_or_made_again;
-use crate::piece::{Making, Object, Piece, Stage};
+use crate::piece::{Making, Object, Piece, Stage, missing};
 use pentimento_attribution::curvature::{InfluenceProducts, QuantisedRows};
 use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_side};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
@@ -22,10 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Images of a file. A kill loses the gradients of one file that is not finished.
 const IMAGES_PER_FILE: usize = 64;
 /// Bytes that the gradients of queries may take at once, unless those of one query take more.
-const MOST_QUERY_BYTES: usize = 2 << 30;
+pub(super) const MOST_QUERY_BYTES: usize = 2 << 30;
 
 /// Values of training images' gradients that are held at once, unless those of one image are more: 256 MiB.
-const MOST_GRADIENT_VALUES: usize = 1 << 26;
+pub(super) const MOST_GRADIENT_VALUES: usize = 1 << 26;
 
 /// One network with everything that products follow from.
 pub struct ProductsOf<'a> {
@@ -240,6 +240,15 @@ impl MakingProducts<'_> {
     fn part(&self, piece: &Piece) -> (&Batch<'_>, &[usize]) {
         let (batch, file) = (piece.number / self.files_of_batch(), piece.number % self.files_of_batch());
         (&self.batches[batch], self.images.chunks(IMAGES_PER_FILE).nth(file).unwrap_or_default())
+    }
+
+    /// Training images of the pieces that a run does not have; one counts for each batch of queries.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stage::pieces`].
+    pub(super) fn missing_images(&self, run: &Run) -> Result<usize> {
+        Ok(missing(self, run)?.iter().map(|piece| self.part(piece).1.len()).sum())
     }
 
     fn file_name(&self, piece: &Piece) -> String {

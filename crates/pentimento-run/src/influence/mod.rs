@@ -5,6 +5,7 @@
 //! * `damping`: what is added to it.
 //! * `query_gradients`: gradients of the queries, through the inverse, in 8 bits.
 //! * `influence_products`: gradients of the training images against all of them, kept in the run.
+//! * `forecast`: how long all this will take.
 //! * `score`: scores with intervals.
 //! * `stages`: the stages of all this by their names.
 //! * `unlearning`: what unlearning a query does to the loss of each training image.
@@ -13,11 +14,13 @@ mod curvature_store;
 mod curvature_sums;
 mod damping;
 mod decomposition;
+mod forecast;
 mod influence_products;
 mod query_gradients;
 mod score;
 mod stages;
 mod unlearning;
 
+pub use forecast::forecast;
 pub use score::{check_influence, score_influence};
 pub use stages::{with_curvature_stage, with_influence_stage};

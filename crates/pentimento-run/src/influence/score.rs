@@ -2,6 +2,7 @@
 
 use super::curvature_store::{MeasuredCurvature, curvature};
 use super::damping::dampings;
+use super::forecast::forecast;
 use super::influence_products::ProductsOf;
 use super::query_gradients::{QueryGradients, check_trajectory};
 use super::unlearning::UnlearningOf;
@@ -40,6 +41,7 @@ pub fn score_influence(
     method: Method,
     kind: InfluenceKind,
 ) -> Result<ScoreTable> {
+    forecast(subject, queries, method, kind)?.tell(subject.workspace.reporter());
     let mut scores = Scores::default();
     let mut note: Option<InfluenceNote> = None;
     let share = 1.0 / subject.networks.weights.len().max(1) as f64;

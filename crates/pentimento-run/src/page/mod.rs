@@ -207,7 +207,7 @@ fn of_queries(scores: &Scores<'_>) -> ReportView {
             (QuerySet::Samples, _) => {
                 "Pictures made by an imported network, and the training images to which its gradients point.".into()
             }
-            (_, Origin::Imported(_)) => {
+            (_, Origin::Imported(_) | Origin::Bank(_)) => {
                 "Pictures that were given, and the training images to which a network's gradients point.".into()
             }
             (_, Origin::Trained(_)) => {

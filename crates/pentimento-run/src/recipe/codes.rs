@@ -53,19 +53,7 @@ pub struct CodesRecipe {
 impl CodesRecipe {
     /// Refuses groups that these images cannot have, and codes that are given twice or not at all.
     pub(super) fn validate(&self, data: &DataRecipe) -> Result<(), BrokenBound> {
-        if self.groups == GroupBy::Source && data.path.is_none() {
-            return broken("codes.groups", "\"source\"", "only with `data.path`");
-        }
-        match (self.groups, &self.table) {
-            (GroupBy::Table, None) => {
-                let bound = "the name of a CSV file, as `codes.groups` is \"table\"";
-                return broken("codes.table", "missing", bound);
-            }
-            (GroupBy::Image | GroupBy::Class | GroupBy::Source, Some(table)) => {
-                return broken("codes.table", format!("{table:?}"), "only with `codes.groups = \"table\"`");
-            }
-            _ => {}
-        }
+        validate_groups("codes", self.groups, self.table.is_some(), data)?;
         let of_walsh = "with `kind = \"walsh\"` it follows from the groups";
         match (self.kind, self.members, self.weight) {
             (CodeKind::Drawn, None, _) => {
@@ -75,5 +63,25 @@ impl CodesRecipe {
             (CodeKind::Walsh, None, Some(number)) => broken("codes.weight", number, of_walsh),
             _ => Ok(()),
         }
+    }
+}
+
+/// Refuses groups that some images cannot have, or a table that nothing asks for; `section` is where they stand.
+pub(super) fn validate_groups(
+    section: &str,
+    groups: GroupBy,
+    has_table: bool,
+    data: &DataRecipe,
+) -> Result<(), BrokenBound> {
+    if groups == GroupBy::Source && data.path.is_none() {
+        return broken(&format!("{section}.groups"), "\"source\"", "only with `data.path`");
+    }
+    let field = format!("{section}.table");
+    match (groups == GroupBy::Table, has_table) {
+        (true, false) => {
+            broken(&field, "missing", format!("the name of a CSV file, as `{section}.groups` is \"table\""))
+        }
+        (false, true) => broken(&field, "given", format!("only with `{section}.groups = \"table\"`")),
+        _ => Ok(()),
     }
 }

@@ -2,8 +2,8 @@
 
 use super::bound::{BrokenBound, broken};
 use super::{
-    AttributionRecipe, CheckpointRecipe, ClassifierRecipe, CodesRecipe, DataRecipe, GradientRecipe,
-    InfluenceRecipe, Origin, Recipe, SamplesRecipe, TrainedRecipe,
+    AttributionRecipe, BankRecipe, CheckpointRecipe, ClassifierRecipe, CodesRecipe, DataRecipe,
+    GradientRecipe, InfluenceRecipe, Origin, Recipe, SamplesRecipe, SubsetsRecipe, TrainedRecipe,
 };
 use pentimento_diffusion::sampler::SamplingConfig;
 use pentimento_diffusion::schedule::ScheduleConfig;
@@ -25,6 +25,8 @@ pub(super) struct RecipeFile {
     checkpoint: Option<CheckpointRecipe>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     codes: Option<CodesRecipe>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bank: Option<SubsetsRecipe>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model: Option<toml::Table>,
     #[serde(default)]
@@ -57,6 +59,7 @@ impl RecipeFile {
             data: recipe.data,
             checkpoint: None,
             codes: None,
+            bank: None,
             model: None,
             schedule: recipe.schedule,
             training: None,
@@ -77,6 +80,13 @@ impl RecipeFile {
                 classifier: recipe.classifier,
                 ..file
             },
+            Origin::Bank(BankRecipe { subsets, model, training }) => Self {
+                bank: Some(subsets),
+                model: Some(model),
+                training: Some(training),
+                gradients: unless_default(recipe.gradients),
+                ..file
+            },
             Origin::Imported(checkpoint) => Self { checkpoint: Some(checkpoint), ..file },
         }
     }
@@ -88,9 +98,23 @@ impl RecipeFile {
             model: self.model.unwrap_or_default(),
             training: self.training.unwrap_or_default(),
         };
-        let origin = match self.checkpoint {
-            None => Origin::Trained(trained),
-            Some(checkpoint) => {
+        let origin = match (self.checkpoint, self.bank) {
+            (None, None) => Origin::Trained(trained),
+            (None, Some(subsets)) => {
+                if trained.codes != CodesRecipe::default() {
+                    broken(
+                        "codes",
+                        "given",
+                        "not with `bank`, which says by itself which network sees what",
+                    )?;
+                }
+                let TrainedRecipe { model, training, .. } = trained;
+                Origin::Bank(BankRecipe { subsets, model, training })
+            }
+            (Some(checkpoint), bank) => {
+                if bank.is_some() {
+                    broken("bank", "given", "not with `checkpoint`: a bank's networks are trained here")?;
+                }
                 refuse_training(&trained)?;
                 Origin::Imported(checkpoint)
             }

@@ -1,11 +1,12 @@
 //! A recipe says everything that decides a run's results. Every key has a default; a key that does not exist is an
 //! error; the resolved recipe, with every default written out, is kept in the run.
 //!
-//! A file for each section, with its defaults and its bounds: `data`, `codes`, `samples`, `attribution`, `gradients`,
+//! A file for each section, with its defaults and its bounds: `data`, `codes`, `bank`, `samples`, `attribution`, `gradients`,
 //! `influence`, `classifier`. `origin` is where the networks come from, `file` the form in which all of it is written and
 //! read, `overrides` what replaces a value of it.
 
 mod attribution;
+mod bank;
 mod bound;
 mod classifier;
 mod codes;
@@ -19,12 +20,13 @@ mod paths;
 mod samples;
 
 pub use attribution::AttributionRecipe;
+pub use bank::{BankRecipe, SubsetChoice, SubsetsRecipe};
 pub use classifier::ClassifierRecipe;
 pub use codes::{CodeKind, CodesRecipe, GroupBy};
 pub use data::{DataRecipe, NO_SOURCE};
 pub use gradients::{GradientRecipe, Projection, TrainingDraws};
 pub use influence::{Eigenvalues, InfluenceDamping, InfluenceDampingRule, InfluenceRecipe};
-pub use origin::{CheckpointRecipe, Origin, TrainedRecipe};
+pub use origin::{CheckpointRecipe, Origin, TrainedRecipe, unet};
 pub use samples::SamplesRecipe;
 
 use crate::error::RunError;
@@ -181,6 +183,7 @@ impl Recipe {
         match &self.origin {
             Origin::Trained(trained) => Ok(trained),
             Origin::Imported(_) => Err(RunError::NoCodes { run: run.display().to_string() }),
+            Origin::Bank(_) => Err(RunError::IsBank { run: run.display().to_string() }),
         }
     }
 
@@ -191,8 +194,8 @@ impl Recipe {
     ///
     /// [`RunError::RecipeValue`] for a network that does not fit; as the classifier's bounds.
     pub fn check_images(&self, shape: [usize; 3], classes: usize) -> Result<(), RunError> {
-        if let Origin::Trained(trained) = &self.origin {
-            Architecture::new(&trained.unet(&self.name, shape)?)?;
+        if let Some(model) = self.origin.model() {
+            Architecture::new(&unet(model, &self.name, shape)?)?;
         }
         if let Some(classifier) = self.classifier {
             classifier.config(self.seed, classes, shape).validate()?;

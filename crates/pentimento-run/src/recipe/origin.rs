@@ -1,5 +1,6 @@
 //! Where the networks of a run come from.
 
+use super::bank::BankRecipe;
 use super::bound::BrokenBound;
 use super::codes::CodesRecipe;
 use super::data::DataRecipe;
@@ -16,6 +17,8 @@ pub enum Origin {
     Trained(TrainedRecipe),
     /// It is one network that was trained elsewhere.
     Imported(CheckpointRecipe),
+    /// They are networks on known subsets, to hold attributions against.
+    Bank(BankRecipe),
 }
 
 /// How an ensemble is trained: the sections that the recipe of an imported network does not have.
@@ -54,6 +57,18 @@ impl Origin {
                 codes.validate(data)
             }
             Self::Imported(_) => Ok(()),
+            Self::Bank(BankRecipe { subsets, training, .. }) => {
+                training.validate().map_err(BrokenBound::of_section("training"))?;
+                subsets.validate(data)
+            }
+        }
+    }
+
+    /// Keys of the networks that are trained here.
+    pub(super) fn model(&self) -> Option<&toml::Table> {
+        match self {
+            Self::Trained(TrainedRecipe { model, .. }) | Self::Bank(BankRecipe { model, .. }) => Some(model),
+            Self::Imported(_) => None,
         }
     }
 }
@@ -63,36 +78,49 @@ impl TrainedRecipe {
     ///
     /// # Errors
     ///
-    /// [`RunError::RecipeValue`] for keys that do not exist or values that contradict the images.
-    pub fn unet(&self, recipe: &str, [height, width, channels]: [usize; 3]) -> Result<UnetConfig, RunError> {
-        let file = || format!("recipe `{recipe}`");
-        let told = |BrokenBound { field, value, bound }: BrokenBound| {
-            let file = file();
-            RunError::RecipeValue { file, field, value, bound }
-        };
-        let json = serde_json::to_string(&self.model)
-            .map_err(|error| RunError::Recipe { file: file(), message: error.to_string() })?;
-        let (mut config, unknown) = UnetConfig::from_json(&json, "recipe, [model]")
-            .map_err(|error| told(BrokenBound::of_section("model")(error)))?;
-        if let Some(key) = unknown.first() {
-            let value = self.model.get(key).map_or_else(String::new, ToString::to_string);
-            let bound = "not a key of UNet2DModel".into();
-            return Err(told(BrokenBound { field: format!("model.{key}"), value, bound }));
-        }
-        for (key, value) in
-            [("in_channels", &mut config.in_channels), ("out_channels", &mut config.out_channels)]
-        {
-            if self.model.contains_key(key) && *value != channels {
-                let bound = format!("the images have {channels} channels");
-                let (field, value) = (format!("model.{key}"), value.to_string());
-                return Err(told(BrokenBound { field, value, bound }));
-            }
-            *value = channels;
-        }
-        config.sample_size.get_or_insert(SampleSize { height, width });
-        config
-            .check_image(height, width, channels)
-            .map_err(|error| told(BrokenBound::of_section("model")(error)))?;
-        Ok(config)
+    /// As [`unet`].
+    pub fn unet(&self, recipe: &str, shape: [usize; 3]) -> Result<UnetConfig, RunError> {
+        unet(&self.model, recipe, shape)
     }
+}
+
+/// The network that the keys of a recipe's `model` say, for images `[height, width, channels]`. `recipe` is what messages call
+/// the recipe.
+///
+/// # Errors
+///
+/// [`RunError::RecipeValue`] for keys that do not exist or values that contradict the images.
+pub fn unet(
+    model: &toml::Table,
+    recipe: &str,
+    [height, width, channels]: [usize; 3],
+) -> Result<UnetConfig, RunError> {
+    let file = || format!("recipe `{recipe}`");
+    let told = |BrokenBound { field, value, bound }: BrokenBound| {
+        let file = file();
+        RunError::RecipeValue { file, field, value, bound }
+    };
+    let json = serde_json::to_string(model)
+        .map_err(|error| RunError::Recipe { file: file(), message: error.to_string() })?;
+    let (mut config, unknown) = UnetConfig::from_json(&json, "recipe, [model]")
+        .map_err(|error| told(BrokenBound::of_section("model")(error)))?;
+    if let Some(key) = unknown.first() {
+        let value = model.get(key).map_or_else(String::new, ToString::to_string);
+        let bound = "not a key of UNet2DModel".into();
+        return Err(told(BrokenBound { field: format!("model.{key}"), value, bound }));
+    }
+    for (key, value) in [("in_channels", &mut config.in_channels), ("out_channels", &mut config.out_channels)]
+    {
+        if model.contains_key(key) && *value != channels {
+            let bound = format!("the images have {channels} channels");
+            let (field, value) = (format!("model.{key}"), value.to_string());
+            return Err(told(BrokenBound { field, value, bound }));
+        }
+        *value = channels;
+    }
+    config.sample_size.get_or_insert(SampleSize { height, width });
+    config
+        .check_image(height, width, channels)
+        .map_err(|error| told(BrokenBound::of_section("model")(error)))?;
+    Ok(config)
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 /// The keys that hold a path.
-const PATHS: [[&str; 2]; 4] = [["data", "path"], ["data", "images"], ["data", "labels"], ["codes", "table"]];
+const PATHS: [[&str; 2]; 5] =
+    [["data", "path"], ["data", "images"], ["data", "labels"], ["codes", "table"], ["bank", "table"]];
 
 /// Makes relative paths absolute: those in `folder`, which is itself relative to the working folder.
 pub(super) fn resolve(table: &mut toml::Table, folder: &Path) {

@@ -1,13 +1,17 @@
 //! The stage that trains the members, resumable at any moment.
 
+mod network;
 mod objects;
 mod side_by_side;
 
+pub(crate) use network::{Rate, Saving, check_finite, steps_of_states};
+pub(crate) use objects::{TrainingRecord, save_scheduler_in};
 pub use objects::{
     architecture, checkpoint_name, kept_weights, losses, member_fingerprint, member_folder, steps_kept,
     trained_members, weights_name,
 };
 pub use side_by_side::TRIAL_STEPS;
+pub(crate) use side_by_side::choose_lanes;
 
 use crate::data::CodedData;
 use crate::drive::drive_some;
@@ -17,33 +21,27 @@ use crate::npy::npy;
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::workspace::Workspace;
 use objects::{
-    STAGE, TrainingRecord, checkpoints_of, losses_name, piece_of, record_name, save_scheduler, state_kept,
-    state_name, tell_who_trained,
+    STAGE, checkpoints_of, losses_name, piece_of, record_name, save_scheduler, state_kept, state_name,
+    tell_who_trained,
 };
+use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::checkpoint::network_files;
 use pentimento_diffusion::training::{Trainer, TrainingImages};
 use pentimento_diffusion::unet::Architecture;
-use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
 use pentimento_store::{Fingerprint, Run};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 /// The stage: a piece is a member.
 pub struct Training<'a> {
     workspace: &'a Workspace,
     data: &'a CodedData,
     architecture: Architecture,
-    /// Optimiser steps over all members, for the progress.
-    steps_done: AtomicU64,
-    images_seen: AtomicU64,
     begun: OnceLock<Begun>,
 }
 
-/// What the rate of steps is told from.
 struct Begun {
-    at: Instant,
+    rate: Rate,
     /// Members that are trained side by side.
     lanes: usize,
 }
@@ -55,14 +53,7 @@ impl<'a> Training<'a> {
     ///
     /// If the recipe's network does not fit the images.
     pub fn new(workspace: &'a Workspace, data: &'a CodedData) -> Result<Self> {
-        Ok(Self {
-            workspace,
-            data,
-            architecture: architecture(workspace, data)?,
-            steps_done: AtomicU64::new(0),
-            images_seen: AtomicU64::new(0),
-            begun: OnceLock::new(),
-        })
+        Ok(Self { workspace, data, architecture: architecture(workspace, data)?, begun: OnceLock::new() })
     }
 }
 
@@ -124,9 +115,8 @@ impl Stage for Training<'_> {
         let reporter = self.workspace.reporter();
         let parameters = self.architecture.parameter_count();
         reporter.tell(Event::Training { members: missing.len(), of: all as u32, parameters });
-        self.steps_done.store(before, Ordering::Relaxed);
         let lanes = self.side_by_side(missing)?;
-        self.begun.get_or_init(|| Begun { at: Instant::now(), lanes });
+        self.begun.get_or_init(|| Begun { rate: Rate::new(before), lanes });
         Ok(reporter.begin("training", total, before))
     }
 
@@ -134,8 +124,9 @@ impl Stage for Training<'_> {
         if let Some(begun) = self.begun.get() {
             return Ok(begun.lanes);
         }
-        let members: Vec<u32> = missing.iter().map(|piece| piece.number as u32).collect();
-        side_by_side::choose_lanes(self.workspace, self.data, &self.architecture, &members)
+        let Some(first) = missing.first().map(|piece| piece.number as u32) else { return Ok(1) };
+        let fresh = || trainer(self.workspace, self.data, &self.architecture, first);
+        with_images(self.data, first, |images| choose_lanes(self.workspace, missing.len(), &fresh, images))
     }
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
@@ -146,25 +137,19 @@ impl Stage for Training<'_> {
             trainer.restore(&bytes, &state)?;
         }
         let checkpoints: BTreeMap<usize, String> = checkpoints_of(self.data, member).into_iter().collect();
+        let saving = Saving { run, state: &state, made_from: piece.made_from };
         with_images(self.data, member, |images| {
-            let mut written = Instant::now();
-            while !trainer.is_finished() {
-                let stopping = workspace.options.stop.is_set();
-                if stopping || written.elapsed() >= workspace.options.checkpoint_every {
-                    run.put(&state, piece.made_from, &trainer.state()?)?;
-                    written = Instant::now();
-                    if stopping {
-                        return Err(RunError::Stopped);
-                    }
-                }
-                let loss = trainer.train_step(images)?;
+            saving.train_to_the_end(workspace, &mut trainer, images, |trainer, loss| {
                 // Before any state that has this step behind it.
                 if let Some(name) = checkpoints.get(&trainer.steps_done()) {
-                    self.save_checkpoint(run, name, piece.made_from, &trainer)?;
+                    self.save_checkpoint(run, name, piece.made_from, trainer)?;
                 }
-                self.tell_step(making.progress, member, loss);
-            }
-            Ok(())
+                if let Some(Begun { rate, .. }) = self.begun.get() {
+                    let batch = self.data.trained.training.batch;
+                    rate.tell_step(making.progress, batch, &format!("member {member}"), loss);
+                }
+                Ok(())
+            })
         })?;
         // First, so that the folder of a finished member is one that diffusers opens.
         save_scheduler(workspace, run, member)?;
@@ -190,16 +175,6 @@ impl Stage for Training<'_> {
 }
 
 impl Training<'_> {
-    fn tell_step(&self, progress: &Progress, member: u32, loss: f32) {
-        let Some(begun) = self.begun.get() else { return };
-        let done = self.steps_done.fetch_add(1, Ordering::Relaxed) + 1;
-        let batch = self.data.trained.training.batch as u64;
-        let images = self.images_seen.fetch_add(batch, Ordering::Relaxed) + batch;
-        let seconds = begun.at.elapsed().as_secs_f64().max(1e-9);
-        let rate = images as f64 / seconds;
-        progress.set(done, &format!("{rate:.0} images/s, loss {loss:.4} (member {member})"));
-    }
-
     /// Keeps the weights of a moment of training, which would be the member if it ended there.
     fn save_checkpoint(
         &self,
@@ -216,11 +191,7 @@ impl Training<'_> {
     }
 
     fn member_objects(&self, member: u32, trainer: &Trainer) -> Result<Vec<Object>> {
-        // The loss of a step is that of the weights before it, so the last step's weights were not looked at yet.
-        if let Some(value) = trainer.member().iter().flatten().find(|value| !value.is_finite()) {
-            let (member, step, loss) = (member as usize, trainer.steps_done(), f64::from(*value));
-            return Err(DiffusionError::Diverged { member, step, loss }.into());
-        }
+        check_finite(trainer, member as usize)?;
         let folder = member_folder(member);
         let mut objects: Vec<Object> = network_files(&self.architecture, trainer.member())?
             .into_iter()

@@ -1,5 +1,6 @@
 //! The objects of members: their names, what they are made from, and opening them.
 
+use super::network::steps_of_states;
 use crate::data::CodedData;
 use crate::error::{MadeBy, Result, RunError};
 use crate::event::Event;
@@ -83,7 +84,7 @@ pub(super) fn record_name(member: u32) -> String {
 
 /// What a finished member says of its training beside the recipe.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(super) struct TrainingRecord {
+pub(crate) struct TrainingRecord {
     /// The version of the numerics that trained it.
     pub numerics_version: u32,
 }
@@ -160,39 +161,33 @@ pub(super) fn piece_of(
 
 /// Steps that interrupted trainings of these members have already done.
 ///
-/// Refuses trainings that another version of the numerics began, before any member trains on: a member has the bytes of
-/// one version or of another, and not of a mixture that nobody could make again.
-///
 /// # Errors
 ///
-/// [`RunError::UnfinishedByOtherNumerics`] if another version of the program began one.
+/// As [`steps_of_states`].
 pub fn steps_kept(run: &Run, data: &CodedData, missing: &[Piece]) -> Result<u64> {
-    let (mut steps, mut others) = (0, Vec::new());
+    let mut states = Vec::new();
     for piece in missing {
         let member = piece.number as u32;
-        let name = state_name(member);
-        let Some(bytes) = state_kept(data, run, member, piece.made_from)? else { continue };
-        let state = StateSummary::read(&bytes, &name)?;
-        steps += state.steps as u64;
-        if state.numerics_version != NUMERICS_VERSION {
-            others.push((run.root().join(name), state.numerics_version));
-        }
+        let kept = state_kept(data, run, member, piece.made_from)?;
+        states.extend(kept.map(|bytes| (state_name(member), bytes)));
     }
-    if others.is_empty() {
-        return Ok(steps);
-    }
-    Err(RunError::UnfinishedByOtherNumerics { states: others, own: NUMERICS_VERSION })
+    steps_of_states(run, states)
 }
 
 /// Writes the files of a member that tell diffusers how the ensemble samples, if they are not there.
 pub(super) fn save_scheduler(workspace: &Workspace, run: &Run, member: u32) -> Result<()> {
+    save_scheduler_in(workspace, run, &member_folder(member))
+}
+
+/// The same in the folder of any network.
+pub fn save_scheduler_in(workspace: &Workspace, run: &Run, folder: &str) -> Result<()> {
     let files = scheduler_files(&workspace.recipe.schedule, &workspace.recipe.sampling);
     let mut key = Fingerprint::of("scheduler files");
     for (_, bytes) in &files {
         key = key.bytes(bytes);
     }
     let key = key.finish();
-    let name = |file: &str| format!("{}/{file}", member_folder(member));
+    let name = |file: &str| format!("{folder}/{file}");
     if !SCHEDULER_FILES.iter().all(|file| run.is_current(&name(file), key)) {
         run.put_many(files.into_iter().map(|(file, bytes)| (name(file), bytes)), key)?;
     }

@@ -1,50 +1,45 @@
-//! Whether members are trained one after another or side by side.
+//! Whether networks are trained one after another or side by side.
 
-use super::with_images;
-use crate::data::CodedData;
 use crate::error::Result;
 use crate::event::Event;
 use crate::workspace::Workspace;
 use pentimento_diffusion::side_by_side::side_by_side;
-use pentimento_diffusion::unet::Architecture;
+use pentimento_diffusion::training::{Trainer, TrainingImages};
 use std::time::Instant;
 
 /// Steps that each way of using the cores is tried for before one is chosen.
 pub const TRIAL_STEPS: usize = 3;
 
-/// Tries both ways of using the cores for a few steps and takes the faster: one member after another with all threads,
-/// or one member per thread. Both give the same bytes.
-pub(super) fn choose_lanes(
+/// Tries both ways of using the cores for a few steps and takes the faster: one network after another with all threads,
+/// or one network per thread. Both give the same bytes. `networks` are to be trained, of which `fresh` is one.
+pub fn choose_lanes(
     workspace: &Workspace,
-    data: &CodedData,
-    architecture: &Architecture,
-    members: &[u32],
+    networks: usize,
+    fresh: &(dyn Fn() -> Result<Trainer> + Sync),
+    images: &TrainingImages<'_>,
 ) -> Result<usize> {
     let threads = rayon::current_num_threads();
-    let lanes = threads.min(members.len());
-    // Fewer members left than threads: side by side would leave cores idle.
+    let lanes = threads.min(networks);
+    // Fewer networks left than threads: side by side would leave cores idle.
     if lanes < 2 || lanes < threads {
         return Ok(1);
     }
-    let Some(&member) = members.first() else { return Ok(1) };
     let trial = || -> Result<f64> {
-        let mut trainer = super::trainer(workspace, data, architecture, member)?;
-        with_images(data, member, |images| {
-            // The first step also pays for memory that later ones reuse.
+        let mut trainer = fresh()?;
+        // The first step also pays for memory that later ones reuse.
+        trainer.train_step(images)?;
+        let started = Instant::now();
+        for _ in 0..TRIAL_STEPS {
+            workspace.options.stop.check()?;
             trainer.train_step(images)?;
-            let started = Instant::now();
-            for _ in 0..TRIAL_STEPS {
-                workspace.options.stop.check()?;
-                trainer.train_step(images)?;
-            }
-            Ok(started.elapsed().as_secs_f64())
-        })
+        }
+        Ok(started.elapsed().as_secs_f64())
     };
     let together = trial()?;
     let slowest = side_by_side(lanes, |_| trial())?.into_iter().fold(0.0, f64::max);
     // Members that do not fill a last round leave threads idle in it.
-    let rounds = members.len().div_ceil(lanes) as f64;
-    let faster_apart = rounds * slowest <= members.len() as f64 * together;
+    let rounds = networks.div_ceil(lanes) as f64;
+    let faster_apart = rounds * slowest <= networks as f64 * together;
     let per_step = |seconds: f64| 1000.0 * seconds / TRIAL_STEPS as f64;
     workspace.reporter().tell(Event::TrainingTried {
         one_at_a_time_ms: per_step(together),

@@ -57,7 +57,7 @@ impl Asked {
     /// Refuses methods that rank codes, where there are none or they cannot be asked.
     pub fn check_codes(&self, origin: &Origin, set: &QuerySet) -> Result<(), ProgramError> {
         match origin {
-            Origin::Imported(_) => {
+            Origin::Imported(_) | Origin::Bank(_) => {
                 let names: Vec<String> =
                     Method::names_of_tables().iter().map(|name| format!("`{name}`")).collect();
                 self.refuse_codes(&format!(

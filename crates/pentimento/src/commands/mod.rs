@@ -28,8 +28,10 @@ use asked::Asked;
 use output::print;
 use pentimento_diffusion::device::DeviceKind;
 use pentimento_run::analyse;
+use pentimento_run::bank::{bank_data, train_bank};
 use pentimento_run::data::{coded_data, coded_data_if_trained, fetch_public};
 use pentimento_run::pool::on_pool;
+use pentimento_run::recipe::Origin;
 use pentimento_run::train::train;
 use pentimento_run::workspace::default_folder;
 use pentimento_run::{Networks, Recipe, RunOptions, Workspace};
@@ -94,10 +96,20 @@ fn run_command(arguments: Arguments) -> Result<()> {
             recipe.trained(&folder)?;
             codes::print_codes(&recipe, &options)
         }
-        Command::Plan { recipe, limit_memory } => {
+        Command::Plan { recipe, limit_memory, method, query } => {
             let (recipe, folder) = recipe_and_folder(&recipe)?;
-            recipe.trained(&folder)?;
+            if !method.is_empty() || matches!(recipe.origin, Origin::Imported(_)) {
+                let workspace = Workspace { recipe, ..Workspace::open_read_only(&folder, options)? };
+                return plan::print_forecasts(&workspace, &Asked::of(&method, None)?, query.set());
+            }
             plan::print_plan(&recipe, &folder, &options, limit_memory)
+        }
+        Command::Bank(recipe) => {
+            let workspace = recipe_workspace(&recipe, &options)?;
+            let data = bank_data(&workspace)?;
+            train_bank(&workspace, &data)?;
+            print(&format!("{}", workspace.run.root().display()))?;
+            Ok(())
         }
         Command::Train { recipe, member } => {
             let workspace = recipe_workspace(&recipe, &options)?;

@@ -1,13 +1,18 @@
 //! `pentimento plan`: what a recipe will cost on this machine.
 
+use super::asked::Asked;
 use super::print;
-use crate::plan::size::{MEBIBYTE, mebibytes};
+use crate::plan::size::MEBIBYTE;
 use crate::plan::{Plan, PlanRequest};
 use anyhow::Result;
-use pentimento_run::RunOptions;
+use pentimento_run::analyse::sampling_forecast;
+use pentimento_run::data::CodedData;
+use pentimento_run::forecast::Forecast;
+use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
 use pentimento_run::page::machine;
-use pentimento_run::recipe::Recipe;
-use pentimento_run::words::human_duration;
+use pentimento_run::recipe::{Origin, Recipe};
+use pentimento_run::words::{human_duration, mebibytes};
+use pentimento_run::{Networks, RunOptions, Workspace, scores};
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,6 +27,42 @@ pub(super) fn print_plan(
     for line in lines(&plan, recipe, folder, memory_limit) {
         print(&line)?;
     }
+    Ok(())
+}
+
+/// Prints the forecast of scores by some methods.
+pub(super) fn print_forecasts(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Result<()> {
+    asked.refuse_codes(
+        "what an ensemble tells by its codes is in the plan of its recipe, without `--method`",
+    )?;
+    let Workspace { recipe, options, .. } = workspace;
+    let data = match &recipe.origin {
+        Origin::Trained(_) => Some(CodedData::open(recipe, options)?),
+        Origin::Imported(_) | Origin::Bank(_) => None,
+    };
+    let networks = &Networks::open(workspace, data.as_ref())?;
+    let training = &TrainingImages::open(workspace, networks)?;
+    let subject = &Subject { workspace, networks, training };
+    let mut forecasts = Vec::new();
+    if set == QuerySet::Samples {
+        forecasts.push(sampling_forecast(workspace, networks)?);
+    }
+    let queries = set.clone().open_or_stand_in(subject)?;
+    for method in asked.tables_or_default() {
+        scores::check(subject, &set, method, None)?;
+        forecasts.push(scores::forecast(subject, &queries, method)?);
+    }
+    let row = |[name, time, memory, work]: [&str; 4]| format!("{name:<24} {time:>13} {memory:>10}  {work}");
+    print(&row(["scores by", "time", "memory", "work"]))?;
+    for Forecast { method, work, seconds, memory } in &forecasts {
+        let time = human_duration(Duration::try_from_secs_f64(*seconds).unwrap_or(Duration::MAX));
+        let (time, work) = if work.is_empty() { ("", "nothing that takes long") } else { (&*time, &**work) };
+        print(&row([method, time, &memory.map_or(String::new(), mebibytes), work]))?;
+    }
+    print(
+        "each by itself: what one method makes, others that need the same find; forecast from a few gradients taken now",
+    )?;
+    print(&format!("calibrated on: {}", machine()))?;
     Ok(())
 }
 

@@ -13,7 +13,6 @@ pub mod calibration;
 pub mod calls;
 pub mod disk;
 pub mod forecast;
-pub mod memory;
 pub mod network_memory;
 pub mod page;
 pub mod situation;
@@ -32,9 +31,8 @@ use pentimento_evaluation::classifier::ClassifierConfig;
 use pentimento_run::RunOptions;
 use pentimento_run::Stop;
 use pentimento_run::recipe::Recipe;
-use pentimento_run::words::counted;
+use pentimento_run::words::{counted, mebibytes};
 use situation::{Remaining, Situation};
-use size::mebibytes;
 use std::path::Path;
 use work::Work;
 

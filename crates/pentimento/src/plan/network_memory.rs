@@ -1,13 +1,13 @@
 //! How much memory the recipe's networks take on this machine, measured by real calls and real training steps.
 
 use super::benches::{Bench, ClassifierBench, SideBySide, lanes, trainer, with_images};
-use super::memory::ProcessMemory;
 use super::work::Work;
 use crate::progress::say;
 use anyhow::{Context, Result};
 use pentimento_diffusion::mixture::CallShape;
 use pentimento_diffusion::training::Trainer;
 use pentimento_run::Stop;
+use pentimento_run::memory::ProcessMemory;
 use pentimento_run::train::TRIAL_STEPS;
 
 /// Memory that calls of networks take beyond their results, in bytes.

@@ -34,11 +34,6 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     if (1.0..9.2e18).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
 }
 
-/// `123 MiB`, rounded up, so that what is said to fit does.
-pub fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(MEBIBYTE))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

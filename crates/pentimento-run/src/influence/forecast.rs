@@ -1,0 +1,325 @@
+//! How long influence functions will take: a few images pass through each part of the work before any of it is done.
+
+use super::curvature_store::Measurement as CurvatureMeasurement;
+use super::damping::dampings;
+use super::influence_products::{MOST_GRADIENT_VALUES, MOST_QUERY_BYTES, ProductsOf};
+use super::query_gradients::{QueryGradients, image_draws};
+use super::unlearning::UnlearningOf;
+use crate::error::Result;
+use crate::forecast::Forecast;
+use crate::gradients::{Queries, Subject, noise_id};
+use crate::piece::{Stage, missing};
+use crate::recipe::Eigenvalues;
+use crate::words::counted;
+use pentimento_attribution::curvature::{
+    Curvature, InfluenceKind, QuantisedRows, QueryMeasurement, decomposition_seconds, losses, stand_in_bases,
+    values_of_factors,
+};
+use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_side};
+use pentimento_attribution::methods::Method;
+use pentimento_diffusion::unet::Parameters;
+use std::time::Instant;
+
+/// Most draws of an image that are timed.
+const MEASURED_DRAWS: usize = 16;
+/// Most images of a block of products that are timed.
+const MEASURED_IMAGES: usize = 4;
+
+/// What is missing of a network.
+struct Missing {
+    /// Images of each part of the curvature.
+    factors: usize,
+    decomposition: bool,
+    eigenvalues: usize,
+    /// Training images, and the batches of queries that they meet.
+    products: usize,
+    /// Queries to be unlearned.
+    unlearned: usize,
+}
+
+/// What one of each costs on this machine, in seconds.
+#[derive(Default)]
+struct Costs {
+    factors: f64,
+    decomposition: f64,
+    eigenvalues: f64,
+    /// A gradient at one draw, while every thread takes one.
+    draw: f64,
+    /// A gradient through the inverse, while every thread has one.
+    solve: f64,
+    /// The products of one image with all queries of a batch.
+    products: f64,
+    /// The loss of an image in all draws, while every thread takes one.
+    losses: f64,
+}
+
+/// Forecasts a method that goes through the curvature of each network.
+///
+/// # Errors
+///
+/// As measuring the curvature and taking gradients of some images.
+pub fn forecast(
+    subject: &Subject<'_>,
+    queries: &Queries,
+    method: Method,
+    kind: InfluenceKind,
+) -> Result<Forecast> {
+    let networks = subject.networks.weights.len();
+    let missing: Vec<Missing> = (0..networks)
+        .map(|network| missing_of(subject, network, queries, method, kind))
+        .collect::<Result<_>>()?;
+    let Some(first) = missing.iter().position(|missing| !missing.is_nothing()) else {
+        return Ok(Forecast::nothing(method.name));
+    };
+    let plan = image_draws(subject);
+    let draws = plan.groups * plan.timesteps;
+    let costs = Costs::measure(subject, first, queries, kind)?;
+    let asked = queries.images.len();
+    let mut seconds = 0.0;
+    for missing in &missing {
+        let of_query = draws as f64 * costs.draw + plan.groups as f64 * costs.solve;
+        let of_image = draws as f64 * costs.draw + costs.solve + costs.products;
+        seconds += missing.factors as f64 * costs.factors
+            + if missing.decomposition { costs.decomposition } else { 0.0 }
+            + missing.eigenvalues as f64 * costs.eigenvalues
+            + missing.products as f64 * of_image
+            + if missing.products > 0 { asked as f64 * of_query } else { 0.0 };
+        if missing.unlearned > 0 {
+            let images = subject.training.images.len() as f64;
+            let of_query = draws as f64 * costs.draw + costs.solve;
+            seconds += missing.unlearned as f64 * (of_query + images * costs.losses) + images * costs.losses;
+        }
+    }
+    Ok(Forecast::new(method.name, words(&missing, asked, draws), seconds, bytes_held(subject, asked, kind)))
+}
+
+impl Missing {
+    fn is_nothing(&self) -> bool {
+        !self.decomposition && self.factors + self.eigenvalues + self.products + self.unlearned == 0
+    }
+}
+
+fn missing_of(
+    subject: &Subject<'_>,
+    network: usize,
+    queries: &Queries,
+    method: Method,
+    kind: InfluenceKind,
+) -> Result<Missing> {
+    let measurement = CurvatureMeasurement::new(subject, network)?;
+    let run = &subject.workspace.run;
+    let images_of = |stage: &dyn Stage, of_all: usize| -> Result<usize> {
+        let all = stage.pieces()?.len().max(1);
+        Ok((missing(stage, run)?.len() * of_all).div_ceil(all))
+    };
+    let corrected = subject.workspace.recipe.influence.eigenvalues == Eigenvalues::Corrected;
+    let images = measurement.images.len();
+    let found = match measurement.kept_curvature() {
+        Ok(measured) => Some(measured),
+        Err(crate::RunError::Missing { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let Some(measured) = found else {
+        let bases = measurement.kept_bases()?;
+        let eigenvalues = match &bases {
+            _ if !corrected => 0,
+            Some((bases, _)) => images_of(&measurement.eigenvalues_in(bases), images)?,
+            None => images,
+        };
+        let factors = if bases.is_some() { 0 } else { images_of(&measurement.factors(), images)? };
+        let saw = (0..subject.training.images.len()).filter(|&image| subject.networks.saw(network, image));
+        let (products, unlearned) = match kind {
+            InfluenceKind::Linear(_) => (saw.count() * batches(subject, queries.images.len()), 0),
+            InfluenceKind::Unlearning => (0, queries.images.len()),
+        };
+        return Ok(Missing { factors, decomposition: bases.is_none(), eigenvalues, products, unlearned });
+    };
+    let (dampings, _) = &dampings(subject, &measured);
+    let loss = QueryMeasurement::OfImage(Measurement::Loss);
+    // What a network is shown of a query does not matter to which pieces there are.
+    let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
+    let (mut products, mut unlearned) = (0, 0);
+    match kind {
+        InfluenceKind::Linear(measurement) => {
+            let queries_have_draws = measurement != QueryMeasurement::Trajectory;
+            let of = ProductsOf {
+                subject,
+                network,
+                measured: &measured,
+                dampings,
+                measurement: method.name,
+                queries_have_draws,
+            };
+            products = of.stage(&gradients, &queries.images)?.missing_images(run)?;
+        }
+        InfluenceKind::Unlearning => {
+            let of = UnlearningOf { subject, network, measured: &measured, dampings };
+            unlearned = missing(&of.stage(&gradients, &queries.images)?, run)?.len();
+        }
+    }
+    Ok(Missing { factors: 0, decomposition: false, eigenvalues: 0, products, unlearned })
+}
+
+impl Costs {
+    fn measure(
+        subject: &Subject<'_>,
+        network: usize,
+        queries: &Queries,
+        kind: InfluenceKind,
+    ) -> Result<Self> {
+        let architecture = &subject.networks.architecture;
+        let measurement = CurvatureMeasurement::new(subject, network)?;
+        let bases = stand_in_bases(architecture);
+        let mut costs = Self {
+            factors: measurement.factors().seconds_per_image()?,
+            decomposition: decomposition_seconds(architecture)?,
+            ..Self::default()
+        };
+        if subject.workspace.recipe.influence.eigenvalues == Eigenvalues::Corrected {
+            costs.eigenvalues = measurement.eigenvalues_in(&bases).seconds_per_image()?;
+        }
+        let weights = &subject.networks.weights[network];
+        let parameters = subject.networks.parameters(subject.workspace, weights)?;
+        let curvature = Curvature::kronecker(bases);
+        let dampings = vec![1.0; curvature.bases().len()];
+        let threads = rayon::current_num_threads().max(1);
+        let (gradients, draw) = gradients(subject, &parameters, threads)?;
+        costs.draw = draw;
+        let solved = twice(|| {
+            side_by_side(gradients.len(), |place| curvature.solve(&gradients[place], &dampings)).map(drop)
+        })?;
+        costs.solve = solved / gradients.len().max(1) as f64;
+        match kind {
+            InfluenceKind::Linear(_) => {
+                costs.products = products_of_image(subject, queries.images.len(), &gradients)?;
+            }
+            InfluenceKind::Unlearning => costs.losses = losses_of_image(subject, &parameters, threads)?,
+        }
+        Ok(costs)
+    }
+}
+
+/// The gradients of the first training images, as many as there are threads, and the seconds of one draw.
+fn gradients(subject: &Subject<'_>, parameters: &Parameters, threads: usize) -> Result<(Vec<Vec<f32>>, f64)> {
+    let (plan, schedule) = (image_draws(subject), &subject.workspace.recipe.schedule);
+    let extractor = FeatureExtractor::new(
+        &subject.networks.architecture,
+        parameters.clone(),
+        schedule,
+        Measurement::Loss,
+        false,
+    );
+    let count = threads.min(subject.training.images.len());
+    let mut found = Vec::new();
+    let seconds = twice(|| -> Result<()> {
+        found = side_by_side(count, |image| -> Result<Vec<f32>> {
+            subject.workspace.options.stop.check()?;
+            let values = subject.training.images.scaled(image);
+            let mut draws = plan.draws(schedule, 0, values.len(), noise_id(&subject.image_key(image)));
+            draws.truncate(MEASURED_DRAWS);
+            let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
+            let (size, class) = (subject.networks.size, subject.class_of(image));
+            Ok(extractor.gradient::<f32>(&values, size, class, &draws, &name)?)
+        })?;
+        Ok(())
+    })?;
+    let draws = count * plan.timesteps.min(MEASURED_DRAWS);
+    Ok((found, seconds / draws.max(1) as f64))
+}
+
+/// Seconds of the products of one image with all queries that are held at once.
+fn products_of_image(subject: &Subject<'_>, queries: usize, gradients: &[Vec<f32>]) -> Result<f64> {
+    let (groups, parameters) = (image_draws(subject).groups, subject.networks.architecture.parameter_count());
+    let rows = QuantisedRows::zeros(parameters, groups * at_once(subject, queries));
+    let images = MEASURED_IMAGES.min(images_at_once(subject));
+    let block: Vec<f32> = gradients.iter().cycle().take(images * groups).flatten().copied().collect();
+    Ok(twice(|| rows.products(&block).map(drop).map_err(crate::RunError::from))? / images as f64)
+}
+
+/// Seconds of the losses of one image in all draws.
+fn losses_of_image(subject: &Subject<'_>, parameters: &Parameters, threads: usize) -> Result<f64> {
+    let (plan, schedule) = (image_draws(subject), &subject.workspace.recipe.schedule);
+    let count = threads.min(subject.training.images.len());
+    let seconds = twice(|| -> Result<()> {
+        side_by_side(count, |image| -> Result<()> {
+            subject.workspace.options.stop.check()?;
+            let values = subject.training.images.scaled(image);
+            let draws = plan.draws(schedule, 0, values.len(), noise_id(&subject.image_key(image)));
+            let (architecture, size) = (&subject.networks.architecture, subject.networks.size);
+            losses(architecture, parameters, schedule, &values, size, subject.class_of(image), &draws);
+            Ok(())
+        })
+        .map(drop)
+    })?;
+    Ok(seconds * plan.groups as f64 / count.max(1) as f64)
+}
+
+/// Seconds of some work; it is done once before, which pays for memory that is used again.
+pub(super) fn twice<E>(mut work: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+    work()?;
+    let started = Instant::now();
+    work()?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// Queries whose gradients are held at once.
+fn at_once(subject: &Subject<'_>, queries: usize) -> usize {
+    let bytes = (image_draws(subject).groups * subject.networks.architecture.parameter_count()).max(1);
+    (MOST_QUERY_BYTES / bytes).clamp(1, queries.max(1))
+}
+
+fn batches(subject: &Subject<'_>, queries: usize) -> usize {
+    queries.div_ceil(at_once(subject, queries))
+}
+
+/// Images whose gradients are held at once.
+fn images_at_once(subject: &Subject<'_>) -> usize {
+    let values = image_draws(subject).groups * subject.networks.architecture.parameter_count();
+    (MOST_GRADIENT_VALUES / values.max(1)).max(1)
+}
+
+/// The most that is held beside a network: of the sums of the factors, of their decomposition, or of the bases with the
+/// gradients that go through them.
+fn bytes_held(subject: &Subject<'_>, queries: usize, kind: InfluenceKind) -> usize {
+    const F32: usize = size_of::<f32>();
+    const F64: usize = size_of::<f64>();
+    let architecture = &subject.networks.architecture;
+    let (factors, parameters) = (values_of_factors(architecture), architecture.parameter_count());
+    let groups = image_draws(subject).groups;
+    // Half of each symmetric matrix: a shard, the total and the file that it is read from.
+    let summing = 3 * factors / 2 * F64;
+    // Whole matrices, with eigenvectors in f64 and f32.
+    let decomposing = factors * (2 * F64 + F32);
+    let curvature = factors * F32 + 3 * parameters * F64;
+    let asking = match kind {
+        InfluenceKind::Linear(_) => {
+            let rows = at_once(subject, queries) * groups * parameters;
+            // As they are found, and one after another.
+            rows + 2 * images_at_once(subject).min(64) * groups * parameters * F32
+        }
+        InfluenceKind::Unlearning => 4 * parameters * F32,
+    };
+    summing.max(decomposing).max(curvature + asking)
+}
+
+/// What is missing, in words.
+fn words(missing: &[Missing], queries: usize, draws: usize) -> String {
+    let curved = missing.iter().filter(|missing| missing.decomposition || missing.eigenvalues > 0).count();
+    let mut parts = Vec::new();
+    if curved > 0 {
+        let images = missing.iter().map(|missing| missing.factors.max(missing.eigenvalues)).max();
+        let images = counted(images.unwrap_or_default(), "image");
+        parts.push(format!("the curvature of {} on {images}", counted(curved, "network")));
+    }
+    let products: usize = missing.iter().map(|missing| missing.products).sum();
+    let asked = if queries == 1 { "1 query".to_owned() } else { format!("{queries} queries") };
+    if products > 0 {
+        let images = counted(products, "training image");
+        parts.push(format!("gradients of {images} and {asked} at {draws} draws of each"));
+    }
+    let unlearned: usize = missing.iter().map(|missing| missing.unlearned).sum();
+    if unlearned > 0 {
+        parts.push(format!("{unlearned} times the loss of every training image after a query is unlearned"));
+    }
+    parts.join("; ")
+}
