@@ -80,30 +80,38 @@ fn bootstrap(
     resamples: u32,
     seed: u64,
 ) -> Result<Option<Estimate>, StatisticsError> {
-    check_probability("confidence", confidence)?;
+    check_resampling(confidence, resamples)?;
     if samples.is_empty() {
         return Err(StatisticsError::Empty { field: "samples".to_owned() });
     }
-    if resamples == 0 {
-        return Err(StatisticsError::NoResamples);
-    }
     let Some(value) = ratio_of_sums(samples.iter().copied()) else { return Ok(None) };
-    let mut values: Vec<f64> = (0..resamples)
+    let values: Vec<f64> = (0..resamples)
         .into_par_iter()
         .filter_map(|resample| {
             let mut cursor = Stream::new(seed, Purpose::Bootstrap, 0, resample).cursor();
             ratio_of_sums(samples.iter().map(|_| samples[cursor.below(samples.len() as u64) as usize]))
         })
         .collect();
-    if values.is_empty() {
-        return Ok(None);
+    Ok(percentile_interval(value, values, confidence))
+}
+
+/// Refuses a confidence that is not strictly between 0 and 1, and a bootstrap without resamples.
+pub(crate) fn check_resampling(confidence: f64, resamples: u32) -> Result<(), StatisticsError> {
+    check_probability("confidence", confidence)?;
+    if resamples == 0 { Err(StatisticsError::NoResamples) } else { Ok(()) }
+}
+
+/// The value with the (1 ∓ `confidence`) / 2 quantiles of what resamples gave; `None` if none gave anything.
+pub(crate) fn percentile_interval(value: f64, mut resampled: Vec<f64>, confidence: f64) -> Option<Estimate> {
+    if resampled.is_empty() {
+        return None;
     }
-    values.sort_by(f64::total_cmp);
-    Ok(Some(Estimate {
+    resampled.sort_by(f64::total_cmp);
+    Some(Estimate {
         value,
-        low: quantile(&values, (1.0 - confidence) / 2.0),
-        high: quantile(&values, (1.0 + confidence) / 2.0),
-    }))
+        low: quantile(&resampled, (1.0 - confidence) / 2.0),
+        high: quantile(&resampled, (1.0 + confidence) / 2.0),
+    })
 }
 
 fn ratio_of_sums(samples: impl Iterator<Item = Ratio>) -> Option<f64> {

@@ -1,7 +1,7 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The mean of the values that are defined, and how many were not.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DefinedMean {
     /// The mean of the defined values; `None` if there are none.
     pub mean: Option<f64>,

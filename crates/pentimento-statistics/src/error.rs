@@ -52,6 +52,28 @@ pub enum StatisticsError {
         /// The value.
         value: f64,
     },
+    /// A row of a table has another length than it should have.
+    #[error("{field}: {length} values, but there must be {expected}")]
+    WrongLength {
+        /// Which row.
+        field: String,
+        /// Its length.
+        length: usize,
+        /// The length that it should have.
+        expected: usize,
+    },
+    /// A number is outside the range for which a statistic is defined.
+    #[error("{field}: {value} must be at least {low} and at most {high}")]
+    OutOfRange {
+        /// Which number.
+        field: String,
+        /// Its value.
+        value: f64,
+        /// The least that it may be.
+        low: f64,
+        /// The most that it may be.
+        high: f64,
+    },
     /// A bootstrap without resamples.
     #[error("resamples: 0 given, at least 1 is needed")]
     NoResamples,
@@ -70,6 +92,26 @@ pub(crate) fn check_finite(field: &str, values: &[f64]) -> Result<(), Statistics
 /// Refuses what is not strictly between 0 and 1.
 pub(crate) fn check_probability(field: &'static str, value: f64) -> Result<(), StatisticsError> {
     if value > 0.0 && value < 1.0 { Ok(()) } else { Err(StatisticsError::NotAProbability { field, value }) }
+}
+
+/// Refuses NaN and what is outside `low..=high`.
+pub(crate) fn check_range(field: &str, value: f64, low: f64, high: f64) -> Result<(), StatisticsError> {
+    if value >= low && value <= high {
+        return Ok(());
+    }
+    Err(StatisticsError::OutOfRange { field: field.to_owned(), value, low, high })
+}
+
+/// Refuses another length than the one expected.
+pub(crate) fn check_length(
+    field: impl FnOnce() -> String,
+    length: usize,
+    expected: usize,
+) -> Result<(), StatisticsError> {
+    if length == expected {
+        return Ok(());
+    }
+    Err(StatisticsError::WrongLength { field: field(), length, expected })
 }
 
 /// Refuses vectors that are not paired, empty or not finite.

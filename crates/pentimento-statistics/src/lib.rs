@@ -4,25 +4,43 @@
 //!
 //! A correlation with a constant vector has no value. Functions give `None` for it, never NaN, and
 //! [`DefinedMean`] counts how many values a mean had to leave out. A NaN or an infinity in the data is an error.
+//!
+//! # Scores of training images
+//!
+//! [`linear_datamodelling`] holds scores against networks that were trained on subsets; [`ndcg_at`], [`precision_at`] and
+//! [`recall_at`] hold their order against what is known to be relevant.
 
 mod binomial_test;
 mod bootstrap;
+mod correlation_test;
 mod defined_mean;
 mod distance;
 mod error;
+pub mod linear_datamodelling;
 mod mann_whitney;
+mod ndcg;
+mod normal_tail;
 mod pearson;
+mod ranking;
+mod retrieval;
 mod spearman;
+mod student_t;
+mod wilcoxon;
 mod wilson;
 
 pub use binomial_test::{BinomialTest, binomial_test_above};
 pub use bootstrap::{bootstrap_mean, bootstrap_ratio};
+pub use correlation_test::{CorrelationTest, correlation_test};
 pub use defined_mean::DefinedMean;
 pub use distance::euclidean_distance;
 pub use error::StatisticsError;
 pub use mann_whitney::{MannWhitney, mann_whitney};
+pub use ndcg::{Gain, ndcg_at};
 pub use pearson::pearson;
+pub use retrieval::{precision_at, recall_at};
 pub use spearman::spearman;
+pub use student_t::student_t_ln_p_value;
+pub use wilcoxon::{Wilcoxon, wilcoxon};
 pub use wilson::wilson_interval;
 
 use serde::{Deserialize, Serialize};

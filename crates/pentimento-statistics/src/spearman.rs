@@ -20,6 +20,14 @@ pub(crate) fn average_ranks(values: Vec<f64>) -> Vec<f64> {
     Data::new(values).ranks(RankTieBreaker::Average)
 }
 
+/// Σ (t³ - t) over the groups of t equal values.
+pub(crate) fn tie_sum(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let groups = sorted.chunk_by(|left, right| left == right);
+    groups.map(|group| group.len() as f64).map(|size| size * size * size - size).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,8 +1,11 @@
-//! The statistics against SciPy and exact integer arithmetic; `make_statistics.py` made the fixture.
+//! The statistics against SciPy, scikit-learn, mpmath and exact integer arithmetic; `make_statistics.py` made the fixture.
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture should fail the test")]
 
-use pentimento_statistics::{binomial_test_above, mann_whitney, pearson, spearman, wilson_interval};
+use pentimento_statistics::{
+    Gain, binomial_test_above, correlation_test, mann_whitney, ndcg_at, pearson, precision_at, recall_at,
+    spearman, student_t_ln_p_value, wilcoxon, wilson_interval,
+};
 use serde_json::Value;
 
 fn cases(kind: &str) -> Vec<Value> {
@@ -86,5 +89,84 @@ fn binomial_tails_are_exact() {
         if expected > -700.0 {
             assert_close(test.p_value, libm::exp(expected), 1e-9, &case);
         }
+    }
+}
+
+#[test]
+fn wilcoxon_is_scipys() {
+    for case in cases("wilcoxon") {
+        let (left, right) = (numbers(&case, "left"), numbers(&case, "right"));
+        let test = wilcoxon(&left, &right).unwrap();
+        assert_eq!(test.positive_rank_sum.min(test.negative_rank_sum), number(&case, "statistic"), "{case}");
+        assert_close(test.z.abs(), number(&case, "absolute_z"), 1e-13, &case);
+        // SciPy sums up to 1275 rounded probabilities.
+        assert_close(test.p_value, number(&case, "p"), 1e-12, &case);
+        assert!((test.ln_p_value - libm::log(number(&case, "p"))).abs() < 1e-12, "{case}");
+    }
+}
+
+#[test]
+fn signed_ranks_below_the_range_of_f64_have_a_logarithm() {
+    for case in cases("wilcoxon_one_sided") {
+        let size = count(&case, "size") as u32;
+        let test = wilcoxon(&(1..=size).collect::<Vec<u32>>(), &vec![0; size as usize]).unwrap();
+        assert_eq!((test.negative_rank_sum, test.rank_biserial, test.exact), (0.0, 1.0, false));
+        assert_close(test.z, number(&case, "z"), 1e-13, &case);
+        assert_close(test.ln_p_value, number(&case, "ln_p"), 1e-12, &case);
+    }
+}
+
+/// The logarithm is a sum of a few parts of its own size or smaller, so it is exact to a few roundings; the smallest are
+/// those of 1.
+#[track_caller]
+fn assert_ln_close(actual: f64, expected: f64, case: &Value) {
+    let tolerance = 1e-14 * (1.0 + expected.abs());
+    assert!((actual - expected).abs() < tolerance, "{actual} instead of {expected} in {case}");
+}
+
+#[test]
+fn tails_of_student_are_exact() {
+    for case in cases("student_t") {
+        let ln_p = student_t_ln_p_value(number(&case, "t"), number(&case, "degrees_of_freedom")).unwrap();
+        assert_ln_close(ln_p, number(&case, "ln_p"), &case);
+    }
+}
+
+#[test]
+fn tests_of_correlations_are_exact() {
+    for case in cases("correlation_test") {
+        let test = correlation_test(number(&case, "correlation"), count(&case, "pairs") as usize).unwrap();
+        let expected = number(&case, "ln_p");
+        assert_ln_close(test.ln_p_value.unwrap(), expected, &case);
+        assert_eq!(test.p_value == 0.0, expected < -745.2, "{case}");
+    }
+    for case in cases("correlation_test_of_data") {
+        let (left, right) = (numbers(&case, "left"), numbers(&case, "right"));
+        let p_value =
+            |correlation: Option<f64>| correlation_test(correlation.unwrap(), left.len()).unwrap().p_value;
+        // A relative error e of r is one of up to ν r² / (1 - r²) e of p: here at most 1600 times 1e-16.
+        assert_close(p_value(pearson(&left, &right).unwrap()), number(&case, "pearson_p"), 1e-12, &case);
+        assert_close(p_value(spearman(&left, &right).unwrap()), number(&case, "spearman_p"), 1e-12, &case);
+    }
+}
+
+#[test]
+fn retrieval_is_that_of_scikit_learn() {
+    for case in cases("retrieval") {
+        let (relevances, scores) = (numbers(&case, "relevances"), numbers(&case, "scores"));
+        let relevant: Vec<bool> =
+            case["relevant"].as_array().unwrap().iter().map(|relevant| relevant.as_bool().unwrap()).collect();
+        let first = count(&case, "first") as usize;
+        let ndcg = |gain| ndcg_at(&relevances, &scores, first, gain).unwrap().unwrap();
+        assert_close(ndcg(Gain::Exponential), number(&case, "exponential"), 1e-14, &case);
+        assert_close(ndcg(Gain::Linear), number(&case, "linear"), 1e-14, &case);
+        assert_close(
+            precision_at(&relevant, &scores, first).unwrap(),
+            number(&case, "precision"),
+            1e-14,
+            &case,
+        );
+        let recall = recall_at(&relevant, &scores, first).unwrap().unwrap();
+        assert_close(recall, number(&case, "recall"), 1e-14, &case);
     }
 }
