@@ -126,6 +126,12 @@ pub enum RunError {
         /// The run.
         run: PathBuf,
     },
+    /// The recipe of a run is being replaced, and that is not finished.
+    #[error("{}: its recipe is being replaced by another process, or was when that process was killed", run.display())]
+    RecipeBeingReplaced {
+        /// The folder.
+        run: PathBuf,
+    },
     /// Queries of which a network that was trained with classes has to be told the class, and none is known.
     #[error(
         "{}: the images are without classes, and the network was trained with classes: put them into folders called as those \
@@ -481,7 +487,7 @@ impl RunError {
     pub fn kind(&self) -> FailureKind {
         use FailureKind::{Failed, Input, NotNow};
         let of_library: &(dyn Error + 'static) = match self {
-            Self::Stopped => return NotNow,
+            Self::Stopped | Self::RecipeBeingReplaced { .. } => return NotNow,
             Self::Io { source, .. } if source.kind() == ErrorKind::StorageFull => return NotNow,
             Self::Recipe { .. }
             | Self::RecipeValue { .. }

@@ -165,6 +165,10 @@ fn with_commands(error: &RunError) -> String {
         }
         RunError::Diffusion(DiffusionError::NoFolder { folder }) => match hub::fetching(Path::new(folder)) {
             Some((command, target)) => format!(
+        RunError::RecipeBeingReplaced { run } => format!(
+            "{error}; try again, or let a command that writes to the run, such as `pentimento report {}`, finish it",
+            run.display()
+        ),
                 "{error}; if a model of the Hugging Face Hub is meant, `{command}` fetches it into the folder {target}, which \
                  can be named then"
             ),
