@@ -423,7 +423,6 @@ fn schedulers_that_are_not_supported() {
         assert!(text.starts_with(&start), "{text}");
     }
     for (key, value) in [
-        ("thresholding", serde_json::json!(true)),
         ("use_flow_sigmas", serde_json::json!(true)),
         ("rescale_betas_zero_snr", serde_json::json!(true)),
         ("clip_sample_range", serde_json::json!(0)),
@@ -438,6 +437,36 @@ fn schedulers_that_are_not_supported() {
         made.write("scheduler/scheduler_config.json", scheduler.to_string().as_bytes());
         let text = made.refused();
         assert!(text.contains("scheduler_config.json: `"), "{key}: {text}");
+    }
+}
+
+/// Dynamic thresholding of diffusers 0.42 clamps its quantile between 1 and `sample_max_value`; with 1, the default, it is
+/// clipping to [-1, 1].
+#[test]
+fn dynamic_thresholding_is_clipping_unless_its_largest_value_is_another() {
+    for class in ["DDPMScheduler", "DDIMScheduler"] {
+        for (more, instead) in [
+            (serde_json::json!({}), None),
+            (serde_json::json!({"sample_max_value": 1}), None),
+            (serde_json::json!({"sample_max_value": 1.5}), Some(1.5)),
+        ] {
+            let made = Made::new();
+            made.pipeline();
+            let mut scheduler: serde_json::Value = serde_json::from_slice(&made.scheduler).unwrap();
+            scheduler["_class_name"] = class.into();
+            scheduler["thresholding"] = true.into();
+            scheduler["dynamic_thresholding_ratio"] = 0.995.into();
+            // Thresholding comes before either.
+            scheduler["clip_sample"] = false.into();
+            scheduler["clip_sample_range"] = 3.into();
+            for (key, value) in more.as_object().unwrap() {
+                scheduler[key] = value.clone();
+            }
+            made.write("scheduler/scheduler_config.json", scheduler.to_string().as_bytes());
+            let read = made.find(&Selection::default()).unwrap().open().unwrap().scheduler;
+            assert_eq!((read.sampling.clip, read.sampling.clip_range), (true, 1.0), "{class} {more}");
+            assert_eq!((read.clipped_instead, read.unknown_keys.len()), (instead, 0), "{class} {more}");
+        }
     }
 }
 
