@@ -83,6 +83,14 @@ pub enum RunError {
         /// What would be accepted.
         bound: String,
     },
+    /// A classifier, which trains on the training images of a public set, where there are other images.
+    #[error("{file}: `classifier` is given: only with `data.set`, as it trains on the set's `train` split")]
+    ClassifierWithoutSet {
+        /// The file, or the recipe's name.
+        file: String,
+        /// What to take out of the recipe for other images: the classifier, and what else may be meant for a public set.
+        keys: Vec<&'static str>,
+    },
     /// Images have colour, and the network takes one channel.
     #[error("{whose}: {lost}; the network takes images with one channel")]
     ColourLost {
@@ -118,18 +126,18 @@ pub enum RunError {
         /// The folder.
         run: PathBuf,
     },
+    /// The recipe of a run is being replaced, and that is not finished.
+    #[error("{}: its recipe is being replaced by another process, or was when that process was killed", run.display())]
+    RecipeBeingReplaced {
+        /// The folder.
+        run: PathBuf,
+    },
     /// Something was to be written into a run that is no object of it.
     #[error("{} lies in the run {}, which removes what is none of its objects", path.display(), run.display())]
     InsideARun {
         /// The place.
         path: PathBuf,
         /// The run.
-        run: PathBuf,
-    },
-    /// The recipe of a run is being replaced, and that is not finished.
-    #[error("{}: its recipe is being replaced by another process, or was when that process was killed", run.display())]
-    RecipeBeingReplaced {
-        /// The folder.
         run: PathBuf,
     },
     /// Queries of which a network that was trained with classes has to be told the class, and none is known.
@@ -491,6 +499,7 @@ impl RunError {
             Self::Io { source, .. } if source.kind() == ErrorKind::StorageFull => return NotNow,
             Self::Recipe { .. }
             | Self::RecipeValue { .. }
+            | Self::ClassifierWithoutSet { .. }
             | Self::ColourLost { .. }
             | Self::Setting { .. }
             | Self::NoSuch { .. }
