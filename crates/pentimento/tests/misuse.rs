@@ -155,6 +155,13 @@ fn recipes_that_do_not_hold_together_are_refused() {
     fs::create_dir(&nowhere).unwrap();
     let said = fail(program(["run", "nosuch"]).current_dir(&nowhere), WRONG_INPUT);
     assert_names(&said, &["nosuch does not exist", "`pentimento quickstart`"]);
+    let recipes = refusals.laboratory.path("elsewhere");
+    fs::create_dir_all(recipes.join("recipes")).unwrap();
+    fs::copy(&refusals.recipe, recipes.join("recipes/classes.toml")).unwrap();
+    for name in ["nosuch", "recipes/nosuch.toml"] {
+        let said = fail(program(["run", name]).current_dir(&recipes), WRONG_INPUT);
+        assert!(said.ends_with("no recipe and no run; there is recipes/classes.toml\n"), "{said}");
+    }
     let said = fail(&mut program([Path::new("run"), &nowhere]), WRONG_INPUT);
     assert_names(&said, &["nowhere is no run"]);
 }

@@ -198,7 +198,8 @@ fn recipe_and_folder(arguments: &RecipeArguments) -> Result<(Recipe, PathBuf)> {
 
 /// Recipes in the folder of a path at which there is nothing, and in the folder of recipes of this project.
 fn recipes_near(path: &Path) -> Vec<PathBuf> {
-    let folders = [path.parent().unwrap_or(Path::new("")), Path::new("recipes")];
+    let mut folders = vec![path.parent().unwrap_or(Path::new("")), Path::new("recipes")];
+    folders.dedup();
     let files = |folder: &Path| {
         let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let names = listed.read_dir().into_iter().flatten().flatten().map(|entry| entry.file_name());
@@ -211,7 +212,6 @@ fn recipes_near(path: &Path) -> Vec<PathBuf> {
         files
     };
     let mut recipes: Vec<PathBuf> = folders.into_iter().flat_map(files).collect();
-    recipes.dedup();
     recipes.truncate(NAMED_RECIPES);
     recipes
 }
