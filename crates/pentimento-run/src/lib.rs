@@ -17,6 +17,7 @@ pub mod data;
 pub mod doctor;
 pub mod drive;
 pub mod error;
+pub mod evaluate;
 pub mod event;
 pub mod everything;
 pub mod figures;

@@ -79,7 +79,7 @@ fn computed_by(numerics_version: u32, device: DeviceKind, label: &str) -> Finger
 }
 
 /// Where the stages write; leftovers of a killed process are looked for here and nowhere else.
-const OBJECT_FOLDERS: [&str; 9] = [
+const OBJECT_FOLDERS: [&str; 10] = [
     "members/",
     "networks/",
     "samples/",
@@ -89,6 +89,7 @@ const OBJECT_FOLDERS: [&str; 9] = [
     "ablations/",
     "features/",
     "curvature/",
+    "evaluation/",
 ];
 
 /// Name of the recipe inside a run.

@@ -7,6 +7,7 @@ mod bench;
 mod checkpoint;
 mod codes;
 mod doctor;
+mod evaluate;
 mod export;
 mod inspect;
 mod output;
@@ -111,6 +112,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
             print(&format!("{}", workspace.run.root().display()))?;
             Ok(())
         }
+        Command::Evaluate(arguments) => evaluate::run(arguments, options),
         Command::Train { recipe, member } => {
             let workspace = recipe_workspace(&recipe, &options)?;
             let data = coded_data(&workspace)?;
