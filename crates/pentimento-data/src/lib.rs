@@ -51,7 +51,7 @@ pub use error::{DataError, FetchAttempt, FetchError, FinalSize};
 pub use fetch::{FetchEvent, FetchOptions, FetchedSet, default_cache_dir, fetch};
 pub use groups::Groups;
 pub use idx::read_idx;
-pub use image::{Image, ImageId, ImageSet, MAX_SIDE_PIXELS};
+pub use image::{Image, ImageId, ImageSet, MAX_IMAGE_PIXELS};
 pub use inspection::{Inspection, contact_sheet};
 pub use near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates, nearly_the_same, perceptual_hash};
 pub use preprocessing::{

@@ -6,9 +6,10 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::{FORMAT, SIDES};
+use super::decode::FORMAT;
 use super::words::listed;
 use crate::error::DataError;
+use crate::image::{PIXELS, SIDES};
 
 /// An image that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub struct DamagedImage {
 pub enum DamageKind {
     /// It is in a format that is not read, or in none.
     Format,
-    /// It has sides that are out of bounds.
+    /// It has no pixels, or more than are read.
     Size,
     /// The operating system does not let it be read.
     Unreadable,
@@ -49,7 +50,9 @@ impl DamageKind {
             DataError::File { field, .. } | DataError::Entry { field, .. } if *field == FORMAT => {
                 Some(Self::Format)
             }
-            DataError::File { field, .. } | DataError::Entry { field, .. } if SIDES.contains(field) => {
+            DataError::File { field, .. } | DataError::Entry { field, .. }
+                if *field == PIXELS || SIDES.contains(field) =>
+            {
                 Some(Self::Size)
             }
             _ => Some(Self::Damaged),

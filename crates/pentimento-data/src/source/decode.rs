@@ -8,10 +8,11 @@
 //! - RGB becomes grey by the luma of ITU-R BT.601 in 16-bit fixed point, `(19595 R + 38470 G + 7471 B + 32768) / 65536`
 //!   rounded down, which is Pillow's `convert("L")`.
 //!
-//! Sides are checked before pixels are decoded. A file that is cut short is an error also where a decoder would fill in
-//! what is missing.
+//! The number of pixels is checked before they are decoded, and that a large picture has data at all. A file that is cut
+//! short is an error also where a decoder would fill in what is missing.
 
 use std::io::Cursor;
+use std::sync::{Mutex, PoisonError};
 
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
@@ -21,15 +22,21 @@ use serde::{Deserialize, Serialize};
 use super::formats::{format_of, tiff_has_more_pages};
 use super::place::Place;
 use crate::error::DataError;
-use crate::image::{Image, MAX_SIDE_PIXELS};
+use crate::image::{Image, MAX_IMAGE_PIXELS, broken_size};
 
 /// Most bytes of one encoded image; an uncompressed one of the largest size with 16 bits a channel has as many.
-pub(crate) const MAX_ENCODED_BYTES: u64 = (MAX_SIDE_PIXELS * MAX_SIDE_PIXELS * 8) as u64;
+pub(crate) const MAX_ENCODED_BYTES: u64 = (MAX_IMAGE_PIXELS * 8) as u64;
+
+/// Images with more pixels are decoded one at a time, however many processors there are, as each takes up to 2 GB on its way.
+const MANY_PIXELS: usize = 1 << 26;
+/// Held while such an image is decoded. What decodes it starts no thread that could wait for it.
+static LARGE: Mutex<()> = Mutex::new(());
+/// Pixels of such an image that a byte of its file stands for at most. One colour with one bit a pixel is the emptiest PNG, with
+/// 8256 of them: deflate leaves at least one byte of 1032.
+const MAX_PIXELS_A_BYTE: usize = 1 << 14;
 
 /// What is broken where a format is none that is read; [`DamageKind`](super::damage::DamageKind) tells it by this.
 pub(crate) const FORMAT: &str = "the format";
-/// The same for images that are too large.
-pub(crate) const SIDES: [&str; 2] = ["image width", "image height"];
 
 /// The channels that images are brought to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,11 +119,18 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Decoded, DataError> {
     reader.limits(limits());
     let mut decoder = reader.into_decoder().map_err(|error| place.undecodable(error))?;
     let (width, height) = decoder.dimensions();
-    for (field, side) in SIDES.into_iter().zip([width, height]) {
-        if side == 0 || side as usize > MAX_SIDE_PIXELS {
-            return Err(place.broken(field, side, format!("between 1 and {MAX_SIDE_PIXELS}")));
-        }
+    let size = [height as usize, width as usize];
+    if let Some((field, value, bound)) = broken_size(size) {
+        return Err(place.broken(field, value, bound));
     }
+    let pixels = size[0] * size[1];
+    let is_large = pixels > MANY_PIXELS;
+    if is_large && bytes.len() < pixels / MAX_PIXELS_A_BYTE {
+        let bound = format!("at least {} bytes for {height} x {width} pixels", pixels / MAX_PIXELS_A_BYTE);
+        return Err(place.broken("the length of the image data", format!("{} bytes", bytes.len()), bound));
+    }
+    // What another thread left behind when it panicked is nothing.
+    let _alone = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     match format {
         ImageFormat::Jpeg => check_jpeg_end(bytes, place)?,
         ImageFormat::WebP => check_webp_length(bytes, place)?,
