@@ -30,6 +30,8 @@ pub struct DamagedImage {
 pub enum DamageKind {
     /// It is in a format that is not read, or in none.
     Format,
+    /// It is in a format that is read, but of a kind that is not.
+    Kind,
     /// It has no pixels, or more than are read.
     Size,
     /// The operating system does not let it be read.
@@ -47,6 +49,7 @@ impl DamageKind {
                     .then_some(Self::Unreadable)
             }
             DataError::OutOfMemory { .. } => None,
+            DataError::Kind { .. } => Some(Self::Kind),
             DataError::File { field, .. } | DataError::Entry { field, .. } if *field == FORMAT => {
                 Some(Self::Format)
             }
@@ -64,6 +67,7 @@ impl fmt::Display for DamageKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Format => "in a format that is not read",
+            Self::Kind => "of a kind of its format that is not read",
             Self::Size => "of a size that is not read",
             Self::Unreadable => "that cannot be opened",
             Self::Damaged => "damaged",

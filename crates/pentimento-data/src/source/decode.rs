@@ -16,11 +16,15 @@ use std::sync::{Mutex, PoisonError};
 
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
-use image::{AnimationDecoder as _, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
+use image::{
+    AnimationDecoder as _, ColorType, DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader,
+    Limits,
+};
 use serde::{Deserialize, Serialize};
 
-use super::formats::{format_of, tiff_has_more_pages};
+use super::formats::{convertible, format_of};
 use super::place::Place;
+use super::tiff;
 use crate::error::DataError;
 use crate::image::{Image, MAX_IMAGE_PIXELS, broken_size};
 
@@ -117,7 +121,8 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Decoded, DataError> {
     let format = format_of(bytes).map_err(|(value, bound)| place.broken(FORMAT, value, bound))?;
     reader.set_format(format);
     reader.limits(limits());
-    let mut decoder = reader.into_decoder().map_err(|error| place.undecodable(error))?;
+    let refused = |error| refused(error, bytes, format, place);
+    let mut decoder = reader.into_decoder().map_err(refused)?;
     let (width, height) = decoder.dimensions();
     let size = [height as usize, width as usize];
     if let Some((field, value, bound)) = broken_size(size) {
@@ -131,6 +136,10 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Decoded, DataError> {
     }
     // What another thread left behind when it panicked is nothing.
     let _alone = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
+    // A file does not say which of its numbers is white.
+    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+        return Err(of_kind(kind_of(bytes, format, "floating-point samples"), format, place));
+    }
     match format {
         ImageFormat::Jpeg => check_jpeg_end(bytes, place)?,
         ImageFormat::WebP => check_webp_length(bytes, place)?,
@@ -138,7 +147,7 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Decoded, DataError> {
         _ => {}
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut decoded = DynamicImage::from_decoder(decoder).map_err(|error| place.undecodable(error))?;
+    let mut decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
     decoded.apply_orientation(orientation);
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     let narrow = |values: Vec<u16>| values.into_iter().map(to_8_bits).collect();
@@ -151,17 +160,31 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Decoded, DataError> {
         DynamicImage::ImageLumaA16(image) => (2, narrow(image.into_raw())),
         DynamicImage::ImageRgb16(image) => (3, narrow(image.into_raw())),
         DynamicImage::ImageRgba16(image) => (4, narrow(image.into_raw())),
-        // A file does not say which of its numbers is white.
-        other => {
-            return Err(place.broken(
-                "the kind of pixel",
-                format!("{:?}", other.color()),
-                "8 or 16 bits a channel; floating-point images can be saved as an array (.npy) in [0, 1]",
-            ));
-        }
+        other => return Err(of_kind(format!("{:?}", other.color()), format, place)),
     };
     let is_first_of_several = has_several(bytes, format);
     Ok(Decoded { image: Image::new(height, width, channels, pixels)?, is_first_of_several })
+}
+
+/// What the decoder refuses: a kind of file that it does not know, or contents that are damaged.
+fn refused(error: ImageError, bytes: &[u8], format: ImageFormat, place: &Place) -> DataError {
+    match error {
+        ImageError::Unsupported(cause) => of_kind(kind_of(bytes, format, &cause.to_string()), format, place),
+        error => place.undecodable(error),
+    }
+}
+
+/// What a file that is not read is, in words; `otherwise` where its header is not looked at.
+fn kind_of(bytes: &[u8], format: ImageFormat, otherwise: &str) -> String {
+    if format == ImageFormat::Tiff { tiff::kind_of(bytes) } else { otherwise.into() }
+}
+
+fn of_kind(kind: String, format: ImageFormat, place: &Place) -> DataError {
+    let mut remedy = convertible(format);
+    if kind.contains("floating-point") {
+        remedy.push_str(", or save its numbers, between 0 and 1, as an array (.npy)");
+    }
+    DataError::Kind { place: place.to_string(), format: format!("{format:?}").to_uppercase(), kind, remedy }
 }
 
 fn limits() -> Limits {
@@ -181,7 +204,7 @@ fn has_several(bytes: &[u8], format: ImageFormat) -> bool {
         }
         ImageFormat::WebP => WebPDecoder::new(file()).is_ok_and(|webp| webp.has_animation()),
         ImageFormat::Gif => GifDecoder::new(file()).is_ok_and(|gif| gif.into_frames().nth(1).is_some()),
-        ImageFormat::Tiff => tiff_has_more_pages(bytes),
+        ImageFormat::Tiff => tiff::has_more_pages(bytes),
         _ => false,
     }
 }

@@ -32,6 +32,7 @@ mod shards;
 mod strips;
 mod structure;
 mod tables;
+mod tiff;
 mod walk;
 mod webdataset;
 mod words;
