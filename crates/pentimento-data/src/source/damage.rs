@@ -7,6 +7,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::decode::FORMAT;
+use super::found::ABSENT;
 use super::words::listed;
 use crate::error::DataError;
 use crate::image::{PIXELS, SIDES};
@@ -34,6 +35,8 @@ pub enum DamageKind {
     Kind,
     /// It has no pixels, or more than are read.
     Size,
+    /// A table names it, or a link leads to it, and it is not there.
+    Absent,
     /// The operating system does not let it be read.
     Unreadable,
     /// Anything else: it is cut short, garbled, or missing in its file.
@@ -49,6 +52,9 @@ impl DamageKind {
                     .then_some(Self::Unreadable)
             }
             DataError::OutOfMemory { .. } => None,
+            DataError::File { field, .. } | DataError::Entry { field, .. } if ABSENT.contains(field) => {
+                Some(Self::Absent)
+            }
             DataError::Kind { .. } => Some(Self::Kind),
             DataError::File { field, .. } | DataError::Entry { field, .. } if *field == FORMAT => {
                 Some(Self::Format)
@@ -69,6 +75,7 @@ impl fmt::Display for DamageKind {
             Self::Format => "in a format that is not read",
             Self::Kind => "of a kind of its format that is not read",
             Self::Size => "of a size that is not read",
+            Self::Absent => "that are named and not there",
             Self::Unreadable => "that cannot be opened",
             Self::Damaged => "damaged",
         })

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::formats::{convertible, format_of};
 use super::place::Place;
-use super::tiff;
+use super::{jpeg, tiff};
 use crate::error::DataError;
 use crate::image::{Image, MAX_IMAGE_PIXELS, broken_size};
 
@@ -141,7 +141,7 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Decoded, DataError> {
         return Err(of_kind(kind_of(bytes, format, "floating-point samples"), format, place));
     }
     match format {
-        ImageFormat::Jpeg => check_jpeg_end(bytes, place)?,
+        ImageFormat::Jpeg => jpeg::check_end(bytes, place)?,
         ImageFormat::WebP => check_webp_length(bytes, place)?,
         // Their decoders refuse what is missing.
         _ => {}
@@ -168,9 +168,14 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Decoded, DataError> {
 
 /// What the decoder refuses: a kind of file that it does not know, or contents that are damaged.
 fn refused(error: ImageError, bytes: &[u8], format: ImageFormat, place: &Place) -> DataError {
-    match error {
-        ImageError::Unsupported(cause) => of_kind(kind_of(bytes, format, &cause.to_string()), format, place),
-        error => place.undecodable(error),
+    let kind = if format == ImageFormat::Jpeg { jpeg::kind_not_read(bytes) } else { None };
+    match (error, kind) {
+        // The decoder of JPEG says it in several ways.
+        (_, Some(kind)) => of_kind(kind, format, place),
+        (ImageError::Unsupported(cause), None) => {
+            of_kind(kind_of(bytes, format, &cause.to_string()), format, place)
+        }
+        (error, None) => place.undecodable(error),
     }
 }
 
@@ -212,31 +217,6 @@ fn has_several(bytes: &[u8], format: ImageFormat) -> bool {
 /// The nearest of 256 levels.
 pub(crate) fn to_8_bits(value: u16) -> u8 {
     ((u32::from(value) * 255 + 32767) / 65535) as u8
-}
-
-/// The decoder fills what a truncated JPEG lacks with grey. A whole one ends its last scan with the marker EOI; inside a
-/// scan, a byte 0xff is followed by 0x00 or a restart marker (ITU-T T.81, B.1.1.2).
-fn check_jpeg_end(bytes: &[u8], place: &Place) -> Result<(), DataError> {
-    let cut = || place.broken("the JPEG data", "cut short: there is no end-of-image marker", "whole");
-    let mut position = 2;
-    loop {
-        let (&byte, &marker) = bytes.get(position).zip(bytes.get(position + 1)).ok_or_else(cut)?;
-        position += match (byte, marker) {
-            (0xff, 0xd9) => return Ok(()),
-            // A fill byte before a marker.
-            (0xff, 0xff) => 1,
-            // Without a length of their own.
-            (0xff, 0x00 | 0x01 | 0xd0..=0xd8) => 2,
-            (0xff, _) => 2 + segment_length(bytes, position).ok_or_else(cut)?,
-            // Compressed data.
-            _ => 1,
-        };
-    }
-}
-
-fn segment_length(bytes: &[u8], marker: usize) -> Option<usize> {
-    let (&high, &low) = bytes.get(marker + 2).zip(bytes.get(marker + 3))?;
-    Some(usize::from(high) << 8 | usize::from(low))
 }
 
 /// A WebP file says its length in the RIFF header.

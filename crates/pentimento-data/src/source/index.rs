@@ -16,7 +16,7 @@ use super::indexing::{Entry, Traits, build};
 use super::notes::Note;
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
-use super::{ImageSource, layout};
+use super::{ImageSource, labels, layout};
 use crate::error::DataError;
 use crate::image::{Image, ImageId};
 use crate::public_sets::Split;
@@ -62,7 +62,13 @@ pub fn open(
     options: &OpenOptions,
     on_event: &mut dyn FnMut(OpenEvent<'_>),
 ) -> Result<IndexedSource, DataError> {
-    let Structure { layout, listing, files, reader, notes } = layout::read(path, options.split)?;
+    let Structure { layout, listing, files, reader, mut notes } = layout::read(path, options.split)?;
+    let listing = listing.composed();
+    // Class folders without images are told as such.
+    let are_told = notes.iter().any(|note| matches!(note, Note::EmptyClasses { .. }));
+    if let (Some(labels), false) = (&listing.labels, are_told) {
+        notes.extend(labels::unused(labels, &listing.class_names));
+    }
     if listing.count == 0 {
         return Err(Place::file(path).broken("the number of images", 0, "at least 1"));
     }
