@@ -52,7 +52,11 @@ pub(super) fn kind_not_read(bytes: &[u8]) -> Option<String> {
     loop {
         let (part, next) = part_at(bytes, position)?;
         position = next;
-        let Part::Segment(marker, segment) = part else { continue };
+        let (marker, segment) = match part {
+            Part::Segment(marker, segment) => (marker, segment),
+            Part::End => return None,
+            Part::Other => continue,
+        };
         return match marker {
             0xc0..=0xc2 => {
                 // The precision of its samples comes first.

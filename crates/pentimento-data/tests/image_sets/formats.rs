@@ -167,7 +167,12 @@ fn kinds_of_files_that_are_not_read_are_told_from_damaged_ones() {
         ),
     ];
     let read = [("whole.tif", whole.clone()), ("whole-cmyk.tif", cmyk)];
-    let cut = [("cut.tif", whole[..20].to_vec()), ("no-deflate.tif", tiff(&with(&[(259, &[8])]), &[5; 12]))];
+    let cut = [
+        // Its end follows its beginning.
+        ("bare.jpg", vec![0xff, 0xd8, 0xff, 0xd9]),
+        ("cut.tif", whole[..20].to_vec()),
+        ("no-deflate.tif", tiff(&with(&[(259, &[8])]), &[5; 12])),
+    ];
     let all = kinds
         .iter()
         .map(|(name, bytes, _)| (*name, bytes))
@@ -185,7 +190,11 @@ fn kinds_of_files_that_are_not_read_are_told_from_damaged_ones() {
     let others: Vec<_> = damaged.iter().filter(|image| image.kind != DamageKind::Kind).collect();
     assert_eq!(
         others.iter().map(|image| (image.key.as_str(), image.kind)).collect::<Vec<_>>(),
-        [("cut.tif", DamageKind::Damaged), ("no-deflate.tif", DamageKind::Damaged)]
+        [
+            ("bare.jpg", DamageKind::Damaged),
+            ("cut.tif", DamageKind::Damaged),
+            ("no-deflate.tif", DamageKind::Damaged)
+        ]
     );
     let position = |name: &str| (0..source.len()).find(|&index| source.key(index) == name).unwrap();
     assert_eq!(source.image(position("whole.tif")).unwrap().pixels(), [5; 12]);
@@ -194,14 +203,17 @@ fn kinds_of_files_that_are_not_read_are_told_from_damaged_ones() {
     let text = pentimento_data::DamageSummary(&damaged).to_string();
     assert_names(
         &text,
-        &["15 of a kind of its format that is not read: arithmetic.jpg, bits.tif", "2 damaged: cut.tif"],
+        &[
+            "15 of a kind of its format that is not read: arithmetic.jpg, bits.tif",
+            "3 damaged: bare.jpg, cut.tif",
+        ],
     );
     // Left out, they are told by kind too.
     let mut told = Vec::new();
     let options = OpenOptions { skip_damaged: true, ..OpenOptions::default() };
     let source = open(folder.path(), &options, &mut |event| told.push(event.to_string())).unwrap();
     let said = told.iter().find(|text| text.contains("left out")).unwrap();
-    assert_names(said, &["17 images of 19 left out", "15 of a kind of its format", "2 damaged"]);
+    assert_names(said, &["18 images of 20 left out", "15 of a kind of its format", "3 damaged"]);
     assert_eq!(
         pentimento_data::prepare(&source, &pentimento_data::Preprocessing::default()).unwrap().len(),
         2
