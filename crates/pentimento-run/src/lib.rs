@@ -26,6 +26,7 @@ pub mod gradients;
 pub mod imported;
 pub mod influence;
 mod kept;
+mod known_sets;
 pub mod memory;
 pub mod network_images;
 pub mod networks;
@@ -45,6 +46,7 @@ pub mod workspace;
 
 pub use error::{FailureKind, MadeBy, RunError};
 pub use event::{Event, Reporter};
+pub use known_sets::KnownSets;
 pub use networks::Networks;
 pub use recipe::Recipe;
 pub use stop::Stop;

@@ -66,6 +66,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
         checkpoint_every: arguments.checkpoint_seconds,
         stop: on_signals().context("cannot handle signals")?,
         reporter: terminal(),
+        ..RunOptions::default()
     };
     let open = |folder: &Path| Workspace::open(folder, options.clone());
     match arguments.command {
