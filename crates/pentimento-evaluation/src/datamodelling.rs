@@ -3,7 +3,7 @@
 use pentimento_statistics::linear_datamodelling::{
     LinearDatamodellingScore, NoiseCeiling, noise_ceiling, predictions, score, without_query_mean,
 };
-use pentimento_statistics::{IntervalSettings, StatisticsError};
+use pentimento_statistics::{IntervalSettings, StatisticsError, pearson};
 use serde::{Deserialize, Serialize};
 
 /// A table `[subsets][queries]`.
@@ -17,6 +17,55 @@ pub struct Datamodelling {
     /// The same with the mean over queries taken from outcomes and predictions: what subsets do to all queries alike, which is
     /// mostly the luck of their training, is gone. Absent with one query, of which nothing would be left.
     pub without_query_mean: Option<LinearDatamodellingScore>,
+}
+
+/// Predicted changes of losses beside measured ones, over all pairs of a subset and a query; each query's own mean is taken from
+/// both, since what it shares over subsets says nothing of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PredictedAgainstMeasured {
+    /// The measured change for a predicted change of one: below one, predictions are too large.
+    pub slope: f64,
+    /// Pearson's correlation.
+    pub pearson: f64,
+    /// Pairs of a subset and a query.
+    pub pairs: usize,
+}
+
+/// Holds scores that predict numbers, `[queries][images]`, against what happened: the loss of a query on a subset is predicted to
+/// be higher by the scores of the images that are missing. None if all predictions of every query are one.
+///
+/// # Errors
+///
+/// If the tables do not fit each other, are empty, or hold what is not finite.
+pub fn predicted_against_measured(
+    scores: &[Vec<f64>],
+    masks: &[Vec<bool>],
+    outcomes: &[Vec<f64>],
+) -> Result<Option<PredictedAgainstMeasured>, StatisticsError> {
+    let queries = scores.len();
+    // Minus the sum over those that stayed differs from the sum over those that are missing by a constant of the query.
+    let predicted = predictions::<_, _, f64>(scores, &weights(masks))?;
+    let centred = |table: &[Vec<f64>]| -> Vec<f64> {
+        let column = |query: usize| -> Vec<f64> {
+            let values: Vec<f64> = table.iter().map(|row| row[query]).collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            values.into_iter().map(|value| value - mean).collect()
+        };
+        (0..queries).flat_map(column).collect()
+    };
+    if let Some(row) = outcomes.iter().find(|row| row.len() != queries) {
+        let (length, expected) = (row.len(), queries);
+        return Err(StatisticsError::WrongLength { field: "outcomes of a subset".into(), length, expected });
+    }
+    let (predicted, measured) = (centred(&predicted), centred(outcomes));
+    let Some(pearson) = pearson(&predicted, &measured)? else { return Ok(None) };
+    let squares: f64 = predicted.iter().map(|value| value * value).sum();
+    let products: f64 = predicted.iter().zip(&measured).map(|(p, m)| p * m).sum();
+    Ok(Some(PredictedAgainstMeasured { slope: products / squares, pearson, pairs: predicted.len() }))
+}
+
+fn weights(masks: &[Vec<bool>]) -> Table {
+    masks.iter().map(|mask| mask.iter().map(|&kept| f64::from(u8::from(kept))).collect()).collect()
 }
 
 /// How far outcomes come back with another seed: the most that any scores can predict.
@@ -40,9 +89,7 @@ pub fn datamodelling(
     outcomes: &[Vec<f64>],
     interval: IntervalSettings,
 ) -> Result<Datamodelling, StatisticsError> {
-    let masks: Vec<Vec<f64>> =
-        masks.iter().map(|mask| mask.iter().map(|&kept| f64::from(u8::from(kept))).collect()).collect();
-    let predicted = predictions::<_, _, f64>(scores, &masks)?;
+    let predicted = predictions::<_, _, f64>(scores, &weights(masks))?;
     let centred = |table: &[Vec<f64>]| without_query_mean(table);
     Ok(Datamodelling {
         score: score(&predicted, outcomes, interval)?,
@@ -147,6 +194,13 @@ mod tests {
         assert!((truth.without_query_mean.unwrap().mean.unwrap().value - 1.0).abs() < 1e-12);
         let negative: Table = effects.iter().map(|row| row.iter().map(|value| -value).collect()).collect();
         assert!((mean(&judged(&negative)) + 1.0).abs() < 1e-12);
+        // Twice the truth predicts twice the change.
+        let twice: Table = effects.iter().map(|row| row.iter().map(|value| 2.0 * value).collect()).collect();
+        let found = predicted_against_measured(&twice, &masks, &outcomes).unwrap().unwrap();
+        assert!((found.slope - 0.5).abs() < 1e-12 && (found.pearson - 1.0).abs() < 1e-12, "{found:?}");
+        assert_eq!(found.pairs, QUERIES * SUBSETS);
+        let zeros = vec![vec![0.0; IMAGES]; QUERIES];
+        assert_eq!(predicted_against_measured(&zeros, &masks, &outcomes), Ok(None));
         let noise = judged(&normals(9, QUERIES, IMAGES)).score.mean.unwrap();
         assert!(noise.low < 0.0 && noise.high > 0.0, "{noise:?}");
     }

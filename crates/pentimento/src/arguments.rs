@@ -413,6 +413,9 @@ pub struct EvaluateArguments {
     /// The bank, or the run of an encoded ensemble, trained on the same images.
     #[arg(long, value_name = "BANK")]
     pub bank: Option<PathBuf>,
+    /// Only the networks of this seed of the bank: to see whether scores hold for a training with another seed.
+    #[arg(long, value_name = "SEED", requires = "bank")]
+    pub bank_seed: Option<usize>,
     /// The methods, separated by commas; if none is named, the usual ones.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub method: Vec<AttributeMethod>,

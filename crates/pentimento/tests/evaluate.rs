@@ -68,10 +68,11 @@ fn methods_are_judged_by_a_bank_and_nothing_is_measured_twice() {
     let run = import(&laboratory, &bank, &format!("data.path={images:?}"));
     let evaluate = |more: &[&str]| {
         let mut command = program([Path::new("evaluate"), &run, Path::new("--bank"), &bank]);
-        command.args(["--method", "das,random", "--query", "samples", "--query", "3,17,41"]).args(more);
+        command.args(["--query", "samples", "--query", "3,17,41"]).args(more);
         command
     };
-    let said = succeed(&mut evaluate(&["--draws", "8"]));
+    let judged = ["--draws", "8", "--method", "das,random"];
+    let said = succeed(&mut evaluate(&judged));
     assert_names(
         &said.stdout,
         &[
@@ -101,7 +102,7 @@ fn methods_are_judged_by_a_bank_and_nothing_is_measured_twice() {
     assert!(-1.0 <= low && low <= value && value <= high && high <= 1.0, "{mean}");
 
     // Again, with other threads: the same bytes, and no network is measured.
-    let again = succeed(&mut evaluate(&["--draws", "8", "--threads", "1"]));
+    let again = succeed(evaluate(&judged).args(["--threads", "1"]));
     assert_eq!(again.stdout, said.stdout);
     assert!(!again.stderr.contains("measuring the bank"), "{}", again.stderr);
     assert_eq!(outcomes(&run), first);
@@ -109,14 +110,17 @@ fn methods_are_judged_by_a_bank_and_nothing_is_measured_twice() {
     // A damaged outcome is measured again; a network that is missing or damaged is named.
     let name = first.keys().find(|name| name.starts_with("evaluation/outcomes/")).unwrap();
     fs::write(run.join(name), b"x").unwrap();
-    assert_eq!(succeed(&mut evaluate(&["--draws", "8"])).stdout, said.stdout);
+    assert_eq!(succeed(&mut evaluate(&judged)).stdout, said.stdout);
     assert_eq!(outcomes(&run), first);
     let weights = bank.join("networks/0003-1/unet/diffusion_pytorch_model.safetensors");
     let mut bytes = fs::read(&weights).unwrap();
     bytes.truncate(bytes.len() / 2);
     fs::write(&weights, bytes).unwrap();
-    let said = fail(&mut evaluate(&["--draws", "4"]), 1);
-    assert_names(&said, &["networks/0003-1"]);
+    let said = fail(&mut evaluate(&["--draws", "4"]), WRONG_INPUT);
+    assert_names(&said, &["networks/0003-1", "pentimento bank"]);
+    // The other seed is whole.
+    let said = succeed(&mut evaluate(&["--draws", "4", "--bank-seed", "0", "--method", "influence"]));
+    assert_names(&said.stdout, &["1 seed", "influence: the measured change is", "of the predicted one"]);
 }
 
 #[test]

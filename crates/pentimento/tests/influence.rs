@@ -76,7 +76,8 @@ fn conjugate_gradients_solve_the_whole_curvature() {
         percent.parse().unwrap()
     };
     let run = laboratory.path("run");
-    let set = ["--set", "influence.cg_gradients=200"];
+    // With less damping, a network that was never trained has no solution within a few steps.
+    let set = ["--set", "influence.cg_gradients=200", "--set", "influence.damping=0.1"];
     import(&run, &laboratory.path("set.npy"), &set);
     let said = succeed(&mut attribute(&run, &asked));
     assert_names(&said.stdout, &["5 steps of conjugate gradients"]);
@@ -99,10 +100,10 @@ fn conjugate_gradients_solve_the_whole_curvature() {
     import(
         &longer,
         &laboratory.path("set.npy"),
-        &["--set", "influence.cg_gradients=200", "--set", "influence.cg_steps=40"],
+        &[set[0], set[1], set[2], set[3], "--set", "influence.cg_steps=40"],
     );
     let said = succeed(&mut attribute(&longer, &["--method", "influence-cg", "--query", "3,17"]));
-    assert!(left(&said.stdout) < of_few, "{}", said.stdout);
+    assert!(left(&said.stdout) < of_few.min(20.0), "{}", said.stdout);
     let few = laboratory.path("few");
     import(&few, &laboratory.path("set.npy"), &["--set", "influence.cg_gradients=8"]);
     let said = fail(&mut attribute(&few, &["--method", "influence-cg", "--query", "3,17"]), 42);

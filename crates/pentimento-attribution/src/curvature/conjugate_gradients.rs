@@ -2,8 +2,8 @@
 //!
 //! EK-FAC takes layers for independent, and the directions of a layer too. What it leaves out is in the Gauss-Newton matrix of the
 //! whole network, `H = mean g g'` over pseudo-gradients g (`pass`). A sample of them is held in memory, so that a product with H is
-//! two products of matrices, for all right-hand sides at once. `(H + D) x = q` is solved from `x = P^-1 q` on, with the damping D of
-//! each block and the damped EK-FAC as P (Grosse et al. 2023 solve for language models in this way with other products).
+//! two products of matrices, for all right-hand sides at once. `(H + D) x = q` is solved with the damping D of each block and the
+//! damped EK-FAC as preconditioner P. The first direction is EK-FAC's own solution `P^-1 q`; each step adds one.
 
 use super::basis::BlockBasis;
 use super::matrices::{product, transposed};
@@ -23,7 +23,8 @@ pub struct SampledCurvature {
 pub struct Solved {
     /// The solution for each right-hand side.
     pub vectors: Vec<Vec<f32>>,
-    /// The length of what is left of each right-hand side, as a share of its own; 0 for a right-hand side of zero.
+    /// The length of what is left of each right-hand side as a share of its own, both in the norm of the preconditioner's inverse,
+    /// in which all directions weigh alike; 0 for a right-hand side of zero.
     pub residuals: Vec<f64>,
 }
 
@@ -34,6 +35,8 @@ struct System {
     direction: Vec<f32>,
     /// Residual times preconditioned residual.
     measure: f64,
+    /// The same of the right-hand side.
+    of_right: f64,
 }
 
 impl SampledCurvature {
@@ -65,8 +68,8 @@ impl SampledCurvature {
         self.gradients.combined(&weights, vectors.len())
     }
 
-    /// Solves `(H + D) x = q` for some right-hand sides by so many steps of conjugate gradients. D is the damping of each block
-    /// of `curvature`, which preconditions.
+    /// Solves `(H + D) x = q` for some right-hand sides by so many steps of conjugate gradients beyond the solution of `curvature`,
+    /// which preconditions. D is the damping of each of its blocks.
     ///
     /// # Errors
     ///
@@ -79,31 +82,31 @@ impl SampledCurvature {
         steps: usize,
     ) -> Result<Solved, CurvatureError> {
         let precondition = |vector: &[f32]| curvature.solve(vector, dampings);
-        let x: Vec<Vec<f32>> = right.iter().map(|right| precondition(right)).collect::<Result<_, _>>()?;
-        let applied = self.damped_times(curvature.bases(), dampings, &slices(&x))?;
-        let mut systems = Vec::with_capacity(right.len());
-        for ((right, x), applied) in right.iter().zip(x).zip(applied) {
-            let residual: Vec<f32> =
-                right.iter().zip(&applied).map(|(right, applied)| right - applied).collect();
-            let direction = precondition(&residual)?;
-            let measure = dot(&residual, &direction);
-            systems.push(System { x, residual, direction, measure });
-        }
-        for _ in 0..steps {
+        let begin = |right: &Vec<f32>| -> Result<System, CurvatureError> {
+            let direction = precondition(right)?;
+            let measure = dot(right, &direction);
+            Ok(System {
+                x: vec![0.0; right.len()],
+                residual: right.clone(),
+                direction,
+                measure,
+                of_right: measure,
+            })
+        };
+        let mut systems = right.iter().map(begin).collect::<Result<Vec<_>, _>>()?;
+        // The first goes along EK-FAC's own solution, as far as is best.
+        for _ in 0..=steps {
             let directions: Vec<&[f32]> = systems.iter().map(|system| system.direction.as_slice()).collect();
             let applied = self.damped_times(curvature.bases(), dampings, &directions)?;
             for (system, applied) in systems.iter_mut().zip(&applied) {
                 system.step(applied, precondition)?;
             }
         }
-        let residuals = systems
-            .iter()
-            .zip(right)
-            .map(|(system, right)| match length(right) {
-                0.0 => 0.0,
-                of_right => length(&system.residual) / of_right,
-            })
-            .collect();
+        let left = |system: &System| match system.of_right > 0.0 {
+            true => (system.measure / system.of_right).sqrt(),
+            false => 0.0,
+        };
+        let residuals = systems.iter().map(left).collect();
         Ok(Solved { vectors: systems.into_iter().map(|system| system.x).collect(), residuals })
     }
 
@@ -170,10 +173,6 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     parts.iter().sum()
 }
 
-fn length(vector: &[f32]) -> f64 {
-    dot(vector, vector).sqrt()
-}
-
 /// What [`QuantisedRows`] adds for the other half of a product with their mean outer product.
 impl QuantisedRows {
     /// Sums of the rows, `[columns][parameters]`, with weights `[rows, columns]`; several parts of the parameters at a time.
@@ -218,6 +217,10 @@ mod tests {
             ..UnetConfig::default()
         };
         Architecture::new(&config).unwrap()
+    }
+
+    fn length(vector: &[f32]) -> f64 {
+        dot(vector, vector).sqrt()
     }
 
     fn normals(number: u32, length: usize) -> Vec<f32> {

@@ -16,6 +16,16 @@ use pentimento_store::{Digest, Fingerprint};
 use std::collections::HashMap;
 use std::path::Path;
 
+fn check_seed(seed: Option<usize>, seeds: usize) -> Result<()> {
+    match seed.filter(|&seed| seed >= seeds) {
+        None => Ok(()),
+        Some(seed) => {
+            let bound = format!("the bank has seeds 0 to {}", seeds - 1);
+            Err(RunError::NoSuch { what: "seed".into(), value: seed.to_string(), bound })
+        }
+    }
+}
+
 /// A network of a bank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BankNetwork {
@@ -45,28 +55,36 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// Opens the bank in a run, or the ensemble, to be read.
+    /// Opens the bank in a run, or the ensemble, to be read; with `seed` the networks of that seed alone, by which scores of a
+    /// network of another seed may be judged.
     ///
     /// # Errors
     ///
-    /// [`RunError::NotBank`] for an imported network, [`RunError::Missing`] for networks that are not trained; as opening images.
-    pub fn open(folder: &Path, options: RunOptions) -> Result<Self> {
+    /// [`RunError::NoSuch`] for a seed that it does not have, [`RunError::NotBank`] for an imported network, [`RunError::Missing`] for networks that are not trained; as opening images.
+    pub fn open(folder: &Path, seed: Option<usize>, options: RunOptions) -> Result<Self> {
         let workspace = Workspace::open_read_only(folder, options)?;
         match workspace.recipe.origin {
-            Origin::Bank(_) => Self::of_bank(workspace),
-            Origin::Trained(_) => Self::of_ensemble(workspace),
+            Origin::Bank(_) => Self::of_bank(workspace, seed),
+            Origin::Trained(_) => {
+                check_seed(seed, 1)?;
+                Self::of_ensemble(workspace)
+            }
             Origin::Imported(_) => Err(RunError::NotBank { run: folder.display().to_string() }),
         }
     }
 
-    fn of_bank(workspace: Workspace) -> Result<Self> {
+    fn of_bank(workspace: Workspace, seed: Option<usize>) -> Result<Self> {
         let data = BankData::open(&workspace.recipe, &workspace.options)?;
         let training = BankTraining::new(&workspace, &data)?;
+        let all = data.bank.subsets.seeds as usize;
+        check_seed(seed, all)?;
+        let first = seed.unwrap_or(0);
+        let is_asked = |&number: &usize| seed.is_none_or(|seed| data.network(number).1 as usize == seed);
         let network = |number| {
             let (subset, seed) = data.network(number);
-            Ok(BankNetwork { weights: training.weights(number)?, subset, seed: seed as usize })
+            Ok(BankNetwork { weights: training.weights(number)?, subset, seed: seed as usize - first })
         };
-        let networks = (0..data.networks()).map(network).collect::<Result<_>>()?;
+        let networks = (0..data.networks()).filter(is_asked).map(network).collect::<Result<_>>()?;
         let architecture = training.architecture().clone();
         let drawn = data.bank.subsets.subsets as usize;
         Ok(Self {
@@ -75,7 +93,7 @@ impl Bank {
             subsets: data.subsets.iter().map(|subset| subset.name.clone()).collect(),
             // The first is that of all images, those that are named come last.
             drawn: (1..=drawn).collect(),
-            seeds: data.bank.subsets.seeds as usize,
+            seeds: if seed.is_some() { 1 } else { all },
             masks: data.subsets.into_iter().map(|subset| subset.kept).collect(),
             images: data.images,
             networks,

@@ -8,8 +8,13 @@ use crate::event::Event;
 use crate::gradients::{Queries, Subject};
 use crate::scores::score;
 use crate::words::counted;
-use pentimento_attribution::methods::Method;
-use pentimento_evaluation::datamodelling::{Ceiling, Datamodelling, ceiling, datamodelling, mean_over_seeds};
+use pentimento_attribution::curvature::{InfluenceKind, QueryMeasurement};
+use pentimento_attribution::gradient::Measurement;
+use pentimento_attribution::methods::{Family, Method};
+use pentimento_evaluation::datamodelling::{
+    Ceiling, Datamodelling, PredictedAgainstMeasured, ceiling, datamodelling, mean_over_seeds,
+    predicted_against_measured,
+};
 use pentimento_evaluation::statistics::linear_datamodelling::{ScoreDifference, difference, predictions};
 use pentimento_evaluation::statistics::{IntervalSettings, StatisticsError};
 use serde::Serialize;
@@ -45,6 +50,8 @@ pub struct Judged {
     pub target: &'static str,
     /// How well its scores predict.
     pub datamodelling: Datamodelling,
+    /// Of a method that predicts the change of the loss, and the loss itself: predictions beside what was measured.
+    pub predicted: Option<PredictedAgainstMeasured>,
     /// The best method of this set and target less this one, on the same resamples; absent for the best.
     pub behind_the_best: Option<ScoreDifference>,
 }
@@ -159,7 +166,12 @@ fn judge_set(
             .zip(&tables)
             .map(|(method, scores)| {
                 let datamodelling = datamodelling(scores, masks, outcomes, settings.interval)?;
-                Ok(Judged { method: method.name.into(), target, datamodelling, behind_the_best: None })
+                let predicted = match predicts_loss(method) && target == TARGETS[0] {
+                    true => predicted_against_measured(scores, masks, outcomes)?,
+                    false => None,
+                };
+                let method = method.name.into();
+                Ok(Judged { method, target, datamodelling, predicted, behind_the_best: None })
             })
             .collect::<Result<Vec<_>, StatisticsError>>()?;
         judged.extend(beside_the_best(of_target, &tables, masks, outcomes, settings.interval)?);
@@ -171,6 +183,12 @@ fn judge_set(
         ceilings: ceilings.into_iter().flatten().collect(),
         judged,
     })
+}
+
+/// Whether the scores of a method are changes of the loss, in its own units.
+fn predicts_loss(method: &Method) -> bool {
+    let loss = QueryMeasurement::OfImage(Measurement::Loss);
+    matches!(method.family, Family::Influence(InfluenceKind::Linear(measured, _)) if measured == loss)
 }
 
 /// Sets each method beside the one whose score is highest.

@@ -104,6 +104,6 @@ impl SubsetsRecipe {
                 return broken("bank.share", self.share, bound);
             }
         }
-        super::codes::validate_groups("bank", self.groups, self.table.is_some(), data)
+        super::codes::validate_groups("bank", self.groups, self.table.as_deref(), data)
     }
 }

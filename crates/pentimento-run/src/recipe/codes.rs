@@ -3,7 +3,7 @@
 use super::bound::{BrokenBound, broken};
 use super::data::DataRecipe;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What shares a code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub struct CodesRecipe {
 impl CodesRecipe {
     /// Refuses groups that these images cannot have, and codes that are given twice or not at all.
     pub(super) fn validate(&self, data: &DataRecipe) -> Result<(), BrokenBound> {
-        validate_groups("codes", self.groups, self.table.is_some(), data)?;
+        validate_groups("codes", self.groups, self.table.as_deref(), data)?;
         let of_walsh = "with `kind = \"walsh\"` it follows from the groups";
         match (self.kind, self.members, self.weight) {
             (CodeKind::Drawn, None, _) => {
@@ -70,18 +70,20 @@ impl CodesRecipe {
 pub(super) fn validate_groups(
     section: &str,
     groups: GroupBy,
-    has_table: bool,
+    table: Option<&Path>,
     data: &DataRecipe,
 ) -> Result<(), BrokenBound> {
     if groups == GroupBy::Source && data.path.is_none() {
         return broken(&format!("{section}.groups"), "\"source\"", "only with `data.path`");
     }
     let field = format!("{section}.table");
-    match (groups == GroupBy::Table, has_table) {
-        (true, false) => {
+    match (groups == GroupBy::Table, table) {
+        (true, None) => {
             broken(&field, "missing", format!("the name of a CSV file, as `{section}.groups` is \"table\""))
         }
-        (false, true) => broken(&field, "given", format!("only with `{section}.groups = \"table\"`")),
+        (false, Some(table)) => {
+            broken(&field, format!("{table:?}"), format!("only with `{section}.groups = \"table\"`"))
+        }
         _ => Ok(()),
     }
 }

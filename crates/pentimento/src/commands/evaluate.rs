@@ -7,7 +7,7 @@ use crate::arguments::{EvaluateArguments, EvaluateCommand};
 use crate::error::ProgramError;
 use anyhow::Result;
 use pentimento_attribution::methods::Method;
-use pentimento_evaluation::datamodelling::{Ceiling, Datamodelling};
+use pentimento_evaluation::datamodelling::{Ceiling, Datamodelling, PredictedAgainstMeasured};
 use pentimento_evaluation::statistics::linear_datamodelling::{LinearDatamodellingScore, NoiseCeiling};
 use pentimento_evaluation::statistics::{Estimate, IntervalSettings};
 use pentimento_run::bank::Bank;
@@ -20,14 +20,14 @@ use pentimento_run::{Networks, RunOptions, Workspace};
 
 /// Judges what was asked and prints a table.
 pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<()> {
-    let EvaluateArguments { arrays, run, bank, method, classifier, query, draws } = arguments;
+    let EvaluateArguments { arrays, run, bank, bank_seed, method, classifier, query, draws } = arguments;
     if let Some(EvaluateCommand::Lds { scores, masks, outcomes }) = arrays {
         return of_arrays(&ArraysToJudge { scores, masks, outcomes });
     }
     let (Some(run), Some(bank)) = (run, bank) else { return Err(ProgramError::NothingToEvaluate.into()) };
     let asked = Asked::of(&method, classifier)?;
     asked.refuse_codes("it writes no table of scores")?;
-    let bank = Bank::open(&bank, options.clone())?;
+    let bank = Bank::open(&bank, bank_seed, options.clone())?;
     let workspace = &Workspace::open(&run, options)?;
     let data = coded_data_if_trained(workspace)?;
     let networks = &Networks::open(workspace, data.as_ref())?;
@@ -96,6 +96,14 @@ fn print_set(set: &JudgedSet) -> Result<()> {
             let share =
                 score.significant_share.map_or(String::new(), |share| format!("{:.0} %", 100.0 * share));
             print(&row([&judged.method, &own, &own_interval, &centred, &centred_interval, &share, &behind]))?;
+        }
+        for judged in set.judged.iter().filter(|judged| judged.target == target) {
+            if let Some(PredictedAgainstMeasured { slope, pearson, pairs }) = judged.predicted {
+                print(&format!(
+                    "{}: the measured change is {slope:.2} of the predicted one, correlation {pearson:.2} over {pairs} pairs",
+                    judged.method
+                ))?;
+            }
         }
         if let Some(ceiling) = set.ceilings.get(place) {
             print(&ceiling_line(ceiling))?;

@@ -104,6 +104,12 @@ pub(super) fn print_scores(
                 influence.settings.pseudo_gradients(parameters),
                 100.0 * residual
             ))?;
+            if residual > 1.0 {
+                print(
+                    "note: nothing is solved: the damping is too small for so few pseudo-gradients or steps (`influence.damping`, \
+                     `influence.cg_gradients`, `influence.cg_steps`)",
+                )?;
+            }
         }
     }
     if let Some(candidates) = table.candidates() {
