@@ -423,7 +423,6 @@ fn schedulers_that_are_not_supported() {
         assert!(text.starts_with(&start), "{text}");
     }
     for (key, value) in [
-        ("thresholding", serde_json::json!(true)),
         ("use_flow_sigmas", serde_json::json!(true)),
         ("rescale_betas_zero_snr", serde_json::json!(true)),
         ("clip_sample_range", serde_json::json!(0)),
@@ -438,6 +437,83 @@ fn schedulers_that_are_not_supported() {
         made.write("scheduler/scheduler_config.json", scheduler.to_string().as_bytes());
         let text = made.refused();
         assert!(text.contains("scheduler_config.json: `"), "{key}: {text}");
+    }
+}
+
+/// Files of other kinds are named, and what can be done with each.
+#[test]
+fn files_of_other_kinds_are_told_by_their_names() {
+    for (names, expected) in [
+        (&["adapter_config.json", "adapter_model.safetensors"][..], ["adapter of PEFT", "merge_and_unload"]),
+        (&["pytorch_lora_weights.safetensors"], ["weights of LoRA", "fuse_lora"]),
+        (&["cats_lora.safetensors", "optimizer.bin"], ["weights of LoRA", "fuse_lora"]),
+        (&["README.md", "model.onnx", "model.onnx_data"], ["exported to ONNX", "exported from"]),
+        (&["Epoch=9.CKPT"], ["a checkpoint of other training code", "scripts/convert_*_to_diffusers.py"]),
+        (&["ema.pt"], ["a pickle of PyTorch", "save_pretrained"]),
+        (
+            &["cats.safetensors", "optimizer.pt"],
+            ["weights under a name", "the `config.json` of their `UNet2DModel`"],
+        ),
+    ] {
+        let made = Made::new();
+        for name in names {
+            made.write(name, b"");
+        }
+        let told = made.refused();
+        let file = names.iter().find(|name| told.contains(&format!("; it holds `{name}`: "))).expect(&told);
+        assert!(told.contains("is no diffusers checkpoint: it has neither `config.json`"), "{told}");
+        assert!(expected.iter().all(|part| told.contains(part)), "{told}");
+        // The file itself, and in the place of a network's weights.
+        let itself = CheckpointFiles::find(&made.path().join(file), &Selection::default()).unwrap_err();
+        assert!(itself.to_string().contains("is a file, not a folder; by its name it is "), "{itself}");
+        assert!(expected.iter().all(|part| itself.to_string().contains(part)), "{itself}");
+        made.write("config.json", &made.config);
+        made.write("scheduler_config.json", &made.scheduler);
+        let told = made.refused();
+        assert!(told.contains(&format!("{WEIGHTS}: is missing; it holds `{file}`: ")), "{told}");
+    }
+    // Weights of a network that lies there as a whole.
+    let made = Made::new();
+    made.pipeline();
+    let weights = made.path().join("unet").join(WEIGHTS);
+    let error = CheckpointFiles::find(&weights, &Selection::default()).unwrap_err();
+    assert!(
+        error.to_string().ends_with("is a file, not a folder; name the folder that it lies in"),
+        "{error}"
+    );
+    // Of files that nothing is known of, nothing is said.
+    let made = Made::new();
+    made.write("notes.txt", b"");
+    assert!(made.refused().ends_with("nor `unet_ema/config.json`"), "{}", made.refused());
+}
+
+/// Dynamic thresholding of diffusers 0.42 clamps its quantile between 1 and `sample_max_value`; with 1, the default, it is
+/// clipping to [-1, 1].
+#[test]
+fn dynamic_thresholding_is_clipping_unless_its_largest_value_is_another() {
+    for class in ["DDPMScheduler", "DDIMScheduler"] {
+        for (more, instead) in [
+            (serde_json::json!({}), None),
+            (serde_json::json!({"sample_max_value": 1}), None),
+            (serde_json::json!({"sample_max_value": 1.5}), Some(1.5)),
+        ] {
+            let made = Made::new();
+            made.pipeline();
+            let mut scheduler: serde_json::Value = serde_json::from_slice(&made.scheduler).unwrap();
+            scheduler["_class_name"] = class.into();
+            scheduler["thresholding"] = true.into();
+            scheduler["dynamic_thresholding_ratio"] = 0.995.into();
+            // Thresholding comes before either.
+            scheduler["clip_sample"] = false.into();
+            scheduler["clip_sample_range"] = 3.into();
+            for (key, value) in more.as_object().unwrap() {
+                scheduler[key] = value.clone();
+            }
+            made.write("scheduler/scheduler_config.json", scheduler.to_string().as_bytes());
+            let read = made.find(&Selection::default()).unwrap().open().unwrap().scheduler;
+            assert_eq!((read.sampling.clip, read.sampling.clip_range), (true, 1.0), "{class} {more}");
+            assert_eq!((read.clipped_instead, read.unknown_keys.len()), (instead, 0), "{class} {more}");
+        }
     }
 }
 

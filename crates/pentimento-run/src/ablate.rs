@@ -5,6 +5,7 @@ use crate::data::{CodedData, coded_data};
 use crate::error::{Result, RunError};
 use crate::networks::Networks;
 use crate::pictures::png;
+use crate::recipe::GroupBy;
 use crate::words::{counted, first_of};
 use crate::workspace::Workspace;
 use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance, linear_masked};
@@ -14,6 +15,9 @@ use pentimento_attribution::ensemble::{
 use pentimento_data::composed;
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::Fingerprint;
+
+/// What [`RunError::NoSuch`] calls a group that a run does not have.
+pub const GROUP: &str = "group";
 
 /// How a sample is made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +91,8 @@ pub fn ablate(
 ) -> Result<Ablation> {
     workspace.check_sample(sample)?;
     let data = coded_data(workspace)?;
-    let removed = removed_groups(&data, groups, images)?;
+    let kind = workspace.recipe.trained(workspace.run.root())?.codes.groups;
+    let removed = removed_groups(&data, kind, groups, images)?;
     let weights = data.codes.weights_without(&removed).map_err(|error| with_names(error, &data))?;
     let uncovered = data.codes.coverage_after(&removed)?;
     let ensemble = Ensemble::open(workspace, &Networks::trained(workspace, &data)?)?;
@@ -157,13 +162,13 @@ fn with_names(error: EnsembleError, data: &CodedData) -> RunError {
 }
 
 /// The groups with these names and of these images, each once, rising.
-fn removed_groups(data: &CodedData, names: &[String], images: &[String]) -> Result<Vec<u32>> {
+fn removed_groups(data: &CodedData, kind: GroupBy, names: &[String], images: &[String]) -> Result<Vec<u32>> {
     let mut removed = Vec::new();
     for name in names {
         let place =
             data.groups.names().iter().position(|group| *group == composed(name)).ok_or_else(|| {
-                let bound = format!("groups are {}", first_of(data.groups.names()));
-                RunError::NoSuch { what: "group".into(), value: format!("`{name}`"), bound }
+                let bound = format!("groups are {} ({})", first_of(data.groups.names()), kind.in_words());
+                RunError::NoSuch { what: GROUP.into(), value: format!("`{name}`"), bound }
             })?;
         removed.push(place as u32);
     }

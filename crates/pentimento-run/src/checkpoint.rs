@@ -52,6 +52,9 @@ pub fn open_checkpoint(folder: &Path, selection: &Selection, reporter: &Reporter
     if let Some(class) = &checkpoint.scheduler.sampled_otherwise {
         reporter.tell(Event::SampledByDdim { class });
     }
+    if let Some(sample_max_value) = checkpoint.scheduler.clipped_instead {
+        reporter.tell(Event::ClippedInstead { sample_max_value });
+    }
     for (file, keys) in
         [(&files.config, &checkpoint.unknown_keys), (&files.scheduler, &checkpoint.scheduler.unknown_keys)]
     {

@@ -83,6 +83,14 @@ pub enum RunError {
         /// What would be accepted.
         bound: String,
     },
+    /// A classifier, which trains on the training images of a public set, where there are other images.
+    #[error("{file}: `classifier` is given: only with `data.set`, as it trains on the set's `train` split")]
+    ClassifierWithoutSet {
+        /// The file, or the recipe's name.
+        file: String,
+        /// What to take out of the recipe for other images: the classifier, and what else may be meant for a public set.
+        keys: Vec<&'static str>,
+    },
     /// Images have colour, and the network takes one channel.
     #[error("{whose}: {lost}; the network takes images with one channel")]
     ColourLost {
@@ -115,6 +123,12 @@ pub enum RunError {
     /// A run folder without a recipe.
     #[error("{} has no recipe: it is a folder of pieces, or a run that was stopped before its recipe was written", run.display())]
     NoRecipe {
+        /// The folder.
+        run: PathBuf,
+    },
+    /// The recipe of a run is being replaced, and that is not finished.
+    #[error("{}: its recipe is being replaced by another process, or was when that process was killed", run.display())]
+    RecipeBeingReplaced {
         /// The folder.
         run: PathBuf,
     },
@@ -497,10 +511,11 @@ impl RunError {
     pub fn kind(&self) -> FailureKind {
         use FailureKind::{Failed, Input, NotNow};
         let of_library: &(dyn Error + 'static) = match self {
-            Self::Stopped => return NotNow,
+            Self::Stopped | Self::RecipeBeingReplaced { .. } => return NotNow,
             Self::Io { source, .. } if source.kind() == ErrorKind::StorageFull => return NotNow,
             Self::Recipe { .. }
             | Self::RecipeValue { .. }
+            | Self::ClassifierWithoutSet { .. }
             | Self::ColourLost { .. }
             | Self::Setting { .. }
             | Self::NoSuch { .. }

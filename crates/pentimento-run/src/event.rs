@@ -81,6 +81,11 @@ pub enum Event<'a> {
         /// The scheduler's class.
         class: &'a str,
     },
+    /// A scheduler has dynamic thresholding, and samples are clipped instead.
+    ClippedInstead {
+        /// Its largest value.
+        sample_max_value: f64,
+    },
     /// A network looks as if it was never trained.
     Untrained {
         /// By which sign.
@@ -231,6 +236,11 @@ impl fmt::Display for Event<'_> {
             Self::SampledByDdim { class } => write!(
                 formatter,
                 "note: of {class} the noise schedule is taken; samples are made by DDIM, so they differ from those of {class}"
+            ),
+            Self::ClippedInstead { sample_max_value } => write!(
+                formatter,
+                "note: the scheduler has dynamic thresholding up to {sample_max_value} (`sample_max_value`), which is not done \
+                 here: samples are clipped to [-1, 1], so they differ from those of diffusers"
             ),
             Self::Untrained { sign } => write!(formatter, "note: {}", untrained_in_words(*sign)),
             Self::Importing { parameters, channels, sampling } => {

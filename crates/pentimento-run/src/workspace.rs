@@ -185,6 +185,9 @@ impl Workspace {
 
     fn read_recipe(run: &Run) -> Result<Recipe> {
         let text = match run.get(RECIPE) {
+            Err(StoreError::NotListed { .. }) if run.is_being_replaced(RECIPE) => {
+                return Err(RunError::RecipeBeingReplaced { run: run.root().to_path_buf() });
+            }
             Err(StoreError::NotListed { .. }) => {
                 return Err(RunError::NoRecipe { run: run.root().to_path_buf() });
             }

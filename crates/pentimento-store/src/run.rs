@@ -3,6 +3,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::file::{delete, length_of, sync_folder};
 use crate::lock::Lock;
@@ -12,6 +14,13 @@ use crate::replacement::finish_replacements;
 use crate::verify::{Problem, unlisted_files, verify};
 use crate::write::{Staged, commit, refuse_object_as_folder, stage};
 use crate::{Fingerprint, StoreError, read};
+
+/// How long a reader waits for a writer that is just replacing objects. Between the two manifests the writer renames files and
+/// syncs their folders, which takes milliseconds. After a kill every reader waits in vain, so it is no longer than that.
+const WAIT_FOR_WRITER: Duration = Duration::from_millis(300);
+
+/// How often a waiting reader reads the manifest again.
+const READ_AGAIN_EVERY: Duration = Duration::from_millis(5);
 
 /// An open run folder.
 ///
@@ -57,7 +66,9 @@ impl Run {
     /// Opens the run at `path` for reading. Nothing is written, and no lock is taken.
     ///
     /// The run is seen as it is now: an object that a writer replaces or removes later is then reported as damaged or
-    /// missing. Objects whose replacement is unfinished count as absent.
+    /// missing. If a writer is just replacing objects, this waits for a third of a second until it has done so. Objects whose
+    /// replacement is still unfinished then (the writer was killed) count as absent; see
+    /// [`is_being_replaced`](Self::is_being_replaced).
     ///
     /// # Errors
     ///
@@ -65,8 +76,14 @@ impl Run {
     /// be read, and [`StoreError::ReadOnly`] or [`StoreError::Io`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let root = path.as_ref().to_path_buf();
-        let manifest =
-            Manifest::load(&root)?.ok_or_else(|| StoreError::Missing { file: root.join(MANIFEST_FILE) })?;
+        let load =
+            || Manifest::load(&root)?.ok_or_else(|| StoreError::Missing { file: root.join(MANIFEST_FILE) });
+        let begun = Instant::now();
+        let mut manifest = load()?;
+        while !manifest.pending.is_empty() && begun.elapsed() < WAIT_FOR_WRITER {
+            sleep(READ_AGAIN_EVERY);
+            manifest = load()?;
+        }
         Ok(Self { root, manifest: Mutex::new(manifest), lock: None })
     }
 
@@ -92,6 +109,13 @@ impl Run {
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<Entry> {
         self.manifest().entry(name).cloned()
+    }
+
+    /// Whether an object counts as absent only because its replacement is decided and not finished. Whoever opens the run for
+    /// writing finishes it.
+    #[must_use]
+    pub fn is_being_replaced(&self, name: &str) -> bool {
+        self.manifest().pending.contains_key(name)
     }
 
     /// Whether the object need not be made again: it is listed with this fingerprint, and its file is there with the

@@ -281,15 +281,39 @@ fn a_decided_replacement_is_finished_by_the_next_writer() {
         for name in renamed {
             fs::rename(folder.path().join(format!(".tmp-{name}")), folder.path().join(name)).unwrap();
         }
-        assert!(
-            Run::open_read_only(folder.path()).unwrap().names().is_empty(),
-            "unfinished objects were shown"
-        );
+        // Nobody finishes it, so a reader goes on after a while, and knows why the objects are absent.
+        if renamed.len() == 1 {
+            let reader = Run::open_read_only(folder.path()).unwrap();
+            assert!(reader.names().is_empty(), "unfinished objects were shown");
+            assert!(reader.is_being_replaced("a") && !reader.is_being_replaced("c"));
+        }
         let run = open_and_check(folder.path());
         assert_eq!([run.get("a").unwrap(), run.get("b").unwrap()], [b"new a", b"new b"]);
         assert!(run.is_current("a", key("new")));
         assert!(run.verify().unwrap().is_empty());
     }
+}
+
+/// A reader that comes between the two manifests of a replacement sees what the writer makes of it.
+#[test]
+fn a_reader_waits_for_a_replacement_that_is_being_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, finished) = (folder.path().join("run"), folder.path().join("finished"));
+    for run in [&path, &finished] {
+        interrupted_run(run);
+    }
+    drop(open_and_check(&finished));
+    let reader = std::thread::scope(|threads| {
+        let reader = threads.spawn(|| Run::open_read_only(&path).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        // What the writer does last, without its syncs, which may take longer than a reader waits.
+        for name in ["a", "b", "manifest.json"] {
+            fs::rename(finished.join(name), path.join(name)).unwrap();
+        }
+        reader.join().unwrap()
+    });
+    assert_eq!([reader.get("a").unwrap(), reader.get("b").unwrap()], [b"new a", b"new b"]);
+    assert!(!reader.is_being_replaced("a"));
 }
 
 #[test]

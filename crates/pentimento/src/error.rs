@@ -4,6 +4,7 @@ use crate::hub;
 use pentimento_data::DataError;
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{NetworkFolder, Unclear};
+use pentimento_run::ablate::GROUP;
 use pentimento_run::{FailureKind, MadeBy, Recipe, RunError};
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
@@ -30,6 +31,25 @@ pub enum ProgramError {
         value: String,
         /// What exists.
         bound: String,
+    },
+    /// Nothing lies where a recipe or a run was named.
+    #[error(
+        "{} does not exist: no recipe and no run; {}",
+        path.display(),
+        match recipes.as_slice() {
+            [] => "`pentimento quickstart` begins without a recipe".into(),
+            several => format!(
+                "there {} {}",
+                if several.len() == 1 { "is" } else { "are" },
+                several.iter().map(|recipe| recipe.display().to_string()).collect::<Vec<_>>().join(", ")
+            ),
+        }
+    )]
+    NoRecipe {
+        /// What was named.
+        path: PathBuf,
+        /// Recipes near it.
+        recipes: Vec<PathBuf>,
     },
     /// A picture was to be written where something is already.
     #[error("{} exists already: nothing is written over it", file.display())]
@@ -115,6 +135,16 @@ fn with_commands(error: &RunError) -> String {
         RunError::ColourLost { .. } => {
             format!("{error}: `--set data.channels=grey` makes them grey")
         }
+        RunError::ClassifierWithoutSet { keys, .. } => {
+            let settings: Vec<String> = keys.iter().map(|key| format!("--set {key}=none")).collect();
+            format!(
+                "{error}; `{}` leaves out what is meant for a public set, and recipes/own-images.toml has none of it",
+                settings.join(" ")
+            )
+        }
+        RunError::NoSuch { what, .. } if what == GROUP => {
+            format!("{error}; `--images` names training images, whatever the groups are")
+        }
         RunError::NoRun { .. } => format!("{error}: a run is a folder that `pentimento run RECIPE` made"),
         RunError::Missing { run, made_by, .. } => {
             format!("{error}: run `{}` first", command_for(made_by, run))
@@ -138,6 +168,10 @@ fn with_commands(error: &RunError) -> String {
         RunError::NoRecipe { run } => format!(
             "{error}; `pentimento adopt RUN {}` takes pieces over, `pentimento run RECIPE --run {}` goes on with a run",
             run.display(),
+            run.display()
+        ),
+        RunError::RecipeBeingReplaced { run } => format!(
+            "{error}; try again, or let a command that writes to the run, such as `pentimento report {}`, finish it",
             run.display()
         ),
         RunError::InsideARun { .. } => format!("{error}: name a place outside of it"),

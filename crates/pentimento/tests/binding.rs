@@ -14,6 +14,25 @@ fn run_set(run: &Path, more: &[&str]) -> std::process::Command {
     command
 }
 
+/// What a writer leaves that is killed while it replaces the recipe: a reader does not say that there is none.
+#[test]
+fn a_recipe_that_is_being_replaced_is_not_called_missing() {
+    let laboratory = Laboratory::new();
+    let run = laboratory.path("run");
+    succeed(&mut run_command(&laboratory.class_recipe(), &run, &[]));
+    let before = objects(&run);
+    let file = run.join("manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let entry = manifest["objects"]["recipe.toml"].clone();
+    manifest["pending"] = serde_json::json!({"recipe.toml": {"temporary": ".tmp-recipe", "entry": entry}});
+    fs::write(&file, manifest.to_string()).unwrap();
+    let report = format!("`pentimento report {}`", run.display());
+    let said = fail(&mut program([Path::new("scores"), &run]), 75);
+    assert_names(&said, &["its recipe is being replaced", &report]);
+    succeed(&mut program([Path::new("report"), &run]));
+    assert_equal_runs(&before, &run);
+}
+
 #[test]
 fn another_recipe_replaces_nothing_unless_it_is_told_to() {
     let laboratory = Laboratory::new();

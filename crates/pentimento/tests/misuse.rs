@@ -115,7 +115,7 @@ fn recipes_that_do_not_hold_together_are_refused() {
         (&["samples.count=0"], &["samples.count", "0", "1 to 16,777,216"]),
         (&["attribution.exact=9"], &["attribution.exact", "9", "8"]),
         (&["name=\"../elsewhere\""], &["name", "../elsewhere"]),
-        (&["classifier.epochs=1"], &["classifier", "data.set"]),
+        (&["classifier.epochs=1"], &["`classifier` is given", "data.set", "`--set classifier=none`"]),
         // Codes that do not exist.
         (
             &["codes.kind=drawn", "codes.groups=image", "codes.members=6", "codes.weight=3"],
@@ -144,10 +144,19 @@ fn recipes_that_do_not_hold_together_are_refused() {
     fs::write(&broken, "name = \"x\"\n[data\n").unwrap();
     assert_names(&fail(&mut program([Path::new("codes"), &broken]), WRONG_INPUT), &["broken.toml", "line 2"]);
     let absent = refusals.laboratory.path("absent.toml");
-    assert_names(
-        &fail(&mut program([Path::new("codes"), &absent]), WRONG_INPUT),
-        &["absent.toml", "No such file"],
-    );
+    let beside = format!("there is {}", refusals.recipe.display());
+    for command in ["codes", "plan", "train", "run"] {
+        let said = fail(&mut program([Path::new(command), &absent]), WRONG_INPUT);
+        assert_names(&said, &["absent.toml does not exist: no recipe and no run", &beside]);
+        // `broken.toml` is none.
+        assert!(!said.contains("broken"), "{said}");
+    }
+    let nowhere = refusals.laboratory.path("nowhere");
+    fs::create_dir(&nowhere).unwrap();
+    let said = fail(program(["run", "nosuch"]).current_dir(&nowhere), WRONG_INPUT);
+    assert_names(&said, &["nosuch does not exist", "`pentimento quickstart`"]);
+    let said = fail(&mut program([Path::new("run"), &nowhere]), WRONG_INPUT);
+    assert_names(&said, &["nowhere is no run"]);
 }
 
 #[test]
@@ -158,7 +167,11 @@ fn questions_about_what_a_run_does_not_have_are_refused() {
         (&["ablate", run, "--sample", "20", "--groups", "0"], &["sample 20 does not exist", "0 to 19"]),
         (
             &["ablate", run, "--sample", "0", "--groups", "nine"],
-            &["`nine` does not exist", "groups are 0, 1, 2"],
+            &[
+                "`nine` does not exist",
+                "groups are 0, 1, 2 (`codes.groups` is \"class\": a group is a class)",
+                "`--images` names training images",
+            ],
         ),
         (&["ablate", run, "--sample", "0", "--images", "60"], &["training image 60", "60 images"]),
         (

@@ -168,6 +168,33 @@ fn another_scheduler_opens_and_samples_by_ddim() {
     assert_names(&said, &["`_class_name` is FlowMatchEulerDiscreteScheduler: flow matching"]);
 }
 
+/// A network whose scheduler has dynamic thresholding can be asked; whoever samples is told what is done instead.
+#[test]
+fn dynamic_thresholding_is_said_to_be_clipping() {
+    let laboratory = Laboratory::new();
+    let network = plain(&laboratory.path("network"));
+    let scheduler = network.join("scheduler/scheduler_config.json");
+    edit(&scheduler, &json!({"_class_name": "DDPMScheduler", "thresholding": true, "sample_max_value": 1.5}));
+    let note = "note: the scheduler has dynamic thresholding up to 1.5 (`sample_max_value`), which is not done here: samples are \
+                clipped to [-1, 1]";
+    assert_names(&succeed(&mut doctor(&network, &[])).stderr, &[note]);
+    let images: Vec<Vec<u8>> = pixels().chunks(64).take(6).map(<[u8]>::to_vec).collect();
+    let [of_images, of_labels] = set(&laboratory, "set", &images, &[0; 6]);
+    let settings = ["sampling.steps=2", "gradients.dimension=16", &of_images, &of_labels];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    let run = laboratory.path("run");
+    assert_names(&succeed(&mut import(&network, &run, &settings)).stderr, &[note]);
+    // Asked about a training image, nothing is sampled.
+    succeed(program([Path::new("attribute"), &run]).args(["--method", "das", "--query", "3"]));
+    assert!(!run.join("samples").exists());
+    succeed(&mut program([Path::new("sample"), &run]));
+
+    // With the default it is clipping, and the samples are those of diffusers.
+    edit(&scheduler, &json!({"sample_max_value": 1.0}));
+    let said = succeed(&mut doctor(&network, &[])).stderr;
+    assert!(!said.contains("thresholding"), "{said}");
+}
+
 #[test]
 fn what_was_taken_otherwise_than_it_lies_there_is_said() {
     let laboratory = Laboratory::new();

@@ -238,6 +238,37 @@ fn a_recipe_names_a_set_by_its_path() {
     assert!(!again.contains("more.png"), "{again}");
 }
 
+/// A recipe of a public set is refused with own pictures, and what the refusal says to add is all that is missing.
+#[test]
+fn a_recipe_with_a_classifier_takes_own_pictures_with_what_its_refusal_says() {
+    let laboratory = Laboratory::new();
+    let set = laboratory.path("set");
+    class_folders(&set, ["ant", "bee", "cow"]);
+    let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    for (name, keys) in [
+        ("quickstart", &["classifier", "data.preprocessing.split", "data.preprocessing.classes"][..]),
+        ("mnist-classes", &["classifier", "data.preprocessing.split", "data.preprocessing.classes"]),
+        ("mnist-codes", &["classifier", "data.preprocessing.split"]),
+    ] {
+        let (recipe, run) = (recipes.join(format!("{name}.toml")), laboratory.path(name));
+        let train = || {
+            let mut command = program([Path::new("train"), &recipe, Path::new("--run"), &run]);
+            command.args(["--member", "0", "--set", &format!("data.path={set:?}")]);
+            for small in ["training.steps=1", "training.warmup_steps=0", "training.batch=2"] {
+                command.args(["--set", small]);
+            }
+            with_cache(&laboratory, command)
+        };
+        let said = fail(&mut train(), 42);
+        assert_names(&said, &["`classifier` is given", "only with `data.set`", "recipes/own-images.toml"]);
+        let added = said.split('`').find(|part| part.starts_with("--set")).unwrap();
+        let settings: Vec<String> = keys.iter().map(|key| format!("--set {key}=none")).collect();
+        assert_eq!(added, settings.join(" "), "{name}");
+        assert!(!run.exists());
+        succeed(train().args(added.split(' ')));
+    }
+}
+
 #[test]
 fn what_lies_beside_an_imported_network_is_looked_at() {
     let laboratory = Laboratory::new();

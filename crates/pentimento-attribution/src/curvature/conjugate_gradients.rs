@@ -159,10 +159,6 @@ impl System {
     }
 }
 
-fn slices(vectors: &[Vec<f32>]) -> Vec<&[f32]> {
-    vectors.iter().map(Vec::as_slice).collect()
-}
-
 /// In f64, in parts that do not depend on the number of threads.
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     const PART: usize = 1 << 16;
@@ -221,6 +217,10 @@ mod tests {
 
     fn length(vector: &[f32]) -> f64 {
         dot(vector, vector).sqrt()
+    }
+
+    fn slices(vectors: &[Vec<f32>]) -> Vec<&[f32]> {
+        vectors.iter().map(Vec::as_slice).collect()
     }
 
     fn normals(number: u32, length: usize) -> Vec<f32> {

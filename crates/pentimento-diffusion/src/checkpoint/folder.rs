@@ -1,5 +1,6 @@
 //! Finding a network and its scheduler in a folder, in every layout that diffusers and its training scripts leave behind.
 
+use super::other_files::{described, telling_file};
 use super::scheduler::SchedulerFile;
 use super::weight_files::{damage, has_weights, open_weights, weight_files};
 use super::weights::{ReadWeights, read_weights};
@@ -150,7 +151,12 @@ impl CheckpointFiles {
             return Err(DiffusionError::NoFolder { folder: folder.display().to_string() });
         }
         if !folder.is_dir() {
-            return Err(broken(folder, "is a file, not a folder".into()));
+            let told = if folder.with_file_name(CONFIG).is_file() {
+                "; name the folder that it lies in".into()
+            } else {
+                described(folder).map_or(String::new(), |told| format!("; by its name it is {told}"))
+            };
+            return Err(broken(folder, format!("is a file, not a folder{told}")));
         }
         refuse_other_pipelines(folder)?;
         let (network, config) = network_and_config(folder, selection)?;
@@ -302,8 +308,9 @@ fn network_and_config(folder: &Path, selection: &Selection) -> Result<(PathBuf, 
     }
     let checkpoints = checkpoints_inside(folder)?;
     if checkpoints.is_empty() {
+        let told = telling_file(folder).map_or(String::new(), |told| format!("; {told}"));
         let problem = format!(
-            "is no diffusers checkpoint: it has neither `{CONFIG}` nor `unet/{CONFIG}` nor `unet_ema/{CONFIG}`"
+            "is no diffusers checkpoint: it has neither `{CONFIG}` nor `unet/{CONFIG}` nor `unet_ema/{CONFIG}`{told}"
         );
         return Err(broken(folder, problem));
     }

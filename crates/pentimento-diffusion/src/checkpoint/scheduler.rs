@@ -95,6 +95,7 @@ struct SchedulerConfig {
     clip_sample_range: f64,
     prediction_type: String,
     thresholding: bool,
+    sample_max_value: f64,
     timestep_spacing: String,
     steps_offset: usize,
     rescale_betas_zero_snr: bool,
@@ -118,6 +119,7 @@ impl Default for SchedulerConfig {
             clip_sample_range: 1.0,
             prediction_type: "epsilon".into(),
             thresholding: false,
+            sample_max_value: CLIPPING,
             timestep_spacing: "leading".into(),
             steps_offset: 0,
             rescale_betas_zero_snr: false,
@@ -129,7 +131,7 @@ impl Default for SchedulerConfig {
 }
 
 /// Keys of DDPM and DDIM that [`SchedulerConfig`] has.
-const KNOWN_KEYS: [&str; 14] = [
+const KNOWN_KEYS: [&str; 15] = [
     "num_train_timesteps",
     "beta_start",
     "beta_end",
@@ -140,14 +142,19 @@ const KNOWN_KEYS: [&str; 14] = [
     "clip_sample_range",
     "prediction_type",
     "thresholding",
+    "sample_max_value",
     "timestep_spacing",
     "steps_offset",
     "rescale_betas_zero_snr",
     "set_alpha_to_one",
 ];
 
-/// Keys that only mean something with `thresholding`, which is refused.
-const KEYS_OF_THRESHOLDING: [&str; 2] = ["dynamic_thresholding_ratio", "sample_max_value"];
+/// Keys of DDPM and DDIM that [`SchedulerConfig`] does not have, as they say nothing that is asked here: the quantile of
+/// dynamic thresholding.
+const KEYS_PASSED_OVER: [&str; 1] = ["dynamic_thresholding_ratio"];
+
+/// The largest value of dynamic thresholding with which it is clipping, and the range of that.
+const CLIPPING: f64 = 1.0;
 
 /// What a `scheduler_config.json` says.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,6 +165,9 @@ pub struct SchedulerFile {
     pub sampling: SamplingConfig,
     /// The class of the scheduler, if it samples in a way that is not supported, so that samples are made by DDIM.
     pub sampled_otherwise: Option<String>,
+    /// The largest value of dynamic thresholding (Saharia et al. 2022) where the file asks for one that is more than clipping.
+    /// Samples are clipped to [-1, 1] instead.
+    pub clipped_instead: Option<f64>,
     /// Keys that are not known, to be warned about.
     pub unknown_keys: Vec<String>,
 }
@@ -218,9 +228,13 @@ impl SchedulerFile {
             SchedulerClass::Sampler(sampler) => (sampler, None),
             _ => (SamplerKind::Ddim, Some(name)),
         };
-        if config.thresholding && sampled_otherwise.is_none() {
-            return Err(bad("thresholding", "true", "dynamic thresholding is not supported".into()));
-        }
+        // It divides a prediction of the image by the quantile of its own values, kept between 1 and `sample_max_value`, and
+        // comes before `clip_sample`. With a largest value of 1, which is the default, that is clipping to [-1, 1].
+        let has_thresholding = config.thresholding && sampled_otherwise.is_none();
+        let clipped_instead =
+            (has_thresholding && config.sample_max_value != CLIPPING).then_some(config.sample_max_value);
+        let (clip, clip_range) =
+            if has_thresholding { (true, CLIPPING) } else { (config.clip_sample, config.clip_sample_range) };
         let beta_schedule = match called(BetaSchedule::ALL, BetaSchedule::name, &config.beta_schedule) {
             Ok(schedule) => schedule,
             // Betas that are listed are not computed, whatever the schedule is called.
@@ -268,8 +282,8 @@ impl SchedulerFile {
             spacing,
             sampler,
             variance,
-            clip: config.clip_sample,
-            clip_range: config.clip_sample_range,
+            clip,
+            clip_range,
             steps_offset,
             set_alpha_to_one: config.set_alpha_to_one,
         };
@@ -283,14 +297,14 @@ impl SchedulerFile {
         };
         schedule.validate().map_err(in_this_file)?;
         Sampler::new(&schedule, sampling).map_err(in_this_file)?;
-        Ok(Self { schedule, sampling, sampled_otherwise, unknown_keys })
+        Ok(Self { schedule, sampling, sampled_otherwise, clipped_instead, unknown_keys })
     }
 }
 
 /// Keys of a file of DDPM or DDIM that this reader does not know.
 fn unknown_keys(object: &serde_json::Map<String, Value>) -> Vec<String> {
     let is_known =
-        |key: &str| key.starts_with('_') || KNOWN_KEYS.contains(&key) || KEYS_OF_THRESHOLDING.contains(&key);
+        |key: &str| key.starts_with('_') || KNOWN_KEYS.contains(&key) || KEYS_PASSED_OVER.contains(&key);
     object.keys().filter(|key| !is_known(key)).cloned().collect()
 }
 

@@ -1,6 +1,7 @@
 //! Which files of a network's folder hold its weights, and whether they are whole as far as their headers tell.
 
 use super::folder::{Unclear, broken, read_text, unclear, unreadable};
+use super::other_files::telling_file;
 use super::signature::{FIRST_BYTES, LONGEST_END_OF_ZIP, is_end_of_zip, is_pickle, what_it_is};
 use super::tensor_file::TensorFile;
 use crate::DiffusionError;
@@ -125,7 +126,8 @@ fn no_weights(network: &Path, wanted: &Path) -> Result<DiffusionError, Diffusion
         return Ok(unclear(network, Unclear::Variant(variants.into_iter().collect())));
     }
     let Some(pickle) = pickle.map(|name| network.join(name)) else {
-        return Ok(broken(wanted, "is missing".into()));
+        let told = telling_file(network).map_or(String::new(), |told| format!("; {told}"));
+        return Ok(broken(wanted, format!("is missing{told}")));
     };
     Ok(match damage_of_pickle(&pickle).map_err(|error| unreadable(&pickle, &error))? {
         Some(problem) => broken(&pickle, problem),

@@ -2,6 +2,7 @@
 
 use super::bound::{BrokenBound, broken};
 use super::data::DataRecipe;
+use pentimento_data::{Preprocessing, Split};
 use pentimento_evaluation::classifier::ClassifierConfig;
 use serde::{Deserialize, Serialize};
 
@@ -25,11 +26,22 @@ impl ClassifierRecipe {
         ClassifierConfig { epochs: self.epochs, seed, ..ClassifierConfig::new(classes, shape) }
     }
 
-    pub(super) fn validate(&self, data: &DataRecipe) -> Result<(), BrokenBound> {
-        if data.set.is_none() {
-            let bound = "only with `data.set`, as it trains on the set's `train` split";
-            return broken("classifier", "given", bound);
+    /// What to take out of a recipe for which there is no classifier, as its images are of no public set: it, and what else
+    /// may have been meant for the set whose place other images took. None if it can stay.
+    pub(super) fn does_not_fit(data: &DataRecipe) -> Option<Vec<&'static str>> {
+        if data.set.is_some() {
+            return None;
         }
+        let Preprocessing { split, classes, .. } = &data.preprocessing;
+        let of_set = [
+            (*split == Split::Test, "data.preprocessing.split"),
+            (classes.is_some(), "data.preprocessing.classes"),
+        ];
+        let of_set = of_set.into_iter().filter_map(|(is_given, key)| is_given.then_some(key));
+        Some(["classifier"].into_iter().chain(of_set).collect())
+    }
+
+    pub(super) fn validate(&self) -> Result<(), BrokenBound> {
         if self.epochs == 0 || self.epochs > 1000 {
             return broken("classifier.epochs", self.epochs, "1 to 1000");
         }

@@ -20,6 +20,18 @@ pub enum GroupBy {
     Source,
 }
 
+impl GroupBy {
+    /// What a group is, and which key of the recipe says so.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Image => "`codes.groups` is \"image\": a group is one training image",
+            Self::Class => "`codes.groups` is \"class\": a group is a class",
+            Self::Table => "`codes.groups` is \"table\": a group is one of the table `codes.table`",
+            Self::Source => "`codes.groups` is \"source\": a group is one of the image set's own",
+        }
+    }
+}
+
 /// How codes are chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -76,7 +76,7 @@ impl Recipe {
     /// # Errors
     ///
     /// [`RunError::Recipe`] naming the file and the place in it, [`RunError::RecipeValue`] naming the key, its
-    /// value and the bound, [`RunError::Setting`] for an override that is none.
+    /// value and the bound, [`RunError::ClassifierWithoutSet`], [`RunError::Setting`] for an override that is none.
     pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Self, RunError> {
         Self::parse_in(text, file, overrides, None)
     }
@@ -111,10 +111,14 @@ impl Recipe {
             recipe.validate()?;
             Ok(recipe)
         };
-        checked().map_err(|BrokenBound { field, value, bound }| {
+        let recipe = checked().map_err(|BrokenBound { field, value, bound }| {
             let file = file.into();
             RunError::RecipeValue { file, field, value, bound }
-        })
+        })?;
+        match recipe.classifier.and_then(|_| ClassifierRecipe::does_not_fit(&recipe.data)) {
+            Some(keys) => Err(RunError::ClassifierWithoutSet { file: file.into(), keys }),
+            None => Ok(recipe),
+        }
     }
 
     /// The recipe of an imported network, with overrides.
@@ -216,7 +220,7 @@ impl Recipe {
         self.samples.validate()?;
         self.attribution.validate()?;
         if let Some(classifier) = self.classifier {
-            classifier.validate(&self.data)?;
+            classifier.validate()?;
         }
         self.gradients.validate(&self.origin)?;
         self.influence.validate(self.schedule.num_train_timesteps, &self.origin)

@@ -1,8 +1,15 @@
 //! Settings of the command line, which replace values of a recipe before it is read.
 
-/// Applies `a.b=value` to a table; the value is TOML, or a string if it is not.
+/// The value that takes a key or a section out of a recipe. A text of these letters is written in quotes.
+const NOTHING: &str = "none";
+
+/// Applies `a.b=value` to a table; the value is TOML, or a string if it is not, or [`NOTHING`].
 pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> {
     let (path, value) = setting.split_once('=').ok_or("write it as `section.key=value`")?;
+    if value.trim() == NOTHING {
+        take_out(table, path);
+        return Ok(());
+    }
     let value = match value.trim().parse::<toml::Value>() {
         Ok(value) => value,
         // A whole line that is not TOML is a word, as in `codes.kind=drawn`. Of several lines the first may be a value
@@ -34,6 +41,21 @@ pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> 
     Ok(())
 }
 
+/// Takes a key or a section out, if it is there.
+fn take_out(table: &mut toml::Table, path: &str) {
+    let (sections, key) = match path.rsplit_once('.') {
+        Some((sections, key)) => (sections.split('.').collect(), key),
+        None => (Vec::new(), path),
+    };
+    let mut place = Some(table);
+    for section in sections {
+        place = place.and_then(|table| table.get_mut(section)?.as_table_mut());
+    }
+    if let Some(table) = place {
+        table.remove(key);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::error::RunError;
@@ -60,6 +82,26 @@ mod tests {
         // Both of them together are one source.
         let data = with(&["data.images=/i", "data.labels=/l"]).unwrap().data;
         assert!(data.set.is_none() && data.images.is_some() && data.labels.is_some());
+    }
+
+    #[test]
+    fn none_takes_a_key_or_a_section_out() {
+        let recipe = with(&["data.preprocessing.classes=[1, 2]", "classifier.epochs=2", "seed=9"]).unwrap();
+        assert!(recipe.classifier.is_some() && recipe.data.preprocessing.classes.is_some());
+        let recipe = with(&[
+            "data.preprocessing.classes=[1, 2]",
+            "classifier.epochs=2",
+            "seed=9",
+            "classifier=none",
+            "data.preprocessing.classes= none",
+            "seed=none",
+        ]);
+        assert_eq!(recipe.unwrap(), with(&[]).unwrap());
+        // What is not there, and a section that is none, are left as they are; a text is in quotes.
+        assert_eq!(with(&["bank.table=none", "seed.x=none"]).unwrap(), with(&[]).unwrap());
+        assert_eq!(with(&["description=\"none\""]).unwrap().description, "none");
+        // What every recipe needs is missing then.
+        assert!(matches!(with(&["name=none"]), Err(RunError::Recipe { .. })));
     }
 
     #[test]

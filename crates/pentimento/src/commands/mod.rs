@@ -22,6 +22,7 @@ mod tables;
 mod verify;
 
 use crate::arguments::{Arguments, Command, DataCommand, DeviceChoice, RecipeArguments};
+use crate::error::ProgramError;
 use crate::progress::terminal;
 use crate::stop::on_signals;
 use anyhow::{Context, Result};
@@ -34,12 +35,15 @@ use pentimento_run::data::{coded_data, coded_data_if_trained, fetch_public};
 use pentimento_run::pool::on_pool;
 use pentimento_run::recipe::Origin;
 use pentimento_run::train::train;
-use pentimento_run::workspace::default_folder;
+use pentimento_run::workspace::{default_folder, refuse_what_is_no_run};
 use pentimento_run::{Networks, Recipe, RunOptions, Workspace};
 use std::path::{Path, PathBuf};
 
 /// The recipe of `pentimento quickstart`.
 const QUICKSTART: &str = include_str!("../../../../recipes/quickstart.toml");
+
+/// Recipes that a message names at most.
+const NAMED_RECIPES: usize = 8;
 
 /// Runs one command.
 ///
@@ -175,9 +179,17 @@ fn recipe_workspace(arguments: &RecipeArguments, options: &RunOptions) -> Result
 
 /// The recipe with its overrides, and where its run is or will be.
 fn recipe_and_folder(arguments: &RecipeArguments) -> Result<(Recipe, PathBuf)> {
+    if !arguments.recipe.exists() {
+        let recipes = recipes_near(&arguments.recipe);
+        return Err(ProgramError::NoRecipe { path: arguments.recipe.clone(), recipes }.into());
+    }
     // A run folder stands for its own recipe, so `train RUN` goes on with a run.
     let file = if arguments.recipe.is_dir() {
-        arguments.recipe.join("recipe.toml")
+        let file = arguments.recipe.join("recipe.toml");
+        if !file.exists() {
+            refuse_what_is_no_run(&arguments.recipe)?;
+        }
+        file
     } else {
         arguments.recipe.clone()
     };
@@ -185,6 +197,26 @@ fn recipe_and_folder(arguments: &RecipeArguments) -> Result<(Recipe, PathBuf)> {
     let run = arguments.run.clone().or_else(|| arguments.recipe.is_dir().then(|| arguments.recipe.clone()));
     let folder = run.unwrap_or_else(|| default_folder(&recipe));
     Ok((recipe, folder))
+}
+
+/// Recipes in the folder of a path at which there is nothing, and in the folder of recipes of this project.
+fn recipes_near(path: &Path) -> Vec<PathBuf> {
+    let folders = [path.parent().unwrap_or(Path::new("")), Path::new("recipes")];
+    let files = |folder: &Path| {
+        let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let names = listed.read_dir().into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let mut files: Vec<PathBuf> = names.map(|name| folder.join(name)).collect();
+        // Other files are TOML too.
+        files.retain(|file| {
+            file.extension().is_some_and(|ending| ending == "toml") && Recipe::open(file, &[]).is_ok()
+        });
+        files.sort();
+        files
+    };
+    let mut recipes: Vec<PathBuf> = folders.into_iter().flat_map(files).collect();
+    recipes.dedup();
+    recipes.truncate(NAMED_RECIPES);
+    recipes
 }
 
 /// The settings of a command with that of `--skip-damaged`.
