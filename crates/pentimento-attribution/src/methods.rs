@@ -3,7 +3,7 @@
 //!
 //! What a method does is said by its [`Family`], in that family's own terms; what is computed is in that family's module.
 
-use crate::curvature::{InfluenceKind, QueryMeasurement};
+use crate::curvature::{InfluenceKind, Inverse, QueryMeasurement};
 use crate::ensemble::CodeDistance;
 use crate::gradient::{Comparison, Divisor, GradientMethod, Measurement, QueryInput, TRAK};
 use crate::likeness::Likeness;
@@ -72,7 +72,7 @@ const fn influence(
 }
 
 const fn of_image(measurement: Measurement) -> InfluenceKind {
-    InfluenceKind::Linear(QueryMeasurement::OfImage(measurement))
+    InfluenceKind::Linear(QueryMeasurement::OfImage(measurement), Inverse::Blocks)
 }
 
 const fn likeness(name: &'static str, title: &'static str, likeness: Likeness) -> Method {
@@ -90,7 +90,7 @@ impl Method {
 
     /// Every method, family by family, as its paper defines it. Of those by gradients, all but the ones that follow the
     /// training ask the network at its end only. DAS is its kernel, alone and with the leverage; the residual changes next to nothing.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         codes(
             "jacobian",
             "The paper's Jacobian",
@@ -180,6 +180,12 @@ impl Method {
             of_image(Measurement::Loss),
         ),
         influence(
+            "influence-cg",
+            "influence functions through the whole curvature, by conjugate gradients from EK-FAC on",
+            "the predicted increase of the query's loss if the image is removed, through the inverse of the whole curvature",
+            InfluenceKind::Linear(QueryMeasurement::OfImage(Measurement::Loss), Inverse::Whole),
+        ),
+        influence(
             "influence-elbo",
             "influence functions of the weighted loss, the bound on the likelihood",
             "the predicted increase of the query's weighted loss (bound on the negative log-likelihood, mean over timesteps \
@@ -197,7 +203,7 @@ impl Method {
             "influence functions of the sampling trajectory's probability (Mlodozeniec et al. 2025)",
             "the predicted decrease of the log-probability of the sampler's steps to the sample (sum over steps, mean over \
              values) if the image is removed; larger = training on the image helped more to make the query",
-            InfluenceKind::Linear(QueryMeasurement::Trajectory),
+            InfluenceKind::Linear(QueryMeasurement::Trajectory, Inverse::Blocks),
         ),
         influence(
             "unlearning",

@@ -60,6 +60,18 @@ pub enum DataError {
         /// What it would have to be.
         bound: String,
     },
+    /// An image in a format that is read, but of a kind that is not: it is whole, and can be converted.
+    #[error("{place} is a kind of {format} that is not read: {kind}; {remedy}")]
+    Kind {
+        /// The file, and the part of it.
+        place: String,
+        /// The name of the format, such as `TIFF`.
+        format: String,
+        /// Which kind it is.
+        kind: String,
+        /// What makes an image of it that is read.
+        remedy: String,
+    },
     /// Contents that a decoder refuses, of an image or of a file of images; the cause is in `source`.
     #[error("{place} cannot be decoded")]
     Decode {

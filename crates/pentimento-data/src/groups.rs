@@ -10,7 +10,9 @@ use serde::Serialize;
 use crate::csv_table::{line_at, line_error, table_error};
 use crate::error::DataError;
 use crate::image::ImageId;
+use crate::names::composed;
 use crate::preprocessing::PreparedSet;
+use crate::source::listed;
 
 /// A partition of the images of a set. Every image is in one group, and no group is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -106,12 +108,15 @@ impl Groups {
         }
         // For each selected image: its group, and where the table says so.
         let mut assigned: Vec<Option<(String, Option<csv::Position>)>> = vec![None; set.len()];
+        // The lines whose images are none that are selected.
+        let mut unknown: Vec<(u64, String)> = Vec::new();
         let mut record = csv::StringRecord::new();
         while reader.read_record(&mut record).map_err(table_error)? {
             let broken = |field, value, bound| broken(line_at(&text, record.position()), field, value, bound);
-            let (image, group) = (&record[0], &record[1]);
+            let (image, group) = (composed(&record[0]), composed(&record[1]));
+            let image = image.as_str();
             if group.is_empty() {
-                return Err(broken("group", group, "a name".into()));
+                return Err(broken("group", &group, "a name".into()));
             }
             let positions = if let Some(position) = position_of_name.get(image) {
                 Some(std::slice::from_ref(position))
@@ -120,11 +125,11 @@ impl Groups {
             } else if let Ok(id) = image.parse::<ImageId>() {
                 positions_of_id.get(&id).map(Vec::as_slice)
             } else {
-                let bound = "the name of a selected image, its position in the set or 64 hexadecimal digits";
-                return Err(broken("image", image, bound.into()));
+                None
             };
             let Some(positions) = positions else {
-                return Err(broken("image", image, format!("one of the {} selected images", set.len())));
+                unknown.push((line_at(&text, record.position()), image.to_owned()));
+                continue;
             };
             for &position in positions {
                 if let Some((_, earlier)) = &assigned[position] {
@@ -135,9 +140,10 @@ impl Groups {
                         format!("listed once, but line {earlier} lists it too"),
                     ));
                 }
-                assigned[position] = Some((group.into(), record.position().cloned()));
+                assigned[position] = Some((group.clone(), record.position().cloned()));
             }
         }
+        refuse_unknown(table, &unknown, set.len())?;
         let mut groups = Vec::with_capacity(set.len());
         let unlisted = assigned.iter().filter(|entry| entry.is_none()).count();
         for (position, entry) in assigned.into_iter().enumerate() {
@@ -190,6 +196,20 @@ impl Groups {
     pub fn members(&self, group: u32) -> Vec<usize> {
         (0..self.group_of.len()).filter(|&image| self.group_of[image] == group).collect()
     }
+}
+
+/// Refuses a table with images that are not selected: all of them in one go.
+fn refuse_unknown(table: &Path, unknown: &[(u64, String)], selected: usize) -> Result<(), DataError> {
+    let Some((line, _)) = unknown.first() else { return Ok(()) };
+    let names: Vec<String> = unknown.iter().map(|(_, image)| format!("{image:?}")).collect();
+    let value = match unknown.len() {
+        1 => names.concat(),
+        count => format!("on {count} lines none that is selected ({})", listed(&names)),
+    };
+    let bound = format!(
+        "one of the {selected} selected images: its name, its position in the set or its 64 hexadecimal digits"
+    );
+    Err(line_error(table, *line, "image", value, bound))
 }
 
 #[cfg(test)]
@@ -257,6 +277,8 @@ mod tests {
     #[test]
     fn tables_that_do_not_fit_are_refused_by_line() {
         let message = |text: &str| from_text(text).unwrap_err();
+        let of_three =
+            "one of the 3 selected images: its name, its position in the set or its 64 hexadecimal digits";
         assert_eq!(
             message("picture,group\n"),
             "TABLE, line 1: the header is \"picture,group\", but must be image,group"
@@ -264,17 +286,23 @@ mod tests {
         assert_eq!(message(""), "TABLE, line 1: the header is \"\", but must be image,group");
         assert_eq!(
             message("image,group\n1,a\n2,a\n"),
-            "TABLE, line 3: image is \"2\", but must be one of the 3 selected images"
+            format!("TABLE, line 3: image is \"2\", but must be {of_three}")
         );
         let id = ImageId::from([7; 32]);
         assert_eq!(
             message(&format!("image,group\n{id},a\n")),
-            format!("TABLE, line 2: image is \"{id}\", but must be one of the 3 selected images")
+            format!("TABLE, line 2: image is \"{id}\", but must be {of_three}")
         );
         assert_eq!(
             message("image,group\n-1,a\n"),
-            "TABLE, line 2: image is \"-1\", but must be the name of a selected image, its position in the set \
-             or 64 hexadecimal digits"
+            format!("TABLE, line 2: image is \"-1\", but must be {of_three}")
+        );
+        // All of them in one go.
+        assert_eq!(
+            message("image,group\n1,a\n2,a\nx,a\n3,b\n\n9,b\n"),
+            format!(
+                "TABLE, line 3: image is on 3 lines none that is selected (\"2\", \"x\", \"9\"), but must be {of_three}"
+            )
         );
         assert_eq!(
             message("\r\nimage,group\r\n\r\n1,a\r\n3,a\r\n\r\n\r\n1,a\r\n"),

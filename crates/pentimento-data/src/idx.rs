@@ -15,7 +15,7 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 
 use crate::error::DataError;
-use crate::image::{ImageSet, MAX_SIDE_PIXELS};
+use crate::image::{ImageSet, MAX_SIDE, broken_size};
 use crate::source::MAX_DECOMPRESSED_BYTES;
 
 /// The first bytes of a gzip stream (RFC 1952, section 2.3.1).
@@ -174,13 +174,18 @@ fn open_file(path: &Path, kind: &Kind) -> Result<Opened, DataError> {
     let mut announced = 1_u64;
     for (index, (&name, value)) in kind.dimensions.iter().zip(fields).enumerate() {
         let is_side = index > 0;
-        let largest = if is_side { MAX_SIDE_PIXELS as u64 } else { u64::from(u32::MAX) };
+        let largest = if is_side { MAX_SIDE as u64 } else { u64::from(u32::MAX) };
         if !(1..=largest).contains(&u64::from(value)) {
             return Err(broken(name, value.to_string(), format!("between 1 and {largest}")));
         }
-        // At most 2^32 images of 2^13 x 2^13 bytes: no overflow in 64 bits.
-        announced *= u64::from(value);
         dimensions.push(value as usize);
+        if let [_, height, width] = *dimensions.as_slice()
+            && let Some((field, value, bound)) = broken_size([height, width])
+        {
+            return Err(broken(field, value, bound));
+        }
+        // At most 2^32 images of 2^28 bytes: no overflow in 64 bits.
+        announced *= u64::from(value);
     }
     let expected_len = format!(
         "{} bytes, {header_len} of header and {} of data",
@@ -357,9 +362,12 @@ mod tests {
     fn dimensions_of_zero_or_beyond_the_bound() {
         for (dimensions, text) in [
             ([0, 2, 3], "images: number of images is 0, but must be between 1 and 4294967295"),
-            ([2, 0, 3], "images: height is 0, but must be between 1 and 8192"),
-            ([2, 2, 8193], "images: width is 8193, but must be between 1 and 8192"),
-            ([u32::MAX; 3], "images: height is 4294967295, but must be between 1 and 8192"),
+            ([2, 0, 3], "images: height is 0, but must be between 1 and 16777216"),
+            (
+                [2, 1 << 14, (1 << 14) + 1],
+                "images: the number of pixels is 16384 x 16385, but must be at most 268435456",
+            ),
+            ([u32::MAX; 3], "images: height is 4294967295, but must be between 1 and 16777216"),
         ] {
             assert_eq!(message(&idx(0x803, &dimensions, &[]), &labels()), text);
             assert_eq!(message(&gzip(&idx(0x803, &dimensions, &[])), &labels()), text);

@@ -8,9 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::DataError;
 use crate::hexadecimal;
 
-/// Largest height or width that is accepted, in pixels. Pixel-space diffusion models stay far below; the bound keeps
-/// a wrong setting or a damaged header from asking for all memory.
-pub const MAX_SIDE_PIXELS: usize = 8192;
+/// Most pixels of one image, height times width: 268 million, enough for panoramas and for sensors of 200 megapixels. The
+/// bound keeps a wrong setting or a damaged header from asking for all memory.
+pub const MAX_IMAGE_PIXELS: usize = 1 << 28;
+/// Largest height or width. Only a strip of less than 16 pixels can be longer, and the weights with which it is resized would
+/// take gigabytes.
+pub(crate) const MAX_SIDE: usize = 1 << 24;
 
 /// Largest number of channels: grey, grey with alpha, RGB, RGBA.
 const MAX_CHANNELS: usize = 4;
@@ -28,8 +31,8 @@ impl Image {
     /// An image of the given shape.
     ///
     /// # Errors
-    /// If a side is not in 1..=[`MAX_SIDE_PIXELS`], there are not 1 to 4 channels, or `pixels` has another length
-    /// than the product.
+    /// If a side is 0 or beyond all use, there are more than [`MAX_IMAGE_PIXELS`] or not 1 to 4 channels, or `pixels` has another length than
+    /// the product.
     pub fn new(height: usize, width: usize, channels: usize, pixels: Vec<u8>) -> Result<Self, DataError> {
         check_length(checked_image_len(height, width, channels)?, pixels.len())?;
         Ok(Self { height, width, channels, pixels })
@@ -163,20 +166,34 @@ impl ImageSet {
     }
 }
 
+/// What is wrong where an image has too many pixels.
+pub(crate) const PIXELS: &str = "the number of pixels";
+/// What is wrong where it has none, or a side that is too long.
+pub(crate) const SIDES: [&str; 2] = ["image height", "image width"];
+
+/// What is wrong with a height and a width, if anything: the field, its value and its bound.
+pub(crate) fn broken_size(sides: [usize; 2]) -> Option<(&'static str, String, String)> {
+    let [height, width] = sides;
+    if let Some((field, side)) = SIDES.into_iter().zip(sides).find(|&(_, side)| side == 0 || side > MAX_SIDE)
+    {
+        return Some((field, side.to_string(), format!("between 1 and {MAX_SIDE}")));
+    }
+    let fits = height.checked_mul(width).is_some_and(|pixels| pixels <= MAX_IMAGE_PIXELS);
+    let bound = format!("at most {MAX_IMAGE_PIXELS}");
+    (!fits).then(|| (PIXELS, format!("{height} x {width}"), bound))
+}
+
 /// `height * width * channels`, after checking each.
 fn checked_image_len(height: usize, width: usize, channels: usize) -> Result<usize, DataError> {
-    for (field, value, bound) in [
-        ("image height", height, MAX_SIDE_PIXELS),
-        ("image width", width, MAX_SIDE_PIXELS),
-        ("number of channels", channels, MAX_CHANNELS),
-    ] {
-        if !(1..=bound).contains(&value) {
-            return Err(DataError::Value {
-                field,
-                value: value.to_string(),
-                bound: format!("between 1 and {bound}"),
-            });
-        }
+    if let Some((field, value, bound)) = broken_size([height, width]) {
+        return Err(DataError::Value { field, value, bound });
+    }
+    if !(1..=MAX_CHANNELS).contains(&channels) {
+        return Err(DataError::Value {
+            field: "number of channels",
+            value: channels.to_string(),
+            bound: format!("between 1 and {MAX_CHANNELS}"),
+        });
     }
     Ok(height * width * channels)
 }
@@ -206,7 +223,7 @@ impl ImageId {
         &self.0
     }
 
-    /// The sides are at most [`MAX_SIDE_PIXELS`], so 32 bits hold them.
+    /// The sides are at most [`MAX_IMAGE_PIXELS`], so 32 bits hold them.
     fn of(height: usize, width: usize, channels: usize, pixels: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
         for dimension in [height, width, channels] {
@@ -321,8 +338,18 @@ mod tests {
         let message = |height, width, channels, bytes: usize| {
             Image::new(height, width, channels, vec![0; bytes]).unwrap_err().to_string()
         };
-        assert_eq!(message(0, 1, 1, 0), "image height is 0, but must be between 1 and 8192");
-        assert_eq!(message(1, 8193, 1, 0), "image width is 8193, but must be between 1 and 8192");
+        assert_eq!(message(0, 1, 1, 0), "image height is 0, but must be between 1 and 16777216");
+        assert_eq!(
+            message(1, (1 << 24) + 1, 1, 0),
+            "image width is 16777217, but must be between 1 and 16777216"
+        );
+        for (height, width) in [(1 << 15, 1 << 14), (1 << 24, 17), (16384, 16385)] {
+            assert_eq!(
+                message(height, width, 1, 0),
+                format!("the number of pixels is {height} x {width}, but must be at most 268435456")
+            );
+        }
+        assert!(Image::new(1, 9000, 1, vec![0; 9000]).is_ok());
         assert_eq!(message(1, 1, 5, 5), "number of channels is 5, but must be between 1 and 4");
         assert_eq!(
             message(2, 2, 3, 11),

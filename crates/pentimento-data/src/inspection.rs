@@ -11,8 +11,9 @@ use crate::near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates_tell
 use crate::resize::{ImageResizer, ResizeFilter};
 use crate::source::{DamagedImage, ImageSource, IndexedSource, Meter, OpenEvent, Work};
 
-/// Images that are decoded before their hashes are taken together.
+/// Images, and bytes of them, that are decoded before their hashes are taken together.
 const WINDOW_IMAGES: usize = 512;
+const WINDOW_BYTES: usize = 256 << 20;
 
 /// What is in a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +59,16 @@ impl Inspection {
 
         let mut hashes = Vec::with_capacity(distinct.len());
         let mut meter = Meter::new(Work::Hashing, distinct.len());
-        for window in distinct.chunks(WINDOW_IMAGES) {
+        let mut window: Vec<Image> = Vec::new();
+        for (done, &index) in (1..).zip(&distinct) {
             // In order, as some layouts reach only the next image quickly.
-            let images: Vec<Image> =
-                window.iter().map(|&index| source.image(index)).collect::<Result<_, _>>()?;
-            hashes.extend(images.par_iter().map(perceptual_hash).collect::<Result<Vec<_>, _>>()?);
-            meter.set(hashes.len(), on_event);
+            window.push(source.image(index)?);
+            let bytes: usize = window.iter().map(|image| image.pixels().len()).sum();
+            if window.len() >= WINDOW_IMAGES || bytes >= WINDOW_BYTES || done == distinct.len() {
+                hashes.extend(window.par_iter().map(perceptual_hash).collect::<Result<Vec<_>, _>>()?);
+                window.clear();
+                meter.set(hashes.len(), on_event);
+            }
         }
         let (near_pairs, mut first_near_pairs) =
             near_duplicates_telling(&hashes, NEAR_DUPLICATE_BITS, Self::MAX_NEAR_PAIRS, on_event);

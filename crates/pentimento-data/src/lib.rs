@@ -40,6 +40,7 @@ mod hexadecimal;
 mod idx;
 mod image;
 mod inspection;
+mod names;
 mod near_duplicates;
 mod preprocessing;
 mod public_sets;
@@ -51,8 +52,9 @@ pub use error::{DataError, FetchAttempt, FetchError, FinalSize};
 pub use fetch::{FetchEvent, FetchOptions, FetchedSet, default_cache_dir, fetch};
 pub use groups::Groups;
 pub use idx::read_idx;
-pub use image::{Image, ImageId, ImageSet, MAX_SIDE_PIXELS};
+pub use image::{Image, ImageId, ImageSet, MAX_IMAGE_PIXELS};
 pub use inspection::{Inspection, contact_sheet};
+pub use names::composed;
 pub use near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates, nearly_the_same, perceptual_hash};
 pub use preprocessing::{
     Cover, Crop, Pad, PreparedSet, Preprocessing, Resize, Survey, prepare, prepare_telling, survey,

@@ -16,6 +16,7 @@ use fast_image_resize::{Filter, FilterType, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
+use crate::image::MAX_IMAGE_PIXELS;
 
 /// How the pixels under a new pixel are weighted; all are antialiased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,10 +52,19 @@ pub(crate) struct ImageResizer {
     /// One channel before and after.
     source: Vec<U16>,
     target: TypedImage<'static, U16>,
+    /// What lies between two passes that are made one after the other; none if the library makes both.
+    between: Option<TypedImage<'static, U16>>,
+}
+
+/// The library makes the pass along the rows first. Of a high strip that becomes wide, what lies between the passes would
+/// take all memory; then the pass along the columns is made before, to this size `[height, width]`. One of the two orders
+/// always fits, because both images have at most [`MAX_IMAGE_PIXELS`].
+fn columns_first(from: [usize; 2], to: [usize; 2]) -> Option<[usize; 2]> {
+    (from[0].saturating_mul(to[1]) > MAX_IMAGE_PIXELS).then_some([to[0], from[1]])
 }
 
 impl ImageResizer {
-    /// From and to `[height, width]`; the sides are already checked.
+    /// From and to `[height, width]`; their pixels are already bounded.
     pub(crate) fn new(
         from: [usize; 2],
         to: [usize; 2],
@@ -76,6 +86,8 @@ impl ImageResizer {
             resizer: Resizer::new(),
             source: Vec::new(),
             target: TypedImage::new(to[1] as u32, to[0] as u32),
+            between: columns_first(from, to)
+                .map(|[height, width]| TypedImage::new(width as u32, height as u32)),
         })
     }
 
@@ -89,7 +101,14 @@ impl ImageResizer {
             self.source.extend(bytes.map(|&byte| U16::new(OFFSET + STEPS * u16::from(byte))));
             let source =
                 TypedImageRef::new(self.from[1], self.from[0], &self.source).map_err(resize_error)?;
-            self.resizer.resize_typed(&source, &mut self.target, &self.options).map_err(resize_error)?;
+            match &mut self.between {
+                None => self.resizer.resize_typed(&source, &mut self.target, &self.options),
+                Some(between) => self
+                    .resizer
+                    .resize_typed(&source, between, &self.options)
+                    .and_then(|()| self.resizer.resize_typed(between, &mut self.target, &self.options)),
+            }
+            .map_err(resize_error)?;
             let resized = output[start..].iter_mut().skip(channel).step_by(self.channels);
             for (byte, value) in resized.zip(self.target.pixels()) {
                 let steps = value.0.saturating_sub(OFFSET);
@@ -200,6 +219,17 @@ mod tests {
             let pixels = prop::collection::vec(byte, from[0] * from[1] * channels);
             (pixels, Just(from), Just(to), Just(channels))
         })
+    }
+
+    #[test]
+    fn a_high_strip_becomes_a_wide_one_with_little_memory() {
+        assert_eq!(columns_first([1 << 20, 1], [1, 256]), None);
+        assert_eq!(columns_first([1 << 20, 1], [2, 512]), Some([2, 1]));
+        assert_eq!(columns_first([1, 1 << 20], [512, 1]), None);
+        // The upper half is 10, the lower one 200.
+        let pixels = [[10; 1 << 19], [200; 1 << 19]].concat();
+        let resized = resize(&pixels, [1 << 20, 1], [2, 512], 1, ResizeFilter::Box);
+        assert_eq!(resized, [[10; 512], [200; 512]].concat());
     }
 
     proptest! {

@@ -3,10 +3,12 @@
 //! - [`statistics`] has the correlations, tests and intervals that every figure of an evaluation is stated with.
 //! - [`classifier`] trains the small network that says which class a picture shows.
 //! - [`class_ablation`] sets the class seen in a sample against the class whose removal moves it most.
+//! - [`datamodelling`] holds scores against networks that were trained on subsets of the images.
 //! - [`fidelity`] measures how well approximate counterfactuals tell the exact ones.
 
 pub mod class_ablation;
 pub mod classifier;
+pub mod datamodelling;
 pub mod fidelity;
 
 pub use pentimento_statistics as statistics;

@@ -12,6 +12,7 @@ use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance,
 use pentimento_attribution::ensemble::{
     BaseRun, EnsembleError, Request, TangentMembers, control_variates, jacobians, linear_coefficients,
 };
+use pentimento_data::composed;
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::Fingerprint;
 
@@ -164,10 +165,11 @@ fn with_names(error: EnsembleError, data: &CodedData) -> RunError {
 fn removed_groups(data: &CodedData, kind: GroupBy, names: &[String], images: &[String]) -> Result<Vec<u32>> {
     let mut removed = Vec::new();
     for name in names {
-        let place = data.groups.names().iter().position(|group| group == name).ok_or_else(|| {
-            let bound = format!("groups are {} ({})", first_of(data.groups.names()), kind.in_words());
-            RunError::NoSuch { what: GROUP.into(), value: format!("`{name}`"), bound }
-        })?;
+        let place =
+            data.groups.names().iter().position(|group| *group == composed(name)).ok_or_else(|| {
+                let bound = format!("groups are {} ({})", first_of(data.groups.names()), kind.in_words());
+                RunError::NoSuch { what: GROUP.into(), value: format!("`{name}`"), bound }
+            })?;
         removed.push(place as u32);
     }
     for image in &images.iter().flat_map(|list| data.images.names_in(list)).collect::<Vec<_>>() {

@@ -4,6 +4,7 @@ use super::workspace::{RunOptions, Workspace};
 use crate::binding::take_recipe;
 use crate::error::{Result, RunError};
 use crate::event::{Event, Progress, Reporter};
+use crate::known_sets::Telling;
 use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Origin, Recipe, TrainedRecipe};
 use pentimento_attribution::ensemble::CodeBook;
 use pentimento_data::{
@@ -73,7 +74,8 @@ fn open_public(set: PublicSet, split: Split, options: &RunOptions) -> Result<Ima
 }
 
 /// Opens an image set of any layout, telling what was found, with the channels, the background and the treatment of damaged
-/// images that a recipe says. Its index is kept in the cache, if there is one.
+/// images that a recipe says. Its index is kept in the cache, if there is one. Of an unchanged set that is known, one line is
+/// told, and nothing the second time.
 ///
 /// # Errors
 ///
@@ -84,10 +86,35 @@ pub fn open_path(
     data: &DataRecipe,
     options: &RunOptions,
 ) -> Result<IndexedSource> {
+    let how = options.known_sets.telling(path, split, data);
+    let mut tell = telling(&options.reporter);
+    let source = open_path_telling(path, split, data, options, how != Telling::Everything, &mut |event| {
+        if how != Telling::Nothing || !matches!(event, OpenEvent::Known { .. }) {
+            tell(event);
+        }
+    })?;
+    options.known_sets.told(path, split, data);
+    Ok(source)
+}
+
+/// Opens an image set as [`open_path`] does, and hands all events to `tell`; `is_known` says that one is enough where the set
+/// is unchanged.
+///
+/// # Errors
+///
+/// As [`open_path`].
+pub fn open_path_telling(
+    path: &Path,
+    split: Split,
+    data: &DataRecipe,
+    options: &RunOptions,
+    is_known: bool,
+    tell: &mut dyn FnMut(OpenEvent<'_>),
+) -> Result<IndexedSource> {
     let cache_dir = match default_cache_dir() {
         Ok(folder) => Some(folder),
         Err(error) => {
-            options.reporter.tell(Event::Open(OpenEvent::NoCache { reason: &error.to_string() }));
+            tell(OpenEvent::NoCache { reason: &error.to_string() });
             None
         }
     };
@@ -98,8 +125,9 @@ pub fn open_path(
         cache_dir,
         verify: options.verify_files,
         skip_damaged: data.skip_damaged,
+        is_known,
     };
-    Ok(open(path, &opening, &mut telling(&options.reporter))?)
+    Ok(open(path, &opening, tell)?)
 }
 
 /// Hands the events of a set on; what takes longer than a moment becomes a stage.

@@ -241,6 +241,22 @@ pub enum RunError {
         /// The run or its recipe.
         run: String,
     },
+    /// A bank that was trained on other images than a run's.
+    #[error("{}: it was trained on other images than the run: {problem}", bank.display())]
+    OtherImages {
+        /// The folder of the bank.
+        bank: PathBuf,
+        /// What is missing where.
+        problem: String,
+    },
+    /// A file that is not the array it should be.
+    #[error("{} {problem}", file.display())]
+    NumpyFile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Images that a recipe names by their path are not there.
     #[error("recipe: `{field}` is {}, where nothing exists", path.display())]
     ImagesGone {
@@ -516,6 +532,8 @@ impl RunError {
             | Self::Occupied { .. }
             | Self::NoCodes { .. }
             | Self::IsBank { .. }
+            | Self::OtherImages { .. }
+            | Self::NumpyFile { .. }
             | Self::NotBank { .. }
             | Self::NoTrainingImages
             | Self::NoClassifier { .. }

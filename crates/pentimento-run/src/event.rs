@@ -40,6 +40,13 @@ pub enum Event<'a> {
         /// Parameters of each.
         parameters: usize,
     },
+    /// Methods were judged by a bank.
+    Judged {
+        /// What was measured of the queries.
+        target: &'a str,
+        /// How many methods.
+        methods: usize,
+    },
     /// Objects were removed, since they followed from another recipe than the run's.
     RemovedBeyondRecipe {
         /// Their names.
@@ -203,6 +210,9 @@ impl fmt::Display for Event<'_> {
             }
             Self::TrainingBank { networks, of, parameters } => {
                 write!(formatter, "training {networks} of {of} networks of {parameters} parameters")
+            }
+            Self::Judged { target, methods } => {
+                write!(formatter, "judged {methods} methods by the {target} of the queries")
             }
             Self::RemovedBeyondRecipe { objects } => write!(
                 formatter,

@@ -108,12 +108,7 @@ impl<'a> Networks<'a> {
     ///
     /// If they are damaged, or not those of this architecture.
     pub fn parameters(&self, workspace: &Workspace, weights: &Weights) -> Result<Parameters> {
-        // Tensor by tensor from the file, which may be as large as the memory that its values take.
-        let path = workspace.run.path_of(&weights.object)?;
-        let file = File::open(&path).map_err(RunError::io("open", &path))?;
-        let file = TensorFile::open(BufReader::new(file), &weights.object).map_err(DiffusionError::from)?;
-        let values = read_weights(&self.architecture, &mut [file])?.values;
-        Ok(Parameters::from_memory(&self.architecture, values))
+        open_parameters(workspace, &self.architecture, weights)
     }
 
     /// Whether a network, by its number, was trained on a training image; what an imported one was trained on counts as seen.
@@ -122,4 +117,22 @@ impl<'a> Networks<'a> {
         let group = data.groups.group_of()[image];
         data.codes.code(group).is_some_and(|code| code.trains(network as u32))
     }
+}
+
+/// Opens weights that lie in a run.
+///
+/// # Errors
+///
+/// If they are damaged, or not those of this architecture.
+pub(crate) fn open_parameters(
+    workspace: &Workspace,
+    architecture: &Architecture,
+    weights: &Weights,
+) -> Result<Parameters> {
+    // Tensor by tensor from the file, which may be as large as the memory that its values take.
+    let path = workspace.run.path_of(&weights.object)?;
+    let file = File::open(&path).map_err(RunError::io("open", &path))?;
+    let file = TensorFile::open(BufReader::new(file), &weights.object).map_err(DiffusionError::from)?;
+    let values = read_weights(architecture, &mut [file])?.values;
+    Ok(Parameters::from_memory(architecture, values))
 }

@@ -69,7 +69,7 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
                         }
                         names.push(match kind {
                             InfluenceKind::Unlearning => format!("unlearning/{network}/queries"),
-                            InfluenceKind::Linear(_) => format!("{name}/{network}/products"),
+                            InfluenceKind::Linear(..) => format!("{name}/{network}/products"),
                         });
                     }
                 }

@@ -2,6 +2,7 @@
 
 use crate::error::{MadeBy, Result, RunError};
 use crate::event::{Event, Reporter};
+use crate::known_sets::KnownSets;
 use crate::recipe::Recipe;
 use crate::stop::Stop;
 use pentimento_diffusion::NUMERICS_VERSION;
@@ -30,6 +31,8 @@ pub struct RunOptions {
     pub stop: Stop,
     /// What is told of events.
     pub reporter: Reporter,
+    /// The image sets of which all was told before.
+    pub known_sets: KnownSets,
 }
 
 impl Default for RunOptions {
@@ -42,6 +45,7 @@ impl Default for RunOptions {
             checkpoint_every: CHECKPOINT_EVERY,
             stop: Stop::default(),
             reporter: Reporter::silent(),
+            known_sets: KnownSets::default(),
         }
     }
 }
@@ -79,7 +83,7 @@ fn computed_by(numerics_version: u32, device: DeviceKind, label: &str) -> Finger
 }
 
 /// Where the stages write; leftovers of a killed process are looked for here and nowhere else.
-const OBJECT_FOLDERS: [&str; 9] = [
+const OBJECT_FOLDERS: [&str; 10] = [
     "members/",
     "networks/",
     "samples/",
@@ -89,10 +93,19 @@ const OBJECT_FOLDERS: [&str; 9] = [
     "ablations/",
     "features/",
     "curvature/",
+    "evaluation/",
 ];
 
 /// Name of the recipe inside a run.
 const RECIPE: &str = "recipe.toml";
+
+/// The images of a run are known: its recipe is written to it once they were opened. One that was edited since says nothing.
+fn add_known(run: &Run, options: &RunOptions) {
+    let text = run.get(RECIPE).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    if let Some(Ok(recipe)) = text.map(|text| Recipe::parse(&text, RECIPE, &[])) {
+        options.known_sets.add(&recipe.data);
+    }
+}
 
 impl Workspace {
     /// Opens or creates the run of a recipe. A changed recipe takes the old one's place as soon as
@@ -102,7 +115,9 @@ impl Workspace {
     ///
     /// If the folder cannot be used, see [`pentimento_store::StoreError`].
     pub fn for_recipe(folder: &Path, recipe: Recipe, options: RunOptions) -> Result<Self> {
-        Ok(Self { run: open_cleaned(folder)?, recipe, options })
+        let run = open_cleaned(folder)?;
+        add_known(&run, &options);
+        Ok(Self { run, recipe, options })
     }
 
     /// What the recipe says otherwise than that of the run; none if they are the same.
@@ -151,6 +166,7 @@ impl Workspace {
         refuse_what_is_no_run(folder)?;
         let run = open_cleaned(folder)?;
         let recipe = Self::read_recipe(&run)?;
+        add_known(&run, &options);
         Ok(Self { run, recipe, options })
     }
 
@@ -163,6 +179,7 @@ impl Workspace {
         refuse_what_is_no_run(folder)?;
         let run = Run::open_read_only(folder)?;
         let recipe = Self::read_recipe(&run)?;
+        add_known(&run, &options);
         Ok(Self { run, recipe, options })
     }
 

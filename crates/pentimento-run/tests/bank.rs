@@ -156,10 +156,10 @@ fn coded_subsets_are_balanced_and_named_ones_lack_what_they_name() {
         let workspace = begin(&laboratory, "none", bank, RunOptions::default());
         BankData::open(&workspace.recipe, &workspace.options)
     };
-    let coded = open("subsets = 8\nchoice = \"coded\"\nshare = 0.25").unwrap();
+    let coded = open("subsets = 8\nchoice = \"coded\"\nshare = 0.375").unwrap();
     for image in 0..30 {
         let of = coded.subsets[1..].iter().filter(|subset| subset.kept[image]).count();
-        assert_eq!(of, 2, "image {image}");
+        assert_eq!(of, 3, "image {image}");
     }
     let named = open("subsets = 1\ngroups = \"class\"\nshare = 0.67\nwithout = [\"1\", \"29\"]").unwrap();
     let lacks =

@@ -141,6 +141,9 @@ pub enum Command {
     },
     /// Train a bank: networks on known subsets of the images, by which attributions are judged; goes on where it was stopped.
     Bank(RecipeArguments),
+    /// Judge scores by a bank: do they predict what really happens to networks that are trained on other images?
+    #[command(args_conflicts_with_subcommands = true)]
+    Evaluate(EvaluateArguments),
     /// Make the samples of a run.
     Sample(ExistingRun),
     /// Make the counterfactuals of a run's samples, exactly and by approximation, and search all training images; of an
@@ -289,8 +292,8 @@ pub enum Command {
 /// Who is asked about.
 #[derive(Args, Clone, Debug)]
 pub struct QueryArguments {
-    /// Who is asked about: `samples`, training images by their positions or names (`3,17`; `cat/002.png`), or a folder or file
-    /// of images.
+    /// Who is asked about: `samples`, training images by their positions or names (`3,17`; `cat/002.png`), a folder or file of
+    /// images, or `held-out:24`, so many images of the other split of the training images' set.
     #[arg(long, value_name = "QUERY", default_value = "samples")]
     query: QuerySet,
     /// The class of all images of a folder or file, for a network that was trained with classes; that of each in its set if
@@ -395,6 +398,53 @@ pub enum DataCommand {
         /// Say which images a run would go on without.
         #[arg(long)]
         skip_damaged: bool,
+    },
+}
+
+/// What is judged, and by what.
+#[derive(Debug, Args)]
+pub struct EvaluateArguments {
+    /// Arrays instead of a run.
+    #[command(subcommand)]
+    pub arrays: Option<EvaluateCommand>,
+    /// The run whose methods are judged.
+    #[arg(value_name = "RUN", requires = "bank")]
+    pub run: Option<PathBuf>,
+    /// The bank, or the run of an encoded ensemble, trained on the same images.
+    #[arg(long, value_name = "BANK")]
+    pub bank: Option<PathBuf>,
+    /// Only the networks of this seed of the bank: to see whether scores hold for a training with another seed.
+    #[arg(long, value_name = "SEED", requires = "bank")]
+    pub bank_seed: Option<usize>,
+    /// The methods, separated by commas; if none is named, the usual ones.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub method: Vec<AttributeMethod>,
+    /// A classifier of this project, for `classifier-cosine`; the run's own if not given.
+    #[arg(long, value_name = "FILE")]
+    pub classifier: Option<PathBuf>,
+    /// Queries by which they are judged, as for `attribute`; may be given several times. Samples and as many held-out images if
+    /// none is named.
+    #[arg(long, value_name = "QUERY")]
+    pub query: Vec<QuerySet>,
+    /// Draws at which the loss of each query is measured on each network of the bank.
+    #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub draws: u32,
+}
+
+/// What can be judged without a run.
+#[derive(Debug, Subcommand)]
+pub enum EvaluateCommand {
+    /// The linear datamodelling score of anybody's scores, from NumPy files.
+    Lds {
+        /// Scores `[queries, images]`, larger for images whose presence lowers the loss.
+        #[arg(long, value_name = "FILE")]
+        scores: PathBuf,
+        /// Masks `[subsets, images]` of 0 and 1: whether the network of a subset was trained on an image.
+        #[arg(long, value_name = "FILE")]
+        masks: PathBuf,
+        /// Losses of the queries on these networks, `[subsets, queries]` or `[seeds, subsets, queries]`.
+        #[arg(long, value_name = "FILE")]
+        outcomes: PathBuf,
     },
 }
 

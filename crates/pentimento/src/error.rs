@@ -17,6 +17,11 @@ pub enum ProgramError {
     /// Ctrl-C or SIGTERM while the machine was measured.
     #[error("stopped before everything was measured; nothing is kept")]
     MeasuringStopped,
+    /// `evaluate` without a run and a bank.
+    #[error(
+        "name a run and, with `--bank`, a bank that was trained on its images; or `evaluate lds` with arrays"
+    )]
+    NothingToEvaluate,
     /// A question about something that does not exist.
     #[error("{what} {value} does not exist: {bound}")]
     NoSuch {

@@ -62,6 +62,54 @@ fn curvature_and_scores(run: &Path) -> BTreeMap<String, Vec<u8>> {
     objects
 }
 
+/// Conjugate gradients go on from the blocks: not far from them in a few steps, to the same bytes with any threads, and with more
+/// steps less is left.
+#[test]
+fn conjugate_gradients_solve_the_whole_curvature() {
+    let laboratory = Laboratory::new();
+    write_set(&laboratory.path("set.npy"));
+    let asked = ["--method", "influence,influence-cg", "--query", "3,17"];
+    let left = |said: &str| -> f64 {
+        let line = said.lines().find(|line| line.contains("steps of conjugate gradients")).unwrap();
+        assert_names(line, &["on the whole curvature, of 200 pseudo-gradients, left"]);
+        let percent = line.split(" left ").nth(1).unwrap().split(' ').next().unwrap();
+        percent.parse().unwrap()
+    };
+    let run = laboratory.path("run");
+    // With less damping, a network that was never trained has no solution within a few steps.
+    let set = ["--set", "influence.cg_gradients=200", "--set", "influence.damping=0.1"];
+    import(&run, &laboratory.path("set.npy"), &set);
+    let said = succeed(&mut attribute(&run, &asked));
+    assert_names(&said.stdout, &["5 steps of conjugate gradients"]);
+    let of_few = left(&said.stdout);
+    let [blocks, whole] = ["influence", "influence-cg"].map(|method| scores(&run, method, 62));
+    for (blocks, whole) in blocks.iter().zip(&whole) {
+        let correlation = spearman(blocks, whole).unwrap().unwrap();
+        assert!((0.3..0.9999).contains(&correlation), "{correlation}");
+    }
+    let bytes = curvature_and_scores(&run);
+
+    let again = laboratory.path("again");
+    import(&again, &laboratory.path("set.npy"), &set);
+    succeed(attribute(&again, &asked).args(["--threads", "1"]));
+    for (name, bytes) in bytes.iter().filter(|(name, _)| !name.ends_with(".json")) {
+        assert!(fs::read(again.join(name)).unwrap() == *bytes, "{name}");
+    }
+
+    let longer = laboratory.path("longer");
+    import(
+        &longer,
+        &laboratory.path("set.npy"),
+        &[set[0], set[1], set[2], set[3], "--set", "influence.cg_steps=40"],
+    );
+    let said = succeed(&mut attribute(&longer, &["--method", "influence-cg", "--query", "3,17"]));
+    assert!(left(&said.stdout) < of_few.min(20.0), "{}", said.stdout);
+    let few = laboratory.path("few");
+    import(&few, &laboratory.path("set.npy"), &["--set", "influence.cg_gradients=8"]);
+    let said = fail(&mut attribute(&few, &["--method", "influence-cg", "--query", "3,17"]), 42);
+    assert_names(&said, &["influence.cg_gradients", "at least 32"]);
+}
+
 /// A short step of unlearning does what the derivative says, image by image, and copies of an image share its scores.
 #[test]
 fn unlearning_by_a_short_step_agrees_with_influence() {

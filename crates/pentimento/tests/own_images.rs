@@ -50,8 +50,15 @@ fn a_set_is_inspected_with_a_contact_sheet() {
         let arguments = [Path::new("data"), Path::new("inspect"), &set, Path::new("--contact-sheet"), sheet];
         with_cache(&laboratory, program(arguments))
     };
+    fs::write(set.join("notes.txt"), "").unwrap();
     let sheet = laboratory.path("sheet.png");
-    let said = succeed(&mut inspect(&sheet)).stdout;
+    let finished = succeed(&mut inspect(&sheet));
+    let said = finished.stdout;
+    // Everything is said once.
+    for line in ["a folder of images", "labels: class folders", "not read: 1 .txt", "cow/broken.png: "] {
+        let times = said.matches(line).count() + finished.stderr.matches(line).count();
+        assert_eq!(times, 1, "{line:?} in {said}\n{}", finished.stderr);
+    }
     let lines = [
         "layout: a folder of images",
         "images: 62",
@@ -198,8 +205,11 @@ fn a_recipe_names_a_set_by_its_path() {
     let by_path = laboratory.path("by-path.toml");
     fs::write(&by_path, format!("{before}[data]\npath = {set:?}\n{after}")).unwrap();
     let run = || with_cache(&laboratory, run_command(&by_path, &of_folder, &[]));
+    fs::write(set.join("notes.txt"), "what is said of the set").unwrap();
     let said = succeed(&mut run()).stderr;
     assert_names(&said, &["a folder of images, 60 images in 60 files", "indexing the set"]);
+    let times = |said: &str, what: &str| said.matches(what).count();
+    assert_eq!([times(&said, "60 images"), times(&said, "not read: 1 .txt")], [1, 1], "{said}");
     let same = |run: &PathBuf| {
         let mut made = objects(run);
         // They say where the images lie, and what they are called there.
@@ -211,7 +221,21 @@ fn a_recipe_names_a_set_by_its_path() {
     };
     assert_complete(&objects(&of_folder), 3, 20);
     assert!(same(&of_files) == same(&of_folder));
-    assert!(!succeed(&mut run()).stderr.contains("indexing the set"), "the index was not kept");
+    // What was said is not said again, while the set is unchanged.
+    let again = succeed(&mut run()).stderr;
+    assert!(!again.contains("indexing the set"), "the index was not kept");
+    assert_names(&again, &["a folder of images, 60 images as before"]);
+    assert_eq!([times(&again, "60 images"), times(&again, "not read")], [1, 0], "{again}");
+    fs::write(set.join("0/more.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    let mut skipping = run();
+    let said = succeed(skipping.arg("--skip-damaged")).stderr;
+    assert_names(&said, &["1 image of 61 left out", "0/more.png", "not read: 1 .txt"]);
+    let mut skipping = run();
+    let again = succeed(skipping.arg("--skip-damaged")).stderr;
+    let line =
+        format!("61 images as before; 1 left out (`pentimento data inspect {}` shows all)", set.display());
+    assert_names(&again, &[&line]);
+    assert!(!again.contains("more.png"), "{again}");
 }
 
 /// A recipe of a public set is refused with own pictures, and what the refusal says to add is all that is missing.

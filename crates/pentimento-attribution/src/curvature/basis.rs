@@ -25,6 +25,13 @@ impl Axes {
         Self { values: vec![1.0; side], vectors: vec![0.0; side * side] }
     }
 
+    /// The same with the unit vectors.
+    #[cfg(test)]
+    fn of_unit_vectors(side: usize) -> Self {
+        let vectors = (0..side * side).map(|place| f32::from(u8::from(place % (side + 1) == 0))).collect();
+        Self { vectors, ..Self::stand_in(side) }
+    }
+
     /// `[coordinate, direction]`.
     fn columns(&self) -> Vec<f32> {
         transposed(&self.vectors, self.side(), self.side())
@@ -82,6 +89,13 @@ fn axes(matrix: Mat<f64>, block: &Block) -> Result<Axes, CurvatureError> {
 }
 
 impl BlockBasis {
+    /// The block in the unit vectors, with eigenvalues of one.
+    #[cfg(test)]
+    pub(super) fn with_unit_vectors(self) -> Self {
+        let inputs = self.inputs.map(|axes| Axes::of_unit_vectors(axes.side()));
+        Self { inputs, outputs: Axes::of_unit_vectors(self.outputs.side()), block: self.block }
+    }
+
     /// The block.
     pub fn block(&self) -> &Block {
         &self.block

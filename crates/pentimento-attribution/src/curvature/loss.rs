@@ -22,11 +22,22 @@ pub fn output_gradient(
     cotangents: Vec<f32>,
 ) -> Vec<f32> {
     let condition = Condition::new::<f32>(architecture, timesteps, class.as_slice());
+    let shape = [timesteps.len(), size[0], size[1], architecture.config().in_channels];
+    gradient_of_input(architecture, parameters, tensor(inputs, shape), &condition, cotangents)
+}
+
+/// The same for inputs that are a tensor.
+pub(super) fn gradient_of_input(
+    architecture: &Architecture,
+    parameters: &Parameters,
+    input: Tensor<4>,
+    condition: &Condition,
+    cotangents: Vec<f32>,
+) -> Vec<f32> {
     let tracked = parameters.tracked();
-    let shape = |channels| [timesteps.len(), size[0], size[1], channels];
-    let config = architecture.config();
-    let output = architecture.forward(&tracked, tensor(inputs, shape(config.in_channels)), &condition);
-    let mut gradients = (output * tensor(cotangents, shape(config.out_channels))).sum().backward();
+    let output = architecture.forward(&tracked, input, condition);
+    let shape = output.dims();
+    let mut gradients = (output * tensor(cotangents, shape)).sum().backward();
     let gradients = tracked.take_gradients::<f32>(architecture, &mut gradients);
     gradients.iter().flat_map(|gradient| gradient.as_ref().iter().copied()).collect()
 }

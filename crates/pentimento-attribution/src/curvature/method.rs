@@ -11,11 +11,20 @@ pub enum QueryMeasurement {
     Trajectory,
 }
 
+/// Which inverse a query's gradient goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inverse {
+    /// That of each block by itself.
+    Blocks,
+    /// That of the whole matrix, which conjugate gradients come near, beginning with that of the blocks.
+    Whole,
+}
+
 /// How an image's influence follows from the curvature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InfluenceKind {
     /// By its derivative: the query's gradient through the inverse curvature, times the image's.
-    Linear(QueryMeasurement),
+    Linear(QueryMeasurement, Inverse),
     /// By unlearning the query: a step against its gradient through the inverse curvature, and what it does to each training
     /// image's loss.
     Unlearning,

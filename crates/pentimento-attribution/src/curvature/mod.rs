@@ -11,6 +11,7 @@
 //! * `factors`: the factors of K-FAC, summed over images.
 //! * `basis`: their eigenvectors.
 //! * `inverse`: eigenvalues, and the damped inverse.
+//! * `conjugate_gradients`: the inverse of the whole matrix, of which the blocks are the first guess.
 //! * `damping`: what is added before it is inverted.
 //! * `quantised`: query gradients that went through the inverse, kept in 8 bits.
 //! * `loss`: losses of images, and networks a step away.
@@ -22,6 +23,7 @@
 
 mod basis;
 mod blocks;
+mod conjugate_gradients;
 mod damping;
 mod error;
 mod factors;
@@ -38,14 +40,17 @@ mod trajectory;
 
 pub use basis::{BlockBasis, bases, read_bases, write_bases};
 pub use blocks::{Block, BlockKind, blocks};
+pub use conjugate_gradients::{SampledCurvature, Solved};
 pub use damping::{DampingRule, TrainingLength};
 pub use error::CurvatureError;
 pub use factors::{FactorSums, Factors, WeightSharing};
 pub use influence::{InfluenceProducts, loss_increases, predicted_changes};
 pub use inverse::{Curvature, EigenvalueSums};
 pub use loss::{losses, moved, output_gradient};
-pub use method::{InfluenceKind, QueryMeasurement};
-pub use pass::{CurvatureDraw, CurvaturePart, CurvaturePass, ImageRecords, curvature_draws};
+pub use method::{InfluenceKind, Inverse, QueryMeasurement};
+pub use pass::{
+    CurvatureDraw, CurvaturePart, CurvaturePass, ImageRecords, curvature_draws, whole_curvature_draws,
+};
 pub use quantised::QuantisedRows;
 pub use stand_in::{decomposition_seconds, stand_in_bases, values_of_factors};
 pub use trajectory::{TrajectoryStep, trajectory_gradient, trajectory_steps};

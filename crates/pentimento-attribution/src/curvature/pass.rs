@@ -2,6 +2,7 @@
 
 use super::CurvatureError;
 use super::blocks::{Block, BlockKind};
+use super::loss::gradient_of_input;
 use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::unet::{Architecture, LayerRecord, Parameters};
@@ -35,9 +36,34 @@ pub fn curvature_draws(
     image: u32,
     length: usize,
 ) -> Vec<CurvatureDraw> {
+    let bits = u32::from(part == CurvaturePart::Eigenvalues);
+    draws_apart(schedule, seed, bits, count, image, length)
+}
+
+/// The same for a sample of the whole matrix, with draws of its own.
+pub fn whole_curvature_draws(
+    schedule: &ScheduleConfig,
+    seed: u64,
+    count: usize,
+    image: u32,
+    length: usize,
+) -> Vec<CurvatureDraw> {
+    // No part has 2^30 draws of an image.
+    draws_apart(schedule, seed, 1 << 31, count, image, length)
+}
+
+/// The draws of an image, which `bits` keep apart from those of others.
+fn draws_apart(
+    schedule: &ScheduleConfig,
+    seed: u64,
+    bits: u32,
+    count: usize,
+    image: u32,
+    length: usize,
+) -> Vec<CurvatureDraw> {
     let total = schedule.num_train_timesteps;
     let draw = |index: usize| {
-        let step = (index as u32) << 1 | u32::from(part == CurvaturePart::Eigenvalues);
+        let step = (index as u32) << 1 | bits;
         let stream = |purpose| Stream::new(seed, purpose, image, step);
         let mut within = [0.0f32];
         stream(Purpose::CurvatureTimestep).fill_uniform(&mut within);
@@ -127,6 +153,38 @@ impl<'a> CurvaturePass<'a> {
         let (records, loss) = self.pass(image, class, draws);
         self.check(&records, loss, name)?;
         Ok(ImageRecords { records, draws: draws.len(), loss })
+    }
+
+    /// One pseudo-gradient in all parameters: the sum over some draws, whose directions are independent, so that the mean outer
+    /// product of such sums is again the Gauss-Newton matrix, with less noise than that of single draws.
+    ///
+    /// # Errors
+    ///
+    /// [`CurvatureError::NotFinite`], which calls the image `name`.
+    ///
+    /// # Panics
+    ///
+    /// As [`records`](Self::records).
+    pub fn pseudo_gradient(
+        &self,
+        image: &[f32],
+        class: Option<u32>,
+        draws: &[CurvatureDraw],
+        name: &str,
+    ) -> Result<Vec<f32>, CurvatureError> {
+        let classes: Vec<u32> = class.iter().flat_map(|&class| vec![class; draws.len()]).collect();
+        let of_draws = draws.iter().map(|draw| &draw.draw);
+        let NoisyBatch { input, condition, .. } =
+            self.denoising.batch::<f32>(self.architecture, image, self.size, of_draws, &classes);
+        let length = draws.first().map_or(1, |draw| draw.direction.len());
+        let scale = (2.0 / (length * draws.len().max(1)) as f64).sqrt();
+        let direction = draws.iter().flat_map(|draw| &draw.direction);
+        let cotangents = direction.map(|eta| (scale * f64::from(*eta)) as f32).collect();
+        let gradient = gradient_of_input(self.architecture, &self.parameters, input, &condition, cotangents);
+        match gradient.iter().all(|value| value.is_finite()) {
+            true => Ok(gradient),
+            false => Err(CurvatureError::NotFinite { image: name.into(), block: "a pseudo-gradient".into() }),
+        }
     }
 
     /// How many draws pass through the network at once.

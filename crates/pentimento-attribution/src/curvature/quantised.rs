@@ -3,6 +3,7 @@
 use super::CurvatureError;
 use super::matrices::product;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Parameters whose products are made at once: as many values of all vectors, widened, as the second-level cache holds.
 const PART: usize = 4096;
@@ -60,8 +61,19 @@ impl QuantisedRows {
         Ok(())
     }
 
+    /// Number of vectors.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The parameters, in parts that are worked on at once.
+    pub(super) fn parts(&self) -> Vec<Range<usize>> {
+        let part = |part: usize| part * PART..((part + 1) * PART).min(self.parameters);
+        (0..self.parameters.div_ceil(PART)).map(part).collect()
+    }
+
     /// Some parameters of all vectors, `[parameters, rows]`.
-    fn widened(&self, first: usize, count: usize) -> Vec<f32> {
+    pub(super) fn widened(&self, first: usize, count: usize) -> Vec<f32> {
         let mut widened = Vec::with_capacity(count * self.rows);
         for place in first..first + count {
             let scales = &self.scales[place / BLOCK * self.rows..][..self.rows];
@@ -90,11 +102,11 @@ impl QuantisedRows {
         if columns == 0 || count == 0 {
             return Ok(sums);
         }
-        let parts: Vec<Vec<f32>> = (0..self.parameters.div_ceil(PART))
+        let parts: Vec<Vec<f32>> = self
+            .parts()
             .into_par_iter()
             .map(|part| {
-                let first = part * PART;
-                let length = PART.min(self.parameters - first);
+                let (first, length) = (part.start, part.len());
                 let gradients: Vec<f32> = gradients
                     .chunks_exact(self.parameters)
                     .flat_map(|gradient| gradient[first..first + length].iter().copied())

@@ -39,7 +39,7 @@ impl Measurement {
     ///
     /// That of the bound is, for a network that predicts noise, `beta_t / (2 alpha_t (1 - abar_t))` (with the sampler's
     /// variance `beta_t`); for one that predicts something else, what makes the same difference of images weigh the same.
-    pub(super) fn weights(self, schedule: &ScheduleConfig) -> Vec<f64> {
+    pub fn weights(self, schedule: &ScheduleConfig) -> Vec<f64> {
         let bars = schedule.alphas_cumprod();
         let weight = |(timestep, &bar): (usize, &f64)| {
             let before = if timestep == 0 { 1.0 } else { bars[timestep - 1] };

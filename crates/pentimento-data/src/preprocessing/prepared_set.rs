@@ -1,6 +1,7 @@
 //! The images that a model trains on.
 
 use crate::image::ImageId;
+use crate::names::composed;
 
 /// The images that a model trains on: bytes of shape `[images, height, width, channels]`, with labels, and with where
 /// each comes from.
@@ -78,8 +79,10 @@ impl PreparedSet {
         &self.names
     }
 
-    /// The image that a person means: by its name, or else by its position in the source set.
+    /// The image that a person means: by its name in either form of Unicode, or else by its position in the source set.
     pub fn find(&self, image: &str) -> Option<usize> {
+        let image = composed(image);
+        let image = image.as_str();
         self.names.iter().position(|name| name == image).or_else(|| self.position(image))
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::image::MAX_SIDE_PIXELS;
+use crate::image::{MAX_SIDE, broken_size};
 use crate::public_sets::Split;
 use crate::resize::ResizeFilter;
 
@@ -103,12 +103,21 @@ pub(super) fn setting(field: &'static str, value: impl ToString, bound: impl Int
     DataError::Setting { field, value: value.to_string(), bound: bound.into() }
 }
 
-/// Refuses a side that no image can have.
-pub(super) fn check_side(field: &'static str, side: usize) -> Result<(), DataError> {
-    if (1..=MAX_SIDE_PIXELS).contains(&side) {
-        return Ok(());
+/// Refuses sides, called by their fields, and a size that no image can have.
+pub(super) fn check_size(
+    field: &'static str,
+    sides: [(&'static str, usize); 2],
+) -> Result<[usize; 2], DataError> {
+    for (field, side) in sides {
+        if !(1..=MAX_SIDE).contains(&side) {
+            return Err(setting(field, side, format!("between 1 and {MAX_SIDE}")));
+        }
     }
-    Err(setting(field, side, format!("between 1 and {MAX_SIDE_PIXELS}")))
+    let size = sides.map(|(_, side)| side);
+    match broken_size(size) {
+        Some((_, value, bound)) => Err(setting(field, value, format!("{bound} pixels"))),
+        None => Ok(size),
+    }
 }
 
 #[cfg(test)]

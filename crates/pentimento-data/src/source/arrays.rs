@@ -20,7 +20,7 @@ use super::place::Place;
 use super::records::{MAX_DECOMPRESSED_BYTES, Records, Storage, skip};
 use super::structure::{Layout, Listing, Reader, Structure};
 use crate::error::DataError;
-use crate::image::{Image, MAX_SIDE_PIXELS};
+use crate::image::{Image, broken_size};
 use crate::public_sets::Split;
 
 /// Headers that NumPy writes have some 100 bytes.
@@ -295,15 +295,13 @@ impl Shape {
             },
             _ => return Err(place.broken("the shape", format!("{shape:?}"), "three or four axes")),
         };
-        for (field, side) in [("image height", height), ("image width", width)] {
-            if !(1..=MAX_SIDE_PIXELS).contains(&side) {
-                return Err(place.broken(field, side, format!("between 1 and {MAX_SIDE_PIXELS}")));
-            }
+        if let Some((field, value, bound)) = broken_size([height, width]) {
+            return Err(place.broken(field, value, bound));
         }
         Ok(Self { height, width, channels, order })
     }
 
-    /// Numbers of one image. Sides are bounded, so this does not overflow.
+    /// Numbers of one image. Its pixels are bounded, so this does not overflow.
     fn len(self) -> usize {
         self.height * self.width * self.channels
     }

@@ -6,9 +6,11 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::{FORMAT, SIDES};
+use super::decode::FORMAT;
+use super::found::ABSENT;
 use super::words::listed;
 use crate::error::DataError;
+use crate::image::{PIXELS, SIDES};
 
 /// An image that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +31,12 @@ pub struct DamagedImage {
 pub enum DamageKind {
     /// It is in a format that is not read, or in none.
     Format,
-    /// It has sides that are out of bounds.
+    /// It is in a format that is read, but of a kind that is not.
+    Kind,
+    /// It has no pixels, or more than are read.
     Size,
+    /// A table names it, or a link leads to it, and it is not there.
+    Absent,
     /// The operating system does not let it be read.
     Unreadable,
     /// Anything else: it is cut short, garbled, or missing in its file.
@@ -46,10 +52,16 @@ impl DamageKind {
                     .then_some(Self::Unreadable)
             }
             DataError::OutOfMemory { .. } => None,
+            DataError::File { field, .. } | DataError::Entry { field, .. } if ABSENT.contains(field) => {
+                Some(Self::Absent)
+            }
+            DataError::Kind { .. } => Some(Self::Kind),
             DataError::File { field, .. } | DataError::Entry { field, .. } if *field == FORMAT => {
                 Some(Self::Format)
             }
-            DataError::File { field, .. } | DataError::Entry { field, .. } if SIDES.contains(field) => {
+            DataError::File { field, .. } | DataError::Entry { field, .. }
+                if *field == PIXELS || SIDES.contains(field) =>
+            {
                 Some(Self::Size)
             }
             _ => Some(Self::Damaged),
@@ -61,7 +73,9 @@ impl fmt::Display for DamageKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Format => "in a format that is not read",
+            Self::Kind => "of a kind of its format that is not read",
             Self::Size => "of a size that is not read",
+            Self::Absent => "that are named and not there",
             Self::Unreadable => "that cannot be opened",
             Self::Damaged => "damaged",
         })

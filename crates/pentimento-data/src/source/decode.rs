@@ -8,28 +8,39 @@
 //! - RGB becomes grey by the luma of ITU-R BT.601 in 16-bit fixed point, `(19595 R + 38470 G + 7471 B + 32768) / 65536`
 //!   rounded down, which is Pillow's `convert("L")`.
 //!
-//! Sides are checked before pixels are decoded. A file that is cut short is an error also where a decoder would fill in
-//! what is missing.
+//! The number of pixels is checked before they are decoded, and that a large picture has data at all. A file that is cut
+//! short is an error also where a decoder would fill in what is missing.
 
 use std::io::Cursor;
+use std::sync::{Mutex, PoisonError};
 
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
-use image::{AnimationDecoder as _, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
+use image::{
+    AnimationDecoder as _, ColorType, DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader,
+    Limits,
+};
 use serde::{Deserialize, Serialize};
 
-use super::formats::{format_of, tiff_has_more_pages};
+use super::formats::{convertible, format_of};
 use super::place::Place;
+use super::{jpeg, tiff};
 use crate::error::DataError;
-use crate::image::{Image, MAX_SIDE_PIXELS};
+use crate::image::{Image, MAX_IMAGE_PIXELS, broken_size};
 
 /// Most bytes of one encoded image; an uncompressed one of the largest size with 16 bits a channel has as many.
-pub(crate) const MAX_ENCODED_BYTES: u64 = (MAX_SIDE_PIXELS * MAX_SIDE_PIXELS * 8) as u64;
+pub(crate) const MAX_ENCODED_BYTES: u64 = (MAX_IMAGE_PIXELS * 8) as u64;
+
+/// Images with more pixels are decoded one at a time, however many processors there are, as each takes up to 2 GB on its way.
+const MANY_PIXELS: usize = 1 << 26;
+/// Held while such an image is decoded. What decodes it starts no thread that could wait for it.
+static LARGE: Mutex<()> = Mutex::new(());
+/// Pixels of such an image that a byte of its file stands for at most. One colour with one bit a pixel is the emptiest PNG, with
+/// 8256 of them: deflate leaves at least one byte of 1032.
+const MAX_PIXELS_A_BYTE: usize = 1 << 14;
 
 /// What is broken where a format is none that is read; [`DamageKind`](super::damage::DamageKind) tells it by this.
 pub(crate) const FORMAT: &str = "the format";
-/// The same for images that are too large.
-pub(crate) const SIDES: [&str; 2] = ["image width", "image height"];
 
 /// The channels that images are brought to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -110,21 +121,33 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Decoded, DataError> {
     let format = format_of(bytes).map_err(|(value, bound)| place.broken(FORMAT, value, bound))?;
     reader.set_format(format);
     reader.limits(limits());
-    let mut decoder = reader.into_decoder().map_err(|error| place.undecodable(error))?;
+    let refused = |error| refused(error, bytes, format, place);
+    let mut decoder = reader.into_decoder().map_err(refused)?;
     let (width, height) = decoder.dimensions();
-    for (field, side) in SIDES.into_iter().zip([width, height]) {
-        if side == 0 || side as usize > MAX_SIDE_PIXELS {
-            return Err(place.broken(field, side, format!("between 1 and {MAX_SIDE_PIXELS}")));
-        }
+    let size = [height as usize, width as usize];
+    if let Some((field, value, bound)) = broken_size(size) {
+        return Err(place.broken(field, value, bound));
+    }
+    let pixels = size[0] * size[1];
+    let is_large = pixels > MANY_PIXELS;
+    if is_large && bytes.len() < pixels / MAX_PIXELS_A_BYTE {
+        let bound = format!("at least {} bytes for {height} x {width} pixels", pixels / MAX_PIXELS_A_BYTE);
+        return Err(place.broken("the length of the image data", format!("{} bytes", bytes.len()), bound));
+    }
+    // What another thread left behind when it panicked is nothing.
+    let _alone = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
+    // A file does not say which of its numbers is white.
+    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+        return Err(of_kind(kind_of(bytes, format, "floating-point samples"), format, place));
     }
     match format {
-        ImageFormat::Jpeg => check_jpeg_end(bytes, place)?,
+        ImageFormat::Jpeg => jpeg::check_end(bytes, place)?,
         ImageFormat::WebP => check_webp_length(bytes, place)?,
         // Their decoders refuse what is missing.
         _ => {}
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut decoded = DynamicImage::from_decoder(decoder).map_err(|error| place.undecodable(error))?;
+    let mut decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
     decoded.apply_orientation(orientation);
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     let narrow = |values: Vec<u16>| values.into_iter().map(to_8_bits).collect();
@@ -137,17 +160,36 @@ fn decode(bytes: &[u8], place: &Place) -> Result<Decoded, DataError> {
         DynamicImage::ImageLumaA16(image) => (2, narrow(image.into_raw())),
         DynamicImage::ImageRgb16(image) => (3, narrow(image.into_raw())),
         DynamicImage::ImageRgba16(image) => (4, narrow(image.into_raw())),
-        // A file does not say which of its numbers is white.
-        other => {
-            return Err(place.broken(
-                "the kind of pixel",
-                format!("{:?}", other.color()),
-                "8 or 16 bits a channel; floating-point images can be saved as an array (.npy) in [0, 1]",
-            ));
-        }
+        other => return Err(of_kind(format!("{:?}", other.color()), format, place)),
     };
     let is_first_of_several = has_several(bytes, format);
     Ok(Decoded { image: Image::new(height, width, channels, pixels)?, is_first_of_several })
+}
+
+/// What the decoder refuses: a kind of file that it does not know, or contents that are damaged.
+fn refused(error: ImageError, bytes: &[u8], format: ImageFormat, place: &Place) -> DataError {
+    let kind = if format == ImageFormat::Jpeg { jpeg::kind_not_read(bytes) } else { None };
+    match (error, kind) {
+        // The decoder of JPEG says it in several ways.
+        (_, Some(kind)) => of_kind(kind, format, place),
+        (ImageError::Unsupported(cause), None) => {
+            of_kind(kind_of(bytes, format, &cause.to_string()), format, place)
+        }
+        (error, None) => place.undecodable(error),
+    }
+}
+
+/// What a file that is not read is, in words; `otherwise` where its header is not looked at.
+fn kind_of(bytes: &[u8], format: ImageFormat, otherwise: &str) -> String {
+    if format == ImageFormat::Tiff { tiff::kind_of(bytes) } else { otherwise.into() }
+}
+
+fn of_kind(kind: String, format: ImageFormat, place: &Place) -> DataError {
+    let mut remedy = convertible(format);
+    if kind.contains("floating-point") {
+        remedy.push_str(", or save its numbers, between 0 and 1, as an array (.npy)");
+    }
+    DataError::Kind { place: place.to_string(), format: format!("{format:?}").to_uppercase(), kind, remedy }
 }
 
 fn limits() -> Limits {
@@ -167,7 +209,7 @@ fn has_several(bytes: &[u8], format: ImageFormat) -> bool {
         }
         ImageFormat::WebP => WebPDecoder::new(file()).is_ok_and(|webp| webp.has_animation()),
         ImageFormat::Gif => GifDecoder::new(file()).is_ok_and(|gif| gif.into_frames().nth(1).is_some()),
-        ImageFormat::Tiff => tiff_has_more_pages(bytes),
+        ImageFormat::Tiff => tiff::has_more_pages(bytes),
         _ => false,
     }
 }
@@ -175,31 +217,6 @@ fn has_several(bytes: &[u8], format: ImageFormat) -> bool {
 /// The nearest of 256 levels.
 pub(crate) fn to_8_bits(value: u16) -> u8 {
     ((u32::from(value) * 255 + 32767) / 65535) as u8
-}
-
-/// The decoder fills what a truncated JPEG lacks with grey. A whole one ends its last scan with the marker EOI; inside a
-/// scan, a byte 0xff is followed by 0x00 or a restart marker (ITU-T T.81, B.1.1.2).
-fn check_jpeg_end(bytes: &[u8], place: &Place) -> Result<(), DataError> {
-    let cut = || place.broken("the JPEG data", "cut short: there is no end-of-image marker", "whole");
-    let mut position = 2;
-    loop {
-        let (&byte, &marker) = bytes.get(position).zip(bytes.get(position + 1)).ok_or_else(cut)?;
-        position += match (byte, marker) {
-            (0xff, 0xd9) => return Ok(()),
-            // A fill byte before a marker.
-            (0xff, 0xff) => 1,
-            // Without a length of their own.
-            (0xff, 0x00 | 0x01 | 0xd0..=0xd8) => 2,
-            (0xff, _) => 2 + segment_length(bytes, position).ok_or_else(cut)?,
-            // Compressed data.
-            _ => 1,
-        };
-    }
-}
-
-fn segment_length(bytes: &[u8], marker: usize) -> Option<usize> {
-    let (&high, &low) = bytes.get(marker + 2).zip(bytes.get(marker + 3))?;
-    Some(usize::from(high) << 8 | usize::from(low))
 }
 
 /// A WebP file says its length in the RIFF header.

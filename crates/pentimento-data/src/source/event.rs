@@ -30,6 +30,17 @@ pub enum OpenEvent<'a> {
         /// Number of files that are read.
         files: usize,
     },
+    /// The set is one that is known and unchanged. What else there is to say of it was said before.
+    Known {
+        /// The path.
+        path: &'a Path,
+        /// Its layout.
+        layout: Layout,
+        /// Number of images.
+        images: usize,
+        /// Number of damaged images that are left out, as was asked for.
+        left_out: usize,
+    },
     /// How labels were found, or what of the set is not read.
     Noted(&'a Note),
     /// The set is decoded once, because there is no index that fits.
@@ -120,12 +131,41 @@ impl Work {
     }
 }
 
+impl OpenEvent<'_> {
+    /// Whether it says what is in the set, as an [`Inspection`](crate::Inspection) and [`IndexedSource`](super::IndexedSource) do
+    /// when it is open; the others say what happens while it is opened.
+    pub fn is_of_contents(&self) -> bool {
+        match self {
+            Self::Found { .. }
+            | Self::Known { .. }
+            | Self::Noted(_)
+            | Self::Converted { .. }
+            | Self::Transparent { .. }
+            | Self::FirstOfSeveral { .. }
+            | Self::LeftOut { .. } => true,
+            Self::Indexing { .. } | Self::Progress { .. } | Self::NotKept { .. } | Self::NoCache { .. } => {
+                false
+            }
+        }
+    }
+}
+
 impl fmt::Display for OpenEvent<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Found { path, layout, images, files } => {
                 let (images, files) = (counted(*images, "image"), counted(*files, "file"));
                 write!(formatter, "{}: {layout}, {images} in {files}", path.display())
+            }
+            Self::Known { path, layout, images, left_out } => {
+                let (images, path) = (counted(*images, "image"), path.display());
+                write!(formatter, "{path}: {layout}, {images} as before")?;
+                match left_out {
+                    0 => Ok(()),
+                    count => {
+                        write!(formatter, "; {count} left out (`pentimento data inspect {path}` shows all)")
+                    }
+                }
             }
             Self::Noted(note) => note.fmt(formatter),
             Self::Indexing { reason } => write!(formatter, "indexing the set: {reason}"),

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
+use super::found::Absent;
 use super::halves::part_of_folder;
 use super::labels;
 use super::notes::Note;
@@ -18,15 +19,19 @@ use super::walk::Walk;
 use crate::error::DataError;
 
 struct FolderReader {
-    paths: Vec<PathBuf>,
+    images: Vec<Result<PathBuf, Absent>>,
 }
 
 /// Opens a folder without a table of metadata.
 pub(super) fn read(root: &Path) -> Result<Structure, DataError> {
-    let walk = Walk::through(root)?;
+    let mut walk = Walk::through(root)?;
+    let depth = walk.images.first().map_or(0, |(names, _)| names.len());
+    let mut notes = keep_lost(&mut walk, depth);
     let images = &walk.images;
-    let depth = images.first().map_or(0, |(names, _)| names.len());
-    if let Some((names, path)) = images.iter().find(|(names, _)| names.len() != depth) {
+    // A link in the place of a class folder that is not there has one name less.
+    let is_absent = |path: &PathBuf| walk.absent.contains_key(path);
+    if let Some((names, path)) = images.iter().find(|(names, path)| names.len() != depth && !is_absent(path))
+    {
         let other = images.first().map(|(_, path)| path.display().to_string()).unwrap_or_default();
         let bound =
             format!("as many as {other} has, {depth}: all images in one folder, or each in its class's");
@@ -38,7 +43,6 @@ pub(super) fn read(root: &Path) -> Result<Structure, DataError> {
         return Err(Place::file(path).broken("the number of names on its path", depth, bound));
     }
     let mut listing = Listing::named(images.iter().map(|(names, _)| names.join("/")).collect());
-    let mut notes = Vec::new();
     let mut other_folders = outermost(&walk.empty);
     if depth == 2 {
         let mut empty = other_folders;
@@ -59,14 +63,36 @@ pub(super) fn read(root: &Path) -> Result<Structure, DataError> {
         listing.groups = Some(folders);
     }
     notes.extend(not_read(&walk, other_folders, |_| false));
-    let paths = walk.images.into_iter().map(|(_, path)| path).collect();
+    let Walk { images, absent, .. } = walk;
+    let place = |path: PathBuf| match absent.get(&path) {
+        Some(absent) => Err(absent.clone()),
+        None => Ok(path),
+    };
+    let paths = images.into_iter().map(|(_, path)| place(path)).collect();
     Ok(structure(Layout::Folder, listing, paths, None, notes))
+}
+
+/// Links to what is not there and whose names do not say what it was: where images are, each is an image; where class folders
+/// are, each stands for the images of its class, which so keeps its number. Others are noted.
+fn keep_lost(walk: &mut Walk, depth: usize) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for (names, path, absent) in std::mem::take(&mut walk.lost) {
+        if names.len() == depth || names.len() + 1 == depth {
+            walk.absent.insert(path.clone(), absent);
+            walk.images.push((names, path));
+        } else {
+            let reason = "a link to what is not there".into();
+            notes.push(Note::NotRead { what: names.join("/"), reason });
+        }
+    }
+    walk.images.sort_unstable();
+    notes
 }
 
 /// Opens a single image file.
 pub(super) fn read_one(path: &Path) -> Structure {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    structure(Layout::Image, Listing::named(vec![name]), vec![path.into()], None, Vec::new())
+    structure(Layout::Image, Listing::named(vec![name]), vec![Ok(path.into())], None, Vec::new())
 }
 
 /// What is to be said of the rest of a folder whose images are read; `is_read` says of the names of a file whether it is.
@@ -85,12 +111,12 @@ pub(super) fn not_read(
     folders.retain(|name| !with_images.contains(name));
     folders.sort_unstable();
     folders.dedup();
-    let files = others.iter().filter_map(|names| names.last().map(String::as_str));
     let cycles = walk.cycles.iter().map(|names| Note::NotRead {
         what: names.join("/"),
         reason: "a link to a folder that it lies in".into(),
     });
-    Note::left_out(files, folders).into_iter().chain(cycles).collect()
+    let images = walk.images.iter().map(|(names, _)| names);
+    Note::left_out_beside(others, images, folders).into_iter().chain(cycles).collect()
 }
 
 /// The first names of these, each once.
@@ -101,24 +127,31 @@ fn outermost(all: &[Vec<String>]) -> Vec<String> {
     names
 }
 
-/// A set of files that are images.
+/// A set of files that are images, some of which may be absent.
 pub(super) fn structure(
     layout: Layout,
     listing: Listing,
-    paths: Vec<PathBuf>,
+    images: Vec<Result<PathBuf, Absent>>,
     table: Option<PathBuf>,
     notes: Vec<Note>,
 ) -> Structure {
-    let files = table.into_iter().chain(paths.iter().cloned()).collect();
-    Structure { layout, listing, files, reader: Box::new(FolderReader { paths }), notes }
+    // What is absent now and there later is one file more.
+    let files = table.into_iter().chain(images.iter().flatten().cloned()).collect();
+    Structure { layout, listing, files, reader: Box::new(FolderReader { images }), notes }
 }
 
 impl Reader for FolderReader {
     fn raw(&self, index: usize) -> Result<Raw, DataError> {
-        Place::file(&self.paths[index]).read_whole(MAX_ENCODED_BYTES).map(Raw::Encoded)
+        match &self.images[index] {
+            Ok(path) => Place::file(path).read_whole(MAX_ENCODED_BYTES).map(Raw::Encoded),
+            Err(absent) => Err(absent.error()),
+        }
     }
 
     fn place(&self, index: usize) -> Place {
-        Place::file(&self.paths[index])
+        match &self.images[index] {
+            Ok(path) => Place::file(path),
+            Err(absent) => absent.place.clone(),
+        }
     }
 }

@@ -52,25 +52,13 @@ pub(super) fn format_of(bytes: &[u8]) -> Result<ImageFormat, (String, String)> {
     }
 }
 
+/// What converts a file of a format that is read, but of a kind that is not.
+pub(super) fn convertible(format: ImageFormat) -> String {
+    let ending = format.extensions_str().first().unwrap_or(&"FORMAT");
+    format!("`magick NAME.{ending} NAME.png` converts it")
+}
+
 fn is_heif(brand: &[u8]) -> bool {
     let brands: [&[u8]; 8] = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"];
     brand.get(..4).is_some_and(|brand| brands.contains(&brand))
-}
-
-/// Whether a TIFF file has more than one page: its first directory says where the next one is (TIFF 6.0, section 2).
-pub(super) fn tiff_has_more_pages(bytes: &[u8]) -> bool {
-    let little = bytes.starts_with(b"II");
-    let number = |at: usize, length: usize| {
-        let field = bytes.get(at..at.checked_add(length)?)?;
-        let digit = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-        Some(if little { field.iter().rev().fold(0, digit) } else { field.iter().fold(0, digit) })
-    };
-    let next = || {
-        let directory = usize::try_from(number(4, 4)?).ok()?;
-        let entries = usize::try_from(number(directory, 2)?).ok()?;
-        // Each entry has twelve bytes.
-        number(directory.checked_add(2 + 12 * entries)?, 4)
-    };
-    // A version of 43 is BigTIFF, which has wider fields; its pages are not counted.
-    number(2, 2) == Some(42) && next().is_some_and(|next| next != 0)
 }

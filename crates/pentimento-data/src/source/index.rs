@@ -16,7 +16,7 @@ use super::indexing::{Entry, Traits, build};
 use super::notes::Note;
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
-use super::{ImageSource, layout};
+use super::{ImageSource, labels, layout};
 use crate::error::DataError;
 use crate::image::{Image, ImageId};
 use crate::public_sets::Split;
@@ -35,6 +35,9 @@ pub struct OpenOptions {
     pub verify: bool,
     /// Whether damaged images are left out of every selection; otherwise selecting one is an error.
     pub skip_damaged: bool,
+    /// Whether what there is to say of the set was said before: while its index holds, one line is enough
+    /// ([`OpenEvent::Known`]).
+    pub is_known: bool,
 }
 
 /// A set of any layout, with its index. Images are brought to one number of channels.
@@ -62,20 +65,40 @@ pub fn open(
     options: &OpenOptions,
     on_event: &mut dyn FnMut(OpenEvent<'_>),
 ) -> Result<IndexedSource, DataError> {
-    let Structure { layout, listing, files, reader, notes } = layout::read(path, options.split)?;
+    let Structure { layout, listing, files, reader, mut notes } = layout::read(path, options.split)?;
+    let listing = listing.composed();
+    // Class folders without images are told as such.
+    let are_told = notes.iter().any(|note| matches!(note, Note::EmptyClasses { .. }));
+    if let (Some(labels), false) = (&listing.labels, are_told) {
+        notes.extend(labels::unused(labels, &listing.class_names));
+    }
     if listing.count == 0 {
         return Err(Place::file(path).broken("the number of images", 0, "at least 1"));
     }
-    on_event(OpenEvent::Found { path, layout, images: listing.count, files: files.len() });
-    for note in &notes {
-        on_event(OpenEvent::Noted(note));
-    }
-    if let Some(conversion) = reader.conversion() {
-        on_event(OpenEvent::Converted { path, conversion });
+    let structure_told = |on_event: &mut Tell<'_>| {
+        on_event(OpenEvent::Found { path, layout, images: listing.count, files: files.len() });
+        for note in &notes {
+            on_event(OpenEvent::Noted(note));
+        }
+        if let Some(conversion) = reader.conversion() {
+            on_event(OpenEvent::Converted { path, conversion });
+        }
+    };
+    let mut is_told = !options.is_known;
+    if is_told {
+        structure_told(on_event);
     }
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
     let indexed = Indexed { folder, files: &files, layout, images: listing.count, options };
-    let (channels, entries) = indexed_or_built(path, &indexed, reader.as_ref(), &listing, on_event)?;
+    let (channels, entries) =
+        indexed_or_built(path, &indexed, reader.as_ref(), &listing, &mut |event: OpenEvent<'_>| {
+            // It is another set than the one that is known.
+            if matches!(event, OpenEvent::Indexing { .. }) && !is_told {
+                is_told = true;
+                structure_told(on_event);
+            }
+            on_event(event);
+        })?;
     let source = IndexedSource {
         path: path.into(),
         layout,
@@ -88,7 +111,11 @@ pub fn open(
         skip_damaged: options.skip_damaged,
         notes,
     };
-    source.tell(on_event);
+    if is_told {
+        source.tell(on_event);
+    } else {
+        source.tell_known(on_event);
+    }
     Ok(source)
 }
 
@@ -192,6 +219,17 @@ impl IndexedSource {
         if self.skip_damaged && !damaged.is_empty() {
             on_event(OpenEvent::LeftOut { damaged: &damaged, of });
         }
+    }
+
+    /// The same in one line, of a set that is known.
+    fn tell_known(&self, on_event: &mut Tell<'_>) {
+        let damaged = if self.skip_damaged { self.damaged().len() } else { 0 };
+        on_event(OpenEvent::Known {
+            path: &self.path,
+            layout: self.layout,
+            images: self.entries.len(),
+            left_out: damaged,
+        });
     }
 
     /// The identity of an image as the index has it; none if the image is damaged.

@@ -24,7 +24,7 @@ use crate::error::DataError;
 use crate::public_sets::Split;
 
 /// Raised when the file of an index has another form, or when decoding gives other bytes.
-const INDEX_VERSION: u32 = 2;
+const INDEX_VERSION: u32 = 3;
 /// Clocks of file systems tick at least every two seconds: that of FAT; those of others within milliseconds.
 const CLOCK_TICK: Duration = Duration::from_secs(2);
 /// Files that are read before it is told how many there are.

@@ -175,7 +175,7 @@ fn see(
     });
     match decoded {
         Ok((grey, image, traits)) => {
-            // Sides are at most MAX_SIDE_PIXELS.
+            // Sides are at most MAX_IMAGE_PIXELS.
             let entry = Entry::Whole(image.height() as u32, image.width() as u32, image.id(), traits);
             Ok(Seen { entry, grey })
         }

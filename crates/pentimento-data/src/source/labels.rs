@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::notes::Note;
 use super::place::Place;
 use crate::error::DataError;
+use crate::names::composed;
 
 /// Labels without names must be below this: each number up to the largest is a class.
 pub(crate) const MAX_CLASSES: u32 = 1 << 20;
@@ -49,7 +50,9 @@ pub(crate) fn from_texts(
 /// Each text is the name of a class, and so is each of `more`, which no image has. They are numbered in alphabetical order,
 /// but in the order of the numbers if all are whole numbers.
 pub(crate) fn from_names(texts: &[String], more: &[String]) -> Labelled {
-    let distinct: BTreeSet<&str> = texts.iter().chain(more).map(String::as_str).collect();
+    let [texts, more] =
+        [texts, more].map(|names| names.iter().map(|name| composed(name)).collect::<Vec<_>>());
+    let distinct: BTreeSet<&str> = texts.iter().chain(&more).map(String::as_str).collect();
     let mut names: Vec<&str> = distinct.into_iter().collect();
     if are_numbers(&names) {
         let digits = |name: &str| name.trim_start_matches('0').to_owned();
@@ -70,6 +73,22 @@ pub(crate) fn note(source: &'static str, (_, names): &Labelled) -> Option<Note> 
         names: names.clone(),
         numeric: are_numbers(names),
     })
+}
+
+/// What is to be said of labels that are numbers: those that no image has; nothing if the classes have other names, or each has
+/// an image.
+pub(crate) fn unused(labels: &[u32], names: &[String]) -> Option<Note> {
+    /// Numbers that are said.
+    const SAID: usize = 6;
+    if !names.iter().enumerate().all(|(label, name)| *name == label.to_string()) {
+        return None;
+    }
+    let used: BTreeSet<u32> = labels.iter().copied().collect();
+    let range = [used.first().copied()?, used.last().copied()?];
+    // Names of classes that no image has may follow the largest label.
+    let count = names.len().checked_sub(used.len()).filter(|&count| count > 0)?;
+    let first = (0..).take(names.len()).filter(|label| !used.contains(label)).take(SAID).collect();
+    Some(Note::UnusedLabels { count, of: names.len(), first, range })
 }
 
 /// Whether all names are whole numbers.
@@ -93,9 +112,10 @@ pub(crate) fn named_by(
     names: Vec<String>,
     place: impl Fn(usize) -> Place,
 ) -> Result<Labelled, DataError> {
+    let names: Vec<String> = names.iter().map(|name| composed(name)).collect();
     let label_of: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
     let labels = texts.iter().enumerate().map(|(index, text)| {
-        label_of.get(text.as_str()).copied().ok_or_else(|| {
+        label_of.get(composed(text).as_str()).copied().ok_or_else(|| {
             let bound = format!("one of the {} names that the set gives to its classes", names.len());
             place(index).broken("the label", format!("{text:?}"), bound)
         })

@@ -49,7 +49,8 @@ struct Contents {
 impl Contents {
     fn of(path: &Path) -> Result<Self, DataError> {
         let (inner, files): (Vec<_>, Vec<_>) = entries(path)?.into_iter().partition(|entry| entry.is_folder);
-        let names: Vec<String> = files.iter().map(|entry| entry.name.clone()).collect();
+        // Paths are made of these.
+        let names: Vec<String> = files.iter().map(|entry| entry.name_on_disk.clone()).collect();
         let having = |test: &dyn Fn(&str) -> bool| -> Vec<String> {
             names.iter().filter(|name| test(name)).cloned().collect()
         };
@@ -59,15 +60,15 @@ impl Contents {
         let strip_labels = having(&|name| strips::LABEL_FILES.as_flattened().contains(&name));
         let mut loose = Vec::new();
         for entry in &files {
-            let is_strip = !strip_labels.is_empty() && cifar::is_batch(&entry.name, ".png").is_some();
-            if !is_strip && is_image(&entry.name, &entry.path)? {
-                loose.push(entry.name.clone());
+            let is_strip = !strip_labels.is_empty() && cifar::is_batch(&entry.name_on_disk, ".png").is_some();
+            if !is_strip && is_image(&entry.name_on_disk, &entry.path)? {
+                loose.push(entry.name_on_disk.clone());
             }
         }
         let mut folders = BTreeMap::new();
         for entry in inner {
             let first = Walk::first_image(&entry.path)?;
-            folders.insert(entry.name, first.map(|names| names.len() > 1));
+            folders.insert(entry.name_on_disk, first.map(|names| names.len() > 1));
         }
         Ok(Self {
             parquet: having(&ends_with("parquet")),

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::folder::{not_read, structure};
+use super::found::{Absent, Finder, names_of};
 use super::halves::{Part, SplitFolders, no_half, part_named, whole_only, word_of};
 use super::labels;
 use super::notes::Note;
@@ -27,7 +28,10 @@ use crate::public_sets::Split;
 struct Listed {
     row: usize,
     key: String,
+    /// Composed.
     names: Vec<String>,
+    /// None if there is no such file.
+    path: Option<PathBuf>,
 }
 
 pub(super) fn read(
@@ -36,7 +40,7 @@ pub(super) fn read(
     split: Split,
     mut notes: Vec<Note>,
 ) -> Result<Structure, DataError> {
-    let all = listed_files(root, table)?;
+    let all = listed_files(root, table, &mut notes)?;
     let walk = Walk::through(root)?;
     let folders = split_folders(root, &walk, &all)?;
     let taken = folders.as_ref().map(|folders| folders.taken(root, split)).transpose()?;
@@ -44,16 +48,9 @@ pub(super) fn read(
         Some((folder, others)) => in_folder(&walk, &all, folder, others, &mut notes),
         None => by_split_column(root, table, &all, split, &mut notes)?,
     };
-    let mut paths = Vec::with_capacity(kept.len());
-    for listed in &kept {
-        let path = listed.names.iter().fold(root.to_path_buf(), |path, name| path.join(name));
-        if !path.is_file() {
-            let value = format!("{:?}", listed.key);
-            let bound = "the name of a file that is there";
-            return Err(table.place(listed.row).broken("file_name", value, bound));
-        }
-        paths.push(path);
-    }
+    // One that is not there is a fault among all faults of the set.
+    let absent = |listed: &Listed| Absent::of_table(table.place(listed.row), &listed.key);
+    let paths = kept.iter().map(|listed| listed.path.clone().ok_or_else(|| absent(listed))).collect();
     let counts = |names: &[String]| match &taken {
         Some((folder, _)) => names.len() > 1 && names.first() == Some(folder),
         None => true,
@@ -85,18 +82,21 @@ pub(super) fn read(
     if let Some(name) = one_column(&GROUP_COLUMNS, table)? {
         listing.groups = column(name, "the group")?;
     }
-    let table_name = table.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    notes.extend(not_read(&walk, Vec::new(), |names| matches!(names, [name] if name == table_name)));
+    let table_name = names_of(&table.path).pop();
+    let is_table = |names: &[String]| matches!(names, [name] if Some(name) == table_name.as_ref());
+    notes.extend(not_read(&walk, Vec::new(), is_table));
     Ok(structure(Layout::Metadata, listing, paths, Some(table.path.clone()), notes))
 }
 
-/// The files of all rows, of which each may be there once.
-fn listed_files(root: &Path, table: &Table) -> Result<Vec<Listed>, DataError> {
+/// The files of all rows, of which each may be listed once.
+fn listed_files(root: &Path, table: &Table, notes: &mut Vec<Note>) -> Result<Vec<Listed>, DataError> {
     let column = table.file_column().unwrap_or("file_name");
     let base: Vec<String> = match table.base.strip_prefix(root) {
-        Ok(base) => base.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect(),
+        Ok(base) => names_of(base),
         Err(_) => Vec::new(),
     };
+    let mut finder = Finder::default();
+    let mut from_above: Vec<&String> = Vec::new();
     let mut row_of = BTreeMap::<Vec<String>, usize>::new();
     let mut all = Vec::with_capacity(table.rows.len());
     for (row, (_, texts)) in table.rows.iter().enumerate() {
@@ -107,14 +107,25 @@ fn listed_files(root: &Path, table: &Table) -> Result<Vec<Listed>, DataError> {
         let relative = inside(name).ok_or_else(|| {
             place.broken("file_name", format!("{name:?}"), "a path inside the folder of the table")
         })?;
-        let parts = relative.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
-        let names: Vec<String> = base.iter().cloned().chain(parts).collect();
+        let found = finder.file(&table.base, &relative);
+        if found.as_ref().is_some_and(|found| found.is_from_above) {
+            from_above.push(name);
+        }
+        let (path, inner) = match found {
+            Some(found) => (Some(found.path), found.names),
+            None => (None, names_of(&relative)),
+        };
+        let names: Vec<String> = base.iter().cloned().chain(inner).collect();
         if let Some(earlier) = row_of.insert(names.clone(), row) {
             let earlier = table.place(earlier).entry.unwrap_or_default();
             let bound = format!("listed once, but {earlier} lists it too");
             return Err(place.broken("file_name", format!("{name:?}"), bound));
         }
-        all.push(Listed { row, key: name.clone(), names });
+        all.push(Listed { row, key: name.clone(), names, path });
+    }
+    if let Some(first) = from_above.first() {
+        let table = names_of(&table.path).pop().unwrap_or_default();
+        notes.push(Note::NamesFromAbove { table, files: from_above.len(), first: (*first).clone() });
     }
     Ok(all)
 }
@@ -170,11 +181,29 @@ fn check_listed(
             notes.push(Note::NotRead { what, reason: "not listed in the table of the split".into() });
             Ok(())
         }
-        [(_, path), ..] => {
+        [(_, path), more @ ..] => {
             let bound = format!("in {}, as other images of the folder are", table.path.display());
-            Err(Place::file(path).broken("the image", "not listed", bound))
+            let names: Vec<String> = more.iter().map(|(names, _)| names.join("/")).collect();
+            let value = match names.len() {
+                0 => "not listed".into(),
+                count => format!("not listed, nor are {count} more ({})", listed(&names)),
+            };
+            // What is not listed under its name may be listed under another one.
+            let absent: Vec<&str> =
+                all.iter().filter(|row| row.path.is_none()).map(|row| row.key.as_str()).collect();
+            let bound = match absent.len() {
+                0 => bound,
+                count => {
+                    format!("{bound}; that table names {} not there: {}", are_files(count), listed(&absent))
+                }
+            };
+            Err(Place::file(path).broken("the image", value, bound))
         }
     }
+}
+
+fn are_files(count: usize) -> String {
+    if count == 1 { "1 file that is".into() } else { format!("{count} files that are") }
 }
 
 /// The rows of the split that is asked for, if a column says the split of each row; otherwise all are for training.

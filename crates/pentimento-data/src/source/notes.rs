@@ -1,6 +1,6 @@
 //! What a set leaves to be said though it can be read: how labels were found, and what of it is not read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::words::{counted, listed};
@@ -34,6 +34,8 @@ pub enum Note {
     LeftOut {
         /// Number of files by ending in lower case, with its dot; the empty ending stands for none.
         files: BTreeMap<String, usize>,
+        /// How many of these files have the name of an image beside them, as files of captions do; by ending likewise.
+        named_as_images: BTreeMap<String, usize>,
         /// Folders none of whose files is read.
         folders: Vec<String>,
     },
@@ -41,6 +43,26 @@ pub enum Note {
     Table {
         /// The file's name.
         name: String,
+    },
+    /// The names of files in a table start at a folder above that of the table.
+    NamesFromAbove {
+        /// The table's name.
+        table: String,
+        /// How many.
+        files: usize,
+        /// The first of them.
+        first: String,
+    },
+    /// Labels are numbers, and no image has some of those up to the largest.
+    UnusedLabels {
+        /// How many.
+        count: usize,
+        /// Of how many classes.
+        of: usize,
+        /// The first of them.
+        first: Vec<u32>,
+        /// The smallest and the largest label that some image has.
+        range: [u32; 2],
     },
     /// The files of some samples do not follow each other, which other programs need.
     Apart {
@@ -79,12 +101,23 @@ impl fmt::Display for Note {
                 };
                 write!(formatter, "{} {what} and {verb} without images: {}", names.len(), listed(names))
             }
-            Self::LeftOut { files, folders } => {
+            Self::LeftOut { files, named_as_images, folders } => {
                 let mut parts: Vec<String> = files
                     .iter()
-                    .map(|(ending, count)| match ending.as_str() {
-                        "" => format!("{} without an ending", counted(*count, "file")),
-                        ending => format!("{count} {ending}"),
+                    .map(|(ending, count)| {
+                        let of_ending = match ending.as_str() {
+                            "" => format!("{} without an ending", counted(*count, "file")),
+                            ending => format!("{count} {ending}"),
+                        };
+                        match named_as_images.get(ending) {
+                            None => of_ending,
+                            Some(named) if named == count => {
+                                format!("{of_ending} (with the names of images: captions and labels are not taken from them)")
+                            }
+                            Some(named) => format!(
+                                "{of_ending} ({named} of them with the names of images: captions and labels are not taken from them)"
+                            ),
+                        }
                     })
                     .collect();
                 if !folders.is_empty() {
@@ -94,6 +127,22 @@ impl fmt::Display for Note {
                 write!(formatter, "not read: {}", parts.join(", "))
             }
             Self::Table { name } => write!(formatter, "table of the images: {name}"),
+            Self::NamesFromAbove { table, files, first } => write!(
+                formatter,
+                "{table}: {} begin with the folder that the table lies in, such as {first}: they are taken from that folder",
+                if *files == 1 { "the name of 1 file".into() } else { format!("the names of {files} files") }
+            ),
+            Self::UnusedLabels { count, of, first, range: [smallest, largest] } => {
+                let numbers: Vec<String> = first.iter().map(u32::to_string).collect();
+                let more = count - first.len();
+                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+                let (what, verb) = if *count == 1 { ("class", "has") } else { ("classes", "have") };
+                write!(
+                    formatter,
+                    "labels: numbers from {smallest} to {largest}, so {count} {what} of {of} {verb} no images: {}{more}",
+                    numbers.join(", ")
+                )
+            }
             Self::Apart { what, remedy } => write!(formatter, "{what}: {remedy}"),
             Self::NotRead { what, reason } => write!(formatter, "not read: {what} ({reason})"),
         }
@@ -110,7 +159,26 @@ impl Note {
         for name in names {
             *files.entry(dotted_ending(name)).or_default() += 1;
         }
-        Self::counted(files, folders)
+        Self::counted(files, BTreeMap::new(), folders)
+    }
+
+    /// The same of files with the names to them, beside images with the names to these.
+    pub(super) fn left_out_beside<'a>(
+        others: impl IntoIterator<Item = &'a Vec<String>>,
+        images: impl IntoIterator<Item = &'a Vec<String>>,
+        folders: Vec<String>,
+    ) -> Option<Self> {
+        let of_images: BTreeSet<(&[String], &str)> =
+            images.into_iter().filter_map(|names| stem(names)).collect();
+        let (mut files, mut named_as_images) = (BTreeMap::new(), BTreeMap::new());
+        for names in others {
+            let ending = names.last().map(|name| dotted_ending(name)).unwrap_or_default();
+            if stem(names).is_some_and(|stem| of_images.contains(&stem)) {
+                *named_as_images.entry(ending.clone()).or_default() += 1;
+            }
+            *files.entry(ending).or_default() += 1;
+        }
+        Self::counted(files, named_as_images, folders)
     }
 
     /// The same of files that are counted already, and of some more.
@@ -118,12 +186,24 @@ impl Note {
         for name in more {
             *files.entry(dotted_ending(name)).or_default() += 1;
         }
-        Self::counted(files, Vec::new())
+        Self::counted(files, BTreeMap::new(), Vec::new())
     }
 
-    fn counted(files: BTreeMap<String, usize>, folders: Vec<String>) -> Option<Self> {
-        (!files.is_empty() || !folders.is_empty()).then_some(Self::LeftOut { files, folders })
+    fn counted(
+        files: BTreeMap<String, usize>,
+        named_as_images: BTreeMap<String, usize>,
+        folders: Vec<String>,
+    ) -> Option<Self> {
+        let is_there = !files.is_empty() || !folders.is_empty();
+        is_there.then_some(Self::LeftOut { files, named_as_images, folders })
     }
+}
+
+/// The folder that a file lies in, and its name without its ending.
+fn stem(names: &[String]) -> Option<(&[String], &str)> {
+    let (name, folder) = names.split_last()?;
+    let length = ending(name).map_or(0, |ending| ending.len() + 1);
+    Some((folder, name.get(..name.len() - length)?))
 }
 
 fn dotted_ending(name: &str) -> String {

@@ -22,6 +22,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 use super::decode::{MAX_ENCODED_BYTES, Raw};
 use super::folder::structure;
+use super::found::{Absent, Finder};
 use super::labels;
 use super::metadata::inside;
 use super::notes::Note;
@@ -327,8 +328,9 @@ fn images_are_paths(shard: &Shard) -> Result<bool, DataError> {
 }
 
 /// The paths of all images, beside their shards.
-fn read_paths(shards: &[Shard]) -> Result<Vec<PathBuf>, DataError> {
+fn read_paths(shards: &[Shard]) -> Result<Vec<Result<PathBuf, Absent>>, DataError> {
     let mut images = Vec::new();
+    let mut finder = Finder::default();
     for shard in shards {
         let file = open_shard(&shard.path)?;
         let place = Place::file(&shard.path);
@@ -349,11 +351,9 @@ fn read_paths(shards: &[Shard]) -> Result<Vec<PathBuf>, DataError> {
             let relative = inside(&text).ok_or_else(|| {
                 here.broken("the path", format!("{text:?}"), "inside the folder of the file")
             })?;
-            let path = folder.join(relative);
-            if !path.is_file() {
-                return Err(here.broken("the path", format!("{text:?}"), "that of a file that is there"));
-            }
-            images.push(path);
+            // One that is not there is a fault among all faults of the set.
+            let found = finder.file(folder, &relative).map(|found| found.path);
+            images.push(found.ok_or_else(|| Absent::of_row(here, &text)));
         }
     }
     Ok(images)

@@ -11,6 +11,7 @@ use super::labels::Labelled;
 use super::notes::Note;
 use super::place::Place;
 use crate::error::DataError;
+use crate::names::composed;
 
 /// How a set lies on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,6 +90,12 @@ impl Listing {
     /// Images with names of their own.
     pub(super) fn named(keys: Vec<String>) -> Self {
         Self { count: keys.len(), keys, ..Self::default() }
+    }
+
+    /// The same with every name in the form in which names are compared; those of classes have it already.
+    pub(super) fn composed(self) -> Self {
+        let all = |names: Vec<String>| names.iter().map(|name| composed(name)).collect();
+        Self { keys: all(self.keys), groups: self.groups.map(all), ..self }
     }
 
     pub(super) fn with_labels(self, (labels, class_names): Labelled) -> Self {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::found::Finder;
 use super::halves::{Part, part_named};
 use super::labels::{self, ListLength};
 use super::metadata::inside;
@@ -75,7 +76,8 @@ impl Table {
     fn names_a_file_of(&self, folder: &Path) -> bool {
         let Some(column) = self.file_column() else { return false };
         let names = self.rows.iter().filter_map(|(_, row)| row.get(column));
-        names.filter_map(|name| inside(name)).any(|name| folder.join(name).is_file())
+        let mut finder = Finder::default();
+        names.filter_map(|name| inside(name)).any(|name| finder.file(folder, &name).is_some())
     }
 }
 

@@ -1,18 +1,21 @@
 //! What lies in a folder: its entries, and the pictures in it and in the folders inside it.
 //!
 //! Symbolic links are followed, wherever they lead. A link back to a folder that it lies in is not entered, and what such
-//! links reach twice counts once. Names that begin with a dot are passed over. A picture in a format that is not read is a
-//! damaged image of the set, as leaving it out would change the set unseen; other files are listed, so that they can be told.
+//! links reach twice counts once. Names that begin with a dot are passed over. A picture in a format that is not read, or a
+//! link to one that is not there, is a damaged image of the set, as leaving it out would change the set unseen; other files are
+//! listed, so that they can be told. Names are in their composed form (`names.rs`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::formats::{format_of, is_image_ending};
+use super::found::Absent;
 use super::notes::ending;
 use super::place::{Place, shown_name};
 use crate::error::DataError;
+use crate::names::composed;
 
 /// What archives and file servers leave beside the user's own folders.
 const FOREIGN_FOLDERS: [&str; 3] = ["__MACOSX", "@eaDir", "__pycache__"];
@@ -27,7 +30,6 @@ pub(super) fn is_image(name: &str, path: &Path) -> Result<bool, DataError> {
         Some(ending) => Ok(is_image_ending(&ending)),
         None => {
             let place = Place::file(path);
-            check_there(path)?;
             if !path.is_file() {
                 return Ok(false);
             }
@@ -41,21 +43,26 @@ pub(super) fn is_image(name: &str, path: &Path) -> Result<bool, DataError> {
 
 /// A file or a folder inside a folder.
 pub(super) struct Entry {
+    /// Composed.
     pub(super) name: String,
+    /// As it is on disk.
+    pub(super) name_on_disk: String,
     pub(super) path: PathBuf,
     /// Whether it is a folder, or leads to one.
     pub(super) is_folder: bool,
     is_link: bool,
 }
 
-/// Every entry of a folder whose name does not begin with a dot, in order.
+/// Every entry of a folder whose name does not begin with a dot, in order. Two names that differ only in their form are
+/// refused: whoever calls one of them would mean both.
 pub(super) fn entries(folder: &Path) -> Result<Vec<Entry>, DataError> {
     let io_error = |source| DataError::Io { action: "list", path: folder.into(), source };
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(io_error)? {
         let entry = entry.map_err(io_error)?;
         let path = entry.path();
-        let name = path.file_name().map(shown_name).unwrap_or_default();
+        let name_on_disk = path.file_name().map(shown_name).unwrap_or_default();
+        let name = composed(&name_on_disk);
         if name.starts_with('.') {
             continue;
         }
@@ -63,10 +70,17 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<Entry>, DataError> {
         let is_link = kind.is_symlink();
         let is_folder = if is_link { path.is_dir() } else { kind.is_dir() };
         if !(is_folder && FOREIGN_FOLDERS.contains(&name.as_str())) {
-            entries.push(Entry { name, path, is_folder, is_link });
+            entries.push(Entry { name, name_on_disk, path, is_folder, is_link });
         }
     }
     entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let mut pairs = entries.iter().zip(entries.iter().skip(1));
+    if let Some((one, _)) = pairs.find(|(one, other)| one.name == other.name) {
+        let value =
+            format!("with {:?} twice, once composed and once decomposed (Unicode NFC and NFD)", one.name);
+        let bound = "with names that differ in more: rename one of the two";
+        return Err(Place::file(folder).broken("the list of names", value, bound));
+    }
     Ok(entries)
 }
 
@@ -75,6 +89,10 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<Entry>, DataError> {
 pub(super) struct Walk {
     /// In order of their names.
     pub(super) images: Vec<(Vec<String>, PathBuf)>,
+    /// Those of the images that are links to what is not there.
+    pub(super) absent: BTreeMap<PathBuf, Absent>,
+    /// Links to what is not there whose names do not say whether that is an image, a folder of a class or something else.
+    pub(super) lost: Vec<(Vec<String>, PathBuf, Absent)>,
     /// Files that are no images.
     pub(super) others: Vec<Vec<String>>,
     /// Folders without any file, also in folders inside them.
@@ -101,6 +119,7 @@ impl Walk {
         walk.empty = without;
         walk.images.sort_unstable();
         walk.others.sort_unstable();
+        walk.lost.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
         if !walk.cycles.is_empty() {
             walk.keep_first_of_each()?;
         }
@@ -126,7 +145,10 @@ impl Walk {
         by_length.sort_by_key(|&index| self.images[index].0.len());
         let (mut seen, mut kept) = (BTreeSet::new(), BTreeSet::new());
         for index in by_length {
-            if seen.insert(resolved(&self.images[index].1)?) {
+            let path = &self.images[index].1;
+            // A link that leads nowhere is itself.
+            let whole = if self.absent.contains_key(path) { path.clone() } else { resolved(path)? };
+            if seen.insert(whole) {
                 kept.insert(index);
             }
         }
@@ -155,11 +177,20 @@ impl Folder {
     /// anything but such folders.
     fn visit(&self, walk: &mut Walk, folders: &mut Vec<Self>) -> Result<bool, DataError> {
         let (mut inside, mut holds) = (Vec::new(), false);
-        for Entry { name, path, is_folder, is_link } in entries(&self.path)? {
-            if is_link {
-                check_there(&path)?;
-            }
+        for Entry { name, path, is_folder, is_link, .. } in entries(&self.path)? {
             let names: Vec<String> = self.names.iter().cloned().chain([name.clone()]).collect();
+            if let Some(absent) = absent(&path, is_link) {
+                holds = true;
+                match ending(&name) {
+                    None => walk.lost.push((names, path, absent)),
+                    Some(ending) if is_image_ending(&ending) => {
+                        walk.absent.insert(path.clone(), absent);
+                        walk.images.push((names, path));
+                    }
+                    Some(_) => walk.others.push(names),
+                }
+                continue;
+            }
             if !is_folder {
                 holds = true;
                 if is_image(&name, &path)? {
@@ -188,13 +219,10 @@ impl Folder {
     }
 }
 
-/// Refuses a link that leads nowhere: an image or a class would be missing.
-fn check_there(path: &Path) -> Result<(), DataError> {
-    let place = Place::file(path);
-    match fs::read_link(path) {
-        Ok(target) if !path.exists() => Err(place.broken("the place it leads to", target.display(), "there")),
-        _ => Ok(()),
-    }
+/// What a link says of its target if that is not there.
+fn absent(path: &Path, is_link: bool) -> Option<Absent> {
+    let target = (is_link && !path.exists()).then(|| fs::read_link(path))?.ok()?;
+    Some(Absent::of_link(path, &target))
 }
 
 /// Whether a folder is one of those that it lies in.

@@ -24,6 +24,7 @@ use super::structure::{Layout, Listing, Reader, Structure};
 use super::tables::{GROUP_COLUMNS, LABEL_COLUMNS, scalar_text};
 use super::words::{counted, listed};
 use crate::error::DataError;
+use crate::names::composed;
 use crate::public_sets::Split;
 
 /// A label or a JSON object; captions are shorter, too.
@@ -105,6 +106,8 @@ pub(super) fn read(
         }
     }
     let mut images = Vec::with_capacity(samples.len());
+    let has_text = |sample: &Sample| sample.text.is_some();
+    let texts_there = samples.iter().filter(|sample| has_text(sample)).count();
     let mut unread = BTreeMap::<String, usize>::new();
     for sample in &mut samples {
         let (field, image) = the_image(sample, &archives[sample.archive])?;
@@ -135,6 +138,9 @@ pub(super) fn read(
     let is_number = |sample: &Sample| sample.text.as_ref().is_some_and(|text| text.parse::<u32>().is_ok());
     if labels.is_none() && samples.iter().all(is_number) {
         labels = texts(|sample| sample.text.clone(), "the field txt")?;
+    } else if texts_there > 0 {
+        // Captions, or what the labels were not taken from.
+        unread.insert(".txt".into(), texts_there);
     }
     match labels {
         Some(labels) => {
@@ -239,7 +245,7 @@ impl Table {
         for path in paths {
             for mut row in texts_of(path, &wanted)?.1 {
                 let Some(key) = row.remove("key") else { continue };
-                table.labels.insert(key, row.into_values().next());
+                table.labels.insert(composed(&key), row.into_values().next());
             }
         }
         Ok(table)
@@ -282,7 +288,9 @@ fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), Dat
         {
             return Err(here.broken("the path", format!("{entry_path:?}"), "inside the archive"));
         }
-        let Some((key, field)) = key_and_field(&entry_path) else {
+        // Some of the files of a sample may have their names in another form than the others.
+        let composed_path = composed(&entry_path);
+        let Some((key, field)) = key_and_field(&composed_path) else {
             found.nameless.push(entry_path);
             continue;
         };

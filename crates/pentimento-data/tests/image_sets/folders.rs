@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pentimento_data::{ImageSource as _, OpenOptions, Split, open};
+use pentimento_data::{DamageKind, ImageSource as _, OpenOptions, Preprocessing, Split, open, prepare};
 use tempfile::TempDir;
 
 use crate::writers::*;
@@ -32,10 +32,61 @@ fn links_are_followed_wherever_they_lead() {
     // A table and a Parquet file name links as well.
     fs::write(root.join("metadata.csv"), "file_name\ndog/2.png\ndog/1.png\ndog/3.png\ncat/0.png\n").unwrap();
     assert_eq!(ids(&try_open(&root).unwrap()), [0, 1, 1, 0].map(|seed| image(seed).id()));
-    // One that leads nowhere is told: it could have been a class.
-    fs::remove_file(root.join("metadata.csv")).unwrap();
-    symlink("../elk", root.join("elk")).unwrap();
-    assert_names(&refusal(&root), &["set/elk", "the place it leads to is ../elk, but must be there"]);
+}
+
+/// Links that lead nowhere are faults among all faults: an image, and what stands for a whole class, which keeps its number.
+#[cfg(unix)]
+#[test]
+fn links_that_lead_nowhere_are_faults_of_their_images() {
+    use std::os::unix::fs::symlink;
+    let (folder, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let root = folder.path();
+    for (class, seed) in [("cat", 0), ("elk", 1)] {
+        fs::create_dir(root.join(class)).unwrap();
+        fs::write(root.join(class).join("0.png"), png(&noise(4, 4, 1, seed))).unwrap();
+    }
+    symlink("../gone.png", root.join("cat/1.png")).unwrap();
+    symlink("../gone", root.join("cat/2")).unwrap();
+    symlink("/nowhere/dog", root.join("dog")).unwrap();
+    // These were no images.
+    symlink("/nowhere/notes.txt", root.join("notes.txt")).unwrap();
+    fs::create_dir(root.join("elk/more")).unwrap();
+    symlink("/nowhere/x", root.join("elk/more/x")).unwrap();
+    let options = |skip_damaged| OpenOptions {
+        skip_damaged,
+        cache_dir: Some(cache.path().into()),
+        ..OpenOptions::default()
+    };
+    let source = open(root, &options(false), &mut |_| {}).unwrap();
+    assert_eq!(keys(&source), ["cat/0.png", "cat/1.png", "cat/2", "dog", "elk/0.png"]);
+    assert_eq!(source.class_names(), ["cat", "dog", "elk"]);
+    let damaged = source.damaged();
+    assert!(damaged.iter().all(|image| image.kind == DamageKind::Absent), "{damaged:?}");
+    assert_names(&damaged[2].reason, &["dog: the place it leads to is /nowhere/dog, but must be there"]);
+    let error = prepare(&source, &Preprocessing::default()).unwrap_err().to_string();
+    assert_names(&error, &["3 of 5 images", "3 that are named and not there: cat/1.png, cat/2, dog ("]);
+    assert_names(&notes(&source), &["1 .txt", "not read: elk/more/x (a link to what is not there)"]);
+    let mut told = Vec::new();
+    let source = open(root, &options(true), &mut |event| told.push(event.to_string())).unwrap();
+    assert_eq!(prepare(&source, &Preprocessing::default()).unwrap().labels(), [0, 2]);
+    // The index holds, until one of them leads somewhere.
+    assert!(!told.iter().any(|text| text.contains("indexing") || text.contains("kept")), "{told:?}");
+    fs::write(root.join("gone.png"), png(&noise(4, 4, 1, 2))).unwrap();
+    fs::rename(root.join("gone.png"), root.join("cat/gone.png")).unwrap();
+    fs::remove_file(root.join("cat/1.png")).unwrap();
+    symlink("gone.png", root.join("cat/1.png")).unwrap();
+    let source = open(root, &options(true), &mut |_| {}).unwrap();
+    assert_eq!((source.len(), source.damaged().len()), (6, 2));
+    // A folder of images alone.
+    let flat = TempDir::new().unwrap();
+    fs::write(flat.path().join("a.png"), png(&noise(4, 4, 1, 0))).unwrap();
+    symlink("a.png", flat.path().join("b")).unwrap();
+    symlink("itself.png", flat.path().join("itself.png")).unwrap();
+    let source = try_open(flat.path()).unwrap();
+    assert_eq!(
+        (keys(&source), source.damaged().len()),
+        (vec!["a.png".into(), "b".into(), "itself.png".into()], 1)
+    );
 }
 
 #[cfg(unix)]

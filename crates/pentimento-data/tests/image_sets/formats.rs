@@ -62,14 +62,12 @@ fn with_brand(brand: &[u8; 4]) -> Vec<u8> {
 #[test]
 fn formats_that_are_not_read_are_named_with_what_converts_them() {
     let folder = TempDir::new().unwrap();
-    let float = DynamicImage::ImageRgb32F(ImageBuffer::from_raw(1, 1, vec![0.5_f32; 3]).unwrap());
-    let files: [(&str, Vec<u8>, &[&str]); 6] = [
+    let files: [(&str, Vec<u8>, &[&str]); 5] = [
         ("a.heic", with_brand(b"heic"), &["the format is HEIC", "heif-convert"]),
         ("b.avif", with_brand(b"avif"), &["the format is AVIF", "magick"]),
         ("c.ppm", b"P6 1 1 255 abc".to_vec(), &["the format is PNM", "magick"]),
         ("d.jxl", vec![0xff, 0x0a, 0, 0], &["the format is JPEG XL", "magick"]),
         ("e.jp2", b"\0\0\0\x0cjP  \r\n\x87\n".to_vec(), &["the format is JPEG 2000", "magick"]),
-        ("f.tif", encoded(ImageFormat::Tiff, float), &["the kind of pixel is Rgb32F", ".npy", "[0, 1]"]),
     ];
     fs::write(folder.path().join("whole.png"), png(&noise(4, 4, 3, 0))).unwrap();
     for (name, bytes, _) in &files {
@@ -82,13 +80,144 @@ fn formats_that_are_not_read_are_named_with_what_converts_them() {
         assert_eq!(image.key, *name);
         assert_names(&image.reason, parts);
     }
-    assert!(damaged[..5].iter().all(|image| image.kind == DamageKind::Format));
+    assert!(damaged.iter().all(|image| image.kind == DamageKind::Format));
     // In an archive they are images, too.
     let archive = TempDir::new().unwrap();
     let entries = [("0.heic".to_owned(), with_brand(b"heic")), ("1.png".to_owned(), png(&noise(4, 4, 3, 0)))];
     fs::write(archive.path().join("set.tar"), tar_of(&entries)).unwrap();
     let source = try_open(archive.path()).unwrap();
     assert_eq!((source.len(), source.damaged().len()), (2, 1));
+}
+
+/// Whole files that the decoder does not know, and one that is cut short.
+#[test]
+fn kinds_of_files_that_are_not_read_are_told_from_damaged_ones() {
+    let folder = TempDir::new().unwrap();
+    let float = DynamicImage::ImageRgb32F(ImageBuffer::from_raw(1, 1, vec![0.5_f32; 3]).unwrap());
+    let colour_map: Vec<u16> = vec![7; 3 * 256];
+    let rgb: [(u16, &[u16]); 3] = [(258, &[8; 3]), (262, &[2]), (277, &[3])];
+    let with = |more: &[(u16, &'static [u16])]| [&rgb[..], more].concat();
+    let whole = tiff(&with(&[]), &[5; 12]);
+    let cmyk = tiff(&[(258, &[8; 4]), (262, &[5]), (277, &[4])], &[0; 16]);
+    let kinds: [(&str, Vec<u8>, &str); 15] = [
+        (
+            "palette.tif",
+            tiff(&[(258, &[8]), (262, &[3]), (320, &colour_map)], &[0; 4]),
+            "TIFF that is not read: palette colours, samples of 8 bits; `magick NAME.tiff NAME.png` converts it",
+        ),
+        (
+            "palette-with-samples.tif",
+            tiff(&[(258, &[8]), (262, &[3]), (320, &colour_map), (339, &[1])], &[0; 4]),
+            "palette colours, samples of 8 bits;",
+        ),
+        (
+            "float.tif",
+            tiff(&[(258, &[32]), (262, &[1]), (339, &[3])], &[0; 16]),
+            "grey, floating-point samples of 32 bits; `magick NAME.tiff NAME.png` converts it, or save its numbers, \
+             between 0 and 1, as an array (.npy)",
+        ),
+        ("float-rgb.tif", encoded(ImageFormat::Tiff, float), "RGB, floating-point samples of 32 bits;"),
+        (
+            "half.tif",
+            tiff(&[(258, &[16]), (262, &[1]), (339, &[3])], &[0; 8]),
+            "floating-point samples of 16 bits;",
+        ),
+        (
+            "ycbcr.tif",
+            tiff(&[(258, &[8; 3]), (262, &[6]), (277, &[3]), (530, &[1, 1])], &[0; 12]),
+            "YCbCr, samples of 8 bits;",
+        ),
+        ("cmyk.tif", tiff(&[(258, &[4; 4]), (262, &[5]), (277, &[4])], &[0; 8]), "CMYK, samples of 4 bits;"),
+        ("grey.tif", tiff(&[(258, &[4]), (262, &[1])], &[0; 2]), "grey, samples of 4 bits;"),
+        (
+            "signed.tif",
+            tiff(&[(258, &[8]), (262, &[1]), (339, &[2])], &[0; 4]),
+            "grey, signed samples of 8 bits;",
+        ),
+        (
+            "lab.tif",
+            tiff(&[(258, &[8; 3]), (262, &[8]), (277, &[3])], &[0; 12]),
+            "L*a*b* colours, samples of 8 bits;",
+        ),
+        (
+            "bits.tif",
+            tiff(&[(258, &[5, 6, 5]), (262, &[2]), (277, &[3])], &[0; 8]),
+            "RGB, samples of 5/6/5 bits;",
+        ),
+        (
+            "zstd.tif",
+            tiff(&with(&[(259, &[50000])]), &[0; 12]),
+            "RGB, samples of 8 bits, compressed by zstd;",
+        ),
+        // JPEG files whose header says so.
+        (
+            "lossless.jpg",
+            jpeg(&noise(8, 8, 3, 0)).map_bytes(&[0xff, 0xc0], &[0xff, 0xc3]),
+            "a kind of JPEG that is not read: without loss;",
+        ),
+        (
+            "twelve.jpg",
+            jpeg(&noise(8, 8, 3, 0)).map_bytes(&[0xff, 0xc0, 0, 17, 8], &[0xff, 0xc0, 0, 17, 12]),
+            "a kind of JPEG that is not read: samples of 12 bits;",
+        ),
+        (
+            "arithmetic.jpg",
+            jpeg(&noise(8, 8, 3, 0)).map_bytes(&[0xff, 0xc0], &[0xff, 0xc9]),
+            "a kind of JPEG that is not read: with arithmetic coding; `magick NAME.jpg NAME.png` converts it",
+        ),
+    ];
+    let read = [("whole.tif", whole.clone()), ("whole-cmyk.tif", cmyk)];
+    let cut = [
+        // Its end follows its beginning.
+        ("bare.jpg", vec![0xff, 0xd8, 0xff, 0xd9]),
+        ("cut.tif", whole[..20].to_vec()),
+        ("no-deflate.tif", tiff(&with(&[(259, &[8])]), &[5; 12])),
+    ];
+    let all = kinds
+        .iter()
+        .map(|(name, bytes, _)| (*name, bytes))
+        .chain(read.iter().chain(&cut).map(|(name, bytes)| (*name, bytes)));
+    for (name, bytes) in all {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let source = try_open(folder.path()).unwrap();
+    let damaged = source.damaged();
+    for (name, _, said) in &kinds {
+        let image = damaged.iter().find(|image| image.key == *name).unwrap();
+        assert_names(&image.reason, &[&format!("{name} is a kind of "), said]);
+        assert_eq!(image.kind, DamageKind::Kind, "{name}");
+    }
+    let others: Vec<_> = damaged.iter().filter(|image| image.kind != DamageKind::Kind).collect();
+    assert_eq!(
+        others.iter().map(|image| (image.key.as_str(), image.kind)).collect::<Vec<_>>(),
+        [
+            ("bare.jpg", DamageKind::Damaged),
+            ("cut.tif", DamageKind::Damaged),
+            ("no-deflate.tif", DamageKind::Damaged)
+        ]
+    );
+    let position = |name: &str| (0..source.len()).find(|&index| source.key(index) == name).unwrap();
+    assert_eq!(source.image(position("whole.tif")).unwrap().pixels(), [5; 12]);
+    assert_eq!(source.image(position("whole-cmyk.tif")).unwrap().pixels(), [255; 12]);
+    // Both are counted, each as what it is.
+    let text = pentimento_data::DamageSummary(&damaged).to_string();
+    assert_names(
+        &text,
+        &[
+            "15 of a kind of its format that is not read: arithmetic.jpg, bits.tif",
+            "3 damaged: bare.jpg, cut.tif",
+        ],
+    );
+    // Left out, they are told by kind too.
+    let mut told = Vec::new();
+    let options = OpenOptions { skip_damaged: true, ..OpenOptions::default() };
+    let source = open(folder.path(), &options, &mut |event| told.push(event.to_string())).unwrap();
+    let said = told.iter().find(|text| text.contains("left out")).unwrap();
+    assert_names(said, &["18 images of 20 left out", "15 of a kind of its format", "3 damaged"]);
+    assert_eq!(
+        pentimento_data::prepare(&source, &pentimento_data::Preprocessing::default()).unwrap().len(),
+        2
+    );
 }
 
 /// The first frame of two, and that there are two, said once for all files.

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use pentimento_data::{Channels, Colours, Image, ImageSource as _, OpenOptions, open};
+use pentimento_data::{
+    Channels, Colours, Cover, DamageKind, Image, ImageSource as _, OpenOptions, Preprocessing, ResizeFilter,
+    open, prepare,
+};
 use tempfile::TempDir;
 
 use crate::writers::*;
@@ -122,7 +125,44 @@ fn a_picture_that_would_fill_the_memory_is_refused_by_its_header() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("bomb.png"), png_header(60_000, 60_000)).unwrap();
     fs::write(folder.path().join("good.png"), png(&noise(2, 2, 1, 0))).unwrap();
+    fs::write(folder.path().join("hollow.png"), png_header(16_384, 16_384)).unwrap();
     let damaged = try_open(folder.path()).unwrap().damaged();
-    assert_eq!(damaged.len(), 1);
-    assert_names(&damaged[0].reason, &["bomb.png", "60000", "between 1 and 8192"]);
+    assert_eq!(damaged.len(), 2);
+    assert_names(
+        &damaged[0].reason,
+        &["bomb.png", "the number of pixels is 60000 x 60000", "at most 268435456"],
+    );
+    // As many pixels as are read, and next to no data for them.
+    assert_names(&damaged[1].reason, &["hollow.png", "67 bytes", "at least 16384 bytes for 16384 x 16384"]);
+    assert_eq!([damaged[0].kind, damaged[1].kind], [DamageKind::Size, DamageKind::Damaged]);
+}
+
+/// A panorama of 9000 x 2, a strip of 70000 pixels, and a picture of 8200 x 8200 of one colour.
+#[test]
+fn photographs_and_panoramas_of_many_pixels_are_read() {
+    let folder = TempDir::new().unwrap();
+    let panorama = noise(2, 9000, 3, 1);
+    let strip = noise(70_000, 1, 3, 2);
+    fs::write(folder.path().join("panorama.png"), png(&panorama)).unwrap();
+    fs::write(folder.path().join("strip.png"), png(&strip)).unwrap();
+    let large = Image::new(8200, 8200, 1, vec![9; 8200 * 8200]).unwrap();
+    fs::write(folder.path().join("large.png"), png(&large)).unwrap();
+    let source = try_open(folder.path()).unwrap();
+    assert_eq!(source.damaged(), []);
+    let sizes: Vec<_> = (0..3).map(|index| source.size(index).unwrap()).collect();
+    assert_eq!(sizes, [[8200, 8200], [2, 9000], [70_000, 1]]);
+    assert_eq!(source.image(1).unwrap(), panorama);
+    assert_eq!(source.image(2).unwrap(), strip);
+    let inspection = pentimento_data::Inspection::of(&source, &mut |_| {}).unwrap();
+    assert_eq!(inspection.sizes.len(), 3);
+    pentimento_data::contact_sheet(&source).unwrap();
+    // All are brought to one size.
+    let cover = Cover { height: 2, width: 2, filter: ResizeFilter::Box };
+    let prepared =
+        prepare(&source, &Preprocessing { cover: Some(cover), ..Preprocessing::default() }).unwrap();
+    assert_eq!(prepared.image(0), [9; 12]);
+    // The middle of the panorama, which is as high as it shall be.
+    let middle: Vec<u8> =
+        panorama.pixels().chunks_exact(9000 * 3).flat_map(|row| &row[4499 * 3..4501 * 3]).copied().collect();
+    assert_eq!(prepared.image(1), middle);
 }

@@ -121,3 +121,49 @@ fn files_that_are_clearly_old_are_not_read() {
     fs::File::options().write(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     assert!(opened(false).is_empty());
 }
+
+/// What is known is said in one line while the index holds, and in full when it does not.
+#[test]
+fn a_known_set_is_told_in_one_line_while_it_is_unchanged() {
+    let (folder, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::write(folder.path().join("a.png"), png(&noise(4, 4, 4, 0))).unwrap();
+    fs::write(folder.path().join("cut.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    fs::write(folder.path().join("notes.txt"), "").unwrap();
+    let told = |is_known, skip_damaged| {
+        let options = OpenOptions {
+            is_known,
+            skip_damaged,
+            cache_dir: Some(cache.path().into()),
+            ..OpenOptions::default()
+        };
+        let mut told = Vec::new();
+        open(folder.path(), &options, &mut |event| told.push((event.is_of_contents(), event.to_string())))
+            .unwrap();
+        told
+    };
+    let path = folder.path().display();
+    let full = |told: &[(bool, String)]| {
+        let text: Vec<&str> = told.iter().map(|(_, text)| text.as_str()).collect();
+        assert_names(
+            &text.join("\n"),
+            &[
+                "a folder of images, 2 images in 2 files\nnot read: 1 .txt\n",
+                "transparent",
+                "1 image of 2 left out",
+            ],
+        );
+    };
+    // Known, but not to the index: it may be another set.
+    let first = told(true, true);
+    full(&first);
+    assert_eq!(first.iter().filter(|(_, text)| text.contains("not read")).count(), 1);
+    let happenings: Vec<_> = first.iter().filter(|(is_of_contents, _)| !is_of_contents).collect();
+    assert_eq!(happenings, [&(false, "indexing the set: it was not opened before".to_owned())]);
+    full(&told(false, true));
+    let line = format!("{path}: a folder of images, 2 images as before");
+    assert_eq!(told(true, false), [(true, line.clone())]);
+    let left_out = format!("{line}; 1 left out (`pentimento data inspect {path}` shows all)");
+    assert_eq!(told(true, true), [(true, left_out)]);
+    fs::write(folder.path().join("a.png"), png(&noise(4, 5, 4, 0))).unwrap();
+    full(&told(true, true));
+}

@@ -273,3 +273,39 @@ fn columns_that_are_called_labels_and_are_none_are_refused() {
     assert_eq!(source.labels(), None);
     assert_names(&notes(&source), &["not read: the column `digit` (", "`label`", "ClassLabel"]);
 }
+
+/// Numbers keep their value: with 1 to 3 there is a class 0 without images, and that is said, in every layout.
+#[test]
+fn numbers_that_no_image_has_are_counted_and_said() {
+    let folder = TempDir::new().unwrap();
+    let said = "labels: numbers from 1 to 3, so 1 class of 4 has no images: 0\n";
+    let path = folder.path().join("set.npz");
+    let write = |labels: &[u8]| {
+        let images = npy("|u1", &[labels.len(), 1, 1], &vec![7; labels.len()]);
+        fs::write(
+            &path,
+            zip_of(&[("images.npy", images), ("labels.npy", npy("|u1", &[labels.len()], labels))], false),
+        )
+        .unwrap();
+        try_open(&path).unwrap()
+    };
+    let source = write(&[1, 3, 2]);
+    assert_eq!((source.labels().unwrap(), source.class_names().len()), ([1, 3, 2].as_slice(), 4));
+    assert_eq!(notes(&source), said);
+    assert_eq!(notes(&write(&[1, 0, 1])), "");
+    assert_eq!(
+        notes(&write(&[9, 0])),
+        "labels: numbers from 0 to 9, so 8 classes of 10 have no images: 1, 2, 3, 4, 5, 6 and 2 more\n"
+    );
+    let root = folder.path().join("table");
+    fs::create_dir(&root).unwrap();
+    for name in ["a.png", "b.png", "c.png"] {
+        fs::write(root.join(name), png(&noise(4, 4, 1, 0))).unwrap();
+    }
+    fs::write(root.join("metadata.csv"), "file_name,label\na.png,1\nb.png,2\nc.png,3\n").unwrap();
+    let source = try_open(&root).unwrap();
+    assert_eq!((source.labels().unwrap(), notes(&source)), ([1, 2, 3].as_slice(), said.to_owned()));
+    // Names are numbered without gaps.
+    fs::write(root.join("metadata.csv"), "file_name,label\na.png,x\nb.png,y\nc.png,z\n").unwrap();
+    assert!(!notes(&try_open(&root).unwrap()).contains("no images"));
+}

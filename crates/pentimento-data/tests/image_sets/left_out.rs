@@ -37,6 +37,7 @@ fn images_are_told_by_every_usual_ending_and_by_their_content() {
     assert_eq!(keys(&source), expected);
     let left_out = Note::LeftOut {
         files: [(String::new(), 2), (".txt".into(), 2), (".xml".into(), 1)].into(),
+        named_as_images: [].into(),
         folders: vec![],
     };
     assert_eq!(source.notes(), [left_out]);
@@ -168,4 +169,58 @@ fn files_beside_archives_and_tables_are_told() {
         &notes(&try_open(folder.path()).unwrap()),
         &["split: train (not read: test-00000-of-00001.parquet)", "not read: 1 .md, the folder figures"],
     );
+}
+
+#[test]
+fn files_of_captions_are_counted_and_said() {
+    let folder = TempDir::new().unwrap();
+    for class in ["ant", "bee"] {
+        fs::create_dir(folder.path().join(class)).unwrap();
+        for name in ["0.png", "1.photo.png"] {
+            fs::write(folder.path().join(class).join(name), png(&noise(4, 4, 1, 0))).unwrap();
+        }
+        fs::write(folder.path().join(class).join("0.txt"), "an insect").unwrap();
+        fs::write(folder.path().join(class).join("1.photo.TXT"), "another").unwrap();
+        fs::write(folder.path().join(class).join("0.caption"), "an insect").unwrap();
+    }
+    fs::write(folder.path().join("0.txt"), "of no image").unwrap();
+    fs::write(folder.path().join("bee/license.xml"), "").unwrap();
+    let left_out = Note::LeftOut {
+        files: [(".caption".into(), 2), (".txt".into(), 5), (".xml".into(), 1)].into(),
+        named_as_images: [(".caption".into(), 2), (".txt".into(), 4)].into(),
+        folders: vec![],
+    };
+    let source = try_open(folder.path()).unwrap();
+    assert_eq!(source.notes().last(), Some(&left_out));
+    assert_names(
+        &notes(&source),
+        &[
+            "not read: 2 .caption (with the names of images: captions and labels are not taken from them), 5 .txt (4 of them with the \
+         names of images: captions and labels are not taken from them), 1 .xml\n",
+        ],
+    );
+    // Beside a table, and in an archive.
+    fs::write(
+        folder.path().join("metadata.csv"),
+        "file_name\nant/0.png\nant/1.photo.png\nbee/0.png\nbee/1.photo.png\n",
+    )
+    .unwrap();
+    assert_names(&notes(&try_open(folder.path()).unwrap()), &["5 .txt (4 of them with the names of images"]);
+    let archive = TempDir::new().unwrap();
+    let file = |name: &str, bytes: &[u8]| (name.to_owned(), bytes.to_vec());
+    let image = png(&noise(4, 4, 1, 0));
+    let entries = [
+        file("a.png", &image),
+        file("a.txt", b"a cat"),
+        file("a.cls", b"1"),
+        file("b.png", &image),
+        file("b.cls", b"0"),
+    ];
+    fs::write(archive.path().join("set.tar"), tar_of(&entries)).unwrap();
+    assert_names(&notes(&try_open(archive.path()).unwrap()), &["not read: 1 .txt\n"]);
+    // A number is the label.
+    let entries = [file("a.png", &image), file("a.txt", b"1"), file("b.png", &image), file("b.txt", b"0")];
+    fs::write(archive.path().join("set.tar"), tar_of(&entries)).unwrap();
+    let source = try_open(archive.path()).unwrap();
+    assert_eq!((source.labels().unwrap(), notes(&source)), ([1, 0].as_slice(), String::new()));
 }

@@ -14,6 +14,7 @@ mod index;
 mod labels;
 mod left_out;
 mod metadata;
+mod names;
 mod parquet;
 mod several_sizes;
 mod splits;

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use pentimento_data::{ImageSource as _, Layout, Split};
+use pentimento_data::{
+    DamageKind, ImageSource as _, Layout, OpenOptions, Preprocessing, Split, open, prepare,
+};
 use tempfile::TempDir;
 
 use crate::writers::*;
@@ -33,14 +35,20 @@ fn tables_of_metadata_that_break_the_rules_are_refused_by_line() {
     case("file_name,label\na.png,1\nb.png,-2\n", &["line 3", "\"-2\""]);
     case("file_name,label\na.png,1.5\nb.png,1\n", &["line 2", "\"1.5\""]);
     case("file_name,label\na.png,1\nb.png,\n", &["line 3", "the label is missing"]);
-    case("file_name,label\na.png,1\n", &["b.png", "not listed", "metadata.csv"]);
-    case("file_name\na.png\nmissing.png\n", &["line 3", "missing.png", "that is there"]);
+    case("file_name,label\na.png,1\n", &["b.png: the image is not listed, but", "metadata.csv"]);
+    case(
+        "file_name\na.png\nmissing.png\nlost.png\n",
+        &[
+            "b.png: the image is not listed",
+            "that table names 2 files that are not there: missing.png, lost.png",
+        ],
+    );
     case("file_name\na.png\nb.png\n./a.png\n", &["line 4", "line 2 lists it too"]);
     case("file_name\n../outside.png\n", &["line 2", "../outside.png", "inside the folder"]);
     case("file_name\n/etc/passwd\n", &["line 2", "/etc/passwd", "inside the folder"]);
     case("file_name\na.png,1\n", &["line 2", "the number of columns is 2, but must be 1, as in the header"]);
     // Empty lines are passed over, and counted.
-    case("file_name\n\n\r\na.png\n\nmissing.png\n", &["line 6", "missing.png"]);
+    case("file_name\n\n\r\na.png\n\n../b.png\n", &["line 6", "../b.png"]);
     case("\n\nname\na.png\n", &["line 3", "file_name"]);
     case("name\na.png\n", &["line 1", "file_name"]);
     case("file_name,label,class\na.png,1,2\nb.png,1,2\n", &["both `label` and `class`"]);
@@ -167,5 +175,70 @@ fn a_table_for_each_split_counts_for_its_images() {
         for (index, seed) in seeds.into_iter().enumerate() {
             assert_eq!(source.image(index).unwrap(), noise(4, 4, 1, seed));
         }
+    }
+}
+
+/// Rows whose files are not there are faults of their images, all in one go.
+#[test]
+fn files_that_a_table_names_and_that_are_not_there_are_told_in_one_go() {
+    let folder =
+        with_table("metadata.csv", b"file_name,label\na.png,0\nx.png,0\nb.png,1\ny.png,2\nz/z.png,1\n");
+    let source = try_open(folder.path()).unwrap();
+    assert_eq!((source.len(), source.damaged().len()), (5, 3));
+    assert!(source.damaged().iter().all(|image| image.kind == DamageKind::Absent));
+    let error = prepare(&source, &Preprocessing::default()).unwrap_err().to_string();
+    assert_names(
+        &error,
+        &[
+            "3 of 5 images cannot be read",
+            "3 that are named and not there: x.png, y.png, z/z.png (",
+            "metadata.csv, line 3: the file of the image is \"x.png\", but must be the name of a file that is there",
+        ],
+    );
+    let mut told = Vec::new();
+    let options = OpenOptions { skip_damaged: true, ..OpenOptions::default() };
+    let source = open(folder.path(), &options, &mut |event| told.push(event.to_string())).unwrap();
+    assert_names(&told.join("\n"), &["3 images of 5 left out", "x.png"]);
+    let prepared = prepare(&source, &Preprocessing::default()).unwrap();
+    assert_eq!(
+        (prepared.labels(), prepared.names()),
+        ([0, 1].as_slice(), ["a.png".into(), "b.png".into()].as_slice())
+    );
+}
+
+/// In `train/metadata.csv`, `train/a.png` is `a.png` of that folder, unless there is a file that is called so.
+#[test]
+fn names_that_begin_with_the_folder_of_the_table_are_found_and_said() {
+    for name in ["metadata.csv", "labels.csv"] {
+        let root = TempDir::new().unwrap();
+        let train = root.path().join("data/train");
+        fs::create_dir_all(&train).unwrap();
+        for (image, seed) in [("a.png", 0), ("b.png", 1), ("c.png", 2)] {
+            fs::write(train.join(image), png(&noise(4, 4, 1, seed))).unwrap();
+        }
+        let table = "file_name,label\ntrain/b.png,dog\na.png,cat\ndata/train/c.png,cat\n";
+        fs::write(train.join(name), table).unwrap();
+        for path in [train.clone(), root.path().join("data")] {
+            let source = try_open(&path).unwrap();
+            assert_eq!(source.labels().unwrap(), [1, 0, 0]);
+            assert_eq!(
+                [1, 0, 2].map(|seed| noise(4, 4, 1, seed)),
+                [0, 1, 2].map(|index| source.image(index).unwrap())
+            );
+            let said = format!(
+                "{name}: the names of 2 files begin with the folder that the table lies in, such as train/b.png: they are \
+                 taken from that folder\n"
+            );
+            assert_names(&notes(&source), &[&said]);
+        }
+        // Twice the same.
+        fs::write(train.join(name), "file_name,label\ntrain/b.png,1\nb.png,1\na.png,1\nc.png,1\n").unwrap();
+        assert_names(&refusal(&train), &["line 3", "line 2 lists it too"]);
+        // What the folder of the table has itself comes first.
+        fs::create_dir(train.join("train")).unwrap();
+        fs::write(train.join("train/b.png"), png(&noise(4, 4, 1, 3))).unwrap();
+        let source = try_open(&train).unwrap();
+        assert_eq!(source.image(0).unwrap(), noise(4, 4, 1, 3));
+        assert!(!notes(&source).contains("begin with the folder"), "{}", notes(&source));
     }
 }

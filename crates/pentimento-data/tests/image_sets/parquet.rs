@@ -127,8 +127,21 @@ fn parquet_images_by_path_stay_beside_the_file() {
         write_parquet_paths(&path, &[outside]);
         assert_names(&refusal(&path), &["row 0", outside, "inside the folder"]);
     }
-    write_parquet_paths(&path, &["images/2.png"]);
-    assert_names(&refusal(&path), &["row 0", "images/2.png", "that is there"]);
+    // All that are not there are told in one go, as other faults are.
+    write_parquet_paths(&path, &["images/2.png", "images/1.png", "images/3.png"]);
+    let source = try_open(&path).unwrap();
+    let error = pentimento_data::prepare(&source, &Default::default()).unwrap_err().to_string();
+    assert_names(
+        &error,
+        &[
+            "2 of 3 images cannot be read",
+            "2 that are named and not there: 0, 2 (",
+            "row 0",
+            "images/2.png",
+            "that is there",
+        ],
+    );
+    assert_eq!(source.image(1).unwrap(), image);
     // A series of which one file has no paths. (Without an ending, the image does not make the folder one of images.)
     fs::rename(folder.path().join("images/1.png"), folder.path().join("images/1")).unwrap();
     let (first, second) = (

@@ -71,10 +71,14 @@ fn are_covered_and_cut_as_resize_and_center_crop_do() {
     )
     .unwrap();
     assert_eq!(prepared.image(2), &tall.image(2)[4 * 8 * 3..12 * 8 * 3]);
-    // A strip of 8192 pixels cannot be made higher.
+    // A strip of 8192 pixels cannot be made 256 times as high.
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("strip.png"), png(&noise(1, 8192, 1, 0))).unwrap();
     let source = try_open(folder.path()).unwrap();
+    let cover = Cover { height: 256, width: 256, filter: ResizeFilter::Bilinear };
     let message = prepare(&source, &Preprocessing { cover: Some(cover), ..Preprocessing::default() });
-    assert_names(&message.unwrap_err().to_string(), &["`cover` is 8 x 8", "at most 8192 pixels, not 65536"]);
+    assert_names(
+        &message.unwrap_err().to_string(),
+        &["`cover` is 256 x 256", "is at most 268435456, not 256 x 2097152"],
+    );
 }

@@ -113,16 +113,20 @@ pub fn npy(kind: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Changes text inside bytes.
+/// Changes text, or bytes, inside bytes where they are first.
 pub trait MapText {
-    fn map_text(&self, from: &str, to: &str) -> Vec<u8>;
+    fn map_bytes(&self, from: &[u8], to: &[u8]) -> Vec<u8>;
+
+    fn map_text(&self, from: &str, to: &str) -> Vec<u8> {
+        self.map_bytes(from.as_bytes(), to.as_bytes())
+    }
 }
 
 impl MapText for Vec<u8> {
-    fn map_text(&self, from: &str, to: &str) -> Vec<u8> {
+    fn map_bytes(&self, from: &[u8], to: &[u8]) -> Vec<u8> {
         assert_eq!(from.len(), to.len());
-        let start = self.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
-        [&self[..start], to.as_bytes(), &self[start + from.len()..]].concat()
+        let start = self.windows(from.len()).position(|window| window == from).unwrap();
+        [&self[..start], to, &self[start + from.len()..]].concat()
     }
 }
 
@@ -271,6 +275,33 @@ pub fn write_parquet_schema(path: &Path, schema: &str, columns: &[(Vec<ByteArray
         row_group.close().unwrap();
     }
     writer.close().unwrap();
+}
+
+/// A little-endian TIFF file of one strip of 2 x 2 pixels with these tags beside those of its size and place, in ascending
+/// order: each with 16-bit values (TIFF 6.0, section 2).
+pub fn tiff(tags: &[(u16, &[u16])], strip: &[u8]) -> Vec<u8> {
+    let mut all: Vec<(u16, Vec<u16>)> = tags.iter().map(|&(tag, values)| (tag, values.to_vec())).collect();
+    // Width, height, where the strip is, its rows, its bytes.
+    let strip_bytes = strip.len() as u16;
+    all.extend([(256, vec![2]), (257, vec![2]), (273, vec![8]), (278, vec![2]), (279, vec![strip_bytes])]);
+    all.sort();
+    // The header, the strip, what does not fit into entries, the directory.
+    let mut outside = strip.to_vec();
+    outside.resize(outside.len().next_multiple_of(2), 0);
+    let mut directory = (all.len() as u16).to_le_bytes().to_vec();
+    for (tag, values) in all {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        directory.extend([tag.to_le_bytes(), 3_u16.to_le_bytes()].concat());
+        directory.extend((values.len() as u32).to_le_bytes());
+        if bytes.len() <= 4 {
+            directory.extend([bytes.as_slice(), &[0; 4][bytes.len()..]].concat());
+        } else {
+            directory.extend((8 + outside.len() as u32).to_le_bytes());
+            outside.extend(bytes);
+        }
+    }
+    let start = (8 + outside.len() as u32).to_le_bytes();
+    [b"II\x2a\0", start.as_slice(), &outside, &directory, &[0; 4]].concat()
 }
 
 /// A one-channel image in a format of the `image` crate, of 8 or 16 bits.

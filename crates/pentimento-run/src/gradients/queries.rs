@@ -4,18 +4,18 @@ use super::featuring::{ImageDraws, Item};
 use super::row_key::{noise_id, row_key};
 use super::subject::Subject;
 use crate::analyse::{Ensemble, Sampling, sample, shard_count, shard_samples};
-use crate::data::{open_path, prepare_images};
+use crate::data::{open_images, open_path, prepare_images};
 use crate::error::{MadeBy, Result, RunError};
 use crate::network_images::in_channels_of;
 use crate::piece::missing;
 use crate::words::first_of;
 use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey, journeys};
-use pentimento_data::{ImageSource, Split};
+use pentimento_data::{ImageSource, Preprocessing, Split};
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::denoising::Draw;
 use pentimento_store::Digest;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -34,7 +34,12 @@ pub enum QuerySet {
         /// Their class, for networks that are told; absent: that of each image in its set.
         class: Option<String>,
     },
+    /// So many images that were not trained on, from the other split of the training images' set, of each class as many.
+    HeldOut(usize),
 }
+
+/// Held-out images, if no number is given.
+const HELD_OUT: usize = 24;
 
 impl FromStr for QuerySet {
     type Err = std::convert::Infallible;
@@ -42,6 +47,12 @@ impl FromStr for QuerySet {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "samples" {
             return Ok(Self::Samples);
+        }
+        if text == "held-out" {
+            return Ok(Self::HeldOut(HELD_OUT));
+        }
+        if let Some(count) = text.strip_prefix("held-out:").and_then(|count| count.parse().ok()) {
+            return Ok(Self::HeldOut(count));
         }
         let numbers: Result<Vec<usize>, _> = text.split(',').map(|number| number.trim().parse()).collect();
         Ok(numbers.map_or_else(|_| Self::Path { path: text.into(), class: None }, Self::TrainingImages))
@@ -61,7 +72,7 @@ impl QuerySet {
     pub fn class(&self) -> Option<&str> {
         match self {
             Self::Path { class, .. } => class.as_deref(),
-            Self::Samples | Self::TrainingImages(_) => None,
+            Self::Samples | Self::TrainingImages(_) | Self::HeldOut(_) => None,
         }
     }
 
@@ -112,6 +123,7 @@ impl std::fmt::Display for QuerySet {
                 formatter.write_str(&positions.join(","))
             }
             Self::Path { path, .. } => write!(formatter, "{}", path.display()),
+            Self::HeldOut(count) => write!(formatter, "held-out:{count}"),
         }
     }
 }
@@ -122,6 +134,7 @@ impl QuerySet {
         let of = |text: &str| Digest::of(text.as_bytes()).to_string()[..8].to_owned();
         match self {
             Self::Samples => "samples".into(),
+            Self::HeldOut(count) => format!("held-out-{count}"),
             Self::TrainingImages(positions) => format!("images-{}", of(&format!("{positions:?}"))),
             Self::Path { path, class } => {
                 let path = path.canonicalize().unwrap_or_else(|_| path.clone()).display().to_string();
@@ -178,6 +191,7 @@ impl QuerySet {
                 let position = |name: &String| subject.training.images.position(name);
                 training_images(subject, &names, "training image", position)
             }
+            Self::HeldOut(count) => held_out(subject, *count),
             Self::Path { path, class } if path.exists() => images_of(subject, path, class.as_deref()),
             Self::Path { path, .. } => {
                 let images = &subject.training.images;
@@ -242,6 +256,61 @@ fn training_images(
         })
     };
     names.iter().map(query).collect()
+}
+
+/// Images of the other split, the first of each class, that are not among the training images.
+fn held_out(subject: &Subject<'_>, count: usize) -> Result<Vec<Query>> {
+    let (recipe, training) = (&subject.workspace.recipe, &subject.training.images);
+    let preprocessing = &recipe.data.preprocessing;
+    let other = match preprocessing.split {
+        Split::Train => Split::Test,
+        Split::Test => Split::Train,
+    };
+    let labels: BTreeSet<u32> = training.labels().iter().copied().collect();
+    let preprocessing = Preprocessing {
+        split: other,
+        first: None,
+        // Copies of training images do not count, so a few more are looked at.
+        first_per_class: Some(2 * count.div_ceil(labels.len().max(1))),
+        ..preprocessing.clone()
+    };
+    let (source, class_names) = open_images(&recipe.data, other, &subject.workspace.options)?;
+    let source = in_channels_of(source, subject.shape()[2], &preprocessing, "held-out images")?;
+    let images = prepare_images(source.as_ref(), &preprocessing, subject.workspace.reporter())?;
+    let known: HashSet<RowKey> =
+        (0..training.len()).map(|index| row_key(&training.scaled(index), None)).collect();
+    let mut of_class: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut chosen: Vec<(usize, usize)> = Vec::new();
+    for index in 0..images.len() {
+        if !known.contains(&row_key(&images.scaled(index), None)) {
+            let place = of_class.entry(images.labels()[index]).or_default();
+            chosen.push((*place, index));
+            *place += 1;
+        }
+    }
+    // The first of every class, then the second of every class.
+    chosen.sort_unstable();
+    if count == 0 || chosen.len() < count {
+        return Err(RunError::NoSuch {
+            what: "set of".into(),
+            value: format!("{count} held-out images"),
+            bound: format!("the other split of the training images' set has {} for it", chosen.len()),
+        });
+    }
+    let query = |&(_, index): &(usize, usize)| {
+        let label = images.labels()[index];
+        let class = match (subject.knows_classes(), class_names.get(label as usize)) {
+            (false, _) => None,
+            (true, name) => Some(name.and_then(|name| subject.training.class_named(name)).unwrap_or(label)),
+        };
+        Query {
+            name: images.names()[index].clone(),
+            title: format!("held-out image {}{}", images.title(index), as_class(subject, class)),
+            image: images.scaled(index),
+            class,
+        }
+    };
+    Ok(chosen.iter().take(count).map(query).collect())
 }
 
 /// What stands behind the title of a query of which the network is told the class.

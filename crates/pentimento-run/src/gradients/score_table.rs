@@ -137,6 +137,9 @@ pub struct InfluenceNote {
     pub mean_loss: f64,
     /// What the recipe says.
     pub settings: InfluenceRecipe,
+    /// The mean of what conjugate gradients left of the queries, as a share of each, if they were taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub residual: Option<f64>,
 }
 
 /// What was followed of a training.

@@ -6,7 +6,7 @@ use crate::network_images::TakenImages;
 use crate::networks::Networks;
 use crate::recipe::GroupBy;
 use crate::workspace::Workspace;
-use pentimento_data::{Groups, PreparedSet};
+use pentimento_data::{Groups, PreparedSet, composed};
 use std::collections::BTreeSet;
 
 /// The training images that scores are for.
@@ -69,9 +69,10 @@ impl TrainingImages {
         Self { images: data.images.clone(), class_names: data.class_names.clone(), groups }
     }
 
-    /// The number of the class with this name.
+    /// The number of the class with this name, in either form of Unicode.
     pub fn class_named(&self, name: &str) -> Option<u32> {
-        self.class_names.iter().position(|class| class == name).map(|class| class as u32)
+        let name = composed(name);
+        self.class_names.iter().position(|class| *class == name).map(|class| class as u32)
     }
 
     /// What a class is called.

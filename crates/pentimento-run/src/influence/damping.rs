@@ -53,6 +53,7 @@ pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64
         dampings: [at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1))],
         mean_loss: measured.mean_loss,
         settings: recipe.influence,
+        residual: None,
     };
     (dampings, note)
 }

@@ -3,7 +3,7 @@
 use super::curvature_store::Measurement as CurvatureMeasurement;
 use super::damping::dampings;
 use super::influence_products::{MOST_GRADIENT_VALUES, MOST_QUERY_BYTES, ProductsOf};
-use super::query_gradients::{QueryGradients, image_draws};
+use super::query_gradients::{MOST_CG_VALUES, QueryGradients, image_draws};
 use super::unlearning::UnlearningOf;
 use crate::error::Result;
 use crate::forecast::Forecast;
@@ -12,8 +12,8 @@ use crate::piece::{Stage, missing};
 use crate::recipe::Eigenvalues;
 use crate::words::counted;
 use pentimento_attribution::curvature::{
-    Curvature, InfluenceKind, QuantisedRows, QueryMeasurement, decomposition_seconds, losses, stand_in_bases,
-    values_of_factors,
+    Curvature, InfluenceKind, Inverse, QuantisedRows, QueryMeasurement, SampledCurvature,
+    decomposition_seconds, losses, stand_in_bases, values_of_factors,
 };
 use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_side};
 use pentimento_attribution::methods::Method;
@@ -51,6 +51,8 @@ struct Costs {
     products: f64,
     /// The loss of an image in all draws, while every thread takes one.
     losses: f64,
+    /// Conjugate gradients of one network for all queries, with the sample that they go through.
+    whole: f64,
 }
 
 /// Forecasts a method that goes through the curvature of each network.
@@ -83,7 +85,7 @@ pub fn forecast(
             + if missing.decomposition { costs.decomposition } else { 0.0 }
             + missing.eigenvalues as f64 * costs.eigenvalues
             + missing.products as f64 * of_image
-            + if missing.products > 0 { asked as f64 * of_query } else { 0.0 };
+            + if missing.products > 0 { asked as f64 * of_query + costs.whole } else { 0.0 };
         if missing.unlearned > 0 {
             let images = subject.training.images.len() as f64;
             let of_query = draws as f64 * costs.draw + costs.solve;
@@ -129,7 +131,7 @@ fn missing_of(
         let factors = if bases.is_some() { 0 } else { images_of(&measurement.factors(), images)? };
         let saw = (0..subject.training.images.len()).filter(|&image| subject.networks.saw(network, image));
         let (products, unlearned) = match kind {
-            InfluenceKind::Linear(_) => (saw.count() * batches(subject, queries.images.len()), 0),
+            InfluenceKind::Linear(..) => (saw.count() * batches(subject, queries.images.len()), 0),
             InfluenceKind::Unlearning => (0, queries.images.len()),
         };
         return Ok(Missing { factors, decomposition: bases.is_none(), eigenvalues, products, unlearned });
@@ -140,7 +142,7 @@ fn missing_of(
     let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
     let (mut products, mut unlearned) = (0, 0);
     match kind {
-        InfluenceKind::Linear(measurement) => {
+        InfluenceKind::Linear(measurement, inverse) => {
             let queries_have_draws = measurement != QueryMeasurement::Trajectory;
             let of = ProductsOf {
                 subject,
@@ -149,6 +151,7 @@ fn missing_of(
                 dampings,
                 measurement: method.name,
                 queries_have_draws,
+                inverse,
             };
             products = of.stage(&gradients, &queries.images)?.missing_images(run)?;
         }
@@ -190,8 +193,12 @@ impl Costs {
         })?;
         costs.solve = solved / gradients.len().max(1) as f64;
         match kind {
-            InfluenceKind::Linear(_) => {
+            InfluenceKind::Linear(_, inverse) => {
                 costs.products = products_of_image(subject, queries.images.len(), &gradients)?;
+                if inverse == Inverse::Whole {
+                    let columns = image_draws(subject).groups * queries.images.len();
+                    costs.whole = whole(subject, &curvature, &gradients, columns, draw)?;
+                }
             }
             InfluenceKind::Unlearning => costs.losses = losses_of_image(subject, &parameters, threads)?,
         }
@@ -234,6 +241,31 @@ fn products_of_image(subject: &Subject<'_>, queries: usize, gradients: &[Vec<f32
     let images = MEASURED_IMAGES.min(images_at_once(subject));
     let block: Vec<f32> = gradients.iter().cycle().take(images * groups).flatten().copied().collect();
     Ok(twice(|| rows.products(&block).map(drop).map_err(crate::RunError::from))? / images as f64)
+}
+
+/// Right-hand sides that are timed.
+const MEASURED_COLUMNS: usize = 16;
+
+/// Seconds of conjugate gradients for so many right-hand sides, and of the sample of the curvature that they go through, of which
+/// each part costs a draw.
+fn whole(
+    subject: &Subject<'_>,
+    curvature: &Curvature,
+    gradients: &[Vec<f32>],
+    columns: usize,
+    draw: f64,
+) -> Result<f64> {
+    let parameters = subject.networks.architecture.parameter_count();
+    let settings = subject.workspace.recipe.influence;
+    let count = settings.pseudo_gradients(parameters);
+    let sample = SampledCurvature::zeros(parameters, count);
+    let dampings = vec![1.0; curvature.bases().len()];
+    let right: Vec<Vec<f32>> =
+        gradients.iter().cycle().take(MEASURED_COLUMNS.min(columns)).cloned().collect();
+    let started = Instant::now();
+    sample.solve(curvature, &dampings, &right, 0)?;
+    let once = started.elapsed().as_secs_f64() / right.len().max(1) as f64;
+    Ok(count as f64 * draw + (settings.steps() + 1) as f64 * once * columns as f64)
 }
 
 /// Seconds of the losses of one image in all draws.
@@ -292,10 +324,19 @@ fn bytes_held(subject: &Subject<'_>, queries: usize, kind: InfluenceKind) -> usi
     let decomposing = factors * (2 * F64 + F32);
     let curvature = factors * F32 + 3 * parameters * F64;
     let asking = match kind {
-        InfluenceKind::Linear(_) => {
+        InfluenceKind::Linear(_, inverse) => {
             let rows = at_once(subject, queries) * groups * parameters;
             // As they are found, and one after another.
-            rows + 2 * images_at_once(subject).min(64) * groups * parameters * F32
+            let whole = match inverse {
+                Inverse::Blocks => 0,
+                Inverse::Whole => {
+                    let settings = subject.workspace.recipe.influence;
+                    let systems = 6 * queries * groups * parameters * F32;
+                    settings.pseudo_gradients(parameters) * parameters
+                        + systems.min(6 * MOST_CG_VALUES / 5 * F32)
+                }
+            };
+            rows + whole + 2 * images_at_once(subject).min(64) * groups * parameters * F32
         }
         InfluenceKind::Unlearning => 4 * parameters * F32,
     };

@@ -3,16 +3,18 @@
 //! The gradient of each image is taken once and multiplied with all queries that the memory holds; what is kept of it in the
 //! run is these products, one file for some images.
 
-use super::curvature_store::MeasuredCurvature;
-use super::query_gradients::{QueryGradients, image_draws};
+use super::curvature_store::{MeasuredCurvature, Measurement};
+use super::query_gradients::{InverseOf, QueryGradients, image_draws};
+use super::whole_curvature::whole_curvature;
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::gradients::{Query, Subject, noise_id};
 use crate::kept::kept_or_made_again;
 use crate::piece::{Making, Object, Piece, Stage, missing};
-use pentimento_attribution::curvature::{InfluenceProducts, QuantisedRows};
-use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_side};
+use once_cell::sync::OnceCell;
+use pentimento_attribution::curvature::{InfluenceProducts, Inverse, QuantisedRows, SampledCurvature};
+use pentimento_attribution::gradient::{FeatureExtractor, Measurement as Measured, side_by_side};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_store::{Digest, Fingerprint, Run};
@@ -41,17 +43,23 @@ pub struct ProductsOf<'a> {
     pub measurement: &'a str,
     /// Whether queries have draws as training images do, at timesteps of the recipe's choice.
     pub queries_have_draws: bool,
+    /// Which inverse queries go through.
+    pub inverse: Inverse,
 }
 
 impl ProductsOf<'_> {
-    /// The products of all training images that the network saw with all queries; those that are in the run are not made
-    /// again.
+    /// The products of all training images that the network saw with all queries, and the mean of what conjugate gradients left
+    /// of the queries, as a share; those that are in the run are not made again.
     ///
     /// # Errors
     ///
     /// [`RunError::Stopped`](crate::RunError::Stopped) once it is asked to stop, finished files are kept; a gradient that is not
     /// finite, with the image and the layer.
-    pub fn complete(&self, gradients: &QueryGradients, queries: &[Query]) -> Result<InfluenceProducts> {
+    pub fn complete(
+        &self,
+        gradients: &QueryGradients,
+        queries: &[Query],
+    ) -> Result<(InfluenceProducts, Option<f64>)> {
         let subject = self.subject;
         let stage = self.stage(gradients, queries)?;
         let groups = subject.draws().groups;
@@ -63,6 +71,7 @@ impl ProductsOf<'_> {
             products.of_images[*image] = vec![Vec::with_capacity(queries.len() * groups); groups];
         }
         let workspace = subject.workspace;
+        let mut residuals = Vec::new();
         drive(workspace, &stage)?;
         for piece in stage.pieces()? {
             let (batch, images) = stage.part(&piece);
@@ -70,6 +79,10 @@ impl ProductsOf<'_> {
             let bytes = kept_or_made_again(workspace, &stage, &piece)?;
             let arrays = ArrayReader::new(&bytes, &name)?;
             let columns = batch.queries.len() * groups;
+            // Each file of a batch says the same of its queries.
+            if arrays.contains("residuals") {
+                residuals.extend(arrays.f64("residuals")?);
+            }
             arrays.expect_shape("products", &[images.len(), groups, columns])?;
             arrays.expect_shape("self_influence", &[images.len()])?;
             let (values, own) = (arrays.f64("products")?, arrays.f64("self_influence")?);
@@ -80,7 +93,8 @@ impl ProductsOf<'_> {
                 }
             }
         }
-        Ok(products)
+        let mean = residuals.iter().sum::<f64>() / residuals.len().max(1) as f64;
+        Ok((products, (!residuals.is_empty()).then_some(mean)))
     }
 
     /// The stage that makes the products with some queries.
@@ -112,6 +126,7 @@ impl ProductsOf<'_> {
                 .collect(),
             bytes: bytes_per_query * queries.len(),
             rows: Mutex::new(None),
+            whole: OnceCell::new(),
             done: AtomicUsize::new(0),
         })
     }
@@ -125,7 +140,15 @@ impl ProductsOf<'_> {
             .map(|query| crate::gradients::row_key(&query.image, query.class).to_vec())
             .collect();
         let plan = image_draws(subject);
-        Ok(Fingerprint::of("influence")
+        let settings = recipe.influence;
+        let label = match self.inverse {
+            Inverse::Blocks => Fingerprint::of("influence"),
+            Inverse::Whole => {
+                let count = settings.pseudo_gradients(subject.networks.architecture.parameter_count());
+                Fingerprint::of("influence through the whole curvature").json(&(settings.steps(), count))?
+            }
+        };
+        Ok(label
             .fingerprint(measured.identity)
             .json(&recipe.influence.eigenvalues)?
             .json(dampings)?
@@ -140,7 +163,7 @@ impl ProductsOf<'_> {
     fn file(
         &self,
         parameters: &Parameters,
-        rows: &QuantisedRows,
+        SolvedQueries { rows, residuals }: &SolvedQueries,
         images: &[usize],
         show: impl Fn() + Sync,
     ) -> Result<ArrayWriter> {
@@ -151,7 +174,7 @@ impl ProductsOf<'_> {
             &subject.networks.architecture,
             parameters.clone(),
             schedule,
-            Measurement::Loss,
+            Measured::Loss,
             false,
         );
         let of = |image: usize| -> Result<(Vec<f32>, f64)> {
@@ -202,8 +225,18 @@ impl ProductsOf<'_> {
         let mut arrays = ArrayWriter::default();
         arrays.put_f64("products", &[images.len(), plan.groups, columns], &products);
         arrays.put_f64("self_influence", &[images.len()], &own);
+        if !residuals.is_empty() {
+            arrays.put_f64("residuals", &[residuals.len()], residuals);
+        }
         Ok(arrays)
     }
+}
+
+/// The gradients of queries through the inverse.
+struct SolvedQueries {
+    rows: QuantisedRows,
+    /// What conjugate gradients left of each, as a share; empty without them.
+    residuals: Vec<f64>,
 }
 
 /// Queries whose gradients are held at once.
@@ -227,7 +260,9 @@ pub struct MakingProducts<'a> {
     /// What the gradients of all queries would take.
     bytes: usize,
     /// The gradients of the queries of one batch through the inverse.
-    rows: Mutex<Option<(usize, Arc<QuantisedRows>)>>,
+    rows: Mutex<Option<(usize, Arc<SolvedQueries>)>>,
+    /// A sample of the whole curvature, if that is inverted.
+    whole: OnceCell<SampledCurvature>,
     done: AtomicUsize,
 }
 
@@ -257,22 +292,26 @@ impl MakingProducts<'_> {
         format!("curvature/products/{}/{file:05}.safetensors", &batch.identity.to_string()[..16])
     }
 
-    fn rows(&self, batch: &Batch<'_>) -> Result<Arc<QuantisedRows>> {
+    fn rows(&self, batch: &Batch<'_>) -> Result<Arc<SolvedQueries>> {
         let mut held = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, rows)) = held.as_ref().filter(|(first, _)| *first == batch.first) {
             return Ok(Arc::clone(rows));
         }
         // Those of another batch go first.
         *held = None;
-        let ProductsOf { subject, measured, dampings, .. } = *self.of;
-        let rows = Arc::new(self.gradients.solved(
-            subject,
-            &self.parameters,
-            batch.queries,
-            batch.first,
-            &measured.curvature,
-            dampings,
-        )?);
+        let ProductsOf { subject, measured, dampings, network, inverse, .. } = *self.of;
+        let whole = match inverse {
+            Inverse::Blocks => None,
+            Inverse::Whole => {
+                let sample = || whole_curvature(&Measurement::new(subject, network)?, &self.parameters);
+                let steps = subject.workspace.recipe.influence.steps();
+                Some((self.whole.get_or_try_init(sample)?, steps))
+            }
+        };
+        let inverse = InverseOf { curvature: &measured.curvature, dampings, whole };
+        let (rows, residuals) =
+            self.gradients.solved(subject, &self.parameters, batch.queries, batch.first, &inverse)?;
+        let rows = Arc::new(SolvedQueries { rows, residuals });
         *held = Some((batch.first, Arc::clone(&rows)));
         Ok(rows)
     }

@@ -6,6 +6,7 @@
 //! * `query_gradients`: gradients of the queries, through the inverse, in 8 bits.
 //! * `influence_products`: gradients of the training images against all of them, kept in the run.
 //! * `forecast`: how long all this will take.
+//! * `whole_curvature`: a sample of the whole curvature, for conjugate gradients.
 //! * `score`: scores with intervals.
 //! * `stages`: the stages of all this by their names.
 //! * `unlearning`: what unlearning a query does to the loss of each training image.
@@ -20,6 +21,7 @@ mod query_gradients;
 mod score;
 mod stages;
 mod unlearning;
+mod whole_curvature;
 
 pub use forecast::forecast;
 pub use score::{check_influence, score_influence};

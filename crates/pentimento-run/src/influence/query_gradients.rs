@@ -4,13 +4,46 @@ use crate::analyse::Ensemble;
 use crate::error::{Result, RunError};
 use crate::gradients::{Query, QuerySet, Subject, noise_id, row_key};
 use pentimento_attribution::curvature::{
-    Curvature, QuantisedRows, QueryMeasurement, TrajectoryStep, trajectory_gradient, trajectory_steps,
+    Curvature, QuantisedRows, QueryMeasurement, SampledCurvature, Solved, TrajectoryStep,
+    trajectory_gradient, trajectory_steps,
 };
 use pentimento_attribution::gradient::{DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
 use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::Parameters;
 use pentimento_noise::{Purpose, Stream};
+
+/// The inverse that gradients go through.
+pub struct InverseOf<'a> {
+    /// The curvature in blocks.
+    pub curvature: &'a Curvature,
+    /// The damping of each block.
+    pub dampings: &'a [f64],
+    /// A sample of the whole one with the steps that are taken, if that is to be inverted.
+    pub whole: Option<(&'a SampledCurvature, usize)>,
+}
+
+/// Values of all vectors that conjugate gradients hold at once: five for each right-hand side, 1 GiB.
+pub(super) const MOST_CG_VALUES: usize = 1 << 28;
+
+impl InverseOf<'_> {
+    /// Gradients that are solved together.
+    fn at_once(&self, parameters: usize) -> usize {
+        match self.whole {
+            None => rayon::current_num_threads().max(1),
+            Some(_) => (MOST_CG_VALUES / (5 * parameters).max(1)).max(1),
+        }
+    }
+
+    fn solve(&self, gradients: Vec<Vec<f32>>) -> Result<Solved> {
+        if let Some((sample, steps)) = self.whole {
+            return Ok(sample.solve(self.curvature, self.dampings, &gradients, steps)?);
+        }
+        let vectors =
+            side_by_side(gradients.len(), |index| self.curvature.solve(&gradients[index], self.dampings))?;
+        Ok(Solved { vectors, residuals: Vec::new() })
+    }
+}
 
 /// The gradient of each query in each group of draws, before any inverse: what a network is shown does not depend on it.
 pub struct QueryGradients {
@@ -45,7 +78,7 @@ impl QueryGradients {
     }
 
     /// The gradients of some queries in each group of draws, through the inverse of a network's curvature and in 8 bits,
-    /// query by query.
+    /// query by query; and for the whole curvature, what conjugate gradients left of each, as a share.
     ///
     /// # Errors
     ///
@@ -56,25 +89,27 @@ impl QueryGradients {
         parameters: &Parameters,
         queries: &[Query],
         first: usize,
-        curvature: &Curvature,
-        dampings: &[f64],
-    ) -> Result<QuantisedRows> {
+        inverse: &InverseOf<'_>,
+    ) -> Result<(QuantisedRows, Vec<f64>)> {
         let groups = subject.draws().groups;
         let count = queries.len() * groups;
-        let mut rows = QuantisedRows::zeros(subject.networks.architecture.parameter_count(), count);
-        let at_once = rayon::current_num_threads().max(1);
-        for first_row in (0..count).step_by(at_once) {
-            let solved = side_by_side(at_once.min(count - first_row), |index| -> Result<Vec<f32>> {
+        let length = subject.networks.architecture.parameter_count();
+        let mut rows = QuantisedRows::zeros(length, count);
+        let mut residuals = Vec::new();
+        for first_row in (0..count).step_by(inverse.at_once(length)) {
+            let of_step = inverse.at_once(length).min(count - first_row);
+            let gradients = side_by_side(of_step, |index| -> Result<Vec<f32>> {
                 subject.workspace.options.stop.check()?;
                 let (query, group) = ((first_row + index) / groups, (first_row + index) % groups);
-                let gradient = self.gradient(subject, parameters, &queries[query], first + query, group)?;
-                Ok(curvature.solve(&gradient, dampings)?)
+                self.gradient(subject, parameters, &queries[query], first + query, group)
             })?;
-            for (index, solved) in solved.iter().enumerate() {
+            let Solved { vectors, residuals: left } = inverse.solve(gradients)?;
+            for (index, solved) in vectors.iter().enumerate() {
                 rows.set(first_row + index, solved)?;
             }
+            residuals.extend(left);
         }
-        Ok(rows)
+        Ok((rows, residuals))
     }
 
     /// The gradient of a query in one group of draws. The mean over the groups is the gradient of the measurement.

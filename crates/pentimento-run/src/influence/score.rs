@@ -23,7 +23,7 @@ use pentimento_attribution::scores::Scores;
 /// [`RunError::OtherUse`] for the trajectory of an image that was not generated, or of a sampler without noise.
 pub fn check_influence(subject: &Subject<'_>, set: &QuerySet, kind: InfluenceKind) -> Result<()> {
     match kind {
-        InfluenceKind::Linear(QueryMeasurement::Trajectory) => check_trajectory(subject, set),
+        InfluenceKind::Linear(QueryMeasurement::Trajectory, _) => check_trajectory(subject, set),
         _ => Ok(()),
     }
 }
@@ -54,9 +54,10 @@ pub fn score_influence(
             value: of_network.dampings[0].to_string(),
             bound: error.to_string(),
         })?;
-        let found = score_network(subject, network, &measured, &dampings, queries, method.name, kind)?;
+        let (found, residual) =
+            score_network(subject, network, &measured, &dampings, queries, method.name, kind)?;
         scores.add(share, &found);
-        note.get_or_insert(of_network);
+        note.get_or_insert(InfluenceNote { residual, ..of_network });
     }
     if let Some((query, image)) = scores.first_not_finite() {
         let step = subject.workspace.recipe.influence.unlearning_step;
@@ -68,7 +69,7 @@ pub fn score_influence(
                 InfluenceKind::Unlearning => {
                     format!("a shorter step is needed than `influence.unlearning_step` = {step}")
                 }
-                InfluenceKind::Linear(_) => {
+                InfluenceKind::Linear(..) => {
                     "the network's output is so large that products of its gradients overflow".into()
                 }
             },
@@ -90,7 +91,7 @@ pub fn score_influence(
     })
 }
 
-/// What one network says.
+/// What one network says, and the mean of what conjugate gradients left of the queries, if they were taken.
 fn score_network(
     subject: &Subject<'_>,
     network: usize,
@@ -99,25 +100,32 @@ fn score_network(
     queries: &Queries,
     name: &str,
     kind: InfluenceKind,
-) -> Result<Scores> {
+) -> Result<(Scores, Option<f64>)> {
     let saw: Vec<bool> =
         (0..subject.training.images.len()).map(|image| subject.networks.saw(network, image)).collect();
     let (count, groups) = (queries.images.len(), subject.draws().groups);
     match kind {
-        InfluenceKind::Linear(measurement) => {
+        InfluenceKind::Linear(measurement, inverse) => {
             let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
             let queries_have_draws = measurement != QueryMeasurement::Trajectory;
-            let of =
-                ProductsOf { subject, network, measured, dampings, measurement: name, queries_have_draws };
-            let products = of.complete(&gradients, &queries.images)?;
+            let of = ProductsOf {
+                subject,
+                network,
+                measured,
+                dampings,
+                measurement: name,
+                queries_have_draws,
+                inverse,
+            };
+            let (products, residual) = of.complete(&gradients, &queries.images)?;
             let seen = saw.iter().filter(|&&saw| saw).count();
-            Ok(predicted_changes(&products, count, groups, seen, queries_have_draws))
+            Ok((predicted_changes(&products, count, groups, seen, queries_have_draws), residual))
         }
         InfluenceKind::Unlearning => {
             let loss = QueryMeasurement::OfImage(Measurement::Loss);
             let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
             let of = UnlearningOf { subject, network, measured, dampings };
-            Ok(loss_increases(&of.complete(&gradients, &queries.images)?, groups, &saw))
+            Ok((loss_increases(&of.complete(&gradients, &queries.images)?, groups, &saw), None))
         }
     }
 }

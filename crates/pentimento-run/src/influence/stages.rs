@@ -51,11 +51,12 @@ pub fn with_influence_stage<R>(
     let measured = &CurvatureMeasurement::new(subject, network)?.kept_curvature()?;
     let (dampings, _) = &dampings(subject, measured);
     match kind {
-        InfluenceKind::Linear(measurement) => {
+        InfluenceKind::Linear(measurement, inverse) => {
             let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
             let queries_have_draws = measurement != QueryMeasurement::Trajectory;
             let measurement = method;
-            let of = ProductsOf { subject, network, measured, dampings, measurement, queries_have_draws };
+            let of =
+                ProductsOf { subject, network, measured, dampings, measurement, queries_have_draws, inverse };
             then(&of.stage(&gradients, &queries.images)?)
         }
         InfluenceKind::Unlearning => {

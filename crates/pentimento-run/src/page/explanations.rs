@@ -29,8 +29,15 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
         table.method.title,
         draws(table, taken)
     );
-    if let Some(InfluenceNote { curvature_images, curvature_draws, dampings, damping_rule, .. }) =
-        table.influence()
+    if let Some(InfluenceNote {
+        curvature_images,
+        curvature_draws,
+        dampings,
+        damping_rule,
+        settings,
+        residual,
+        ..
+    }) = table.influence()
     {
         let [least, middle, most] = dampings;
         text.push_str(&format!(
@@ -38,6 +45,13 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
              its damping is {middle:.1e} in the middle block ({least:.1e} to {most:.1e}), {damping_rule}.",
             table.method.meaning
         ));
+        if let Some(residual) = residual {
+            text.push_str(&format!(
+                " {} steps of conjugate gradients on the whole curvature left {:.0} % of a query's gradient unsolved.",
+                settings.steps(),
+                100.0 * residual
+            ));
+        }
     }
     if let Some(reliability) = table.spread.reliability(&table.scores) {
         text.push_str(&format!(

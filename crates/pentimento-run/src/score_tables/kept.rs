@@ -12,6 +12,7 @@ use crate::workspace::Workspace;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 use pentimento_attribution::methods::Method;
+use pentimento_data::composed;
 use pentimento_store::Run;
 use std::collections::HashMap;
 use std::fs::File;
@@ -270,8 +271,15 @@ impl<'a> KeptTable<'a> {
         let object = self.object("parquet");
         // Compares the file with its digest.
         let path = self.workspace.run.path_of(&object)?;
-        let file = File::open(&path).map_err(RunError::io("open", &path))?;
-        let mut queries = read(file, of).map_err(RunError::damaged(&object))?;
+        let named = |of: Option<&str>| {
+            let file = File::open(&path).map_err(RunError::io("open", &path))?;
+            read(file, of).map_err(RunError::damaged(&object))
+        };
+        let mut queries = named(of)?;
+        if let (true, Some(of)) = (queries.is_empty(), of) {
+            // The name in the other form of Unicode.
+            queries = named(Some(&composed(of)))?;
+        }
         let Description { training_image, training_image_label, .. } = &self.description;
         let labels: HashMap<usize, &String> =
             training_image.iter().copied().zip(training_image_label).collect();

@@ -8,7 +8,7 @@ use pentimento_data::{
     OpenEvent, Split, contact_sheet,
 };
 use pentimento_run::RunOptions;
-use pentimento_run::data::{open_path, telling};
+use pentimento_run::data::{open_path_telling, telling};
 use pentimento_run::pictures::png_of;
 use pentimento_run::recipe::DataRecipe;
 use pentimento_run::words::counted;
@@ -46,14 +46,21 @@ pub fn inspect(path: &Path, how: &How<'_>, options: &RunOptions) -> Result<()> {
     }
     let split = if how.test { Split::Test } else { Split::Train };
     let recipe = DataRecipe { skip_damaged: how.skip_damaged, ..DataRecipe::default() };
-    let source = open_path(path, split, &recipe, options)?;
-    let inspection = Inspection::of(&source, &mut telling(&options.reporter))?;
+    let mut tell = telling(&options.reporter);
+    // What is in the set stands below.
+    let mut tell_what_happens = |event: OpenEvent<'_>| {
+        if !event.is_of_contents() {
+            tell(event);
+        }
+    };
+    let source = open_path_telling(path, split, &recipe, options, false, &mut tell_what_happens)?;
+    let inspection = Inspection::of(&source, &mut tell_what_happens)?;
     if how.json {
         for line in serde_json::to_string_pretty(&description(&source, &inspection, how))?.lines() {
             print(line)?;
         }
     } else {
-        for line in lines(&source, &inspection) {
+        for line in lines(&source, &inspection, how) {
             print(&line)?;
         }
     }
@@ -130,7 +137,7 @@ fn description(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -
     });
     let (mut files, mut folders) = (BTreeMap::new(), Vec::new());
     for note in source.notes() {
-        if let Note::LeftOut { files: more, folders: others } = note {
+        if let Note::LeftOut { files: more, folders: others, .. } = note {
             files.extend(more);
             folders.extend(others);
         }
@@ -160,7 +167,7 @@ fn description(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -
     })
 }
 
-fn lines(source: &IndexedSource, inspection: &Inspection) -> Vec<String> {
+fn lines(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -> Vec<String> {
     let Inspection {
         sizes,
         classes,
@@ -223,7 +230,8 @@ fn lines(source: &IndexedSource, inspection: &Inspection) -> Vec<String> {
         ));
         lines.extend(shortened(first_of_several.iter().map(|&index| source.key(index)).collect(), LINES));
     }
-    lines.push(format!("damaged images: {}", damaged.len()));
+    let left_out = if how.skip_damaged && !damaged.is_empty() { ", left out" } else { "" };
+    lines.push(format!("damaged images: {}{left_out}", damaged.len()));
     lines.extend(by_kind(damaged).into_iter().map(|(kind, count)| format!("  {count} {kind}")));
     lines.extend(damaged.iter().map(|image| format!("  {}: {}", image.key, image.reason)));
     lines.extend(source.notes().iter().map(ToString::to_string));

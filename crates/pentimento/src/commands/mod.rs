@@ -7,6 +7,7 @@ mod bench;
 mod checkpoint;
 mod codes;
 mod doctor;
+mod evaluate;
 mod export;
 mod inspect;
 mod output;
@@ -69,6 +70,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
         checkpoint_every: arguments.checkpoint_seconds,
         stop: on_signals().context("cannot handle signals")?,
         reporter: terminal(),
+        ..RunOptions::default()
     };
     let open = |folder: &Path| Workspace::open(folder, options.clone());
     match arguments.command {
@@ -115,6 +117,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
             print(&format!("{}", workspace.run.root().display()))?;
             Ok(())
         }
+        Command::Evaluate(arguments) => evaluate::run(arguments, options),
         Command::Train { recipe, member } => {
             let workspace = recipe_workspace(&recipe, &options)?;
             let data = coded_data(&workspace)?;

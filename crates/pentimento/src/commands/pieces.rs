@@ -4,10 +4,12 @@ use super::print;
 use crate::error::message;
 use crate::progress::say;
 use anyhow::Result;
+use pentimento_run::bank::bank_data;
 use pentimento_run::data::coded_data;
 use pentimento_run::drive::Adoption;
 use pentimento_run::gradients::QuerySet;
 use pentimento_run::piece::PieceName;
+use pentimento_run::recipe::Origin;
 use pentimento_run::{RunError, RunOptions, Workspace, stages};
 use std::path::{Path, PathBuf};
 
@@ -39,7 +41,10 @@ pub(super) fn list(workspace: &Workspace, methods: &[String], queries: &QuerySet
 
 /// Begins the run of a recipe, so that its pieces can be listed and made.
 pub(super) fn begin(workspace: &Workspace) -> Result<()> {
-    coded_data(workspace)?;
+    match workspace.recipe.origin {
+        Origin::Bank(_) => bank_data(workspace).map(drop)?,
+        Origin::Trained(_) | Origin::Imported(_) => coded_data(workspace).map(drop)?,
+    }
     Ok(())
 }
 

@@ -96,6 +96,21 @@ pub(super) fn print_scores(
             influence.curvature_draws,
             influence.damping_rule
         ))?;
+        if let Some(residual) = influence.residual {
+            print(&format!(
+                "{} steps of conjugate gradients on the whole curvature, of {} pseudo-gradients, left {:.0} % of a query's \
+                 gradient unsolved",
+                influence.settings.steps(),
+                influence.settings.pseudo_gradients(parameters),
+                100.0 * residual
+            ))?;
+            if residual > 1.0 {
+                print(
+                    "note: nothing is solved: the damping is too small for so few pseudo-gradients or steps (`influence.damping`, \
+                     `influence.cg_gradients`, `influence.cg_steps`)",
+                )?;
+            }
+        }
     }
     if let Some(candidates) = table.candidates() {
         print(&approximation(candidates))?;

@@ -2,7 +2,7 @@
 
 use super::window::Window;
 use crate::error::DataError;
-use crate::image::MAX_SIDE_PIXELS;
+use crate::image::{MAX_SIDE, broken_size};
 use crate::preprocessing::settings::{Pad, setting};
 
 /// The canvas that the kept part is put on.
@@ -19,20 +19,18 @@ impl Frame {
         let Pad { top, bottom, left, right, value } = pad.unwrap_or_default();
         let side = |before_field, before: usize, inside, after_field, after: usize| {
             for (field, value) in [(before_field, before), (after_field, after)] {
-                if value > MAX_SIDE_PIXELS {
-                    return Err(setting(field, value, format!("at most {MAX_SIDE_PIXELS}")));
+                if value > MAX_SIDE {
+                    return Err(setting(field, value, format!("at most {MAX_SIDE}")));
                 }
             }
-            let sum = before + inside + after;
-            if sum > MAX_SIDE_PIXELS {
-                let bound =
-                    format!("at most {MAX_SIDE_PIXELS} pixels in all with the image and the other side");
-                return Err(setting(after_field, format!("{after}, {sum} in all"), bound));
-            }
-            Ok(sum)
+            Ok(before + inside + after)
         };
         let height = side("pad.top", top, window.size[0], "pad.bottom", bottom)?;
         let width = side("pad.left", left, window.size[1], "pad.right", right)?;
+        if let Some((what, padded, bound)) = broken_size([height, width]) {
+            let bound = format!("so narrow that {what} of the padded image is {bound}, not {padded}");
+            return Err(setting("pad", format!("{top}, {bottom}, {left} and {right} wide"), bound));
+        }
         Ok(Self { top, left, value, size: [height, width] })
     }
 }
@@ -60,12 +58,12 @@ mod tests {
         let pad = |pad| refusal(&set, Preprocessing { pad: Some(pad), ..Preprocessing::default() });
         assert_eq!(
             pad(Pad { left: usize::MAX, ..Pad::default() }),
-            format!("preprocessing: `pad.left` is {}, but must be at most 8192", usize::MAX)
+            format!("preprocessing: `pad.left` is {}, but must be at most 16777216", usize::MAX)
         );
         assert_eq!(
-            pad(Pad { top: 4000, bottom: 4165, ..Pad::default() }),
-            "preprocessing: `pad.bottom` is 4165, 8193 in all, but must be at most 8192 pixels in all with the image \
-             and the other side"
+            pad(Pad { top: 1 << 23, right: 44, ..Pad::default() }),
+            "preprocessing: `pad` is 8388608, 0, 0 and 44 wide, but must be so narrow that the number of pixels of \
+             the padded image is at most 268435456, not 8388636 x 64"
         );
     }
 }

@@ -4,7 +4,7 @@ mod cover;
 mod frame;
 mod window;
 
-use super::settings::{Crop, Preprocessing, Resize, check_side};
+use super::settings::{Crop, Preprocessing, Resize, check_size};
 use crate::error::DataError;
 use crate::image::Image;
 use crate::resize::{ImageResizer, ResizeFilter};
@@ -41,9 +41,7 @@ impl Plan {
         let to = match preprocessing.resize {
             None => frame.size,
             Some(Resize { height, width, .. }) => {
-                check_side("resize.height", height)?;
-                check_side("resize.width", width)?;
-                [height, width]
+                check_size("resize", [("resize.height", height), ("resize.width", width)])?
             }
         };
         Ok(Self { from, cover, window, frame, resize: preprocessing.resize, to })
@@ -133,7 +131,7 @@ mod tests {
                 &counting_set(28, 20, &[0]),
                 Preprocessing { resize: Some(resize), ..Preprocessing::default() }
             ),
-            "preprocessing: `resize.width` is 0, but must be between 1 and 8192"
+            "preprocessing: `resize.width` is 0, but must be between 1 and 16777216"
         );
     }
 }

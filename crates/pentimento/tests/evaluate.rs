@@ -1,0 +1,174 @@
+//! Judging scores by banks: whole commands on small images.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use common::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const WRONG_INPUT: i32 = 42;
+const WRONG_USAGE: i32 = 2;
+
+/// A bank of the test's 60 images, in halves.
+fn bank(laboratory: &Laboratory, name: &str, more: &[&str]) -> PathBuf {
+    let recipe = laboratory.path("bank.toml");
+    let text = format!(
+        r#"
+name = "bank"
+seed = 7
+[data]
+images = {images:?}
+labels = {labels:?}
+[bank]
+subsets = 6
+seeds = 2
+[model]
+block_out_channels = [8, 16]
+down_block_types = ["DownBlock2D", "AttnDownBlock2D"]
+up_block_types = ["AttnUpBlock2D", "UpBlock2D"]
+layers_per_block = 1
+norm_num_groups = 4
+[training]
+steps = 12
+batch = 8
+learning_rate = 1e-3
+[sampling]
+steps = 4
+"#,
+        images = laboratory.path("images"),
+        labels = laboratory.path("labels"),
+    );
+    fs::write(&recipe, text).unwrap();
+    let folder = laboratory.path(name);
+    succeed(program([Path::new("bank"), &recipe, Path::new("--run"), &folder]).args(more));
+    folder
+}
+
+/// The bank's network on all images as a run of its own.
+fn import(laboratory: &Laboratory, bank: &Path, set: &str) -> PathBuf {
+    let run = laboratory.path("run");
+    let network = bank.join("networks/0000-0");
+    let mut command = program([Path::new("import"), &network, Path::new("--run"), &run]);
+    for setting in [set, "samples.count=3", "sampling.steps=4", "gradients.timesteps=3", "gradients.groups=2"]
+    {
+        command.args(["--set", setting]);
+    }
+    succeed(command.args(["--set", "influence.draws=4"]));
+    run
+}
+
+#[test]
+fn methods_are_judged_by_a_bank_and_nothing_is_measured_twice() {
+    let laboratory = Laboratory::new();
+    let bank = bank(&laboratory, "bank", &[]);
+    let images = laboratory.path("set.npy");
+    write_images(&images, &pixels().chunks(64).map(<[u8]>::to_vec).collect::<Vec<_>>());
+    let run = import(&laboratory, &bank, &format!("data.path={images:?}"));
+    let evaluate = |more: &[&str]| {
+        let mut command = program([Path::new("evaluate"), &run, Path::new("--bank"), &bank]);
+        command.args(["--query", "samples", "--query", "3,17,41"]).args(more);
+        command
+    };
+    let judged = ["--draws", "8", "--method", "das,random"];
+    let said = succeed(&mut evaluate(&judged));
+    assert_names(
+        &said.stdout,
+        &[
+            "behaviour: the loss of a query",
+            "intervention: training on 50 % of the images, 6 subsets",
+            "training process: from first weights, by the bank's recipe, 2 seeds",
+            "3 queries (samples), loss",
+            "3 queries (3,17,41), weighted loss",
+            "the most that outcomes of 2 seeds let expect",
+        ],
+    );
+    for method in ["das", "random"] {
+        assert_eq!(said.stdout.lines().filter(|line| line.starts_with(method)).count(), 4, "{}", said.stdout);
+    }
+    let outcomes = |run: &Path| {
+        let mut found = objects(run);
+        found.retain(|name, _| name.starts_with("evaluation/"));
+        found
+    };
+    let first = outcomes(&run);
+    // 14 networks, two sets of queries, two files of results.
+    assert_eq!(first.len(), 2 * 14 + 2, "{:?}", first.keys());
+    let found: serde_json::Value = serde_json::from_slice(&first["evaluation/subsets.json"]).unwrap();
+    assert_eq!(found["sets"][1]["judged"].as_array().unwrap().len(), 4);
+    let mean = &found["sets"][0]["judged"][0]["datamodelling"]["score"]["mean"];
+    let [value, low, high] = ["value", "low", "high"].map(|key| mean[key].as_f64().unwrap());
+    assert!(-1.0 <= low && low <= value && value <= high && high <= 1.0, "{mean}");
+
+    // Again, with other threads: the same bytes, and no network is measured.
+    let again = succeed(evaluate(&judged).args(["--threads", "1"]));
+    assert_eq!(again.stdout, said.stdout);
+    assert!(!again.stderr.contains("measuring the bank"), "{}", again.stderr);
+    assert_eq!(outcomes(&run), first);
+
+    // A damaged outcome is measured again; a network that is missing or damaged is named.
+    let name = first.keys().find(|name| name.starts_with("evaluation/outcomes/")).unwrap();
+    fs::write(run.join(name), b"x").unwrap();
+    assert_eq!(succeed(&mut evaluate(&judged)).stdout, said.stdout);
+    assert_eq!(outcomes(&run), first);
+    let weights = bank.join("networks/0003-1/unet/diffusion_pytorch_model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    fs::write(&weights, bytes).unwrap();
+    let said = fail(&mut evaluate(&["--draws", "4"]), WRONG_INPUT);
+    assert_names(&said, &["networks/0003-1", "pentimento bank"]);
+    // The other seed is whole.
+    let said = succeed(&mut evaluate(&["--draws", "4", "--bank-seed", "0", "--method", "influence"]));
+    assert_names(&said.stdout, &["1 seed", "influence: the measured change is", "of the predicted one"]);
+}
+
+#[test]
+fn an_ensemble_is_a_bank_of_its_own_members() {
+    let laboratory = Laboratory::new();
+    let (recipe, run) = (laboratory.image_recipe(), laboratory.path("ensemble"));
+    succeed(
+        program([Path::new("train"), &recipe, Path::new("--run"), &run]).args(["--set", "samples.count=3"]),
+    );
+    let mut command = program([Path::new("evaluate"), &run, Path::new("--bank"), &run]);
+    command.args(["--method", "pixel-cosine", "--query", "samples", "--draws", "4"]);
+    let said = succeed(&mut command);
+    assert_names(&said.stdout, &["of the images, ", " subsets", "1 seed", "pixel-cosine"]);
+    assert!(!said.stdout.contains("the most that outcomes"), "{}", said.stdout);
+}
+
+#[test]
+fn what_cannot_be_judged_is_said() {
+    let laboratory = Laboratory::new();
+    let bank = bank(
+        &laboratory,
+        "bank",
+        &["--set", "bank.subsets=4", "--set", "bank.seeds=1", "--set", "training.steps=2"],
+    );
+    let images = laboratory.path("set.npy");
+    let mut all: Vec<Vec<u8>> = pixels().chunks(64).map(<[u8]>::to_vec).collect();
+    all.pop();
+    write_images(&images, &all);
+    let run = import(&laboratory, &bank, &format!("data.path={images:?}"));
+    let evaluate = |run: &Path, bank: &Path, more: &[&str]| {
+        let mut command = program([Path::new("evaluate"), run, Path::new("--bank"), bank]);
+        command.args(["--query", "3"]).args(more);
+        command
+    };
+    let said = fail(&mut evaluate(&run, &bank, &["--method", "random"]), WRONG_INPUT);
+    assert_names(&said, &["other images than the run", "0 training images of the run", "1 of the bank"]);
+    let said = fail(&mut evaluate(&run, &run, &["--method", "random"]), WRONG_INPUT);
+    assert_names(&said, &["it is no bank"]);
+    let said = fail(&mut evaluate(&bank, &bank, &["--method", "random"]), WRONG_INPUT);
+    assert_names(&said, &["it is a bank of networks"]);
+    let said = fail(&mut evaluate(&run, &bank, &["--method", "jacobian"]), WRONG_INPUT);
+    assert_names(&said, &["jacobian"]);
+    let said = fail(program(["evaluate"]).args(Vec::<String>::new()), WRONG_INPUT);
+    assert_names(&said, &["--bank", "evaluate lds"]);
+    fail(program([Path::new("evaluate"), &run]).args(["--draws", "0"]), WRONG_USAGE);
+    let said = fail(
+        program(["evaluate", "lds", "--scores", "/nowhere.npy"]).args(["--masks", "/a", "--outcomes", "/b"]),
+        WRONG_INPUT,
+    );
+    assert_names(&said, &["/nowhere.npy"]);
+}
