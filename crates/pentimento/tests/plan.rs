@@ -254,6 +254,6 @@ fn limits_are_kept_or_refused_with_what_would_do() {
     }
     let absent = laboratory.path("absent.toml");
     let said = fail(&mut program([Path::new("plan"), &absent]), WRONG_INPUT);
-    assert_names(&said, &["absent.toml", "No such file"]);
+    assert_names(&said, &["absent.toml", "does not exist"]);
     assert!(!laboratory.path("runs").exists());
 }

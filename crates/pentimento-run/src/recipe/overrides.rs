@@ -1,12 +1,10 @@
 //! Settings of the command line, which replace values of a recipe before it is read.
 
-/// The value that takes a key or a section out of a recipe. A text of these letters is written in quotes.
-const NOTHING: &str = "none";
-
-/// Applies `a.b=value` to a table; the value is TOML, or a string if it is not, or [`NOTHING`].
+/// Applies `a.b=value` to a table; the value is TOML, or a string if it is not; without a value the key
+/// or section is taken out.
 pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> {
     let (path, value) = setting.split_once('=').ok_or("write it as `section.key=value`")?;
-    if value.trim() == NOTHING {
+    if value.trim().is_empty() {
         take_out(table, path);
         return Ok(());
     }
@@ -85,23 +83,23 @@ mod tests {
     }
 
     #[test]
-    fn none_takes_a_key_or_a_section_out() {
+    fn a_setting_without_a_value_takes_a_key_or_a_section_out() {
         let recipe = with(&["data.preprocessing.classes=[1, 2]", "classifier.epochs=2", "seed=9"]).unwrap();
         assert!(recipe.classifier.is_some() && recipe.data.preprocessing.classes.is_some());
         let recipe = with(&[
             "data.preprocessing.classes=[1, 2]",
             "classifier.epochs=2",
             "seed=9",
-            "classifier=none",
-            "data.preprocessing.classes= none",
-            "seed=none",
+            "classifier=",
+            "data.preprocessing.classes= ",
+            "seed=",
         ]);
         assert_eq!(recipe.unwrap(), with(&[]).unwrap());
-        // What is not there, and a section that is none, are left as they are; a text is in quotes.
-        assert_eq!(with(&["bank.table=none", "seed.x=none"]).unwrap(), with(&[]).unwrap());
-        assert_eq!(with(&["description=\"none\""]).unwrap().description, "none");
+        // What is not there, and a section that is none, are left as they are; `none` is a value like others.
+        assert_eq!(with(&["bank.table=", "seed.x="]).unwrap(), with(&[]).unwrap());
+        assert_eq!(with(&["description=none"]).unwrap().description, "none");
         // What every recipe needs is missing then.
-        assert!(matches!(with(&["name=none"]), Err(RunError::Recipe { .. })));
+        assert!(matches!(with(&["name="]), Err(RunError::Recipe { .. })));
     }
 
     #[test]
