@@ -325,9 +325,12 @@ pub struct RecipeArguments {
     /// Folder of the run; `runs/NAME` if not given.
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
-    /// Another value for a key of the recipe, such as `training.steps=100`; `none` takes the key or the section out.
+    /// Another value for a key of the recipe, such as `training.steps=100`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub overrides: Vec<String>,
+    /// Take a key or a section out of the recipe, such as `classifier`.
+    #[arg(long, value_name = "KEY")]
+    pub unset: Vec<String>,
     /// Go on without damaged images, as `--set data.skip_damaged=true` does.
     #[arg(long)]
     pub skip_damaged: bool,

@@ -136,7 +136,7 @@ fn with_commands(error: &RunError) -> String {
             format!("{error}: `--set data.channels=grey` makes them grey")
         }
         RunError::ClassifierWithoutSet { keys, .. } => {
-            let settings: Vec<String> = keys.iter().map(|key| format!("--set {key}=")).collect();
+            let settings: Vec<String> = keys.iter().map(|key| format!("--unset {key}")).collect();
             format!(
                 "{error}; `{}` leaves out what is meant for a public set, and recipes/own-images.toml has none of it",
                 settings.join(" ")

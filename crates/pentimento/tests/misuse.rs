@@ -115,7 +115,7 @@ fn recipes_that_do_not_hold_together_are_refused() {
         (&["samples.count=0"], &["samples.count", "0", "1 to 16,777,216"]),
         (&["attribution.exact=9"], &["attribution.exact", "9", "8"]),
         (&["name=\"../elsewhere\""], &["name", "../elsewhere"]),
-        (&["classifier.epochs=1"], &["`classifier` is given", "data.set", "`--set classifier=`"]),
+        (&["classifier.epochs=1"], &["`classifier` is given", "data.set", "`--unset classifier`"]),
         // Codes that do not exist.
         (
             &["codes.kind=drawn", "codes.groups=image", "codes.members=6", "codes.weight=3"],

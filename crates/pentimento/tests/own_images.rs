@@ -261,8 +261,8 @@ fn a_recipe_with_a_classifier_takes_own_pictures_with_what_its_refusal_says() {
         };
         let said = fail(&mut train(), 42);
         assert_names(&said, &["`classifier` is given", "only with `data.set`", "recipes/own-images.toml"]);
-        let added = said.split('`').find(|part| part.starts_with("--set")).unwrap();
-        let settings: Vec<String> = keys.iter().map(|key| format!("--set {key}=")).collect();
+        let added = said.split('`').find(|part| part.starts_with("--unset")).unwrap();
+        let settings: Vec<String> = keys.iter().map(|key| format!("--unset {key}")).collect();
         assert_eq!(added, settings.join(" "), "{name}");
         assert!(!run.exists());
         succeed(train().args(added.split(' ')));

@@ -27,6 +27,7 @@ pub use data::{DataRecipe, NO_SOURCE};
 pub use gradients::{GradientRecipe, Projection, TrainingDraws};
 pub use influence::{Eigenvalues, InfluenceDamping, InfluenceDampingRule, InfluenceRecipe};
 pub use origin::{CheckpointRecipe, Origin, TrainedRecipe, unet};
+pub use overrides::TAKE_OUT;
 pub use samples::SamplesRecipe;
 
 use crate::error::RunError;

@@ -1,13 +1,16 @@
 //! Settings of the command line, which replace values of a recipe before it is read.
 
-/// Applies `a.b=value` to a table; the value is TOML, or a string if it is not; without a value the key
-/// or section is taken out.
+/// Before a key it says that the key, or the section, is taken out of a recipe.
+pub const TAKE_OUT: char = '!';
+
+/// Applies `a.b=value` to a table; the value is TOML, or a string if it is not; [`TAKE_OUT`] before a
+/// key or a section takes it out.
 pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> {
-    let (path, value) = setting.split_once('=').ok_or("write it as `section.key=value`")?;
-    if value.trim().is_empty() {
+    if let Some(path) = setting.strip_prefix(TAKE_OUT) {
         take_out(table, path);
         return Ok(());
     }
+    let (path, value) = setting.split_once('=').ok_or("write it as `section.key=value`")?;
     let value = match value.trim().parse::<toml::Value>() {
         Ok(value) => value,
         // A whole line that is not TOML is a word, as in `codes.kind=drawn`. Of several lines the first may be a value
@@ -83,23 +86,23 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_without_a_value_takes_a_key_or_a_section_out() {
+    fn a_mark_takes_a_key_or_a_section_out() {
         let recipe = with(&["data.preprocessing.classes=[1, 2]", "classifier.epochs=2", "seed=9"]).unwrap();
         assert!(recipe.classifier.is_some() && recipe.data.preprocessing.classes.is_some());
         let recipe = with(&[
             "data.preprocessing.classes=[1, 2]",
             "classifier.epochs=2",
             "seed=9",
-            "classifier=",
-            "data.preprocessing.classes= ",
-            "seed=",
+            "!classifier",
+            "!data.preprocessing.classes",
+            "!seed",
         ]);
         assert_eq!(recipe.unwrap(), with(&[]).unwrap());
         // What is not there, and a section that is none, are left as they are; `none` is a value like others.
-        assert_eq!(with(&["bank.table=", "seed.x="]).unwrap(), with(&[]).unwrap());
+        assert_eq!(with(&["!bank.table", "!seed.x"]).unwrap(), with(&[]).unwrap());
         assert_eq!(with(&["description=none"]).unwrap().description, "none");
         // What every recipe needs is missing then.
-        assert!(matches!(with(&["name="]), Err(RunError::Recipe { .. })));
+        assert!(matches!(with(&["!name"]), Err(RunError::Recipe { .. })));
     }
 
     #[test]

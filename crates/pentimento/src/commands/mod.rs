@@ -33,7 +33,7 @@ use pentimento_run::analyse;
 use pentimento_run::bank::{bank_data, train_bank};
 use pentimento_run::data::{coded_data, coded_data_if_trained, fetch_public};
 use pentimento_run::pool::on_pool;
-use pentimento_run::recipe::Origin;
+use pentimento_run::recipe::{Origin, TAKE_OUT};
 use pentimento_run::train::train;
 use pentimento_run::workspace::{default_folder, refuse_what_is_no_run};
 use pentimento_run::{Networks, Recipe, RunOptions, Workspace};
@@ -154,7 +154,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
             report::report(&workspace, &Asked::of(&compare, classifier)?, query.set())
         }
         Command::Pieces { recipe, method, query } => {
-            let changed = !recipe.overrides.is_empty() || recipe.skip_damaged;
+            let changed = !recipe.overrides.is_empty() || !recipe.unset.is_empty() || recipe.skip_damaged;
             if recipe.recipe.is_dir() && !changed && recipe.run.is_none() {
                 let workspace = Workspace::open_read_only(&recipe.recipe, options)?;
                 return pieces::list(&workspace, &method, &query.set());
@@ -193,7 +193,10 @@ fn recipe_and_folder(arguments: &RecipeArguments) -> Result<(Recipe, PathBuf)> {
     } else {
         arguments.recipe.clone()
     };
-    let recipe = Recipe::open(&file, &with_skipping(&arguments.overrides, arguments.skip_damaged))?;
+    // First, so that a section that is set anew has nothing of the one before.
+    let taken_out = arguments.unset.iter().map(|key| format!("{TAKE_OUT}{key}"));
+    let settings: Vec<String> = taken_out.chain(arguments.overrides.iter().cloned()).collect();
+    let recipe = Recipe::open(&file, &with_skipping(&settings, arguments.skip_damaged))?;
     let run = arguments.run.clone().or_else(|| arguments.recipe.is_dir().then(|| arguments.recipe.clone()));
     let folder = run.unwrap_or_else(|| default_folder(&recipe));
     Ok((recipe, folder))
