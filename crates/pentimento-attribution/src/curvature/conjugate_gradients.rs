@@ -195,25 +195,10 @@ impl QuantisedRows {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stand_in::smallest_network;
     use super::super::stand_in_bases;
     use super::*;
-    use pentimento_diffusion::unet::{Architecture, UnetConfig};
     use pentimento_noise::{Purpose, Stream};
-
-    fn architecture() -> Architecture {
-        let config = UnetConfig {
-            in_channels: 1,
-            out_channels: 1,
-            block_out_channels: vec![4],
-            down_block_types: vec!["DownBlock2D".into()],
-            up_block_types: vec!["UpBlock2D".into()],
-            layers_per_block: 1,
-            norm_num_groups: 2,
-            attention_head_dim: Some(4),
-            ..UnetConfig::default()
-        };
-        Architecture::new(&config).unwrap()
-    }
 
     fn length(vector: &[f32]) -> f64 {
         dot(vector, vector).sqrt()
@@ -234,7 +219,7 @@ mod tests {
     #[test]
     fn the_system_is_solved() {
         const COUNT: usize = 12;
-        let architecture = architecture();
+        let architecture = smallest_network();
         let parameters = architecture.parameter_count();
         // Eigenvectors of zero precondition nothing, so conjugate gradients would not move: unit ones do.
         let bases = stand_in_bases(&architecture).into_iter().map(BlockBasis::with_unit_vectors).collect();

@@ -63,30 +63,32 @@ pub fn values_of_factors(architecture: &Architecture) -> usize {
     blocks(architecture).into_iter().map(of).sum()
 }
 
+/// The smallest network that there is, for tests of what holds for any.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+pub(super) fn smallest_network() -> Architecture {
+    let config = pentimento_diffusion::unet::UnetConfig {
+        in_channels: 1,
+        out_channels: 1,
+        block_out_channels: vec![4],
+        down_block_types: vec!["DownBlock2D".into()],
+        up_block_types: vec!["UpBlock2D".into()],
+        layers_per_block: 1,
+        norm_num_groups: 2,
+        attention_head_dim: Some(4),
+        ..Default::default()
+    };
+    Architecture::new(&config).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Curvature, EigenvalueSums};
     use super::*;
-    use pentimento_diffusion::unet::UnetConfig;
-
-    fn architecture() -> Architecture {
-        let config = UnetConfig {
-            in_channels: 1,
-            out_channels: 1,
-            block_out_channels: vec![4],
-            down_block_types: vec!["DownBlock2D".into()],
-            up_block_types: vec!["UpBlock2D".into()],
-            layers_per_block: 1,
-            norm_num_groups: 2,
-            attention_head_dim: Some(4),
-            ..UnetConfig::default()
-        };
-        Architecture::new(&config).unwrap()
-    }
 
     #[test]
     fn gradients_pass_through_stand_ins_as_through_a_curvature() {
-        let architecture = architecture();
+        let architecture = smallest_network();
         let bases = stand_in_bases(&architecture);
         let count = architecture.parameter_count();
         assert_eq!(bases.iter().map(|basis| basis.block().count()).sum::<usize>(), count);
