@@ -23,7 +23,7 @@ impl Run {
         objects: impl IntoIterator<Item = N>,
         made_from: Fingerprint,
     ) -> Result<usize, StoreError> {
-        self.refuse_if_read_only()?;
+        self.refuse_to_write_elsewhere()?;
         let mut staged = Vec::new();
         for name in objects {
             let name = ObjectName::new(name.as_ref())?;

@@ -32,6 +32,13 @@ pub enum StoreError {
         path: PathBuf,
     },
 
+    /// The folder was moved or deleted while it was open for writing.
+    #[error("run `{}` was moved or deleted while it was written to: its file .lock is gone, or another one", path.display())]
+    Moved {
+        /// Where the run folder was.
+        path: PathBuf,
+    },
+
     /// The disk, or the share of it that this user may fill, is full.
     #[error("no space left to {action} `{}`: {source}", path.display())]
     DiskFull {

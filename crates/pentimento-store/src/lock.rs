@@ -37,6 +37,28 @@ impl Lock {
         let _ = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
         Ok(Self { file })
     }
+
+    /// Whether the file that is locked is still the one in `root`: not if the folder was moved or deleted since, or another one
+    /// has taken its place.
+    pub(crate) fn is_in(&self, root: &Path) -> bool {
+        is_same_file(&self.file, &root.join(LOCK_FILE))
+    }
+}
+
+#[cfg(unix)]
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let identity = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(file), Ok(there)) => identity(&file) == identity(&there),
+        _ => false,
+    }
+}
+
+/// Elsewhere an open file keeps its folder from being moved or deleted.
+#[cfg(not(unix))]
+fn is_same_file(_file: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 impl Drop for Lock {

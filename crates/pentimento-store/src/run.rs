@@ -154,8 +154,8 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`StoreError::BadName`], [`StoreError::OpenForReadingOnly`], [`StoreError::ReadOnly`], [`StoreError::DiskFull`] or
-    /// [`StoreError::Io`]. After an error the object is what it was before, or absent, or (if only the last sync of a
+    /// [`StoreError::BadName`], [`StoreError::OpenForReadingOnly`], [`StoreError::Moved`], [`StoreError::ReadOnly`],
+    /// [`StoreError::DiskFull`] or [`StoreError::Io`]. After an error the object is what it was before, or absent, or (if only the last sync of a
     /// replacement failed) the new one; it is never half-written.
     pub fn put(&self, name: &str, made_from: Fingerprint, bytes: &[u8]) -> Result<(), StoreError> {
         self.put_with(name, made_from, |writer| writer.write_all(bytes))
@@ -172,7 +172,7 @@ impl Run {
         made_from: Fingerprint,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), StoreError> {
-        self.refuse_if_read_only()?;
+        self.refuse_to_write_elsewhere()?;
         let staged = self.stage(ObjectName::new(name)?, made_from, write)?;
         self.commit(vec![staged])
     }
@@ -189,7 +189,7 @@ impl Run {
         objects: impl IntoIterator<Item = (N, B)>,
         made_from: Fingerprint,
     ) -> Result<(), StoreError> {
-        self.refuse_if_read_only()?;
+        self.refuse_to_write_elsewhere()?;
         let mut names = BTreeSet::new();
         let mut staged = Vec::new();
         for (name, bytes) in objects {
@@ -210,7 +210,7 @@ impl Run {
     /// [`StoreError::OpenForReadingOnly`], or that of a failed write. If only deleting the file fails, the object is
     /// unlisted all the same.
     pub fn remove(&self, name: &str) -> Result<bool, StoreError> {
-        self.refuse_if_read_only()?;
+        self.refuse_to_write_elsewhere()?;
         let mut manifest = self.manifest();
         finish_replacements(&self.root, &mut manifest)?;
         let mut next = manifest.clone();
@@ -244,7 +244,7 @@ impl Run {
     ///
     /// [`StoreError::OpenForReadingOnly`], or that of listing a folder or deleting a file.
     pub fn clean(&mut self, ours: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, StoreError> {
-        self.refuse_if_read_only()?;
+        self.refuse_to_write_elsewhere()?;
         let manifest = self.manifest();
         let left_behind: Vec<PathBuf> = unlisted_files(&self.root, &manifest)?
             .into_iter()
@@ -297,10 +297,14 @@ impl Run {
         Ok((path, entry.clone(), file))
     }
 
-    pub(crate) fn refuse_if_read_only(&self) -> Result<(), StoreError> {
-        match self.lock {
-            Some(_) => Ok(()),
-            None => Err(StoreError::OpenForReadingOnly { path: self.root.clone() }),
+    /// Refuses to write to a run that is open for reading only, or whose folder is another one than the one that was opened:
+    /// writing would make it anew, with the objects of this moment and none of those before.
+    pub(crate) fn refuse_to_write_elsewhere(&self) -> Result<(), StoreError> {
+        let path = || self.root.clone();
+        match &self.lock {
+            Some(lock) if lock.is_in(&self.root) => Ok(()),
+            Some(_) => Err(StoreError::Moved { path: path() }),
+            None => Err(StoreError::OpenForReadingOnly { path: path() }),
         }
     }
 

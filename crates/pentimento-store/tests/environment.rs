@@ -83,6 +83,41 @@ fn a_run_that_is_open_for_reading_refuses_writes() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before);
 }
 
+#[test]
+fn a_run_that_is_moved_or_deleted_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, elsewhere) = (folder.path().join("run"), folder.path().join("moved"));
+    let run = Run::create_or_open(&place).unwrap();
+    run.put("a", key("1"), b"abc").unwrap();
+    let refused = |run: &Run| {
+        let refusals = [
+            run.put("a", key("2"), b"other"),
+            run.put_many([("folder/b", b"1")], key("1")),
+            run.put_with("b", key("1"), |_| Ok(())),
+            run.remove("a").map(drop),
+        ];
+        for refusal in refusals {
+            assert!(matches!(&refusal, Err(StoreError::Moved { path }) if *path == place), "{refusal:?}");
+        }
+    };
+    fs::rename(&place, &elsewhere).unwrap();
+    refused(&run);
+    assert!(!place.exists(), "the run was made anew");
+    // Another run in its place is not this one.
+    let other = Run::create_or_open(&place).unwrap();
+    refused(&run);
+    assert_eq!(other.names(), Vec::<String>::new());
+    drop(other);
+    fs::remove_dir_all(&place).unwrap();
+    // Moved back, it is the run that was opened.
+    fs::rename(&elsewhere, &place).unwrap();
+    run.put("b", key("1"), b"1").unwrap();
+    assert_eq!(run.get("a").unwrap(), b"abc");
+    fs::remove_dir_all(&place).unwrap();
+    refused(&run);
+    assert!(!place.exists(), "the run was made anew");
+}
+
 /// Unmounts when it is dropped, also when a test fails.
 struct Mount<'a>(&'a Path);
 
