@@ -4,6 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pentimento_data::FetchEvent;
 use pentimento_run::words::human_duration;
 use pentimento_run::{Event, Reporter};
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +12,11 @@ use std::time::{Duration, Instant};
 /// Without a terminal, a stage says first after so long where it is, and then at most so often.
 const FIRST_LINE: Duration = Duration::from_secs(2);
 const LINE_EVERY: Duration = Duration::from_secs(15);
+
+/// The speed is taken over so many of the last moments, which are at least so far apart: over a minute, or over so many units
+/// where they are long. So a machine that slept, or was busy with something else, is soon forgotten.
+const MOMENTS: usize = 60;
+const MOMENT_EVERY: Duration = Duration::from_secs(1);
 
 /// Draws the events of a run on stderr.
 pub fn terminal() -> Reporter {
@@ -25,8 +31,7 @@ struct Bar {
     bar: ProgressBar,
     on_terminal: bool,
     started: Instant,
-    /// Units that were done when the first of them was told, and when that was.
-    first: Option<(u64, Instant)>,
+    speed: Speed,
     next_line: Instant,
 }
 
@@ -88,17 +93,17 @@ impl Bar {
         bar.set_position(done);
         let now = Instant::now();
         let (stage, next_line) = (stage.to_owned(), now + FIRST_LINE);
-        Self { stage, total, bar, on_terminal, started: now, first: None, next_line }
+        Self { stage, total, bar, on_terminal, started: now, speed: Speed::default(), next_line }
     }
 
     fn set(&mut self, done: u64, detail: &str) {
         let now = Instant::now();
-        let (before, since) = *self.first.get_or_insert((done, now));
+        self.speed.note(done, now);
         let is_due = !self.on_terminal && now >= self.next_line;
         if !self.on_terminal && !is_due {
             return;
         }
-        let left = time_left(done.saturating_sub(before), self.total.saturating_sub(done), now - since);
+        let left = self.speed.time_left(done, self.total, now);
         let said: Vec<String> =
             [detail.to_owned()].into_iter().filter(|detail| !detail.is_empty()).chain(left).collect();
         let said = said.join(", ");
@@ -110,6 +115,30 @@ impl Bar {
             let comma = if said.is_empty() { "" } else { ", " };
             say(&format!("{}: {done} of {}{comma}{said}", self.stage, self.total));
         }
+    }
+}
+
+/// How fast units are done.
+#[derive(Default)]
+struct Speed {
+    /// How many were done, and when; the oldest first.
+    moments: VecDeque<(u64, Instant)>,
+}
+
+impl Speed {
+    fn note(&mut self, done: u64, now: Instant) {
+        if self.moments.back().is_some_and(|(_, last)| now - *last < MOMENT_EVERY) {
+            return;
+        }
+        self.moments.push_back((done, now));
+        if self.moments.len() > MOMENTS {
+            self.moments.pop_front();
+        }
+    }
+
+    fn time_left(&self, done: u64, total: u64, now: Instant) -> Option<String> {
+        let (before, since) = *self.moments.front()?;
+        time_left(done.saturating_sub(before), total.saturating_sub(done), now - since)
     }
 }
 
@@ -147,5 +176,25 @@ mod tests {
         assert_eq!(of(7199, 6 * 7199, 600).as_deref(), Some("1 h 00 min left"));
         assert_eq!(of(5, 0, 20).as_deref(), Some("0.0 s left"));
         assert_eq!((of(0, 30, 20), of(10, 30, 0)), (None, None));
+    }
+
+    #[test]
+    fn a_machine_that_slept_is_forgotten() {
+        let begun = Instant::now();
+        let mut speed = Speed::default();
+        let mut told = |seconds: u64, done: u64| {
+            let now = begun + Duration::from_secs(seconds);
+            speed.note(done, now);
+            speed.time_left(done, 1000, now)
+        };
+        // A unit each second, and an hour of sleep between the 100th and the 101st.
+        for second in 0..=100 {
+            told(second, second);
+        }
+        assert_eq!(told(101, 101).as_deref(), Some("14 min 59 s left"));
+        for second in 102..200 {
+            told(3600 + second, second);
+        }
+        assert_eq!(told(3800, 200).as_deref(), Some("13 min 20 s left"));
     }
 }
