@@ -5,6 +5,7 @@ use pentimento_data::DataError;
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{NetworkFolder, Unclear};
 use pentimento_run::ablate::GROUP;
+use pentimento_run::recipe::TAKE_OUT;
 use pentimento_run::{FailureKind, MadeBy, Recipe, RunError};
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
@@ -130,7 +131,10 @@ pub fn message(error: &anyhow::Error) -> String {
 /// A failure of a run, with the options and commands of this program that mend it.
 fn with_commands(error: &RunError) -> String {
     match error {
-        RunError::Setting { setting, problem } => format!("`--set {setting}`: {problem}"),
+        RunError::Setting { setting, problem } => match setting.strip_prefix(TAKE_OUT) {
+            Some(key) => format!("`--unset {key}`: {problem}"),
+            None => format!("`--set {setting}`: {problem}"),
+        },
         RunError::Data(error) => of_images(error),
         RunError::ColourLost { .. } => {
             format!("{error}: `--set data.channels=grey` makes them grey")
@@ -307,6 +311,10 @@ pub fn advice(error: &anyhow::Error) -> Option<String> {
         });
         match of_run.or_else(|| cause.downcast_ref()) {
             Some(StoreError::Corrupt { file, .. } | StoreError::Missing { file }) => how_to_make_again(file),
+            Some(StoreError::Moved { .. }) => Some(
+                "nothing more was written; the same command goes on with what was stored, once it names the place of the run"
+                    .into(),
+            ),
             _ => None,
         }
     })
@@ -325,6 +333,29 @@ pub fn how_to_make_again(file: &Path) -> Option<String> {
     }
     if inside("scores") {
         return Some(how_to_score_again(run, file));
+    }
+    if file == run.join("costs.json") {
+        return Some(
+            "the next stage that makes something writes it anew; only forecasts and the times on the page follow from it, and what \
+             it said is lost"
+                .into(),
+        );
+    }
+    if file.ends_with("training.json")
+        && let Some(network) = file.parent()
+    {
+        return Some(format!(
+            "it only says which version of the program's numerics trained the network, which is sound without it; who wants it \
+             back deletes the folder `{}`, and the network is trained again",
+            network.display()
+        ));
+    }
+    if inside("evaluation") {
+        return Some(format!(
+            "delete `{}`, then `pentimento evaluate {} --bank BANK` with the bank of then makes it again",
+            file.display(),
+            run.display()
+        ));
     }
     if inside("features") || inside("curvature") {
         return Some(format!(
@@ -349,7 +380,10 @@ pub fn how_to_make_again(file: &Path) -> Option<String> {
         // A recipe that is gone does not say it; a trained run has codes.
         (is_recipe && !run.join("codes.npy").exists()).then(|| "FOLDER".to_owned())
     });
-    let again = if let Some(folder) = imported_from.filter(|_| inside("members") || is_recipe) {
+    let is_bank = recipe.parse::<toml::Table>().is_ok_and(|recipe| recipe.contains_key("bank"));
+    let again = if is_bank && !is_recipe {
+        format!("pentimento bank {}`", run.display())
+    } else if let Some(folder) = imported_from.filter(|_| inside("members") || is_recipe) {
         format!("pentimento import {folder} --run {}`", run.display())
     } else if is_recipe {
         format!("pentimento run RECIPE --run {}` with the recipe of this run", run.display())

@@ -7,8 +7,7 @@ pub const TAKE_OUT: char = '!';
 /// key or a section takes it out.
 pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> {
     if let Some(path) = setting.strip_prefix(TAKE_OUT) {
-        take_out(table, path);
-        return Ok(());
+        return take_out(table, path);
     }
     let (path, value) = setting.split_once('=').ok_or("write it as `section.key=value`")?;
     let value = match value.trim().parse::<toml::Value>() {
@@ -42,8 +41,8 @@ pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// Takes a key or a section out, if it is there.
-fn take_out(table: &mut toml::Table, path: &str) {
+/// Takes a key or a section out. One that is not there is refused: it may be written wrongly, and the one that was meant would stay.
+fn take_out(table: &mut toml::Table, path: &str) -> Result<(), String> {
     let (sections, key) = match path.rsplit_once('.') {
         Some((sections, key)) => (sections.split('.').collect(), key),
         None => (Vec::new(), path),
@@ -52,9 +51,8 @@ fn take_out(table: &mut toml::Table, path: &str) {
     for section in sections {
         place = place.and_then(|table| table.get_mut(section)?.as_table_mut());
     }
-    if let Some(table) = place {
-        table.remove(key);
-    }
+    let taken = place.and_then(|table| table.remove(key));
+    taken.map(drop).ok_or_else(|| "the recipe does not have it".into())
 }
 
 #[cfg(test)]
@@ -98,8 +96,14 @@ mod tests {
             "!seed",
         ]);
         assert_eq!(recipe.unwrap(), with(&[]).unwrap());
-        // What is not there, and a section that is none, are left as they are; `none` is a value like others.
-        assert_eq!(with(&["!bank.table", "!seed.x"]).unwrap(), with(&[]).unwrap());
+        // What is not there is named; `none` is a value like others.
+        for absent in ["!bank.table", "!seed.x", "!classifer", "!"] {
+            let error = with(&["seed=9", absent]);
+            assert!(
+                matches!(&error, Err(RunError::Setting { setting, .. }) if setting == absent),
+                "{error:?}"
+            );
+        }
         assert_eq!(with(&["description=none"]).unwrap().description, "none");
         // What every recipe needs is missing then.
         assert!(matches!(with(&["!name"]), Err(RunError::Recipe { .. })));
