@@ -1,7 +1,8 @@
 //! How well scores of training images predict what networks do that were trained on subsets of them.
 
 use pentimento_statistics::linear_datamodelling::{
-    LinearDatamodellingScore, NoiseCeiling, noise_ceiling, predictions, score, without_query_mean,
+    HeldOutChoice, LinearDatamodellingScore, NoiseCeiling, held_out_choice, noise_ceiling, predictions,
+    score, without_query_mean,
 };
 use pentimento_statistics::{IntervalSettings, StatisticsError, pearson};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,27 @@ pub fn predicted_against_measured(
     let squares: f64 = predicted.iter().map(|value| value * value).sum();
     let products: f64 = predicted.iter().zip(&measured).map(|(p, m)| p * m).sum();
     Ok(Some(PredictedAgainstMeasured { slope: products / squares, pearson, pairs: predicted.len() }))
+}
+
+/// Holds scores with each of several settings of a method, such as dampings, `[settings][queries][images]`, against what happened
+/// on subsets: chosen on one half of them and told of the other, halved by `seed`. None with too few subsets.
+///
+/// # Errors
+///
+/// If the tables do not fit each other, are empty, or hold what is not finite.
+pub fn setting_chosen_elsewhere(
+    settings: &[Vec<Vec<f64>>],
+    masks: &[Vec<bool>],
+    outcomes: &[Vec<f64>],
+    seed: u64,
+) -> Result<Option<HeldOutChoice>, StatisticsError> {
+    let weights = weights(masks);
+    let predicted = settings
+        .iter()
+        .map(|scores| predictions::<_, _, f64>(scores, &weights))
+        .collect::<Result<Vec<_>, _>>()?;
+    let predicted: Vec<&[Vec<f64>]> = predicted.iter().map(Vec::as_slice).collect();
+    held_out_choice(&predicted, outcomes, seed)
 }
 
 fn weights(masks: &[Vec<bool>]) -> Table {

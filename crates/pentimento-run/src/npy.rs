@@ -12,6 +12,15 @@ pub fn npy(shape: &[u64], values: &[f32]) -> Result<Vec<u8>> {
     array(shape, values)
 }
 
+/// The bytes of a `.npy` file of `f64`.
+///
+/// # Errors
+///
+/// If the values do not fill the shape.
+pub fn npy_of_f64(shape: &[u64], values: &[f64]) -> Result<Vec<u8>> {
+    array(shape, values)
+}
+
 /// The bytes of a `.npy` file of `bool`.
 ///
 /// # Errors

@@ -46,6 +46,24 @@ pub fn score(
     }
 }
 
+/// Scores at multiples of the damping that a method takes, `[factors][queries][images]`; none for a method without a kernel of
+/// features.
+///
+/// # Errors
+///
+/// As [`score`].
+pub fn scores_around_damping(
+    subject: &Subject<'_>,
+    queries: &Queries,
+    method: Method,
+    factors: &[f64],
+) -> Result<Option<Vec<Vec<Vec<f64>>>>> {
+    match method.family {
+        Family::Gradients(asked) => gradients::scores_around_damping(subject, queries, asked, factors),
+        _ => Ok(None),
+    }
+}
+
 /// How long [`score`] will take on this machine, from a few gradients that are taken to be timed. A likeness computes so little
 /// that nothing is measured.
 ///

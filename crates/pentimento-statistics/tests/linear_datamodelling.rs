@@ -238,6 +238,11 @@ proptest! {
         prop_assert_eq!(choice.score, (choice.halves[0].score + choice.halves[1].score) / 2.0);
         prop_assert!(best(&all).contains(&choice.best_setting));
         prop_assert!(close(choice.best_score, score_of(choice.best_setting, &all)));
+        for (setting, score) in choice.scores.iter().enumerate() {
+            let expected = score_of(setting, &all);
+            prop_assert_eq!(score.is_some(), expected.is_some());
+            prop_assert!(score.is_none_or(|score| close(score, expected)));
+        }
     }
 }
 

@@ -429,6 +429,9 @@ pub struct EvaluateArguments {
     /// none is named.
     #[arg(long, value_name = "QUERY")]
     pub query: Vec<QuerySet>,
+    /// Judge methods with a damping at multiples of it too, and say what the best of them would have given.
+    #[arg(long, requires = "bank")]
+    pub dampings: bool,
     /// Draws at which the loss of each query is measured on each network of the bank.
     #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub draws: u32,
@@ -448,6 +451,24 @@ pub enum EvaluateCommand {
         /// Losses of the queries on these networks, `[subsets, queries]` or `[seeds, subsets, queries]`.
         #[arg(long, value_name = "FILE")]
         outcomes: PathBuf,
+    },
+    /// Whether methods find training images of which it is known that a query rests on them, such as planted copies.
+    Retrieval {
+        /// The run whose methods are judged.
+        #[arg(value_name = "RUN")]
+        run: PathBuf,
+        /// A CSV file with the header `query,training_image` and a line for each query and each of its sources, by name or position.
+        #[arg(long, value_name = "FILE")]
+        sources: PathBuf,
+        /// The queries, as for `attribute`.
+        #[arg(long, value_name = "QUERY", default_value_t = QuerySet::Samples)]
+        query: QuerySet,
+        /// The methods, separated by commas; if none is named, the usual ones.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        method: Vec<AttributeMethod>,
+        /// A classifier of this project, for `classifier-cosine`; the run's own if not given.
+        #[arg(long, value_name = "FILE")]
+        classifier: Option<PathBuf>,
     },
 }
 

@@ -93,19 +93,57 @@ fn methods_are_judged_by_a_bank_and_nothing_is_measured_twice() {
         found
     };
     let first = outcomes(&run);
-    // 14 networks, two sets of queries, two files of results.
-    assert_eq!(first.len(), 2 * 14 + 2, "{:?}", first.keys());
+    // 14 networks and two sets of queries; masks, and of each set two targets and two methods, with what their axes are.
+    let of = |folder: &str| first.keys().filter(|name| name.starts_with(folder)).count();
+    assert_eq!((of("evaluation/outcomes/"), of("evaluation/arrays/")), (2 * 14, 1 + 2 * (2 + 2) + 1));
+    assert_eq!(first.len(), 28 + 10 + 2, "{:?}", first.keys());
     let found: serde_json::Value = serde_json::from_slice(&first["evaluation/subsets.json"]).unwrap();
     assert_eq!(found["sets"][1]["judged"].as_array().unwrap().len(), 4);
     let mean = &found["sets"][0]["judged"][0]["datamodelling"]["score"]["mean"];
     let [value, low, high] = ["value", "low", "high"].map(|key| mean[key].as_f64().unwrap());
     assert!(-1.0 <= low && low <= value && value <= high && high <= 1.0, "{mean}");
 
+    // The arrays that are kept say the same again.
+    let arrays = run.join("evaluation/arrays");
+    let axes: serde_json::Value =
+        serde_json::from_slice(&fs::read(arrays.join("axes.json")).unwrap()).unwrap();
+    assert_eq!(axes["axes"]["masks.npy"], serde_json::json!(["subsets", "images"]));
+    assert_eq!(axes["names"]["subsets"].as_array().unwrap().len(), 6);
+    let mut lds = program(["evaluate", "lds", "--scores"]);
+    lds.arg(arrays.join("samples/scores-das.npy")).arg("--masks").arg(arrays.join("masks.npy"));
+    let said_of_arrays = succeed(lds.arg("--outcomes").arg(arrays.join("samples/loss.npy"))).stdout;
+    let [low, high] = [low, high].map(|value| 100.0 * value);
+    assert_names(&said_of_arrays, &[&format!("score: {:.1} % [{low:.1}, {high:.1}]", 100.0 * value)]);
+
     // Again, with other threads: the same bytes, and no network is measured.
     let again = succeed(evaluate(&judged).args(["--threads", "1"]));
     assert_eq!(again.stdout, said.stdout);
     assert!(!again.stderr.contains("measuring the bank"), "{}", again.stderr);
     assert_eq!(outcomes(&run), first);
+
+    // At its own damping a method scores what it scores without the others, and none of them is better than the best.
+    let with_dampings = succeed(&mut evaluate(&["--draws", "8", "--method", "das,random", "--dampings"]));
+    assert_names(&with_dampings.stdout, &["das: ", "with its own damping", "times its own, would give"]);
+    let found: serde_json::Value =
+        serde_json::from_slice(&fs::read(run.join("evaluation/subsets.json")).unwrap()).unwrap();
+    for set in found["sets"].as_array().unwrap() {
+        let dampings = set["dampings"].as_array().unwrap();
+        assert_eq!(dampings.len(), 2, "only `das` has one, and there are two targets: {dampings:?}");
+        for damping in dampings {
+            let is_same = |judged: &&serde_json::Value| {
+                judged["method"] == damping["method"] && judged["target"] == damping["target"]
+            };
+            let judged = set["judged"].as_array().unwrap().iter().find(is_same).unwrap();
+            let own = damping["own"].as_f64().unwrap();
+            let mean = judged["datamodelling"]["score"]["mean"]["value"].as_f64().unwrap();
+            assert!((own - mean).abs() < 1e-9, "{own} instead of {mean}");
+            let scores =
+                damping["choice"]["scores"].as_array().unwrap().iter().filter_map(|score| score.as_f64());
+            let best = scores.fold(f64::MIN, f64::max);
+            assert!((best - damping["choice"]["best_score"].as_f64().unwrap()).abs() < 1e-12 && best >= own);
+        }
+    }
+    succeed(&mut evaluate(&judged));
 
     // A damaged outcome is measured again; a network that is missing or damaged is named.
     let name = first.keys().find(|name| name.starts_with("evaluation/outcomes/")).unwrap();
@@ -135,6 +173,53 @@ fn an_ensemble_is_a_bank_of_its_own_members() {
     let said = succeed(&mut command);
     assert_names(&said.stdout, &["of the images, ", " subsets", "1 seed", "pixel-cosine"]);
     assert!(!said.stdout.contains("the most that outcomes"), "{}", said.stdout);
+}
+
+#[test]
+fn known_sources_are_found_by_what_looks_like_them() {
+    let laboratory = Laboratory::new();
+    let bank = bank(&laboratory, "bank", &["--set", "bank.subsets=1", "--set", "bank.seeds=1"]);
+    let images = laboratory.path("set.npy");
+    write_images(&images, &pixels().chunks(64).map(<[u8]>::to_vec).collect::<Vec<_>>());
+    let run = import(&laboratory, &bank, &format!("data.path={images:?}"));
+    let sources = laboratory.path("sources.csv");
+    let retrieval = |text: &str| {
+        fs::write(&sources, text).unwrap();
+        let mut command = program([Path::new("evaluate"), Path::new("retrieval"), &run]);
+        command.arg("--sources").arg(&sources).args([
+            "--query",
+            "3,17,41",
+            "--method",
+            "pixel-cosine,random",
+        ]);
+        command
+    };
+    // Two of three queries are known to rest on themselves: nothing looks more like them.
+    let said = succeed(&mut retrieval("query,training_image\n3,3\n 41 , 41\n")).stdout;
+    assert_names(
+        &said,
+        &[
+            "2 queries (3,17,41) with 2 sources among 60 training images; 1 without known sources left out",
+            "first 1: 100.0 [100.0, 100.0] of at most 100.0",
+            "first 5: 20.0 [20.0, 20.0] of at most 20.0",
+            "by chance: 1.7",
+        ],
+    );
+    let found: serde_json::Value =
+        serde_json::from_slice(&fs::read(run.join("evaluation/retrieval.json")).unwrap()).unwrap();
+    assert_eq!(found["methods"][0]["retrieved"]["reciprocal_rank"]["value"], 1.0);
+    for (text, named) in [
+        ("image,group\n3,3\n", ["the header", "query,training_image"]),
+        ("query,training_image\n3,3\n4,4\n", ["query in line 3", "one of the 3 queries"]),
+        ("query,training_image\n3,60\n", ["training_image in line 2", "\"60\""]),
+        ("query,training_image\n", ["the number of lines", "at least 1"]),
+        ("query,training_image\n3\n", ["the table", "sources.csv"]),
+    ] {
+        assert_names(&fail(&mut retrieval(text), WRONG_INPUT), &named);
+    }
+    fs::remove_file(&sources).unwrap();
+    let mut gone = program([Path::new("evaluate"), Path::new("retrieval"), &run]);
+    assert_names(&fail(gone.arg("--sources").arg(&sources), WRONG_INPUT), &["sources.csv"]);
 }
 
 #[test]

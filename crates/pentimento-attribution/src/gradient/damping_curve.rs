@@ -2,7 +2,7 @@
 
 use super::comparison::Compared;
 use super::feature_source::FeatureSource;
-use crate::scores::rank_agreement;
+use crate::scores::{add_rows, rank_agreement};
 
 /// Dampings of the curve, each a factor 10^(1/3) above the last, from 10^-4 of the one that is taken to 10^4 of it.
 const STEPS_PER_DECADE: usize = 3;
@@ -99,6 +99,29 @@ impl DampingView {
     pub fn is_near_cliff(&self) -> bool {
         self.cliff().is_some_and(|(from, to, _)| self.taken > from / 10.0 && self.taken < to * 10.0)
     }
+}
+
+/// Scores of all training images for all queries at multiples of the damping that was taken of each network,
+/// `[factors][queries][images]`, the sum over networks; none without a kernel.
+///
+/// # Errors
+///
+/// As reading features.
+pub fn scores_around<S: FeatureSource>(
+    compared: &[Compared<'_, S::Error>],
+    networks: &[S],
+    factors: &[f64],
+) -> Result<Option<Vec<Vec<Vec<f64>>>>, S::Error> {
+    let mut all = vec![Vec::new(); factors.len()];
+    for (compared, network) in compared.iter().zip(networks) {
+        let Some((_, damping)) = compared.kernel() else { return Ok(None) };
+        let queries = compared.queries(network.query_features(0..network.queries(), &|_| true)?)?;
+        for (sum, factor) in all.iter_mut().zip(factors) {
+            let scores = compared.scores_at(&queries, factor * damping)?.unwrap_or_default();
+            add_rows(sum, network.factor(), &scores);
+        }
+    }
+    Ok(Some(all))
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ mod spread;
 pub use block::FeatureBlock;
 pub use candidates::{CandidateQuality, candidate_quality, candidates, evenly, share_of_sample};
 pub use comparison::{Compared, Queries};
-pub use damping_curve::{DampingPoint, DampingView, damping_view};
+pub use damping_curve::{DampingPoint, DampingView, damping_view, scores_around};
 pub use draws::{DrawPlan, NoiseSharing};
 pub use feature::{FeatureError, FeatureExtractor};
 pub use feature_source::{FeatureSource, QueryTimesteps};

@@ -2,14 +2,22 @@
 //!
 //! * `outcomes`: what the networks of a bank make of queries.
 //! * `subsets`: scores of methods held against that.
-//! * `arrays`: the same for anybody's arrays.
+//! * `dampings`: the same at multiples of the damping that a method takes.
+//! * `kept_arrays`: scores, masks and outcomes as NumPy arrays in the run.
+//! * `arrays`: scores judged of anybody's arrays.
+//! * `retrieval`: whether methods find known sources.
 //! * `table`: the results as a file.
 
 mod arrays;
+mod dampings;
+mod kept_arrays;
 mod outcomes;
+mod retrieval;
 mod subsets;
 mod table;
 
 pub use arrays::{ArraysToJudge, judge_arrays};
+pub use dampings::{DAMPING_FACTORS, JudgedDampings};
 pub use outcomes::{MeasuringOutcomes, Outcomes};
+pub use retrieval::{MethodRetrieved, Retrieval, evaluate_retrieval};
 pub use subsets::{Evaluation, EvaluationSettings, Judged, JudgedSet, TARGETS, evaluate};

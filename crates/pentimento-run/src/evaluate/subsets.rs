@@ -1,5 +1,7 @@
 //! Scores of methods against the networks of a bank.
 
+use super::dampings::{JudgedDampings, around_dampings};
+use super::kept_arrays::{ArraysOfSet, KeptArrays};
 use super::outcomes::MeasuringOutcomes;
 use super::table::write_table;
 use crate::bank::Bank;
@@ -33,11 +35,13 @@ pub struct EvaluationSettings {
     pub draws: usize,
     /// How intervals are made.
     pub interval: IntervalSettings,
+    /// Whether methods with a damping are judged at multiples of it too.
+    pub dampings: bool,
 }
 
 impl Default for EvaluationSettings {
     fn default() -> Self {
-        Self { draws: 200, interval: IntervalSettings::default() }
+        Self { draws: 200, interval: IntervalSettings::default(), dampings: false }
     }
 }
 
@@ -67,6 +71,9 @@ pub struct JudgedSet {
     pub ceilings: Vec<Ceiling>,
     /// All methods with each of [`TARGETS`].
     pub judged: Vec<Judged>,
+    /// Methods with a damping at multiples of it, with each of [`TARGETS`], if that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dampings: Vec<JudgedDampings>,
 }
 
 /// What was found.
@@ -110,9 +117,12 @@ pub fn evaluate(
     }
     let all = bank.masks_of(&subject.training.images)?;
     let masks: Vec<Vec<bool>> = bank.drawn.iter().map(|&subset| all[subset].clone()).collect();
+    let subsets = bank.drawn.iter().map(|&subset| bank.subsets[subset].as_str()).collect();
+    let mut arrays = KeptArrays::new(&masks, subsets, subject.training.images.names())?;
     let mut found = Vec::new();
     for queries in sets {
-        found.push(judge_set(subject, bank, &masks, queries, methods, classifier, settings)?);
+        let judging = Judging { subject, bank, masks: &masks, methods, classifier, settings };
+        found.push(judging.set(queries, &mut arrays)?);
     }
     let kept: usize = masks.iter().flatten().filter(|&&kept| kept).count();
     let share = kept as f64 / (masks.len() * subject.training.images.len()).max(1) as f64;
@@ -131,58 +141,77 @@ pub fn evaluate(
         seeds: bank.seeds,
         sets: found,
     };
+    arrays.write(subject.workspace)?;
     write_table(subject.workspace, &evaluation)?;
     Ok(evaluation)
 }
 
-fn judge_set(
-    subject: &Subject<'_>,
-    bank: &Bank,
-    masks: &[Vec<bool>],
-    queries: &Queries,
-    methods: &[Method],
-    classifier: Option<&Path>,
+/// What is judged, by what.
+struct Judging<'a> {
+    subject: &'a Subject<'a>,
+    bank: &'a Bank,
+    /// `[subsets][images]`, of the subsets that were drawn.
+    masks: &'a [Vec<bool>],
+    methods: &'a [Method],
+    classifier: Option<&'a Path>,
     settings: EvaluationSettings,
-) -> Result<JudgedSet> {
-    let stage = MeasuringOutcomes::new(subject.workspace, bank, queries, settings.draws);
-    let outcomes = stage.complete()?;
-    let drawn = |seeds: &[Vec<Vec<f64>>]| -> Vec<Vec<Vec<f64>>> {
-        let of_seed =
-            |table: &Vec<Vec<f64>>| bank.drawn.iter().map(|&subset| table[subset].clone()).collect();
-        seeds.iter().map(of_seed).collect()
-    };
-    let targets = [drawn(&outcomes.loss), drawn(&outcomes.weighted_loss)];
-    let means = targets.iter().map(|seeds| mean_over_seeds(seeds)).collect::<Result<Vec<_>, _>>()?;
-    let ceilings = targets.iter().map(|seeds| ceiling(seeds)).collect::<Result<Vec<_>, _>>()?;
-    let mut tables = Vec::new();
-    for &method in methods {
-        subject.workspace.options.stop.check()?;
-        tables.push(score(subject, queries, method, classifier)?.scores);
+}
+
+impl Judging<'_> {
+    fn set(&self, queries: &Queries, arrays: &mut KeptArrays) -> Result<JudgedSet> {
+        let Self { subject, bank, masks, methods, classifier, settings } = *self;
+        let stage = MeasuringOutcomes::new(subject.workspace, bank, queries, settings.draws);
+        let outcomes = stage.complete()?;
+        let drawn = |seeds: &[Vec<Vec<f64>>]| -> Vec<Vec<Vec<f64>>> {
+            let of_seed =
+                |table: &Vec<Vec<f64>>| bank.drawn.iter().map(|&subset| table[subset].clone()).collect();
+            seeds.iter().map(of_seed).collect()
+        };
+        let targets = [drawn(&outcomes.loss), drawn(&outcomes.weighted_loss)];
+        let means = targets.iter().map(|seeds| mean_over_seeds(seeds)).collect::<Result<Vec<_>, _>>()?;
+        let ceilings = targets.iter().map(|seeds| ceiling(seeds)).collect::<Result<Vec<_>, _>>()?;
+        let mut tables = Vec::new();
+        for &method in methods {
+            subject.workspace.options.stop.check()?;
+            tables.push(score(subject, queries, method, classifier)?.scores);
+        }
+        arrays.add(&ArraysOfSet {
+            set: &queries.set.name(),
+            queries: queries.images.iter().map(|query| query.name.as_str()).collect(),
+            targets: &targets,
+            methods: methods.iter().map(|method| method.name).collect(),
+            scores: &tables,
+        })?;
+        let around = if settings.dampings { around_dampings(subject, queries, methods)? } else { Vec::new() };
+        let (mut judged, mut dampings) = (Vec::new(), Vec::new());
+        for (target, outcomes) in TARGETS.into_iter().zip(&means) {
+            let of_target = methods
+                .iter()
+                .zip(&tables)
+                .map(|(method, scores)| {
+                    let datamodelling = datamodelling(scores, masks, outcomes, settings.interval)?;
+                    let predicted = match predicts_loss(method) && target == TARGETS[0] {
+                        true => predicted_against_measured(scores, masks, outcomes)?,
+                        false => None,
+                    };
+                    let method = method.name.into();
+                    Ok(Judged { method, target, datamodelling, predicted, behind_the_best: None })
+                })
+                .collect::<Result<Vec<_>, StatisticsError>>()?;
+            judged.extend(beside_the_best(of_target, &tables, masks, outcomes, settings.interval)?);
+            for method in &around {
+                dampings.extend(method.judge(target, masks, outcomes, settings.interval.seed)?);
+            }
+            subject.workspace.reporter().tell(Event::Judged { target, methods: methods.len() });
+        }
+        Ok(JudgedSet {
+            queries: queries.set.to_string(),
+            names: queries.images.iter().map(|query| query.name.clone()).collect(),
+            ceilings: ceilings.into_iter().flatten().collect(),
+            judged,
+            dampings,
+        })
     }
-    let mut judged = Vec::new();
-    for (target, outcomes) in TARGETS.into_iter().zip(&means) {
-        let of_target = methods
-            .iter()
-            .zip(&tables)
-            .map(|(method, scores)| {
-                let datamodelling = datamodelling(scores, masks, outcomes, settings.interval)?;
-                let predicted = match predicts_loss(method) && target == TARGETS[0] {
-                    true => predicted_against_measured(scores, masks, outcomes)?,
-                    false => None,
-                };
-                let method = method.name.into();
-                Ok(Judged { method, target, datamodelling, predicted, behind_the_best: None })
-            })
-            .collect::<Result<Vec<_>, StatisticsError>>()?;
-        judged.extend(beside_the_best(of_target, &tables, masks, outcomes, settings.interval)?);
-        subject.workspace.reporter().tell(Event::Judged { target, methods: methods.len() });
-    }
-    Ok(JudgedSet {
-        queries: queries.set.to_string(),
-        names: queries.images.iter().map(|query| query.name.clone()).collect(),
-        ceilings: ceilings.into_iter().flatten().collect(),
-        judged,
-    })
 }
 
 /// Whether the scores of a method are changes of the loss, in its own units.

@@ -36,7 +36,7 @@ pub use network_features::{Asked, AskedNetwork};
 pub use projection_quality::ProjectionQuality;
 pub use queries::{Queries, Query, QueryParts, QuerySet};
 pub(super) use row_key::{noise_id, row_key};
-pub use score::{forecast, score};
+pub use score::{forecast, score, scores_around_damping};
 pub use score_table::{
     Details, FollowedTraining, GradientDetails, GradientsTaken, InfluenceDetails, InfluenceNote, SAMPLES,
     ScoreTable, images_digest, made_with_digest, queries_digest,

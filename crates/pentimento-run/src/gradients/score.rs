@@ -8,8 +8,8 @@ use super::subject::{Network, Subject};
 use crate::error::{Result, RunError};
 use crate::forecast::Forecast;
 use pentimento_attribution::gradient::{
-    CandidateQuality, DampingView, FeatureBlock, FeatureSource, GradientMethod, QueryTimesteps, Spread,
-    Strips, compare_networks, damping_view, image_readers, jackknife, strips,
+    CandidateQuality, Comparison, DampingView, FeatureBlock, FeatureSource, GradientMethod, QueryTimesteps,
+    Spread, Strips, compare_networks, damping_view, image_readers, jackknife, scores_around, strips,
 };
 use pentimento_attribution::methods::Method;
 use pentimento_attribution::scores::Scores;
@@ -107,6 +107,35 @@ pub fn score(
         }),
         ..ScoreTable::plain(subject, queries, named, scores.scores)?
     })
+}
+
+/// Scores at multiples of the damping that the method takes, `[factors][queries][images]`, from the features of [`score`]; none
+/// for a method without a kernel, and where only candidates are scored.
+///
+/// # Errors
+///
+/// As [`score`].
+pub fn scores_around_damping(
+    subject: &Subject<'_>,
+    queries: &Queries,
+    method: GradientMethod,
+    factors: &[f64],
+) -> Result<Option<Vec<Vec<Vec<f64>>>>> {
+    if !matches!(method.comparison, Comparison::InverseKernel(_)) || candidates_wanted(subject).is_some() {
+        return Ok(None);
+    }
+    let parts = QueryParts::new(subject, queries, method)?;
+    let images = images_of(subject, None);
+    let features = |(number, network): (usize, &Network<'_>)| {
+        AskedNetwork::new(subject, network, number, method, &parts, &images)?.features(false)
+    };
+    let networks: Vec<NetworkFeatures> =
+        subject.networks_of(method)?.iter().enumerate().map(features).collect::<Result<_>>()?;
+    let damping = subject.workspace.recipe.gradients.damping;
+    let go_on = || subject.workspace.options.stop.check();
+    let readers = image_readers(&networks);
+    let compared = compare_networks(&networks, &readers, method.comparison, damping, go_on)?;
+    scores_around(&compared, &networks, factors)
 }
 
 /// How long [`score`] will take.

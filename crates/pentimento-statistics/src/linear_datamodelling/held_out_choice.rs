@@ -28,7 +28,9 @@ pub struct HeldOutChoice {
     pub halves: [HeldOutHalf; 2],
     /// The mean of the two scores.
     pub score: f64,
-    /// The setting with the highest score on all subsets, the first one of equals.
+    /// The score of each setting on all subsets; `None` where no query has a correlation.
+    pub scores: Vec<Option<f64>>,
+    /// The setting with the highest of them, the first one of equals.
     pub best_setting: usize,
     /// Its score on all subsets: what is told where the setting is chosen on the same subsets. Too high.
     pub best_score: f64,
@@ -70,7 +72,7 @@ pub fn held_out_choice<P: AsRef<[f64]>, Y: AsRef<[f64]>>(
         return Ok(None);
     };
     let score = (first.score + second.score) / 2.0;
-    Ok(Some(HeldOutChoice { halves: [first, second], score, best_setting, best_score }))
+    Ok(Some(HeldOutChoice { halves: [first, second], score, scores: all, best_setting, best_score }))
 }
 
 /// Two sets of subsets, rising, that together are all of them.

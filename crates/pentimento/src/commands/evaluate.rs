@@ -8,21 +8,32 @@ use crate::error::ProgramError;
 use anyhow::Result;
 use pentimento_attribution::methods::Method;
 use pentimento_evaluation::datamodelling::{Ceiling, Datamodelling, PredictedAgainstMeasured};
-use pentimento_evaluation::statistics::linear_datamodelling::{LinearDatamodellingScore, NoiseCeiling};
+use pentimento_evaluation::statistics::linear_datamodelling::{
+    HeldOutChoice, LinearDatamodellingScore, NoiseCeiling,
+};
 use pentimento_evaluation::statistics::{Estimate, IntervalSettings};
 use pentimento_run::bank::Bank;
 use pentimento_run::data::coded_data_if_trained;
 use pentimento_run::evaluate::{
-    ArraysToJudge, EvaluationSettings, Judged, JudgedSet, TARGETS, evaluate, judge_arrays,
+    ArraysToJudge, EvaluationSettings, Judged, JudgedDampings, JudgedSet, MethodRetrieved, TARGETS, evaluate,
+    evaluate_retrieval, judge_arrays,
 };
 use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
 use pentimento_run::{Networks, RunOptions, Workspace};
+use std::path::Path;
 
 /// Judges what was asked and prints a table.
 pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<()> {
-    let EvaluateArguments { arrays, run, bank, bank_seed, method, classifier, query, draws } = arguments;
-    if let Some(EvaluateCommand::Lds { scores, masks, outcomes }) = arrays {
-        return of_arrays(&ArraysToJudge { scores, masks, outcomes });
+    let EvaluateArguments { arrays, run, bank, bank_seed, method, classifier, query, dampings, draws } =
+        arguments;
+    match arrays {
+        Some(EvaluateCommand::Lds { scores, masks, outcomes }) => {
+            return of_arrays(&ArraysToJudge { scores, masks, outcomes });
+        }
+        Some(EvaluateCommand::Retrieval { run, sources, query, method, classifier }) => {
+            return retrieval(&run, &sources, query, &Asked::of(&method, classifier)?, options);
+        }
+        None => {}
     }
     let (Some(run), Some(bank)) = (run, bank) else { return Err(ProgramError::NothingToEvaluate.into()) };
     let asked = Asked::of(&method, classifier)?;
@@ -44,7 +55,7 @@ pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<(
         check(subject, &methods, &asked, &set)?;
         queries.push(set.make_and_open(subject)?);
     }
-    let settings = EvaluationSettings { draws: draws as usize, ..EvaluationSettings::default() };
+    let settings = EvaluationSettings { draws: draws as usize, dampings, ..EvaluationSettings::default() };
     let found = evaluate(subject, &bank, &queries, &methods, asked.classifier.as_deref(), settings)?;
     print(&format!("behaviour: {}", found.behaviour))?;
     print(&format!("intervention: {}", found.intervention))?;
@@ -53,6 +64,47 @@ pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<(
         print_set(set)?;
     }
     print(&format!("{}", workspace.run.root().join("evaluation").display()))?;
+    Ok(())
+}
+
+fn retrieval(run: &Path, sources: &Path, query: QuerySet, asked: &Asked, options: RunOptions) -> Result<()> {
+    asked.refuse_codes("it writes no table of scores")?;
+    let workspace = &Workspace::open(run, options)?;
+    let data = coded_data_if_trained(workspace)?;
+    let networks = &Networks::open(workspace, data.as_ref())?;
+    let training = &TrainingImages::open(workspace, networks)?;
+    let subject = &Subject { workspace, networks, training };
+    let methods = if asked.is_empty() { usual_methods() } else { asked.tables() };
+    check(subject, &methods, asked, &query)?;
+    let queries = query.make_and_open(subject)?;
+    let (classifier, interval) = (asked.classifier.as_deref(), IntervalSettings::default());
+    let found = evaluate_retrieval(subject, &queries, &methods, classifier, sources, interval)?;
+    let left_out = match found.without_sources {
+        0 => String::new(),
+        count => format!("; {count} without known sources left out"),
+    };
+    print(&format!(
+        "{} queries ({}) with {} sources among {} training images{left_out}; sources among the first, in %",
+        found.names.len(),
+        found.queries,
+        found.sources,
+        found.images
+    ))?;
+    for MethodRetrieved { method, retrieved } in &found.methods {
+        let at: Vec<String> = retrieved
+            .at
+            .iter()
+            .map(|at| {
+                let [value, interval] = estimate(Some(at.precision));
+                format!("first {}: {value} {interval} of at most {:.1}", at.first, 100.0 * at.most)
+            })
+            .collect();
+        let [rank, interval] = estimate(Some(retrieved.reciprocal_rank));
+        print(&format!("{method:<24} {}; reciprocal rank {rank} {interval}", at.join("; ")))?;
+    }
+    if let Some(at) = found.methods.first().and_then(|method| method.retrieved.at.first()) {
+        print(&format!("by chance: {:.1}", 100.0 * at.by_chance))?;
+    }
     Ok(())
 }
 
@@ -105,11 +157,35 @@ fn print_set(set: &JudgedSet) -> Result<()> {
                 ))?;
             }
         }
+        for judged in set.dampings.iter().filter(|judged| judged.target == target) {
+            print(&damping_line(judged))?;
+        }
         if let Some(ceiling) = set.ceilings.get(place) {
             print(&ceiling_line(ceiling))?;
         }
     }
     Ok(())
+}
+
+fn damping_line(judged: &JudgedDampings) -> String {
+    let percent = |score: f64| format!("{:.1}", 100.0 * score);
+    let HeldOutChoice { score, best_setting, best_score, scores, .. } = &judged.choice;
+    let factor = judged.factors.get(*best_setting).copied().unwrap_or(1.0);
+    let curve: Vec<String> = judged
+        .factors
+        .iter()
+        .zip(scores)
+        .map(|(factor, score)| format!("{factor:e}: {}", score.map_or("none".into(), percent)))
+        .collect();
+    format!(
+        "{}: {} with its own damping; {} with one that was chosen on half of the subsets, on the other; the best, {factor:e} times its own, \
+         would give {} ({})",
+        judged.method,
+        judged.own.map_or("none".into(), percent),
+        percent(*score),
+        percent(*best_score),
+        curve.join(", ")
+    )
 }
 
 fn of_arrays(files: &ArraysToJudge) -> Result<()> {
