@@ -1,6 +1,6 @@
 //! What a run tells while it works. Whoever opens a run hands it a [`Reporter`]; a program draws bars of it, a test counts.
 
-use crate::forecast::Forecast;
+use crate::forecast::{Forecast, MoreDraws};
 use crate::piece::Piece;
 use crate::words::{first_of, human_duration, mebibytes, untrained_in_words};
 use pentimento_data::{FetchEvent, OpenEvent};
@@ -31,6 +31,19 @@ pub enum Event<'a> {
     RecipeNoLongerSays(&'a str),
     /// How long a method will take, before it begins.
     Forecast(&'a Forecast),
+    /// The scores of a method are not reliable enough yet, so it takes more draws.
+    MoreDraws {
+        /// The method.
+        method: &'a str,
+        /// Draws of each image so far.
+        draws: usize,
+        /// Which share of what tells training images apart is no noise of them.
+        reliability: f64,
+        /// Which share is wanted.
+        wanted: f64,
+        /// Draws with the next round.
+        more: usize,
+    },
     /// The networks of a bank are being trained.
     TrainingBank {
         /// Those that are missing.
@@ -200,14 +213,30 @@ impl fmt::Display for Event<'_> {
                 write!(formatter, "the run's recipe now says `{line}`: what depends on it is made again")
             }
             Self::RecipeNoLongerSays(line) => write!(formatter, "the run's recipe no longer says `{line}`"),
-            Self::Forecast(Forecast { method, work, seconds, memory }) => {
-                let duration = human_duration(Duration::try_from_secs_f64(*seconds).unwrap_or(Duration::MAX));
-                write!(formatter, "{method}: {work}: about {duration}")?;
+            Self::Forecast(Forecast { method, work, seconds, memory, more }) => {
+                let duration = |seconds: f64| {
+                    human_duration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+                };
+                match work.is_empty() {
+                    false => write!(formatter, "{method}: {work}: about {}", duration(*seconds)),
+                    true => write!(formatter, "{method}: the first draws are there"),
+                }?;
+                if let Some(MoreDraws { draws, seconds }) = more {
+                    let seconds = duration(*seconds);
+                    write!(formatter, "; up to {draws} draws if scores need them: about {seconds} in all")?;
+                }
                 match memory {
                     Some(bytes) => write!(formatter, ", at most {} of memory", mebibytes(*bytes)),
                     None => Ok(()),
                 }
             }
+            Self::MoreDraws { method, draws, reliability, wanted, more } => write!(
+                formatter,
+                "{method}: with {draws} draws at least {:.0} % of what tells training images apart is no noise, {:.0} % is wanted: \
+                 going on to {more}",
+                100.0 * reliability,
+                100.0 * wanted
+            ),
             Self::TrainingBank { networks, of, parameters } => {
                 write!(formatter, "training {networks} of {of} networks of {parameters} parameters")
             }

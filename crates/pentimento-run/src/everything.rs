@@ -54,7 +54,7 @@ pub fn everything(workspace: &Workspace) -> Result<Finished> {
     }
     // Images that do not fit are refused before samples are made.
     let training = TrainingImages::open(workspace, networks)?;
-    let subject = &Subject { workspace, networks, training: &training };
+    let subject = &Subject::new(workspace, networks, &training);
     check(subject, &QuerySet::Samples, Method::DEFAULT, None)?;
     let queries = QuerySet::Samples.make_and_open(subject)?;
     let table = score(subject, &queries, Method::DEFAULT, None)?;

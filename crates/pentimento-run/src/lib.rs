@@ -49,5 +49,5 @@ pub use event::{Event, Reporter};
 pub use known_sets::KnownSets;
 pub use networks::Networks;
 pub use recipe::Recipe;
-pub use stop::Stop;
+pub use stop::{Stop, TimeAllowed};
 pub use workspace::{RunOptions, Workspace};

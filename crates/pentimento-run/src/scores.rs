@@ -46,8 +46,8 @@ pub fn score(
     }
 }
 
-/// Scores at multiples of the damping that a method takes, `[factors][queries][images]`; none for a method without a kernel of
-/// features.
+/// Scores in so many groups of draws at multiples of the damping that a method takes, `[factors][queries][images]`; none for a
+/// method without a kernel of features.
 ///
 /// # Errors
 ///
@@ -56,10 +56,13 @@ pub fn scores_around_damping(
     subject: &Subject<'_>,
     queries: &Queries,
     method: Method,
+    groups: usize,
     factors: &[f64],
 ) -> Result<Option<Vec<Vec<Vec<f64>>>>> {
     match method.family {
-        Family::Gradients(asked) => gradients::scores_around_damping(subject, queries, asked, factors),
+        Family::Gradients(asked) => {
+            gradients::scores_around_damping(subject, queries, asked, groups, factors)
+        }
         _ => Ok(None),
     }
 }

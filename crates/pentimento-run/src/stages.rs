@@ -6,10 +6,10 @@
 //! | `bank` | networks of a bank |
 //! | `sample`, `attribute` | shards of samples |
 //! | `classifier` | the classifier |
-//! | `METHOD/NETWORK/images`, `METHOD/NETWORK/queries` | features of 64 images |
+//! | `METHOD/NETWORK/images`, `METHOD/NETWORK/queries` | features of 64 images; in further groups of draws `images-4-7`, ... |
 //! | `curvature/NETWORK/factors`, `curvature/NETWORK/eigenvalues` | shards of the images on which the curvature is measured |
 //! | `curvature/NETWORK/decomposition` | the eigenvectors of the factors, between the two |
-//! | `METHOD/NETWORK/products` | products of 64 training images with the queries, through the curvature |
+//! | `METHOD/NETWORK/products` | products of 64 training images with the queries, through the curvature; in further groups `products-4-7`, ... |
 //! | `unlearning/NETWORK/queries` | queries that are unlearned |
 
 use crate::analyse::{Attribution, Sampling};
@@ -20,13 +20,14 @@ use crate::data::CodedData;
 use crate::drive::{self, Adoption};
 use crate::error::{Result, RunError};
 use crate::gradients::{Asked, AskedNetwork, Queries, QueryParts, QuerySet, Subject, TrainingImages};
-use crate::influence::{with_curvature_stage, with_influence_stage};
+use crate::influence::{products_of, with_curvature_stage, with_influence_stage};
 use crate::networks::Networks;
 use crate::piece::{Piece, PieceName, Stage};
 use crate::recipe::{Eigenvalues, Origin};
 use crate::train::Training;
 use crate::workspace::{Workspace, open_cleaned, refuse_inside_a_run};
 use pentimento_attribution::curvature::InfluenceKind;
+use pentimento_attribution::gradient::batches;
 use pentimento_attribution::methods::{Family, Method};
 use pentimento_store::Run;
 use std::collections::BTreeSet;
@@ -56,8 +57,7 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
             match Method::named(name).map(|method| method.family) {
                 Some(Family::Gradients(method)) => {
                     for number in 0..subject.networks_of(method)?.len() {
-                        names
-                            .extend([Asked::Images, Asked::Queries].map(|asked| asked.stage(method, number)));
+                        names.extend(Asked::stages(subject, method, number));
                     }
                 }
                 Some(Family::Influence(kind)) => {
@@ -67,10 +67,13 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
                         if recipe.influence.eigenvalues == Eigenvalues::Corrected {
                             names.push(format!("curvature/{network}/eigenvalues"));
                         }
-                        names.push(match kind {
-                            InfluenceKind::Unlearning => format!("unlearning/{network}/queries"),
-                            InfluenceKind::Linear(..) => format!("{name}/{network}/products"),
-                        });
+                        match kind {
+                            InfluenceKind::Unlearning => names.push(format!("unlearning/{network}/queries")),
+                            InfluenceKind::Linear(..) => {
+                                let stage = |groups| format!("{name}/{network}/{}", products_of(&groups));
+                                names.extend(batches(subject.draws().groups).into_iter().map(stage));
+                            }
+                        }
                     }
                 }
                 Some(Family::Codes(_) | Family::Likeness(_)) | None => {}
@@ -218,10 +221,12 @@ pub fn with_stage<R>(
     };
     let Ok(network) = network.parse::<usize>() else { return Err(no_such_stage(workspace, name)) };
     let named = Method::named(method);
-    if let (Some(Family::Gradients(method)), Some(asked)) =
+    if let (Some(Family::Gradients(method)), Some((asked, first))) =
         (named.map(|method| method.family), Asked::named(what))
     {
         return with_subject(workspace, |subject| {
+            let last = subject.in_last_round();
+            let subject = if first == 0 { subject } else { &last };
             let networks = subject.networks_of(method)?;
             let asked_network = networks.get(network).ok_or_else(|| no_such_stage(workspace, name))?;
             let queries = match asked {
@@ -231,7 +236,7 @@ pub fn with_stage<R>(
             let parts = QueryParts::new(subject, &queries, method)?;
             let all: Vec<usize> = (0..subject.training.images.len()).collect();
             let network = AskedNetwork::new(subject, asked_network, network, method, &parts, &all)?;
-            network.with_stage(asked, then)
+            network.with_stage(asked, first, then)?.ok_or_else(|| no_such_stage(workspace, name))
         });
     }
     with_subject(workspace, |subject| {
@@ -240,9 +245,20 @@ pub fn with_stage<R>(
         }
         match (what, named) {
             (what, _) if method == "curvature" => with_curvature_stage(subject, network, what, then),
-            ("products" | "queries", Some(Method { name, family: Family::Influence(kind), .. })) => {
+            (what, Some(Method { name: method, family: Family::Influence(kind), .. })) => {
+                let last = subject.in_last_round();
+                let groups = batches(last.draws().groups).into_iter();
+                let first = match kind {
+                    InfluenceKind::Unlearning => Some(0),
+                    InfluenceKind::Linear(..) => groups
+                        .map(|groups| (products_of(&groups), groups.start))
+                        .find_map(|(name, first)| (name == what).then_some(first)),
+                };
+                let Some(first) = first else { return Err(no_such_stage(workspace, name)) };
+                let subject = if first == 0 { subject } else { &last };
                 let queries = queries.clone().open(subject)?;
-                with_influence_stage(subject, network, name, kind, &queries, then)
+                with_influence_stage(subject, network, method, kind, &queries, first, then)?
+                    .ok_or_else(|| no_such_stage(workspace, name))
             }
             _ => Err(no_such_stage(workspace, name)),
         }
@@ -253,7 +269,7 @@ fn with_subject<R>(workspace: &Workspace, then: impl FnOnce(&Subject<'_>) -> Res
     let data = CodedData::of_run(workspace)?;
     let networks = &Networks::open(workspace, data.as_ref())?;
     let training = &TrainingImages::open(workspace, networks)?;
-    then(&Subject { workspace, networks, training })
+    then(&Subject::new(workspace, networks, training))
 }
 
 /// The failure of whoever asks for a stage that a run does not have.

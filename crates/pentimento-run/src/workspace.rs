@@ -4,7 +4,7 @@ use crate::error::{MadeBy, Result, RunError};
 use crate::event::{Event, Reporter};
 use crate::known_sets::KnownSets;
 use crate::recipe::Recipe;
-use crate::stop::Stop;
+use crate::stop::{Stop, TimeAllowed};
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::device::{DeviceKind, chosen_device_kind};
 use pentimento_store::{Fingerprint, FingerprintBuilder, Run, StoreError};
@@ -29,6 +29,8 @@ pub struct RunOptions {
     pub checkpoint_every: Duration,
     /// Once it is set, stages keep what they have and end.
     pub stop: Stop,
+    /// Until when more draws may be taken than in the first round. It changes nothing of what is computed, but where it ends.
+    pub time_allowed: TimeAllowed,
     /// What is told of events.
     pub reporter: Reporter,
     /// The image sets of which all was told before.
@@ -44,6 +46,7 @@ impl Default for RunOptions {
             verify_files: false,
             checkpoint_every: CHECKPOINT_EVERY,
             stop: Stop::default(),
+            time_allowed: TimeAllowed::default(),
             reporter: Reporter::silent(),
             known_sets: KnownSets::default(),
         }

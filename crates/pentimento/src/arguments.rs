@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::plan::size::parse_bytes;
+use crate::plan::size::{parse_bytes, parse_duration};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use pentimento_attribution::ensemble::CodeDistance;
@@ -165,6 +165,9 @@ pub enum Command {
         /// Print so many of each sample's most influential groups or images.
         #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         top: u32,
+        /// How long more draws may be taken.
+        #[command(flatten)]
+        time: TimeArguments,
     },
     /// Look at scores that `attribute` wrote, or write them as a table.
     Scores {
@@ -242,6 +245,9 @@ pub enum Command {
         /// Who is asked about.
         #[command(flatten)]
         query: QueryArguments,
+        /// How long more draws may be taken.
+        #[command(flatten)]
+        time: TimeArguments,
     },
     /// List the pieces that a run is made of, each with whether it is there.
     Pieces {
@@ -435,6 +441,18 @@ pub struct EvaluateArguments {
     /// Draws at which the loss of each query is measured on each network of the bank.
     #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub draws: u32,
+    /// How long more draws may be taken.
+    #[command(flatten)]
+    pub time: TimeArguments,
+}
+
+/// How long scores may be made more reliable.
+#[derive(Args, Debug)]
+pub struct TimeArguments {
+    /// Take more draws for so long at the most, such as `90s`, `30m` or `2h`, all methods together; the first draws of each are
+    /// always taken. What was begun is kept, and the same command goes on with it.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub time_allowed: Option<Duration>,
 }
 
 /// What can be judged without a run.

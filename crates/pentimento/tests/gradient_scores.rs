@@ -24,7 +24,8 @@ fn import(run: &Path, images: &str, more: &[&str]) {
     let common = ["--set", images, "--set", "samples.count=2", "--set", "gradients.dimension=512"];
     // The same run is taken for one setting after another.
     command.arg("--replace");
-    succeed(command.args(common).args(["--set", "gradients.timesteps=5"]).args(more));
+    let draws = ["--set", "gradients.timesteps=5", "--set", "gradients.groups=4"];
+    succeed(command.args(common).args(draws).args(more));
 }
 
 fn attribute(run: &Path, more: &[&str]) -> Command {
@@ -214,6 +215,55 @@ fn features_of_other_settings_are_kept_apart() {
     import(&run, &at, &["--set", "gradients.groups=1"]);
     let said = succeed(&mut attribute(&run, &[])).stdout;
     assert!(!said.contains('\u{b1}') && !said.contains("no noise of the draws"), "{said}");
+}
+
+/// Draws are taken until scores are reliable enough, or until the recipe or the person says that it is enough.
+#[test]
+fn what_ends_the_draws_is_said() {
+    let laboratory = Laboratory::new();
+    write_images(&laboratory.path("set.npy"), &bars()[..20]);
+    let run = laboratory.path("run");
+    let mut import = program([Path::new("import"), &golden(), Path::new("--run"), &run]);
+    import.args(["--set", &format!("data.path={:?}", laboratory.path("set.npy"))]);
+    for setting in [
+        "samples.count=2",
+        "gradients.dimension=64",
+        "gradients.timesteps=2",
+        "gradients.most_draws=16",
+        "gradients.reliability=0.999999",
+    ] {
+        import.args(["--set", setting]);
+    }
+    succeed(&mut import);
+    let ended_by = || -> serde_json::Value {
+        let described = fs::read(run.join("scores/samples/das.json")).unwrap();
+        let described: serde_json::Value = serde_json::from_slice(&described).unwrap();
+        described["draws_ended_by"].clone()
+    };
+    let said = succeed(&mut attribute(&run, &["--method", "das", "--time-allowed", "0s"])).stdout;
+    assert_names(&said, &["with 8 draws", "the time allowed was used", "the same command goes on"]);
+    assert_eq!(ended_by(), "time");
+    let said = succeed(&mut attribute(&run, &["--method", "das", "--time-allowed", "2h"]));
+    assert_names(&said.stderr, &["das: with 8 draws", "100 % is wanted: going on to 16"]);
+    assert_names(&said.stdout, &["with 16 draws", "`gradients.most_draws`"]);
+    assert_eq!(ended_by(), "most_draws");
+    let page =
+        succeed(program([Path::new("report"), &run]).args(["--compare", "das", "--time-allowed", "1m"]));
+    assert_names(&page.stdout, &["report.html"]);
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    assert_names(&page, &["twice as many are more than"]);
+    assert_names(&fail(&mut attribute(&run, &["--time-allowed", "soon"]), 2), &["`soon`", "`30m`"]);
+    for (setting, bound) in [
+        ("gradients.groups=9", "16 or 20"),
+        ("gradients.reliability=1.0", "between 0 and 1"),
+        ("gradients.most_draws=0", "1 to 1,000,000"),
+    ] {
+        let mut import = program([Path::new("import"), &golden(), Path::new("--run"), &run]);
+        assert_names(
+            &fail(import.args(["--set", setting]), 42),
+            &[setting.split('=').next().unwrap(), bound],
+        );
+    }
 }
 
 /// Without a projection the kernel is exact; a wide projection tells nearly the same.

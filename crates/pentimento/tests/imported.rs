@@ -30,7 +30,7 @@ fn copy(from: &Path, to: &Path) {
 
 fn import(from: &Path, run: &Path, more: &[&str]) -> Command {
     let mut command = program([Path::new("import"), from, Path::new("--run"), run]);
-    command.args(more);
+    command.args(["--set", "gradients.groups=4"]).args(more);
     command
 }
 

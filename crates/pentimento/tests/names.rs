@@ -65,6 +65,8 @@ impl Asked {
             "samples.count=1",
             "--set",
             "gradients.dimension=64",
+            "--set",
+            "gradients.groups=4",
         ]);
         succeed(command.arg("--set").arg(format!("data.path={set:?}")));
         Self { laboratory, run }

@@ -180,7 +180,8 @@ fn dynamic_thresholding_is_said_to_be_clipping() {
     assert_names(&succeed(&mut doctor(&network, &[])).stderr, &[note]);
     let images: Vec<Vec<u8>> = pixels().chunks(64).take(6).map(<[u8]>::to_vec).collect();
     let [of_images, of_labels] = set(&laboratory, "set", &images, &[0; 6]);
-    let settings = ["sampling.steps=2", "gradients.dimension=16", &of_images, &of_labels];
+    let settings =
+        ["sampling.steps=2", "gradients.dimension=16", "gradients.groups=4", &of_images, &of_labels];
     let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     let run = laboratory.path("run");
     assert_names(&succeed(&mut import(&network, &run, &settings)).stderr, &[note]);

@@ -61,7 +61,11 @@ const SMALL: [(&str, &str, &[&str]); 4] = [
             "data.preprocessing.cover={height=8,width=8}",
         ],
     ),
-    ("import", "samples.count=4", &["gradients.dimension=64", "gradients.timesteps=2", "data.path=cifar"]),
+    (
+        "import",
+        "samples.count=4",
+        &["gradients.dimension=64", "gradients.timesteps=2", "gradients.most_draws=16", "data.path=cifar"],
+    ),
 ];
 
 /// Every line of a block of code of the README that begins with the program's name, below the heading that it is under.

@@ -5,38 +5,38 @@ use crate::scores::{ScoreRows, Scores};
 /// Gradients of training images times those of queries, through the inverse of a network's curvature.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InfluenceProducts {
-    /// `[images][groups of the image][queries, groups of the query]`: the gradient of an image in one group of draws with
-    /// that of a query in one. Empty for an image that the network never saw.
+    /// `[images][blocks of the image][queries, rows of the query]`: the gradient of an image in one block of draws with that of
+    /// a query in one part of its draws. Empty for an image that the network never saw.
     pub of_images: Vec<Vec<Vec<f64>>>,
+    /// Rows of each query: parts of its draws, of which as many as of any other stand for each block.
+    pub rows: usize,
     /// The gradient of each image with itself, over different draws if there are several groups; 0 for one that the network
     /// never saw.
     pub self_influence: Vec<f64>,
 }
 
 /// The predicted change when an image is removed from `seen` that the network saw: its products over their number (Koh and
-/// Liang 2017), mean over groups.
+/// Liang 2017), mean over blocks of draws.
 ///
-/// Where nothing of the query is drawn, as of a trajectory, whose groups are parts of one sum, a replicate leaves out draws of
-/// the training images only.
+/// Where nothing of the query is drawn, as of a trajectory, a replicate leaves out draws of the training images only.
 pub fn predicted_changes(
     products: &InfluenceProducts,
     queries: usize,
-    groups: usize,
+    blocks: usize,
     seen: usize,
     query_is_drawn: bool,
 ) -> Scores {
+    let rows = products.rows;
     let without = |left_out: Option<usize>| -> ScoreRows {
-        let kept: Vec<usize> = (0..groups).filter(|&group| Some(group) != left_out).collect();
-        let of_query: Vec<usize> =
-            (0..groups).filter(|&group| !query_is_drawn || Some(group) != left_out).collect();
+        let kept: Vec<usize> = (0..blocks).filter(|&block| Some(block) != left_out).collect();
+        // The block of a row; rows follow each other as blocks do.
+        let is_kept = |&row: &usize| !query_is_drawn || Some(row * blocks / rows.max(1)) != left_out;
+        let of_query: Vec<usize> = (0..rows).filter(is_kept).collect();
         let share = 1.0 / (kept.len() * of_query.len() * seen).max(1) as f64;
         let score = |query: usize, of_image: &Vec<Vec<f64>>| -> f64 {
-            let of = |&group: &usize| -> f64 {
-                let row = of_image.get(group).map_or(&[][..], Vec::as_slice);
-                of_query
-                    .iter()
-                    .map(|&other| row.get(query * groups + other).copied().unwrap_or_default())
-                    .sum()
+            let of = |&block: &usize| -> f64 {
+                let row = of_image.get(block).map_or(&[][..], Vec::as_slice);
+                of_query.iter().map(|&other| row.get(query * rows + other).copied().unwrap_or_default()).sum()
             };
             share * kept.iter().map(of).sum::<f64>()
         };
@@ -46,26 +46,26 @@ pub fn predicted_changes(
     };
     Scores {
         scores: without(None),
-        replicates: (0..groups).filter(|_| groups > 1).map(|group| without(Some(group))).collect(),
+        replicates: (0..blocks).filter(|_| blocks > 1).map(|block| without(Some(block))).collect(),
         self_influence: products.self_influence.iter().map(|value| value / seen.max(1) as f64).collect(),
     }
 }
 
-/// Scores from the increase of each image's loss when a query is unlearned, `[queries][images][groups]`, mean over groups; 0 for
+/// Scores from the increase of each image's loss when a query is unlearned, `[queries][images][blocks]`, mean over blocks; 0 for
 /// images that the network never saw. What an image does to its own loss is not measured (NaN): no training image is
 /// unlearned.
-pub fn loss_increases(increases: &[Vec<Vec<f64>>], groups: usize, saw: &[bool]) -> Scores {
+pub fn loss_increases(increases: &[Vec<Vec<f64>>], blocks: usize, saw: &[bool]) -> Scores {
     let without = |left_out: Option<usize>| -> ScoreRows {
-        let kept: Vec<usize> = (0..groups).filter(|&group| Some(group) != left_out).collect();
+        let kept: Vec<usize> = (0..blocks).filter(|&block| Some(block) != left_out).collect();
         let mean = |(values, &saw): (&Vec<f64>, &bool)| match saw {
-            true => kept.iter().map(|&group| values[group]).sum::<f64>() / kept.len().max(1) as f64,
+            true => kept.iter().map(|&block| values[block]).sum::<f64>() / kept.len().max(1) as f64,
             false => 0.0,
         };
         increases.iter().map(|images| images.iter().zip(saw).map(mean).collect()).collect()
     };
     Scores {
         scores: without(None),
-        replicates: (0..groups).filter(|_| groups > 1).map(|group| without(Some(group))).collect(),
+        replicates: (0..blocks).filter(|_| blocks > 1).map(|block| without(Some(block))).collect(),
         self_influence: vec![f64::NAN; saw.len()],
     }
 }
@@ -82,6 +82,7 @@ mod tests {
                 Vec::new(),
                 vec![vec![0.0, -8.0, 0.0, 0.0], vec![0.0, 0.0, 4.0, 0.0]],
             ],
+            rows: 2,
             self_influence: vec![6.0, 0.0, -2.0],
         }
     }
@@ -97,6 +98,20 @@ mod tests {
         assert_eq!(found.replicates[1], [vec![0.5, 0.0, 0.0], vec![5.0, 0.0, 0.0]]);
     }
 
+    /// A query with more rows than blocks: each block takes the rows that stand for it with it.
+    #[test]
+    fn rows_of_a_query_belong_to_blocks() {
+        let products = InfluenceProducts {
+            of_images: vec![vec![vec![1.0, 2.0, 3.0, 4.0], vec![5.0, 6.0, 7.0, 8.0]]],
+            rows: 4,
+            self_influence: vec![0.0],
+        };
+        let found = predicted_changes(&products, 1, 2, 1, true);
+        assert_eq!(found.scores, [vec![4.5]]);
+        // Block 1 with rows 2 and 3, and block 0 with rows 0 and 1.
+        assert_eq!(found.replicates, [[vec![7.5]], [vec![1.5]]]);
+    }
+
     #[test]
     fn of_a_trajectory_only_draws_of_images_are_left_out() {
         let found = predicted_changes(&products(), 2, 2, 2, false);
@@ -104,7 +119,8 @@ mod tests {
         // Group 1 of the image with both groups of the query: (3 + 4) / 2 / 2.
         assert_eq!(found.replicates[0], [vec![1.75, 0.0, 0.0], vec![17.5, 0.0, 1.0]]);
         // One group has nothing to be left out.
-        let single = InfluenceProducts { of_images: vec![vec![vec![4.0]]], self_influence: vec![1.0] };
+        let single =
+            InfluenceProducts { of_images: vec![vec![vec![4.0]]], rows: 1, self_influence: vec![1.0] };
         let found = predicted_changes(&single, 1, 1, 1, true);
         assert_eq!((found.scores, found.replicates.len()), (vec![vec![4.0]], 0));
     }

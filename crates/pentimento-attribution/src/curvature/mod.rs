@@ -49,7 +49,7 @@ pub use inverse::{Curvature, EigenvalueSums};
 pub use loss::{losses, moved, output_gradient};
 pub use method::{InfluenceKind, Inverse, QueryMeasurement};
 pub use pass::{
-    CurvatureDraw, CurvaturePart, CurvaturePass, ImageRecords, curvature_draws, whole_curvature_draws,
+    CurvatureDraw, CurvaturePart, CurvaturePass, ImageRecords, curvature_draws, whole_curvature_draw,
 };
 pub use quantised::QuantisedRows;
 pub use stand_in::{decomposition_seconds, stand_in_bases, values_of_factors};

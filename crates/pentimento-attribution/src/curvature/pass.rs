@@ -37,49 +37,48 @@ pub fn curvature_draws(
     length: usize,
 ) -> Vec<CurvatureDraw> {
     let bits = u32::from(part == CurvaturePart::Eigenvalues);
-    draws_apart(schedule, seed, bits, count, image, length)
+    (0..count).map(|index| draw_apart(schedule, seed, bits, index, count, image, length)).collect()
 }
 
-/// The same for a sample of the whole matrix, with draws of its own.
-pub fn whole_curvature_draws(
+/// One of `count` draws of an image for a sample of the whole matrix, which has draws of its own.
+pub fn whole_curvature_draw(
     schedule: &ScheduleConfig,
     seed: u64,
+    index: usize,
     count: usize,
     image: u32,
     length: usize,
-) -> Vec<CurvatureDraw> {
+) -> CurvatureDraw {
     // No part has 2^30 draws of an image.
-    draws_apart(schedule, seed, 1 << 31, count, image, length)
+    draw_apart(schedule, seed, 1 << 31, index, count, image, length)
 }
 
-/// The draws of an image, which `bits` keep apart from those of others.
-fn draws_apart(
+/// One of `count` draws of an image, which `bits` keep apart from those of others.
+fn draw_apart(
     schedule: &ScheduleConfig,
     seed: u64,
     bits: u32,
+    index: usize,
     count: usize,
     image: u32,
     length: usize,
-) -> Vec<CurvatureDraw> {
+) -> CurvatureDraw {
     let total = schedule.num_train_timesteps;
-    let draw = |index: usize| {
-        let step = (index as u32) << 1 | bits;
-        let stream = |purpose| Stream::new(seed, purpose, image, step);
-        let mut within = [0.0f32];
-        stream(Purpose::CurvatureTimestep).fill_uniform(&mut within);
-        let timestep = (index as f64 + f64::from(within[0])) / count as f64 * total as f64;
-        let normals = |purpose| {
-            let mut values = vec![0.0f32; length];
-            stream(purpose).fill_normal(&mut values);
-            values
-        };
-        let timestep = (timestep as usize).min(total - 1);
-        CurvatureDraw {
-            draw: Draw { timestep, noise: normals(Purpose::CurvatureNoise) },
-            direction: normals(Purpose::PseudoGradient),
-        }
+    let step = (index as u32) << 1 | bits;
+    let stream = |purpose| Stream::new(seed, purpose, image, step);
+    let mut within = [0.0f32];
+    stream(Purpose::CurvatureTimestep).fill_uniform(&mut within);
+    let timestep = (index as f64 + f64::from(within[0])) / count as f64 * total as f64;
+    let normals = |purpose| {
+        let mut values = vec![0.0f32; length];
+        stream(purpose).fill_normal(&mut values);
+        values
     };
-    (0..count).map(draw).collect()
+    let timestep = (timestep as usize).min(total - 1);
+    CurvatureDraw {
+        draw: Draw { timestep, noise: normals(Purpose::CurvatureNoise) },
+        direction: normals(Purpose::PseudoGradient),
+    }
 }
 
 /// What all layers saw of one image in all of its draws.

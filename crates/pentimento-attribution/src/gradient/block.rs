@@ -15,6 +15,8 @@ enum Source {
         places: Vec<(usize, usize)>,
         parts: Vec<usize>,
     },
+    /// The mean of features of the same images, each with its share.
+    Mean(Vec<(f32, FeatureBlock)>),
 }
 
 impl From<Vec<f32>> for FeatureBlock {
@@ -41,6 +43,20 @@ impl FeatureBlock {
         Self(Source::Kept { files, places, parts })
     }
 
+    /// The sum of features of the same images, each times its share, such as means over batches of draws.
+    ///
+    /// # Panics
+    ///
+    /// If there are none, or they have different lengths.
+    pub fn mean(mut blocks: Vec<(f32, Self)>) -> Self {
+        assert!(!blocks.is_empty(), "a mean of something");
+        assert!(blocks.windows(2).all(|two| two[0].1.len() == two[1].1.len()), "features of the same images");
+        if blocks.len() == 1 && blocks[0].0 == 1.0 {
+            return blocks.remove(0).1;
+        }
+        Self(Source::Mean(blocks))
+    }
+
     /// Number of values.
     pub(super) fn len(&self) -> usize {
         match &self.0 {
@@ -48,6 +64,7 @@ impl FeatureBlock {
             Source::Kept { files, places, .. } => {
                 places.len() * files.first().map_or(0, FeatureFile::dimension)
             }
+            Source::Mean(blocks) => blocks.first().map_or(0, |(_, block)| block.len()),
         }
     }
 
@@ -61,6 +78,14 @@ impl FeatureBlock {
                 let (file, place) = places[image];
                 files[file].read_mean(place, parts, first, target);
             }
+            Source::Mean(blocks) => {
+                let mut of_block = vec![0.0; target.len()];
+                target.fill(0.0);
+                for (share, block) in blocks {
+                    block.read(image, dimension, first, &mut of_block);
+                    target.iter_mut().zip(&of_block).for_each(|(sum, value)| *sum += share * value);
+                }
+            }
         }
     }
 
@@ -73,6 +98,15 @@ impl FeatureBlock {
                 let mut values = vec![0.0; places.len() * dimension];
                 for (&(file, place), target) in places.iter().zip(values.chunks_exact_mut(dimension.max(1))) {
                     files[file].read_mean(place, &parts, 0, target);
+                }
+                values
+            }
+            Source::Mean(blocks) => {
+                let mut values = Vec::new();
+                for (share, block) in blocks {
+                    let of_block = block.into_values();
+                    values.resize(of_block.len(), 0.0f32);
+                    values.iter_mut().zip(of_block).for_each(|(sum, value)| *sum += share * value);
                 }
                 values
             }
@@ -152,6 +186,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Means over batches of draws, put together, have the bytes of the same done by hand, wherever the batches are.
+    #[test]
+    fn a_mean_of_blocks_is_the_sum_of_their_shares() {
+        let places = || vec![(0, 3), (0, 0)];
+        let kept = |number| {
+            let files = vec![file(number, 4, RowPrecision::F32).1];
+            FeatureBlock::kept(files, places(), vec![0, 1, 2])
+        };
+        let [first, second] = [1, 2].map(|number| kept(number).into_values());
+        let by_hand: Vec<f32> = first.iter().zip(&second).map(|(a, b)| 0.0 + 0.25 * a + 0.75 * b).collect();
+        let mean = || FeatureBlock::mean(vec![(0.25, kept(1)), (0.75, second.clone().into())]);
+        assert_eq!(mean().into_values(), by_hand);
+        assert_eq!(mean().len(), 2 * DIMENSION);
+        let mut some = vec![9.0; 7];
+        mean().read(1, DIMENSION, 40, &mut some);
+        assert_eq!(some, by_hand[DIMENSION + 40..][..7]);
+        assert_eq!(FeatureBlock::mean(vec![(1.0, kept(1))]).into_values(), first);
     }
 
     #[test]

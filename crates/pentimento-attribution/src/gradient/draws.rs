@@ -4,6 +4,51 @@ use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_noise::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Groups of the first batch; each further batch has as many groups as all before it.
+pub const FIRST_GROUPS: usize = 4;
+
+/// Most blocks of groups that are left out in turn to see how sure scores are. Of eight an interval is a tenth wider than of
+/// sixteen, and all that is made again for each block, such as a kernel, costs half.
+pub const MOST_BLOCKS: usize = 8;
+
+/// Most parts of a batch of groups: no block begins or ends within one of them.
+pub const MOST_PARTS: usize = 4;
+
+/// The parts of a batch of groups in which what does not need every group may be kept: at most four, of which each lies in one
+/// block however many groups there are.
+pub fn parts_of_batch(batch: &Range<usize>) -> Vec<Range<usize>> {
+    let of_part = (batch.start / MOST_PARTS).max(1);
+    let part = |start: usize| start..(start + of_part).min(batch.end);
+    batch.clone().step_by(of_part).map(part).collect()
+}
+
+/// How many groups of draws stand together in a block, so that there are at most [`MOST_BLOCKS`] of the same size: a power of
+/// two, as so many groups that follow each other are a finer grid. None if so many groups cannot be cut like this.
+pub fn groups_per_block(groups: usize) -> Option<usize> {
+    let of_block = groups.div_ceil(MOST_BLOCKS).next_power_of_two();
+    (groups > 0 && groups.is_multiple_of(of_block)).then_some(of_block)
+}
+
+/// The batches in which so many groups are taken: the first four, the next four, the next eight, and so on. More groups have
+/// the same batches and further ones.
+pub fn batches(groups: usize) -> Vec<Range<usize>> {
+    let mut batches = Vec::new();
+    let mut first = 0;
+    while first < groups {
+        let end = (2 * first).max(FIRST_GROUPS).min(groups);
+        batches.push(first..end);
+        first = end;
+    }
+    batches
+}
+
+/// Most groups of so many timesteps that a schedule has without a timestep in two of them.
+pub fn most_groups(schedule_timesteps: usize, timesteps: usize) -> usize {
+    let most = (schedule_timesteps / timesteps.max(1)).max(1);
+    1 << most.ilog2()
+}
 
 /// Whether all images get the same noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,10 +63,13 @@ pub enum NoiseSharing {
 
 /// The draws of an image: `groups` times `timesteps` timesteps.
 ///
-/// Each group is a grid over the whole schedule in equal distances, and all groups together are the finer grid; so every
-/// group by itself gives a score, and how much these differ says how sure their mean is (replicated systematic sampling,
+/// Each group is a grid over the whole schedule in equal distances, and 2, 4, 8, ... groups together are the finer grid; so
+/// every group by itself gives a score, and how much these differ says how sure their mean is (replicated systematic sampling,
 /// Deming 1960, but with starts at equal distances where his are random: the groups then differ more than means of random
 /// ones would, so the error is rather too large). One group is the grid of D-TRAK and DAS.
+///
+/// What a group draws does not depend on how many there are: its start is the van der Corput sequence (0, 1/2, 1/4, 3/4, 1/8,
+/// ...) times the distance of the grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrawPlan {
     /// Timesteps of a group.
@@ -49,10 +97,23 @@ impl DrawPlan {
 
     /// Timesteps of one group.
     ///
-    /// There are `timesteps * groups` different ones, as long as the schedule has so many.
+    /// No two groups share one, as long as there are no more than [`most_groups`].
     pub fn timesteps_of(&self, schedule: &ScheduleConfig, group: usize) -> Vec<usize> {
-        let (total, all) = (schedule.num_train_timesteps, self.timesteps * self.groups);
-        (0..self.timesteps).map(|index| (index * self.groups + group) * total / all).collect()
+        let total = schedule.num_train_timesteps;
+        let bits = group.checked_ilog2().map_or(0, |log| log + 1);
+        // The bits of the group's number in the opposite order, behind the point.
+        let (parts, start) = (1 << bits, group.reverse_bits().checked_shr(usize::BITS - bits).unwrap_or(0));
+        (0..self.timesteps).map(|index| (index * parts + start) * total / (self.timesteps * parts)).collect()
+    }
+
+    /// How many groups stand together in a block; each by itself, if they cannot be cut into a few equal ones.
+    pub fn groups_per_block(&self) -> usize {
+        groups_per_block(self.groups).unwrap_or(1)
+    }
+
+    /// Blocks of groups that are left out in turn.
+    pub fn blocks(&self) -> usize {
+        self.groups / self.groups_per_block()
     }
 
     /// The draws of one group for an image of `length` values; `image` tells images apart that do not share their noise.
@@ -84,15 +145,88 @@ mod tests {
         DrawPlan { timesteps, groups, antithetic: false, sharing: NoiseSharing::Shared, seed: 7 }
     }
 
+    fn schedule(timesteps: usize) -> ScheduleConfig {
+        ScheduleConfig { num_train_timesteps: timesteps, ..ScheduleConfig::default() }
+    }
+
+    /// The timesteps of some groups together, rising.
+    fn together(plan: DrawPlan, schedule: &ScheduleConfig, groups: Range<usize>) -> Vec<usize> {
+        let mut all: Vec<usize> = groups.flat_map(|group| plan.timesteps_of(schedule, group)).collect();
+        all.sort_unstable();
+        all
+    }
+
     #[test]
     fn groups_are_grids_and_together_the_finer_grid() {
-        let schedule = ScheduleConfig::default();
+        let schedule = schedule(1000);
         assert_eq!(plan(10, 1).timesteps_of(&schedule, 0), (0..10).map(|k| 100 * k).collect::<Vec<_>>());
-        let four = plan(10, 4);
-        assert_eq!(four.timesteps_of(&schedule, 1)[..3], [25, 125, 225]);
-        let mut all: Vec<usize> = (0..4).flat_map(|group| four.timesteps_of(&schedule, group)).collect();
-        all.sort_unstable();
-        assert_eq!(all, (0..40).map(|k| 25 * k).collect::<Vec<_>>());
+        // Starts at 0, 1/2, 1/4, 3/4, 1/8 and 5/8 of the distance.
+        let starts = |groups: Range<usize>| {
+            groups.map(|group| plan(10, 8).timesteps_of(&schedule, group)[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(starts(0..6), [0, 50, 25, 75, 12, 62]);
+        assert_eq!(together(plan(10, 4), &schedule, 0..4), (0..40).map(|k| 25 * k).collect::<Vec<_>>());
+        for (total, timesteps) in [(1000, 10), (1000, 7), (50, 3), (20, 5), (1, 1)] {
+            let schedule = self::schedule(total);
+            let most = most_groups(total, timesteps);
+            for groups in (0..).map(|power| 1 << power).take_while(|&groups| groups <= most) {
+                let all = timesteps * groups;
+                let grid: Vec<usize> = (0..all).map(|index| index * total / all).collect();
+                assert_eq!(together(plan(timesteps, groups), &schedule, 0..groups), grid);
+                // None is there twice.
+                assert!(grid.windows(2).all(|two| two[0] < two[1]));
+            }
+            assert!(2 * most * timesteps > total);
+        }
+    }
+
+    /// What a group draws does not depend on how many groups there are, and blocks are grids too.
+    #[test]
+    fn groups_do_not_depend_on_their_number() {
+        let schedule = schedule(1000);
+        for group in 0..4 {
+            for groups in [5, 8, 64] {
+                let of = |groups| plan(10, groups).draws(&schedule, group, 3, 9);
+                assert_eq!(of(4), of(groups));
+            }
+        }
+        for groups in [16, 32, 64] {
+            let (of_block, plan) = (groups / 8, plan(10, groups));
+            assert_eq!((plan.groups_per_block(), plan.blocks()), (of_block, 8));
+            for block in 0..8 {
+                let found = together(plan, &schedule, block * of_block..(block + 1) * of_block);
+                // The distances of a grid, but for rounding down.
+                let distance = 100.0 / of_block as f64;
+                assert!(found.windows(2).all(|two| ((two[1] - two[0]) as f64 - distance).abs() <= 1.0));
+            }
+        }
+    }
+
+    #[test]
+    fn groups_come_in_batches_and_stand_in_equal_blocks() {
+        assert_eq!(batches(32), [0..4, 4..8, 8..16, 16..32]);
+        assert_eq!(batches(4), batches(32)[..1]);
+        assert_eq!(batches(6), [0..4, 4..6]);
+        assert_eq!(batches(3), [0..3]);
+        // However many groups there are, a part of a batch lies in one block.
+        for groups in (1..=1024).filter(|&groups| groups_per_block(groups).is_some()) {
+            let (of_block, all) = (groups_per_block(groups).unwrap(), batches(groups));
+            for batch in &all {
+                let parts = parts_of_batch(batch);
+                assert_eq!((parts[0].start, parts[parts.len() - 1].end), (batch.start, batch.end));
+                assert!(parts.len() <= 4 && parts.windows(2).all(|two| two[0].end == two[1].start));
+                assert!(
+                    parts.iter().all(|part| part.start / of_block == (part.end - 1) / of_block),
+                    "{groups}"
+                );
+            }
+            assert_eq!(all.iter().map(Range::len).sum::<usize>(), groups);
+        }
+        let blocks: Vec<Option<usize>> =
+            [0, 1, 5, 8, 9, 10, 16, 17, 18, 20, 32, 40].map(groups_per_block).into();
+        let of =
+            [None, Some(1), Some(1), Some(1), None, Some(2), Some(2), None, None, Some(4), Some(4), Some(8)];
+        assert_eq!(blocks, of);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// The features that one network has of training images and queries, read where they are.
 ///
-/// A training image has a feature for each group of draws. A query has parts, each of one timestep and of one group
+/// A training image has a feature for each block of groups of draws. A query has parts, each of one timestep and of one block
 /// ([`QueryTimesteps`]). A feature is the mean over either.
 pub trait FeatureSource: Sync {
     /// What reading fails with.
@@ -25,7 +25,7 @@ pub trait FeatureSource: Sync {
     /// What the network's scores are multiplied with, when those of several networks are added up.
     fn factor(&self) -> f64;
 
-    /// Features of a range of training images, without a group of draws if one is left out. May be called from several threads.
+    /// Features of a range of training images, without a block of draws if one is left out. May be called from several threads.
     ///
     /// # Errors
     ///
@@ -57,6 +57,6 @@ pub trait FeatureSource: Sync {
 pub struct QueryTimesteps<'a> {
     /// The timestep of each part.
     pub timesteps: &'a [usize],
-    /// The group of draws to which each belongs.
-    pub groups: &'a [usize],
+    /// The block of draws to which each belongs.
+    pub blocks: &'a [usize],
 }

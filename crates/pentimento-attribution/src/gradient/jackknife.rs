@@ -1,4 +1,4 @@
-//! Scores by several networks, with all draws and without each group of them in turn, and by timestep.
+//! Scores by several networks, with all draws and without each block of them in turn, and by timestep.
 
 use super::block::FeatureBlock;
 use super::comparison::{Compared, Queries};
@@ -54,7 +54,7 @@ pub fn compare_networks<'a, S: FeatureSource>(
 }
 
 /// Scores all training images for all queries: the sum over networks, each times its factor. `compared` is from
-/// [`compare_networks`]; replicates are made at the same damping.
+/// [`compare_networks`]; replicates, without each of the `blocks` of draws in turn, are made at the same damping.
 ///
 /// # Errors
 ///
@@ -63,7 +63,7 @@ pub fn jackknife<S: FeatureSource>(
     networks: &[S],
     compared: &[Compared<'_, S::Error>],
     comparison: Comparison,
-    groups: usize,
+    blocks: usize,
     parts: QueryTimesteps<'_>,
     go_on: impl Fn() -> Result<(), S::Error>,
 ) -> Result<Scores, S::Error> {
@@ -79,16 +79,16 @@ pub fn jackknife<S: FeatureSource>(
     }
     all.self_influence = of_themselves.concat();
 
-    // A journey of fewer steps than groups leaves groups without a part of the query: then there is no spread.
-    let all_take_part = (0..groups).all(|group| parts.groups.contains(&group));
-    for left_out in (0..groups).filter(|_| groups > 1 && all_take_part) {
+    // A journey of fewer steps than blocks leaves blocks without a part of the query: then there is no spread.
+    let all_take_part = (0..blocks).all(|block| parts.blocks.contains(&block));
+    for left_out in (0..blocks).filter(|_| blocks > 1 && all_take_part) {
         go_on()?;
         let mut replicate = Vec::new();
         for (network, all) in networks.iter().zip(compared) {
             let read = |images: Range<usize>| network.image_block(images, Some(left_out));
             let damping = all.kernel().map(|(_, damping)| damping);
             let compared = Compared::new(comparison, rows(network, &read), damping)?;
-            let (prepared, factors) = prepare(&compared, network, &|part| parts.groups[part] != left_out)?;
+            let (prepared, factors) = prepare(&compared, network, &|part| parts.blocks[part] != left_out)?;
             let scores = compared.scores(&prepared, 0..network.images())?;
             add_rows(&mut replicate, network.factor(), &scaled(scores, &factors));
         }
@@ -214,7 +214,7 @@ pub(super) mod tests {
         }
     }
 
-    pub const PARTS: QueryTimesteps<'_> = QueryTimesteps { timesteps: &[700, 100, 400], groups: &[0, 0, 1] };
+    pub const PARTS: QueryTimesteps<'_> = QueryTimesteps { timesteps: &[700, 100, 400], blocks: &[0, 0, 1] };
     const GROUPS: usize = 2;
 
     fn mean<'a>(rows: impl Iterator<Item = &'a Vec<f32>>) -> Vec<f32> {
@@ -308,7 +308,7 @@ pub(super) mod tests {
                 for (image, score) in row.iter().enumerate() {
                     let of_network = |network: &InMemory| {
                         let groups = (0..GROUPS).filter(|group| Some(*group) != left_out);
-                        let parts = (0..3).filter(|part| Some(PARTS.groups[*part]) != left_out);
+                        let parts = (0..3).filter(|part| Some(PARTS.blocks[*part]) != left_out);
                         let image = mean(groups.map(|group| &network.images[image][group]));
                         let query = mean(parts.map(|part| &network.queries[query][part]));
                         network.factor * dot(&image, &query)
@@ -352,7 +352,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_group_without_a_part_of_the_query_leaves_no_spread() {
-        let parts = QueryTimesteps { timesteps: PARTS.timesteps, groups: &[0, 0, 0] };
+        let parts = QueryTimesteps { timesteps: PARTS.timesteps, blocks: &[0, 0, 0] };
         let (scores, _) = scored(&[network(1.0, 5)], Comparison::Dot, parts);
         assert!(scores.replicates.is_empty());
     }

@@ -43,7 +43,10 @@ pub use block::FeatureBlock;
 pub use candidates::{CandidateQuality, candidate_quality, candidates, evenly, share_of_sample};
 pub use comparison::{Compared, Queries};
 pub use damping_curve::{DampingPoint, DampingView, damping_view, scores_around};
-pub use draws::{DrawPlan, NoiseSharing};
+pub use draws::{
+    DrawPlan, FIRST_GROUPS, MOST_BLOCKS, MOST_PARTS, NoiseSharing, batches, groups_per_block, most_groups,
+    parts_of_batch,
+};
 pub use feature::{FeatureError, FeatureExtractor};
 pub use feature_source::{FeatureSource, QueryTimesteps};
 pub use jackknife::{ImageReader, Strips, compare_networks, image_readers, jackknife, strips};
@@ -55,7 +58,7 @@ pub use products::products;
 pub use projection::SparseProjection;
 pub use replay::{events_of_images, replayed};
 pub use rows::{FeatureFile, FeatureRows, RowError, RowKey, RowPrecision};
-pub use spread::{MOST_GROUPS, Spread};
+pub use spread::Spread;
 
 /// Gradients of several images are taken side by side.
 pub use pentimento_diffusion::side_by_side::side_by_side;

@@ -8,28 +8,22 @@
 //! by TRAK with 40 draws was 0.74 of its value with 480 and the interval held that in 91 of 100 cases (5,000 parameters, 120
 //! images). Nor the projection, which all groups share, and the training of the network.
 
-/// Scores without each group of draws in turn, `[groups][queries][images]`.
+use super::draws::MOST_BLOCKS;
+
+/// Scores without each block of groups of draws in turn, `[blocks][queries][images]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spread {
     replicates: Vec<Vec<Vec<f64>>>,
 }
 
 /// 97.5th percentiles of Student's t with 1, 2, … degrees of freedom (any table of it).
-const STUDENT: [f64; MOST_GROUPS - 1] = [
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-];
-
-/// Most groups of draws.
-pub const MOST_GROUPS: usize = 16;
+const STUDENT: [f64; MOST_BLOCKS - 1] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365];
 
 /// Differences smaller than this share of the scores are of rounding: features are kept with 11 bits and scored in f32.
 const ROUNDING: f64 = 1e-6;
 
-/// Share of the scores' variance that is to be no noise, when draws are recommended.
-const WANTED_RELIABILITY: f64 = 0.9;
-
 impl Spread {
-    /// Takes scores without each group in turn; of one group or none there is no spread.
+    /// Takes scores without each block in turn; of one block or none there is no spread.
     pub fn new(replicates: Vec<Vec<Vec<f64>>>) -> Self {
         Self { replicates: if replicates.len() < 2 { Vec::new() } else { replicates } }
     }
@@ -116,15 +110,15 @@ impl Spread {
         })
     }
 
-    /// How many times as many draws would make the noise at most a tenth of the variance between scores, if it falls as one
+    /// How many times as many draws would make a `wanted` share of the variance between scores no noise, if noise falls as one
     /// over their number. None if it is so already, or if there is nothing but noise.
     ///
     /// With few draws this is more than is needed, and the reliability less than it is: a score is a product of two
     /// gradients, and what the jackknife sees of the product of both noises falls as the square of their number.
-    pub fn recommended_factor(&self, scores: &[Vec<f64>]) -> Option<f64> {
+    pub fn recommended_factor(&self, scores: &[Vec<f64>], wanted: f64) -> Option<f64> {
         let reliability = self.reliability(scores)?;
         let noise = 1.0 - reliability;
-        let factor = noise / reliability * WANTED_RELIABILITY / (1.0 - WANTED_RELIABILITY);
+        let factor = noise / reliability * wanted / (1.0 - wanted);
         (factor > 1.0 && factor.is_finite()).then_some(factor)
     }
 }
@@ -212,7 +206,7 @@ mod tests {
         let reliability = spread.reliability(std::slice::from_ref(&scores)).unwrap();
         let truth = 1.0 / (1.0 + 4.0 / 8.0);
         assert!((reliability - truth).abs() < 0.02, "{reliability} instead of {truth}");
-        let factor = spread.recommended_factor(std::slice::from_ref(&scores)).unwrap();
+        let factor = spread.recommended_factor(std::slice::from_ref(&scores), 0.9).unwrap();
         let then = 1.0 / (1.0 + 4.0 / (8.0 * factor));
         assert!((then - 0.9).abs() < 0.01, "{then} with {factor} times the draws");
         // A noise that all images have in common does not count.

@@ -39,7 +39,7 @@ pub(super) struct AroundDampings {
     scores: Vec<Vec<Vec<f64>>>,
 }
 
-/// Makes the scores of those of the methods that have a damping.
+/// Makes the scores of those of the methods that have a damping, each in as many groups of draws as its own scores have.
 ///
 /// # Errors
 ///
@@ -47,12 +47,12 @@ pub(super) struct AroundDampings {
 pub(super) fn around_dampings(
     subject: &Subject<'_>,
     queries: &Queries,
-    methods: &[Method],
+    methods: &[(Method, usize)],
 ) -> Result<Vec<AroundDampings>> {
     let mut found = Vec::new();
-    for method in methods {
+    for &(method, groups) in methods {
         subject.workspace.options.stop.check()?;
-        if let Some(scores) = scores_around_damping(subject, queries, *method, &DAMPING_FACTORS)? {
+        if let Some(scores) = scores_around_damping(subject, queries, method, groups, &DAMPING_FACTORS)? {
             found.push(AroundDampings { method: method.name.into(), scores });
         }
     }

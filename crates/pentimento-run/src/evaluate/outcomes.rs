@@ -105,7 +105,7 @@ impl Stage for MeasuringOutcomes<'_> {
             .map(|query| crate::gradients::row_key(&query.image, query.class).to_vec())
             .collect();
         let piece = |(number, network)| {
-            let made_from = fingerprint_of_computed("outcomes")
+            let made_from = fingerprint_of_computed("outcomes, version 2")
                 .fingerprint(self.bank.fingerprint(network)?)
                 .json(&(plan.timesteps, plan.groups, plan.seed))?
                 .json(&self.workspace.recipe.schedule)?

@@ -170,10 +170,12 @@ impl Judging<'_> {
         let targets = [drawn(&outcomes.loss), drawn(&outcomes.weighted_loss)];
         let means = targets.iter().map(|seeds| mean_over_seeds(seeds)).collect::<Result<Vec<_>, _>>()?;
         let ceilings = targets.iter().map(|seeds| ceiling(seeds)).collect::<Result<Vec<_>, _>>()?;
-        let mut tables = Vec::new();
+        let (mut tables, mut drawn_by) = (Vec::new(), Vec::new());
         for &method in methods {
             subject.workspace.options.stop.check()?;
-            tables.push(score(subject, queries, method, classifier)?.scores);
+            let table = score(subject, queries, method, classifier)?;
+            drawn_by.extend(table.taken().map(|taken| (method, taken.grid.1)));
+            tables.push(table.scores);
         }
         arrays.add(&ArraysOfSet {
             set: &queries.set.name(),
@@ -182,7 +184,10 @@ impl Judging<'_> {
             methods: methods.iter().map(|method| method.name).collect(),
             scores: &tables,
         })?;
-        let around = if settings.dampings { around_dampings(subject, queries, methods)? } else { Vec::new() };
+        let around = match settings.dampings {
+            true => around_dampings(subject, queries, &drawn_by)?,
+            false => Vec::new(),
+        };
         let (mut judged, mut dampings) = (Vec::new(), Vec::new());
         for (target, outcomes) in TARGETS.into_iter().zip(&means) {
             let of_target = methods

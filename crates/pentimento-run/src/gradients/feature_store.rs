@@ -183,6 +183,11 @@ impl Features {
         self.dimension
     }
 
+    /// Parts of an image, of each of which there is a feature.
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
     /// The features of a range of images, each the mean over those of its parts that `keep`, `[images, feature]`.
     ///
     /// # Errors

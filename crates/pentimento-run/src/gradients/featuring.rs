@@ -17,6 +17,7 @@ use pentimento_attribution::gradient::{
 use pentimento_diffusion::denoising::Draw;
 use pentimento_store::{Digest, Run};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -55,6 +56,8 @@ pub struct FeatureKind {
     pub parts_are: &'static str,
     /// How many there are.
     pub parts: usize,
+    /// The groups of draws that they are of.
+    pub groups: Range<usize>,
 }
 
 impl FeatureKind {
@@ -106,7 +109,7 @@ impl<'a> Featuring<'a> {
         let known = Known::find(&workspace.run, workspace.reporter(), &folder, of, &wanted)?;
         Ok(Self {
             subject,
-            name: asked.stage(kind.method, network),
+            name: asked.stage(kind.method, network, kind.groups.start..kind.groups.end),
             asked,
             kind,
             keys,
@@ -161,20 +164,29 @@ impl<'a> Featuring<'a> {
         self.listed().iter().map(|places| self.missing_of(places).len()).sum()
     }
 
-    /// Draws of an image, and the seconds that one takes while every thread is at work on one: measured on the first images
-    /// that have no row, as many as there are threads. None if all have one.
+    /// Draws of the first image that has no row; none if all have one.
+    ///
+    /// # Errors
+    ///
+    /// If what a network is shown cannot be made.
+    pub fn draws_of_missing(&self) -> Result<Option<usize>> {
+        let places = self.listed().concat();
+        let Some(&(place, _)) = self.missing_of(&places).first() else { return Ok(None) };
+        Ok(Some((self.item)(place)?.parts.iter().map(draws_in).sum()))
+    }
+
+    /// The seconds that a draw takes while every thread is at work on one: measured on the first images that have no row, as
+    /// many as there are threads. None if all have one.
     ///
     /// # Errors
     ///
     /// As taking gradients.
-    pub fn seconds_per_draw(&self) -> Result<Option<(usize, f64)>> {
+    pub fn seconds_per_draw(&self) -> Result<Option<f64>> {
         let threads = rayon::current_num_threads().max(1);
         let places = self.listed().concat();
         let first = self.missing_of(&places[..places.len().min(threads)]);
         let items = first.iter().map(|&(place, _)| (self.item)(place)).collect::<Result<Vec<_>>>()?;
-        let draws_in = |part: &Vec<ImageDraws>| part.iter().map(|image| image.draws.len()).sum::<usize>();
         let Some(item) = items.first() else { return Ok(None) };
-        let all: usize = item.parts.iter().map(draws_in).sum();
         // As many parts as it takes, of each image the same.
         let (mut parts, mut in_parts) = (0, 0);
         while in_parts < MEASURED_DRAWS && parts < item.parts.len() {
@@ -194,15 +206,15 @@ impl<'a> Featuring<'a> {
         };
         // The first time also pays for memory that later ones reuse.
         once()?;
-        Ok(Some((all, once()? / (items.len() * in_parts) as f64)))
+        Ok(Some(once()? / (items.len() * in_parts) as f64))
     }
 
     /// The gradient of a part of an image, projected if the recipe says so.
     fn feature(&self, part: &[ImageDraws], item: &Item) -> Result<Vec<f32>> {
-        let Subject { workspace, networks, .. } = self.subject;
+        let networks = self.subject.networks;
         let (extractor, projection) = self.extractor()?;
         mean_over_draws(part, |ImageDraws { image, draws }| {
-            workspace.options.stop.check()?;
+            self.subject.check()?;
             let (size, class, name) = (networks.size, item.class, &item.name);
             Ok(match projection {
                 Some(projection) => extractor.feature(image, size, class, draws, projection, name)?,
@@ -278,6 +290,11 @@ impl Stage for Featuring<'_> {
     fn summary(&self, _missing: &[Piece]) -> Option<String> {
         None
     }
+}
+
+/// Draws of a part.
+fn draws_in(part: &Vec<ImageDraws>) -> usize {
+    part.iter().map(|image| image.draws.len()).sum()
 }
 
 /// The gradient of a part, of which `of` gives that of an image at its draws: the mean over all draws.

@@ -12,6 +12,7 @@
 //! * `replay`: training images as they were met in training.
 //! * `projection_quality`: what the projection does to their order.
 //! * `candidates`: the training images that are scored for a query, if not all are.
+//! * `rounds`: as many draws as it takes.
 //! * `score`: scores, with intervals, by timestep, and what the damping does to them.
 //! * `score_table`: the result, and its files; `score_columns`: the columns of its table.
 //! * `baseline`: likeness without gradients, in tables of the same form.
@@ -24,6 +25,7 @@ mod network_features;
 mod projection_quality;
 mod queries;
 mod replay;
+mod rounds;
 mod row_key;
 mod score;
 pub(crate) mod score_columns;
@@ -32,9 +34,12 @@ mod subject;
 mod training_images;
 
 pub use baseline::{compared_patches, open_classifier, score_baseline};
+pub(crate) use network_features::batch_ending;
 pub use network_features::{Asked, AskedNetwork};
 pub use projection_quality::ProjectionQuality;
 pub use queries::{Queries, Query, QueryParts, QuerySet};
+pub use rounds::EndedBy;
+pub(crate) use rounds::{InRounds, in_rounds};
 pub(super) use row_key::{noise_id, row_key};
 pub use score::{forecast, score, scores_around_damping};
 pub use score_table::{

@@ -9,13 +9,14 @@ use crate::error::{MadeBy, Result, RunError};
 use crate::network_images::in_channels_of;
 use crate::piece::missing;
 use crate::words::first_of;
-use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey, journeys};
+use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey, batches, journeys};
 use pentimento_data::{ImageSource, Preprocessing, Split};
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::denoising::Draw;
 use pentimento_store::Digest;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -409,8 +410,10 @@ pub struct QueryParts {
     pub are: &'static str,
     /// The timestep of each.
     pub timesteps: Vec<usize>,
-    /// The group of draws to which each belongs.
-    pub groups: Vec<usize>,
+    /// The block of draws to which each belongs.
+    pub blocks: Vec<usize>,
+    /// The batches of groups in which they are taken, and the parts of each.
+    pub batches: Vec<(Range<usize>, Range<usize>)>,
     /// Keys and images by query.
     items: Vec<QueryItem>,
 }
@@ -447,9 +450,14 @@ impl QueryParts {
     fn of_images(subject: &Subject<'_>, queries: &[Query]) -> Self {
         let plan = subject.draws();
         let schedule = &subject.workspace.recipe.schedule;
-        let of_group =
-            |group| plan.timesteps_of(schedule, group).into_iter().map(move |timestep| (timestep, group));
-        let (timesteps, groups) = (0..plan.groups).flat_map(of_group).unzip();
+        let of_block = plan.groups_per_block();
+        let of_group = |group| {
+            plan.timesteps_of(schedule, group).into_iter().map(move |timestep| (timestep, group / of_block))
+        };
+        let (timesteps, blocks) = (0..plan.groups).flat_map(of_group).unzip();
+        let parts = |groups: Range<usize>| groups.start * plan.timesteps..groups.end * plan.timesteps;
+        let batches =
+            batches(plan.groups).into_iter().map(|groups| (groups.clone(), parts(groups))).collect();
         let items = queries
             .iter()
             .map(|query| QueryItem {
@@ -459,7 +467,7 @@ impl QueryParts {
                 shown: QueryImages::Image(query.image.clone()),
             })
             .collect();
-        Self { are: "timesteps", timesteps, groups, items }
+        Self { are: "timesteps", timesteps, blocks, batches, items }
     }
 
     /// Each part is a step of the sampler, and its image what the networks then predicted, with one noise.
@@ -470,8 +478,9 @@ impl QueryParts {
         let go_on = || subject.workspace.options.stop.check();
         let images = journeys(&mixture, &sampler, seed, queries.len(), range, go_on)?;
         let timesteps: Vec<usize> = (0..sampler.len()).map(|step| sampler.timestep(step)).collect();
-        let count = subject.draws().groups;
-        let groups = (0..timesteps.len()).map(|step| step % count).collect();
+        let plan = subject.draws();
+        let blocks = (0..timesteps.len()).map(|step| step % plan.groups / plan.groups_per_block()).collect();
+        let batches = vec![(0..plan.groups, 0..timesteps.len())];
         let items = queries
             .iter()
             .zip(images)
@@ -482,7 +491,7 @@ impl QueryParts {
                 shown: QueryImages::Journey(images),
             })
             .collect();
-        Ok(Self { are: "steps", timesteps, groups, items })
+        Ok(Self { are: "steps", timesteps, blocks, batches, items })
     }
 
     /// Keys of the queries' rows.
@@ -490,8 +499,8 @@ impl QueryParts {
         self.items.iter().map(|item| item.key).collect()
     }
 
-    /// What is featurised of a query.
-    pub fn item(&self, subject: &Subject<'_>, query: usize) -> Item {
+    /// What is featurised of a query in a batch of groups.
+    pub fn item(&self, subject: &Subject<'_>, query: usize, groups: &Range<usize>) -> Item {
         let QueryItem { key, name, class, shown } = &self.items[query];
         let (plan, schedule) = (subject.draws(), &subject.workspace.recipe.schedule);
         let parts = match shown {
@@ -502,7 +511,7 @@ impl QueryParts {
                         |draws: &[Draw]| vec![ImageDraws { image: image.clone(), draws: draws.to_vec() }];
                     draws.chunk_by(|a, b| a.timestep == b.timestep).map(of_timestep).collect::<Vec<_>>()
                 };
-                (0..plan.groups).flat_map(of_group).collect()
+                groups.clone().flat_map(of_group).collect()
             }
             QueryImages::Journey(images) => {
                 let of_step = |(image, &timestep): (&Vec<f32>, &usize)| {

@@ -1,15 +1,17 @@
 //! Scores of training images for queries by one method, from the features in the run.
 
 use super::candidates::{candidates, quality, sample};
-use super::network_features::{AskedNetwork, NetworkFeatures};
+use super::network_features::{AskedNetwork, Batch, NetworkFeatures};
 use super::queries::{Queries, QueryParts};
+use super::rounds::{InRounds, in_rounds};
 use super::score_table::{Details, FollowedTraining, GradientDetails, GradientsTaken, ScoreTable};
 use super::subject::{Network, Subject};
 use crate::error::{Result, RunError};
 use crate::forecast::Forecast;
 use pentimento_attribution::gradient::{
-    CandidateQuality, Comparison, DampingView, FeatureBlock, FeatureSource, GradientMethod, QueryTimesteps,
-    Spread, Strips, compare_networks, damping_view, image_readers, jackknife, scores_around, strips,
+    CandidateQuality, Comparison, DampingView, FeatureBlock, FeatureSource, GradientMethod, QueryInput,
+    QueryTimesteps, Spread, Strips, compare_networks, damping_view, image_readers, jackknife, scores_around,
+    strips,
 };
 use pentimento_attribution::methods::Method;
 use pentimento_attribution::scores::Scores;
@@ -19,7 +21,11 @@ use std::ops::Range;
 impl NetworkFeatures {
     /// Those of some of the images and queries, by their positions.
     fn of(&self, images: &[usize], queries: &[usize]) -> Self {
-        Self { images: self.images.of(images), queries: self.queries.of(queries), ..*self }
+        let of = |batches: &[Batch], places: &[usize]| {
+            let of_batch = |batch: &Batch| Batch { features: batch.features.of(places), ..*batch };
+            batches.iter().map(of_batch).collect()
+        };
+        Self { images: of(&self.images, images), queries: of(&self.queries, queries), ..*self }
     }
 }
 
@@ -27,15 +33,15 @@ impl FeatureSource for NetworkFeatures {
     type Error = RunError;
 
     fn images(&self) -> usize {
-        self.images.len()
+        self.images.first().map_or(0, |batch| batch.features.len())
     }
 
     fn queries(&self) -> usize {
-        self.queries.len()
+        self.queries.first().map_or(0, |batch| batch.features.len())
     }
 
     fn dimension(&self) -> usize {
-        self.images.dimension()
+        self.images.first().map_or(0, |batch| batch.features.dimension())
     }
 
     fn factor(&self) -> f64 {
@@ -44,16 +50,41 @@ impl FeatureSource for NetworkFeatures {
 
     /// What an image met in training is what it was: only the draws of queries can be left out.
     fn image_block(&self, images: Range<usize>, left_out: Option<usize>) -> Result<FeatureBlock> {
-        self.images.block(images, |group| self.events.is_some() || Some(group) != left_out)
+        let keep = |group: usize| self.events.is_some() || Some(group / self.groups_per_block) != left_out;
+        let kept = with_shares(&self.images, &keep);
+        let block = |(share, batch): (f32, &Batch)| -> Result<(f32, FeatureBlock)> {
+            Ok((share, batch.features.block(images.clone(), |part| keep(batch.first + part))?))
+        };
+        Ok(FeatureBlock::mean(kept.into_iter().map(block).collect::<Result<_>>()?))
     }
 
     fn query_features(&self, queries: Range<usize>, keep: &dyn Fn(usize) -> bool) -> Result<Vec<f32>> {
-        self.queries.read(queries, keep)
+        let block = |(share, batch): (f32, &Batch)| -> Result<(f32, FeatureBlock)> {
+            Ok((share, batch.features.read(queries.clone(), |part| keep(batch.first + part))?.into()))
+        };
+        let kept = with_shares(&self.queries, keep);
+        Ok(FeatureBlock::mean(kept.into_iter().map(block).collect::<Result<_>>()?).into_values())
     }
 
     fn query_parts(&self, query: usize) -> Result<Vec<f32>> {
-        self.queries.read_parts(query..query + 1)
+        let mut parts = Vec::new();
+        for batch in &self.queries {
+            parts.extend(batch.features.read_parts(query..query + 1)?);
+        }
+        Ok(parts)
     }
+}
+
+/// The batches of which parts are kept, each with the share that they are of all that are kept; the first one, if none is.
+fn with_shares<'a>(batches: &'a [Batch], keep: &dyn Fn(usize) -> bool) -> Vec<(f32, &'a Batch)> {
+    let kept = |batch: &Batch| (0..batch.features.parts()).filter(|part| keep(batch.first + part)).count();
+    let counts: Vec<usize> = batches.iter().map(kept).collect();
+    let all: usize = counts.iter().sum();
+    if all == 0 {
+        return batches.iter().take(1).map(|batch| (1.0, batch)).collect();
+    }
+    let shares = counts.iter().map(|&count| count as f32 / all as f32);
+    shares.zip(batches).filter(|&(share, _)| share > 0.0).collect()
 }
 
 /// Scores every training image for every query, or each query's candidates. Features that are missing are made.
@@ -68,36 +99,44 @@ pub fn score(
     named: Method,
     method: GradientMethod,
 ) -> Result<ScoreTable> {
-    let parts = QueryParts::new(subject, queries, method)?;
     let asked = subject.networks_of(method)?;
     let chosen = chosen(subject, queries)?;
     let images = images_of(subject, chosen.as_deref());
-    if let Some(forecast) = forecast_of(subject, method, &asked, &parts, &images)? {
+    if let Some(forecast) = forecast_of(subject, queries, method, &asked, &images)? {
         forecast.tell(subject.workspace.reporter());
     }
-    let networks: Vec<NetworkFeatures> = asked
-        .iter()
-        .enumerate()
-        .map(|(number, network)| {
-            let asked = AskedNetwork::new(subject, network, number, method, &parts, &images)?;
-            asked.features(number == 0)
-        })
-        .collect::<Result<_>>()?;
-    let Scored { scores, strips, dampings } = match &chosen {
-        None => scored(subject, method, &networks, &parts, &images)?,
-        Some(chosen) => each_with_its_own(subject, method, &networks, &parts, &images, chosen)?,
+    let of_round = |subject: &Subject<'_>| -> Result<Round> {
+        let parts = QueryParts::new(subject, queries, method)?;
+        let networks: Vec<NetworkFeatures> = asked
+            .iter()
+            .enumerate()
+            .map(|(number, network)| {
+                let asked = AskedNetwork::new(subject, network, number, method, &parts, &images)?;
+                asked.features(number == 0)
+            })
+            .collect::<Result<_>>()?;
+        let mut scored = match &chosen {
+            None => scored(subject, method, &networks, &parts, &images)?,
+            Some(chosen) => each_with_its_own(subject, method, &networks, &parts, &images, chosen)?,
+        };
+        Ok(Round { networks, spread: Spread::new(std::mem::take(&mut scored.scores.replicates)), scored })
     };
+    let adapts = adapts(subject, method);
+    let InRounds { found, draws, ended_by } = in_rounds(subject, method.name, adapts, of_round, |round| {
+        (round.scored.scores.scores.as_slice(), &round.spread)
+    })?;
+    let Round { networks, scored: Scored { scores, strips, dampings }, spread } = found;
     let candidates = match (candidates_wanted(subject), asked.first()) {
-        (Some(count), Some(first)) => Some(quality_of(subject, queries, method, &parts, first, count)?),
+        (Some(count), Some(first)) => {
+            Some(quality_of(&subject.with_groups(draws.groups), queries, method, first, count)?)
+        }
         _ => None,
     };
+    let dimension = networks.first().map_or(0, FeatureSource::dimension);
     Ok(ScoreTable {
-        spread: Spread::new(scores.replicates),
+        spread,
         details: Details::Gradients(GradientDetails {
-            taken: GradientsTaken::new(
-                subject,
-                networks.first().map_or(0, |network| network.images.dimension()),
-            ),
+            taken: GradientsTaken::new(subject, &draws, ended_by, dimension),
             self_influence: scores.self_influence,
             strips,
             dampings,
@@ -109,8 +148,8 @@ pub fn score(
     })
 }
 
-/// Scores at multiples of the damping that the method takes, `[factors][queries][images]`, from the features of [`score`]; none
-/// for a method without a kernel, and where only candidates are scored.
+/// Scores at multiples of the damping that the method takes, `[factors][queries][images]`, from the features of [`score`] in as
+/// many groups of draws as it came to; none for a method without a kernel, and where only candidates are scored.
 ///
 /// # Errors
 ///
@@ -119,8 +158,10 @@ pub fn scores_around_damping(
     subject: &Subject<'_>,
     queries: &Queries,
     method: GradientMethod,
+    groups: usize,
     factors: &[f64],
 ) -> Result<Option<Vec<Vec<Vec<f64>>>>> {
+    let subject = &subject.with_groups(groups);
     if !matches!(method.comparison, Comparison::InverseKernel(_)) || candidates_wanted(subject).is_some() {
         return Ok(None);
     }
@@ -138,28 +179,43 @@ pub fn scores_around_damping(
     scores_around(&compared, &networks, factors)
 }
 
+/// What a round of draws gave.
+struct Round {
+    networks: Vec<NetworkFeatures>,
+    scored: Scored,
+    spread: Spread,
+}
+
+/// Whether a method can have more draws. Steps of the sampler and events of training are as many as there are: where one side
+/// has them, the other is asked at a fixed number of draws.
+fn adapts(subject: &Subject<'_>, method: GradientMethod) -> bool {
+    method.query != QueryInput::Journey && !(method.follows_training && subject.replays())
+}
+
 /// How long [`score`] will take.
 ///
 /// # Errors
 ///
 /// As taking some of the gradients.
 pub fn forecast(subject: &Subject<'_>, queries: &Queries, method: GradientMethod) -> Result<Forecast> {
-    let parts = QueryParts::new(subject, queries, method)?;
     let asked = subject.networks_of(method)?;
     let images = images_of(subject, chosen(subject, queries)?.as_deref());
-    let forecast = forecast_of(subject, method, &asked, &parts, &images)?;
+    let forecast = forecast_of(subject, queries, method, &asked, &images)?;
     Ok(forecast.unwrap_or_else(|| Forecast::nothing(method.name)))
 }
 
 fn forecast_of(
     subject: &Subject<'_>,
+    queries: &Queries,
     method: GradientMethod,
     asked: &[Network<'_>],
-    parts: &QueryParts,
     images: &[usize],
 ) -> Result<Option<Forecast>> {
-    let Some(first) = asked.first() else { return Ok(None) };
-    AskedNetwork::new(subject, first, 0, method, parts, images)?.forecast(asked.len())
+    let Some(network) = asked.first() else { return Ok(None) };
+    let last = if adapts(subject, method) { subject.in_last_round() } else { *subject };
+    let rounds = subject.draws().groups..last.draws().groups;
+    let parts = QueryParts::new(&last, queries, method)?;
+    AskedNetwork::new(&last, network, 0, method, &parts, images)?.forecast(asked.len(), rounds)
 }
 
 /// How many candidates each query has, if not all training images are scored.
@@ -198,11 +254,11 @@ fn scored(
     images: &[usize],
 ) -> Result<Scored> {
     let (comparison, damping) = (method.comparison, subject.workspace.recipe.gradients.damping);
-    let parts = QueryTimesteps { timesteps: &parts.timesteps, groups: &parts.groups };
-    let go_on = || subject.workspace.options.stop.check();
+    let parts = QueryTimesteps { timesteps: &parts.timesteps, blocks: &parts.blocks };
+    let go_on = || subject.check();
     let readers = image_readers(networks);
     let compared = compare_networks(networks, &readers, comparison, damping, go_on)?;
-    let scores = jackknife(networks, &compared, comparison, subject.draws().groups, parts, go_on)?;
+    let scores = jackknife(networks, &compared, comparison, subject.draws().blocks(), parts, go_on)?;
     if let Some((_, place)) = scores.first_not_finite() {
         let image = subject.training.images.source_indices()[images[place]];
         return Err(RunError::RecipeValue {
@@ -248,11 +304,11 @@ fn quality_of(
     subject: &Subject<'_>,
     queries: &Queries,
     method: GradientMethod,
-    parts: &QueryParts,
     network: &Network<'_>,
     count: usize,
 ) -> Result<CandidateQuality> {
     let (images, sampled) = sample(subject, queries);
+    let parts = &QueryParts::new(subject, queries, method)?;
     let network = AskedNetwork::new(subject, network, 0, method, parts, &images)?.features(false)?;
     let everything: Vec<usize> = (0..images.len()).collect();
     let scored = scored(subject, method, &[network.of(&everything, &sampled)], parts, &images)?;

@@ -2,6 +2,7 @@
 
 use super::projection_quality::ProjectionQuality;
 use super::queries::{Queries, Query};
+use super::rounds::EndedBy;
 use super::row_key::row_key;
 use super::score_columns::{self, LOW, NAME, QUERY, RANK, SCORE, STANDARD_ERROR, TRAINING_IMAGE};
 use super::subject::Subject;
@@ -14,7 +15,9 @@ use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use pentimento_attribution::gradient::{CandidateQuality, DampingPoint, DampingView, Spread, Strips};
+use pentimento_attribution::gradient::{
+    CandidateQuality, DampingPoint, DampingView, DrawPlan, Spread, Strips,
+};
 use pentimento_attribution::methods::Method;
 use pentimento_attribution::scores::top;
 use pentimento_data::PreparedSet;
@@ -69,7 +72,7 @@ pub enum Details {
 }
 
 /// How many gradients were taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradientsTaken {
     /// Networks whose scores were averaged.
     pub networks: usize,
@@ -77,18 +80,26 @@ pub struct GradientsTaken {
     pub draws: usize,
     /// Draws that the schedule has at the most.
     pub most_draws: usize,
+    /// Why there are no more.
+    pub ended_by: EndedBy,
+    /// Which share of what tells training images apart is to be no noise of them.
+    pub wanted: f64,
+    /// Timesteps of a group of draws, and groups.
+    pub grid: (usize, usize),
     /// Length of a feature.
     pub dimension: usize,
 }
 
 impl GradientsTaken {
-    /// Those of a subject, by whose draws and with features of a length.
-    pub fn new(subject: &Subject<'_>, dimension: usize) -> Self {
-        let draws = subject.draws();
+    /// Those of a subject at some draws of each image, which something ended, and with features of a length.
+    pub fn new(subject: &Subject<'_>, draws: &DrawPlan, ended_by: EndedBy, dimension: usize) -> Self {
         Self {
             networks: subject.networks.weights.len(),
             draws: draws.count(),
             most_draws: subject.workspace.recipe.schedule.num_train_timesteps * draws.per_timestep(),
+            ended_by,
+            wanted: subject.workspace.recipe.gradients.reliability,
+            grid: (draws.timesteps, draws.groups),
             dimension,
         }
     }
@@ -339,6 +350,7 @@ impl ScoreTable {
             "made_with_digest": made_with,
             "self_influence": self.self_influence(),
             "draws": taken.map_or(0, |taken| taken.draws),
+            "draws_ended_by": taken.map(|taken| taken.ended_by),
             "networks": taken.map_or(0, |taken| taken.networks),
             "checkpoints": followed.map(|followed| &followed.checkpoints),
             "replayed_events": followed.and_then(|followed| followed.events),
@@ -357,12 +369,14 @@ impl ScoreTable {
         let settings = workspace.recipe.gradients;
         match self.details {
             Details::Gradients(_) => Some(json!(settings)),
-            // Whole gradients, with noises of their own.
+            // Whole gradients.
             Details::Influence(_) => Some(json!({
-                "timesteps": settings.timesteps,
-                "groups": settings.groups,
+                "timesteps": self.taken().map(|taken| taken.grid.0),
+                "groups": self.taken().map(|taken| taken.grid.1),
+                "reliability": settings.reliability,
+                "most_draws": settings.most_draws,
                 "antithetic": settings.antithetic,
-                "noise": "per_image",
+                "noise": workspace.recipe.influence.noise(),
             })),
             Details::Likeness => None,
         }

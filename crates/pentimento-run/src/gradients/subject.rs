@@ -1,9 +1,10 @@
 //! Which networks are asked, at which moments of their training, and what of their gradients is kept.
 
+use super::rounds::Rounds;
 use super::row_key::row_key;
 use super::training_images::TrainingImages;
 use crate::data::CodedData;
-use crate::error::Result;
+use crate::error::{Result, RunError};
 use crate::networks::{Networks, Weights};
 use crate::recipe::TrainingDraws;
 use crate::train::kept_weights;
@@ -45,9 +46,47 @@ pub struct Subject<'a> {
     pub networks: &'a Networks<'a>,
     /// The training images.
     pub training: &'a TrainingImages,
+    /// Groups of draws.
+    groups: usize,
+    /// Whether the time that was allowed may end the work.
+    ends_in_time: bool,
 }
 
 impl<'a> Subject<'a> {
+    /// A run's networks and training images, with the draws of the first round.
+    pub fn new(workspace: &'a Workspace, networks: &'a Networks<'a>, training: &'a TrainingImages) -> Self {
+        let groups = Rounds::of(&workspace.recipe).first;
+        Self { workspace, networks, training, groups, ends_in_time: false }
+    }
+
+    /// The same in a later round, with more groups of draws, which is left if the time that was allowed is used.
+    pub(super) fn in_round(&self, groups: usize) -> Self {
+        Self { groups, ends_in_time: true, ..*self }
+    }
+
+    /// The same with so many groups of draws.
+    pub(crate) fn with_groups(&self, groups: usize) -> Self {
+        Self { groups, ends_in_time: false, ..*self }
+    }
+
+    /// The same with the most draws that there may be.
+    pub(crate) fn in_last_round(&self) -> Self {
+        self.with_groups(Rounds::of(&self.workspace.recipe).most)
+    }
+
+    /// Whether to go on.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Stopped`] once it is asked to stop, or if this is a round that may end in time and the time is used.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.workspace.options.stop.check()?;
+        if self.ends_in_time && self.workspace.options.time_allowed.is_used() {
+            return Err(RunError::Stopped);
+        }
+        Ok(())
+    }
+
     /// The networks that a method asks: every member at the end of its training, all with the same factor, or for a method
     /// that follows the training, at each of the checkpoints that were kept.
     ///
@@ -140,14 +179,12 @@ impl<'a> Subject<'a> {
         row_key(&self.training.images.scaled(image), self.class_of(image))
     }
 
-    /// Timesteps and noise. Of a schedule with few timesteps all are taken.
+    /// Timesteps and noise of this round. Of a schedule with few timesteps all are taken.
     pub fn draws(&self) -> DrawPlan {
         let settings = self.workspace.recipe.gradients;
-        let total = self.workspace.recipe.schedule.num_train_timesteps;
-        let groups = settings.groups.min(total);
         DrawPlan {
-            timesteps: settings.timesteps.min(total / groups),
-            groups,
+            timesteps: Rounds::of(&self.workspace.recipe).timesteps,
+            groups: self.groups,
             antithetic: settings.antithetic,
             sharing: settings.noise,
             seed: self.workspace.recipe.seed,
@@ -159,14 +196,19 @@ impl<'a> Subject<'a> {
         self.workspace.recipe.gradients.length_of(self.networks.architecture.parameter_count())
     }
 
-    /// Says what the features of one network by a method follow from, but for the image: two features that are compared
-    /// have this in common to the letter. It is kept with them.
+    /// Says what the features of one network by a method in some groups of draws follow from, but for the image: two features
+    /// that are compared have this in common to the letter, but for the groups. It is kept with them.
     ///
     /// # Errors
     ///
     /// If the schedule cannot be written, which does not happen.
-    pub fn features_of(&self, network: Digest, method: GradientMethod) -> Result<String> {
-        Ok(self.features(network, method)?.to_string())
+    pub fn features_of(
+        &self,
+        network: Digest,
+        method: GradientMethod,
+        groups: &Range<usize>,
+    ) -> Result<String> {
+        Ok(self.features(network, method, groups)?.to_string())
     }
 
     /// The same of training images as a member met them in its training.
@@ -180,12 +222,17 @@ impl<'a> Subject<'a> {
         method: GradientMethod,
         member: u32,
     ) -> Result<String> {
-        let mut features = self.features(network, method)?;
+        let mut features = self.features(network, method, &(0..self.groups))?;
         features["replayed_of_member"] = member.into();
         Ok(features.to_string())
     }
 
-    fn features(&self, network: Digest, method: GradientMethod) -> Result<serde_json::Value> {
+    fn features(
+        &self,
+        network: Digest,
+        method: GradientMethod,
+        groups: &Range<usize>,
+    ) -> Result<serde_json::Value> {
         let (recipe, settings) = (&self.workspace.recipe, self.workspace.recipe.gradients);
         Ok(serde_json::json!({
             "network": Fingerprint::of("network")
@@ -197,7 +244,7 @@ impl<'a> Subject<'a> {
             "measurement": method.measurement.name(),
             "unit_length": method.unit_length,
             "timesteps": self.draws().timesteps,
-            "groups": self.draws().groups,
+            "groups": [groups.start, groups.end],
             "antithetic": settings.antithetic,
             "noise": serde_json::to_value(settings.noise)?,
             "projection": serde_json::to_value(settings.projection)?,

@@ -11,11 +11,16 @@ use crate::gradients::Subject;
 use crate::kept::kept;
 use crate::recipe::Eigenvalues;
 use crate::workspace::Workspace;
-use pentimento_attribution::curvature::{BlockBasis, Curvature, EigenvalueSums, read_bases};
+use pentimento_attribution::curvature::{
+    BlockBasis, Curvature, EigenvalueSums, read_bases, values_of_factors,
+};
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::device::chosen_device_kind;
 use pentimento_store::Fingerprint;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// The curvature of one network.
 pub struct MeasuredCurvature {
@@ -45,13 +50,57 @@ pub struct Measurement<'a> {
     pub(super) names: [String; 3],
 }
 
-/// The curvature of a network of the run; made, if it is not there.
-///
-/// # Errors
-///
-/// [`RunError::Stopped`] once it is asked to stop, what was summed is kept; as measuring and writing.
-pub fn curvature(subject: &Subject<'_>, network: usize) -> Result<MeasuredCurvature> {
-    Measurement::new(subject, network)?.curvature()
+/// What the curvatures of several networks may take in memory, so that each is opened once: 2 GiB.
+const MOST_BYTES: usize = 2 << 30;
+
+/// The curvatures of the networks of a run, each opened once if the memory holds them all.
+pub struct Curvatures<'a> {
+    subject: &'a Subject<'a>,
+    are_held: bool,
+    held: RefCell<BTreeMap<usize, Rc<MeasuredCurvature>>>,
+}
+
+impl<'a> Curvatures<'a> {
+    /// Those of a subject; none is opened yet.
+    pub fn new(subject: &'a Subject<'a>) -> Self {
+        let networks = subject.networks.weights.len();
+        let bytes = values_of_factors(&subject.networks.architecture) * size_of::<f32>();
+        let are_held = networks == 1 || networks * bytes <= MOST_BYTES;
+        Self { subject, are_held, held: RefCell::default() }
+    }
+
+    /// That of a network; made, if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Stopped`] once it is asked to stop, what was summed is kept; as measuring and writing.
+    pub fn of(&self, network: usize) -> Result<Rc<MeasuredCurvature>> {
+        self.opened(network, |measurement| measurement.curvature())
+    }
+
+    /// That of a network, if it is in the run.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Missing`] if it is not.
+    pub fn kept(&self, network: usize) -> Result<Rc<MeasuredCurvature>> {
+        self.opened(network, |measurement| measurement.kept_curvature())
+    }
+
+    fn opened(
+        &self,
+        network: usize,
+        open: impl FnOnce(&Measurement<'_>) -> Result<MeasuredCurvature>,
+    ) -> Result<Rc<MeasuredCurvature>> {
+        if let Some(measured) = self.held.borrow().get(&network) {
+            return Ok(Rc::clone(measured));
+        }
+        let measured = Rc::new(open(&Measurement::new(self.subject, network)?)?);
+        if self.are_held {
+            self.held.borrow_mut().insert(network, Rc::clone(&measured));
+        }
+        Ok(measured)
+    }
 }
 
 impl<'a> Measurement<'a> {

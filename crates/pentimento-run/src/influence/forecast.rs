@@ -1,12 +1,12 @@
 //! How long influence functions will take: a few images pass through each part of the work before any of it is done.
 
-use super::curvature_store::Measurement as CurvatureMeasurement;
+use super::curvature_store::{Curvatures, Measurement as CurvatureMeasurement};
 use super::damping::dampings;
-use super::influence_products::{MOST_GRADIENT_VALUES, MOST_QUERY_BYTES, ProductsOf};
-use super::query_gradients::{MOST_CG_VALUES, QueryGradients, image_draws};
+use super::influence_products::{HeldQueries, MOST_GRADIENT_VALUES, MOST_QUERY_BYTES, ProductsOf};
+use super::query_gradients::{MOST_CG_VALUES, QueryDraws, QueryGradients, image_draws};
 use super::unlearning::UnlearningOf;
 use crate::error::Result;
-use crate::forecast::Forecast;
+use crate::forecast::{FEW_IMAGES, Forecast, MoreDraws};
 use crate::gradients::{Queries, Subject, noise_id};
 use crate::piece::{Stage, missing};
 use crate::recipe::Eigenvalues;
@@ -15,7 +15,9 @@ use pentimento_attribution::curvature::{
     Curvature, InfluenceKind, Inverse, QuantisedRows, QueryMeasurement, SampledCurvature,
     decomposition_seconds, losses, stand_in_bases, values_of_factors,
 };
-use pentimento_attribution::gradient::{FeatureExtractor, Measurement, side_by_side};
+use pentimento_attribution::gradient::{
+    FeatureExtractor, MOST_PARTS, Measurement, batches, parts_of_batch, side_by_side,
+};
 use pentimento_attribution::methods::Method;
 use pentimento_diffusion::unet::Parameters;
 use std::time::Instant;
@@ -26,13 +28,20 @@ const MEASURED_DRAWS: usize = 16;
 const MEASURED_IMAGES: usize = 4;
 
 /// What is missing of a network.
+#[derive(Default)]
 struct Missing {
     /// Images of each part of the curvature.
     factors: usize,
     decomposition: bool,
     eigenvalues: usize,
-    /// Training images, and the batches of queries that they meet.
+    /// Training images of the first round, and the batches of queries that they meet; of whichever batch of draws lacks the most.
     products: usize,
+    /// The same with their draws: those of the first round and those of later ones.
+    draws: usize,
+    later_draws: usize,
+    /// The same with the batches of draws in which they are taken.
+    blocks: usize,
+    later_blocks: usize,
     /// Queries to be unlearned.
     unlearned: usize,
 }
@@ -66,42 +75,85 @@ pub fn forecast(
     method: Method,
     kind: InfluenceKind,
 ) -> Result<Forecast> {
+    forecast_with(&Curvatures::new(subject), subject, queries, method, kind)
+}
+
+/// The same with curvatures that are opened for it and used afterwards.
+pub(super) fn forecast_with(
+    curvatures: &Curvatures<'_>,
+    subject: &Subject<'_>,
+    queries: &Queries,
+    method: Method,
+    kind: InfluenceKind,
+) -> Result<Forecast> {
     let networks = subject.networks.weights.len();
     let missing: Vec<Missing> = (0..networks)
-        .map(|network| missing_of(subject, network, queries, method, kind))
+        .map(|network| missing_of(curvatures, subject, network, queries, method, kind))
         .collect::<Result<_>>()?;
-    let Some(first) = missing.iter().position(|missing| !missing.is_nothing()) else {
+    let Some(first) = missing.iter().position(|missing| !missing.is_little()) else {
         return Ok(Forecast::nothing(method.name));
     };
     let plan = image_draws(subject);
     let draws = plan.groups * plan.timesteps;
     let costs = Costs::measure(subject, first, queries, kind)?;
     let asked = queries.images.len();
-    let mut seconds = 0.0;
+    let (mut seconds, mut later) = (0.0, 0.0);
     for missing in &missing {
-        let of_query = draws as f64 * costs.draw + plan.groups as f64 * costs.solve;
-        let of_image = draws as f64 * costs.draw + costs.solve + costs.products;
+        let of_images = |draws: usize, blocks: usize| {
+            draws as f64 * costs.draw + blocks as f64 * (costs.solve + costs.products)
+        };
+        let of_queries = match kind {
+            InfluenceKind::Linear(measurement, _) => {
+                let QueryDraws { groups, rows } = QueryDraws::new(subject, measurement);
+                let of_query = (groups * plan.timesteps) as f64 * costs.draw + rows as f64 * costs.solve;
+                asked as f64 * of_query + costs.whole
+            }
+            InfluenceKind::Unlearning => 0.0,
+        };
         seconds += missing.factors as f64 * costs.factors
             + if missing.decomposition { costs.decomposition } else { 0.0 }
             + missing.eigenvalues as f64 * costs.eigenvalues
-            + missing.products as f64 * of_image
-            + if missing.products > 0 { asked as f64 * of_query + costs.whole } else { 0.0 };
+            + of_images(missing.draws, missing.blocks);
+        later += of_images(missing.later_draws, missing.later_blocks);
+        match (missing.products, missing.later_draws) {
+            (0, 0) => {}
+            (0, _) => later += of_queries,
+            _ => seconds += of_queries,
+        }
         if missing.unlearned > 0 {
             let images = subject.training.images.len() as f64;
             let of_query = draws as f64 * costs.draw + costs.solve;
             seconds += missing.unlearned as f64 * (of_query + images * costs.losses) + images * costs.losses;
         }
     }
-    Ok(Forecast::new(method.name, words(&missing, asked, draws), seconds, bytes_held(subject, asked, kind)))
+    let more = (later > 0.0)
+        .then(|| MoreDraws { draws: subject.in_last_round().draws().count(), seconds: seconds + later });
+    let words = words(&missing, asked, draws);
+    Ok(Forecast::new(method.name, words, seconds, bytes_held(subject, asked, kind)).with_more(more))
 }
 
 impl Missing {
-    fn is_nothing(&self) -> bool {
-        !self.decomposition && self.factors + self.eigenvalues + self.products + self.unlearned == 0
+    /// Whether so little is missing that measuring takes as long.
+    fn is_little(&self) -> bool {
+        let images = self.factors + self.eigenvalues + self.blocks + self.later_blocks;
+        !self.decomposition && self.unlearned == 0 && images <= FEW_IMAGES
+    }
+
+    /// Takes in products of images that are missing in a batch of groups of draws, each of so many draws.
+    fn add(&mut self, missing: usize, draws: usize, is_first_round: bool) {
+        if is_first_round {
+            self.products = self.products.max(missing);
+            self.draws += missing * draws;
+            self.blocks += missing;
+        } else {
+            self.later_draws += missing * draws;
+            self.later_blocks += missing;
+        }
     }
 }
 
 fn missing_of(
+    curvatures: &Curvatures<'_>,
     subject: &Subject<'_>,
     network: usize,
     queries: &Queries,
@@ -116,7 +168,14 @@ fn missing_of(
     };
     let corrected = subject.workspace.recipe.influence.eigenvalues == Eigenvalues::Corrected;
     let images = measurement.images.len();
-    let found = match measurement.kept_curvature() {
+    let last = &match kind {
+        InfluenceKind::Linear(..) => subject.in_last_round(),
+        InfluenceKind::Unlearning => *subject,
+    };
+    let rounds = (subject.draws().groups, batches(last.draws().groups));
+    let of_group = last.draws().count() / last.draws().groups;
+    let mut found_missing = Missing::default();
+    let found = match curvatures.kept(network) {
         Ok(measured) => Some(measured),
         Err(crate::RunError::Missing { .. }) => None,
         Err(error) => return Err(error),
@@ -130,37 +189,47 @@ fn missing_of(
         };
         let factors = if bases.is_some() { 0 } else { images_of(&measurement.factors(), images)? };
         let saw = (0..subject.training.images.len()).filter(|&image| subject.networks.saw(network, image));
-        let (products, unlearned) = match kind {
-            InfluenceKind::Linear(..) => (saw.count() * batches(subject, queries.images.len()), 0),
-            InfluenceKind::Unlearning => (0, queries.images.len()),
-        };
-        return Ok(Missing { factors, decomposition: bases.is_none(), eigenvalues, products, unlearned });
+        let saw = saw.count();
+        let mut unlearned = 0;
+        match kind {
+            InfluenceKind::Linear(measurement, _) => {
+                let products = saw * turns(subject, queries.images.len(), measurement);
+                for groups in &rounds.1 {
+                    found_missing.add(products, groups.len() * of_group, groups.start < rounds.0);
+                }
+            }
+            InfluenceKind::Unlearning => unlearned = queries.images.len(),
+        }
+        return Ok(Missing {
+            factors,
+            decomposition: bases.is_none(),
+            eigenvalues,
+            unlearned,
+            ..found_missing
+        });
     };
     let (dampings, _) = &dampings(subject, &measured);
     let loss = QueryMeasurement::OfImage(Measurement::Loss);
     // What a network is shown of a query does not matter to which pieces there are.
     let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
-    let (mut products, mut unlearned) = (0, 0);
     match kind {
         InfluenceKind::Linear(measurement, inverse) => {
-            let queries_have_draws = measurement != QueryMeasurement::Trajectory;
-            let of = ProductsOf {
-                subject,
-                network,
-                measured: &measured,
-                dampings,
-                measurement: method.name,
-                queries_have_draws,
-                inverse,
-            };
-            products = of.stage(&gradients, &queries.images)?.missing_images(run)?;
+            let (measured, held) = (&measured, &HeldQueries::default());
+            let name = method.name;
+            let of =
+                ProductsOf { subject: last, network, measured, dampings, name, measurement, inverse, held };
+            for groups in rounds.1 {
+                let (draws, is_first_round) = (groups.len() * of_group, groups.start < rounds.0);
+                let missing = of.stage(&gradients, &queries.images, groups)?.missing_images(run)?;
+                found_missing.add(missing, draws, is_first_round);
+            }
         }
         InfluenceKind::Unlearning => {
             let of = UnlearningOf { subject, network, measured: &measured, dampings };
-            unlearned = missing(&of.stage(&gradients, &queries.images)?, run)?.len();
+            found_missing.unlearned = missing(&of.stage(&gradients, &queries.images)?, run)?.len();
         }
     }
-    Ok(Missing { factors: 0, decomposition: false, eigenvalues: 0, products, unlearned })
+    Ok(found_missing)
 }
 
 impl Costs {
@@ -193,10 +262,10 @@ impl Costs {
         })?;
         costs.solve = solved / gradients.len().max(1) as f64;
         match kind {
-            InfluenceKind::Linear(_, inverse) => {
-                costs.products = products_of_image(subject, queries.images.len(), &gradients)?;
+            InfluenceKind::Linear(measurement, inverse) => {
+                costs.products = products_of_image(subject, queries.images.len(), measurement, &gradients)?;
                 if inverse == Inverse::Whole {
-                    let columns = image_draws(subject).groups * queries.images.len();
+                    let columns = QueryDraws::new(subject, measurement).rows * queries.images.len();
                     costs.whole = whole(subject, &curvature, &gradients, columns, draw)?;
                 }
             }
@@ -235,11 +304,18 @@ fn gradients(subject: &Subject<'_>, parameters: &Parameters, threads: usize) -> 
 }
 
 /// Seconds of the products of one image with all queries that are held at once.
-fn products_of_image(subject: &Subject<'_>, queries: usize, gradients: &[Vec<f32>]) -> Result<f64> {
-    let (groups, parameters) = (image_draws(subject).groups, subject.networks.architecture.parameter_count());
-    let rows = QuantisedRows::zeros(parameters, groups * at_once(subject, queries));
+fn products_of_image(
+    subject: &Subject<'_>,
+    queries: usize,
+    measurement: QueryMeasurement,
+    gradients: &[Vec<f32>],
+) -> Result<f64> {
+    let parameters = subject.networks.architecture.parameter_count();
+    let rows = QueryDraws::new(subject, measurement).rows * at_once(subject, queries, measurement);
+    let rows = QuantisedRows::zeros(parameters, rows);
     let images = MEASURED_IMAGES.min(images_at_once(subject));
-    let block: Vec<f32> = gradients.iter().cycle().take(images * groups).flatten().copied().collect();
+    let parts = parts_of_batch(&batches(image_draws(subject).groups)[0]).len();
+    let block: Vec<f32> = gradients.iter().cycle().take(images * parts).flatten().copied().collect();
     Ok(twice(|| rows.products(&block).map(drop).map_err(crate::RunError::from))? / images as f64)
 }
 
@@ -295,18 +371,20 @@ pub(super) fn twice<E>(mut work: impl FnMut() -> Result<(), E>) -> Result<f64, E
 }
 
 /// Queries whose gradients are held at once.
-fn at_once(subject: &Subject<'_>, queries: usize) -> usize {
-    let bytes = (image_draws(subject).groups * subject.networks.architecture.parameter_count()).max(1);
+fn at_once(subject: &Subject<'_>, queries: usize, measurement: QueryMeasurement) -> usize {
+    let rows = QueryDraws::new(subject, measurement).rows;
+    let bytes = (rows * subject.networks.architecture.parameter_count()).max(1);
     (MOST_QUERY_BYTES / bytes).clamp(1, queries.max(1))
 }
 
-fn batches(subject: &Subject<'_>, queries: usize) -> usize {
-    queries.div_ceil(at_once(subject, queries))
+/// How often each training image is asked, for some queries each time.
+fn turns(subject: &Subject<'_>, queries: usize, measurement: QueryMeasurement) -> usize {
+    queries.div_ceil(at_once(subject, queries, measurement))
 }
 
 /// Images whose gradients are held at once.
 fn images_at_once(subject: &Subject<'_>) -> usize {
-    let values = image_draws(subject).groups * subject.networks.architecture.parameter_count();
+    let values = MOST_PARTS * subject.networks.architecture.parameter_count();
     (MOST_GRADIENT_VALUES / values.max(1)).max(1)
 }
 
@@ -317,26 +395,30 @@ fn bytes_held(subject: &Subject<'_>, queries: usize, kind: InfluenceKind) -> usi
     const F64: usize = size_of::<f64>();
     let architecture = &subject.networks.architecture;
     let (factors, parameters) = (values_of_factors(architecture), architecture.parameter_count());
-    let groups = image_draws(subject).groups;
+    let networks = subject.networks.weights.len();
     // Half of each symmetric matrix: a shard, the total and the file that it is read from.
     let summing = 3 * factors / 2 * F64;
     // Whole matrices, with eigenvectors in f64 and f32.
     let decomposing = factors * (2 * F64 + F32);
     let curvature = factors * F32 + 3 * parameters * F64;
     let asking = match kind {
-        InfluenceKind::Linear(_, inverse) => {
-            let rows = at_once(subject, queries) * groups * parameters;
+        InfluenceKind::Linear(measurement, inverse) => {
+            let of_query = QueryDraws::new(subject, measurement).rows;
+            let rows = at_once(subject, queries, measurement) * of_query * parameters;
+            // Those of all networks are held, if they fit.
+            let all = networks * queries * of_query * parameters;
+            let rows = if all <= MOST_QUERY_BYTES { all } else { rows };
             // As they are found, and one after another.
             let whole = match inverse {
                 Inverse::Blocks => 0,
                 Inverse::Whole => {
                     let settings = subject.workspace.recipe.influence;
-                    let systems = 6 * queries * groups * parameters * F32;
+                    let systems = 6 * queries * of_query * parameters * F32;
                     settings.pseudo_gradients(parameters) * parameters
                         + systems.min(6 * MOST_CG_VALUES / 5 * F32)
                 }
             };
-            rows + whole + 2 * images_at_once(subject).min(64) * groups * parameters * F32
+            rows + whole + 2 * images_at_once(subject).min(64) * MOST_PARTS * parameters * F32
         }
         InfluenceKind::Unlearning => 4 * parameters * F32,
     };

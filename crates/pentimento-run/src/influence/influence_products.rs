@@ -4,20 +4,26 @@
 //! run is these products, one file for some images.
 
 use super::curvature_store::{MeasuredCurvature, Measurement};
-use super::query_gradients::{InverseOf, QueryGradients, image_draws};
+use super::query_gradients::{InverseOf, QueryDraws, QueryGradients, image_draws};
 use super::whole_curvature::whole_curvature;
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::{Event, Progress};
-use crate::gradients::{Query, Subject, noise_id};
+use crate::gradients::{Query, Subject, batch_ending, noise_id};
 use crate::kept::kept_or_made_again;
 use crate::piece::{Making, Object, Piece, Stage, missing};
 use once_cell::sync::OnceCell;
-use pentimento_attribution::curvature::{InfluenceProducts, Inverse, QuantisedRows, SampledCurvature};
-use pentimento_attribution::gradient::{FeatureExtractor, Measurement as Measured, side_by_side};
+use pentimento_attribution::curvature::{
+    InfluenceProducts, Inverse, QuantisedRows, QueryMeasurement, SampledCurvature,
+};
+use pentimento_attribution::gradient::{
+    FeatureExtractor, Measurement as Measured, batches, parts_of_batch, side_by_side,
+};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_store::{Digest, Fingerprint, Run};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +34,11 @@ pub(super) const MOST_QUERY_BYTES: usize = 2 << 30;
 
 /// Values of training images' gradients that are held at once, unless those of one image are more: 256 MiB.
 pub(super) const MOST_GRADIENT_VALUES: usize = 1 << 26;
+
+/// What the stage of the products in a batch of groups of draws is called.
+pub fn products_of(groups: &Range<usize>) -> String {
+    format!("products{}", batch_ending(groups))
+}
 
 /// One network with everything that products follow from.
 pub struct ProductsOf<'a> {
@@ -40,11 +51,13 @@ pub struct ProductsOf<'a> {
     /// The damping of each block.
     pub dampings: &'a [f64],
     /// What tells one measurement of queries from another.
-    pub measurement: &'a str,
-    /// Whether queries have draws as training images do, at timesteps of the recipe's choice.
-    pub queries_have_draws: bool,
+    pub name: &'a str,
+    /// What is measured of queries.
+    pub measurement: QueryMeasurement,
     /// Which inverse queries go through.
     pub inverse: Inverse,
+    /// The gradients of queries that are held from one round to the next.
+    pub held: &'a HeldQueries,
 }
 
 impl ProductsOf<'_> {
@@ -60,36 +73,55 @@ impl ProductsOf<'_> {
         gradients: &QueryGradients,
         queries: &[Query],
     ) -> Result<(InfluenceProducts, Option<f64>)> {
-        let subject = self.subject;
-        let stage = self.stage(gradients, queries)?;
-        let groups = subject.draws().groups;
+        let (subject, workspace) = (self.subject, self.subject.workspace);
+        let (plan, rows) = (image_draws(subject), self.query_draws().rows);
+        let (blocks, of_block) = (plan.blocks(), plan.groups_per_block());
+        let images = subject.training.images.len();
         let mut products = InfluenceProducts {
-            of_images: vec![Vec::new(); subject.training.images.len()],
-            self_influence: vec![0.0; subject.training.images.len()],
+            of_images: vec![Vec::new(); images],
+            rows,
+            self_influence: vec![0.0; images],
         };
-        for image in &stage.images {
-            products.of_images[*image] = vec![Vec::with_capacity(queries.len() * groups); groups];
-        }
-        let workspace = subject.workspace;
+        // What has draws of its own on both sides counts, if there is any.
+        let all = batches(plan.groups);
+        let counts = |batch: &Range<usize>| if batch.len() > 1 || all.len() == 1 { batch.len() } else { 0 };
+        let counted: usize = all.iter().map(counts).sum();
         let mut residuals = Vec::new();
-        drive(workspace, &stage)?;
-        for piece in stage.pieces()? {
-            let (batch, images) = stage.part(&piece);
-            let name = stage.file_name(&piece);
-            let bytes = kept_or_made_again(workspace, &stage, &piece)?;
-            let arrays = ArrayReader::new(&bytes, &name)?;
-            let columns = batch.queries.len() * groups;
-            // Each file of a batch says the same of its queries.
-            if arrays.contains("residuals") {
-                residuals.extend(arrays.f64("residuals")?);
+        for (number, groups) in all.iter().enumerate() {
+            let stage = self.stage(gradients, queries, groups.clone())?;
+            if number == 0 {
+                for image in &stage.images {
+                    products.of_images[*image] = vec![vec![0.0; queries.len() * rows]; blocks];
+                }
             }
-            arrays.expect_shape("products", &[images.len(), groups, columns])?;
-            arrays.expect_shape("self_influence", &[images.len()])?;
-            let (values, own) = (arrays.f64("products")?, arrays.f64("self_influence")?);
-            for ((&image, values), own) in images.iter().zip(values.chunks_exact(groups * columns)).zip(own) {
-                products.self_influence[image] = own;
-                for (to, from) in products.of_images[image].iter_mut().zip(values.chunks_exact(columns)) {
-                    to.extend_from_slice(from);
+            drive(workspace, &stage)?;
+            let (parts, own_share) = (parts_of_batch(groups), counts(groups) as f64 / counted as f64);
+            for piece in stage.pieces()? {
+                let (batch, images) = stage.part(&piece);
+                let name = stage.file_name(&piece);
+                let bytes = kept_or_made_again(workspace, &stage, &piece)?;
+                let arrays = ArrayReader::new(&bytes, &name)?;
+                let columns = batch.queries.len() * rows;
+                // Each file of a batch says the same of its queries.
+                if arrays.contains("residuals") {
+                    residuals.extend(arrays.f64("residuals")?);
+                }
+                arrays.expect_shape("products", &[images.len(), parts.len(), columns])?;
+                arrays.expect_shape("self_influence", &[images.len()])?;
+                let (values, own) = (arrays.f64("products")?, arrays.f64("self_influence")?);
+                for ((&image, values), own) in
+                    images.iter().zip(values.chunks_exact(parts.len() * columns)).zip(own)
+                {
+                    // It is the same beside each batch of queries.
+                    if batch.first == 0 {
+                        products.self_influence[image] += own_share * own;
+                    }
+                    for (part, from) in parts.iter().zip(values.chunks_exact(columns)) {
+                        let share = part.len() as f64 / of_block as f64;
+                        let to = &mut products.of_images[image][part.start / of_block];
+                        let to = to.iter_mut().skip(batch.first * rows);
+                        to.zip(from).for_each(|(sum, value)| *sum += share * value);
+                    }
                 }
             }
         }
@@ -97,7 +129,12 @@ impl ProductsOf<'_> {
         Ok((products, (!residuals.is_empty()).then_some(mean)))
     }
 
-    /// The stage that makes the products with some queries.
+    /// The draws of queries.
+    pub fn query_draws(&self) -> QueryDraws {
+        QueryDraws::new(self.subject, self.measurement)
+    }
+
+    /// The stage that makes the products with some queries of training images in a batch of groups of draws.
     ///
     /// # Errors
     ///
@@ -106,18 +143,19 @@ impl ProductsOf<'_> {
         &'s self,
         gradients: &'s QueryGradients,
         queries: &'s [Query],
+        groups: Range<usize>,
     ) -> Result<MakingProducts<'s>> {
         let subject = self.subject;
-        let bytes_per_query =
-            (subject.draws().groups * subject.networks.architecture.parameter_count()).max(1);
+        let query_draws = self.query_draws();
+        let bytes_per_query = (query_draws.rows * subject.networks.architecture.parameter_count()).max(1);
         let at_once = (MOST_QUERY_BYTES / bytes_per_query).clamp(1, queries.len().max(1));
         let batch = |(number, queries): (usize, &'s [Query])| -> Result<Batch<'s>> {
-            Ok(Batch { first: number * at_once, queries, identity: self.identity(queries)? })
+            Ok(Batch { first: number * at_once, queries, identity: self.identity(queries, &groups)? })
         };
         let network = &subject.networks.weights[self.network];
         Ok(MakingProducts {
             of: self,
-            name: format!("{}/{}/products", self.measurement, self.network),
+            name: format!("{}/{}/{}", self.name, self.network, products_of(&groups)),
             gradients,
             parameters: subject.networks.parameters(subject.workspace, network)?,
             batches: queries.chunks(at_once).enumerate().map(batch).collect::<Result<_>>()?,
@@ -125,21 +163,23 @@ impl ProductsOf<'_> {
                 .filter(|&image| subject.networks.saw(self.network, image))
                 .collect(),
             bytes: bytes_per_query * queries.len(),
-            rows: Mutex::new(None),
+            query_draws,
+            groups,
             whole: OnceCell::new(),
             done: AtomicUsize::new(0),
         })
     }
 
-    /// What products with some queries follow from, but for the training images.
-    fn identity(&self, queries: &[Query]) -> Result<Fingerprint> {
-        let Self { subject, measured, dampings, measurement, .. } = self;
+    /// What products with some queries in a batch of groups follow from, but for the training images.
+    fn identity(&self, queries: &[Query], groups: &Range<usize>) -> Result<Fingerprint> {
+        let Self { subject, measured, dampings, name, .. } = self;
+        let queries_have_draws = self.measurement != QueryMeasurement::Trajectory;
         let recipe = &subject.workspace.recipe;
         let queries: Vec<Vec<u8>> = queries
             .iter()
             .map(|query| crate::gradients::row_key(&query.image, query.class).to_vec())
             .collect();
-        let plan = image_draws(subject);
+        let (plan, draws) = (image_draws(subject), self.query_draws());
         let settings = recipe.influence;
         let label = match self.inverse {
             Inverse::Blocks => Fingerprint::of("influence"),
@@ -152,24 +192,27 @@ impl ProductsOf<'_> {
             .fingerprint(measured.identity)
             .json(&recipe.influence.eigenvalues)?
             .json(dampings)?
-            .text(measurement)
-            .json(&recipe.influence.query_timestep.filter(|_| self.queries_have_draws))?
-            .json(&(plan.timesteps, plan.groups, plan.antithetic, plan.sharing, recipe.seed))?
+            .text(name)
+            .json(&recipe.influence.query_timestep.filter(|_| queries_have_draws))?
+            .json(&(plan.timesteps, [groups.start, groups.end], plan.antithetic, plan.sharing, recipe.seed))?
+            .json(&[draws.groups, draws.rows])?
             .bytes(Digest::of(&queries.concat()).as_bytes())
             .finish())
     }
 
-    /// The products of some images.
+    /// The products of some images in a batch of groups.
     fn file(
         &self,
         parameters: &Parameters,
         SolvedQueries { rows, residuals }: &SolvedQueries,
         images: &[usize],
+        groups: &Range<usize>,
         show: impl Fn() + Sync,
     ) -> Result<ArrayWriter> {
         let Self { subject, measured, dampings, .. } = *self;
         let schedule = &subject.workspace.recipe.schedule;
         let (plan, count) = (image_draws(subject), subject.networks.architecture.parameter_count());
+        let parts = parts_of_batch(groups);
         let extractor = FeatureExtractor::new(
             &subject.networks.architecture,
             parameters.clone(),
@@ -181,38 +224,31 @@ impl ProductsOf<'_> {
             let key = subject.image_key(image);
             let values = subject.training.images.scaled(image);
             let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-            let mut gradients = Vec::with_capacity(plan.groups * count);
-            for group in 0..plan.groups {
-                subject.workspace.options.stop.check()?;
-                let draws = plan.draws(schedule, group, values.len(), noise_id(&key));
-                let class = subject.class_of(image);
-                gradients.extend(extractor.gradient::<f32>(
-                    &values,
-                    subject.networks.size,
-                    class,
-                    &draws,
-                    &name,
-                )?);
-            }
+            let (size, class) = (subject.networks.size, subject.class_of(image));
+            let mut gradients = vec![0.0f32; parts.len() * count];
             // Draws that stood on both sides would have their noise squared in it: every second group against the others.
-            let mean = |first: usize| {
-                let groups: Vec<usize> = (first..plan.groups).step_by(2).collect();
-                let mut mean = vec![0.0f32; count];
-                for gradient in groups.iter().map(|group| &gradients[group * count..][..count]) {
-                    mean.iter_mut()
-                        .zip(gradient)
-                        .for_each(|(sum, value)| *sum += value / groups.len() as f32);
+            let mut halves = [vec![0.0f32; count], vec![0.0f32; count]];
+            for (part, mean) in parts.iter().zip(gradients.chunks_exact_mut(count)) {
+                for group in part.clone() {
+                    subject.check()?;
+                    let draws = plan.draws(schedule, group, values.len(), noise_id(&key));
+                    let gradient = extractor.gradient::<f32>(&values, size, class, &draws, &name)?;
+                    add_share(mean, &gradient, part.len());
+                    let place = group - groups.start;
+                    let of_half =
+                        if place.is_multiple_of(2) { groups.len().div_ceil(2) } else { groups.len() / 2 };
+                    add_share(&mut halves[place % 2], &gradient, of_half);
                 }
-                mean
-            };
-            let [even, odd] = [mean(0), mean(if plan.groups > 1 { 1 } else { 0 })];
+            }
+            let [even, odd] = halves;
             let solved = measured.curvature.solve(&even, dampings)?;
-            let own = odd.iter().zip(&solved).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            let other = if groups.len() > 1 { &odd } else { &even };
+            let own = other.iter().zip(&solved).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             show();
             Ok((gradients, own))
         };
         // Queries are widened once for all gradients of a block.
-        let at_once = (MOST_GRADIENT_VALUES / (plan.groups * count).max(1)).clamp(1, IMAGES_PER_FILE);
+        let at_once = (MOST_GRADIENT_VALUES / (parts.len() * count).max(1)).clamp(1, IMAGES_PER_FILE);
         let (mut products, mut own) = (Vec::new(), Vec::with_capacity(images.len()));
         for block in images.chunks(at_once) {
             let found = side_by_side(block.len(), |index| of(block[index]))?;
@@ -223,7 +259,7 @@ impl ProductsOf<'_> {
         let columns = products.first().map_or(0, Vec::len);
         let products = products.concat();
         let mut arrays = ArrayWriter::default();
-        arrays.put_f64("products", &[images.len(), plan.groups, columns], &products);
+        arrays.put_f64("products", &[images.len(), parts.len(), columns], &products);
         arrays.put_f64("self_influence", &[images.len()], &own);
         if !residuals.is_empty() {
             arrays.put_f64("residuals", &[residuals.len()], residuals);
@@ -231,6 +267,16 @@ impl ProductsOf<'_> {
         Ok(arrays)
     }
 }
+
+/// Adds one of `count` vectors to their mean.
+fn add_share(mean: &mut [f32], vector: &[f32], count: usize) {
+    mean.iter_mut().zip(vector).for_each(|(sum, value)| *sum += value / count as f32);
+}
+
+/// Gradients of queries that are held from one round of draws to the next: those of all queries, if the memory is there, else
+/// those of the batch that was asked last.
+#[derive(Default)]
+pub struct HeldQueries(Mutex<BTreeMap<(usize, usize), Arc<SolvedQueries>>>);
 
 /// The gradients of queries through the inverse.
 struct SolvedQueries {
@@ -248,7 +294,8 @@ struct Batch<'a> {
     identity: Fingerprint,
 }
 
-/// The stage: a piece is the products of some training images with a batch of queries, batch by batch.
+/// The stage: a piece is the products of some training images in a batch of groups of draws with a batch of queries, batch by
+/// batch.
 pub struct MakingProducts<'a> {
     of: &'a ProductsOf<'a>,
     name: String,
@@ -259,8 +306,9 @@ pub struct MakingProducts<'a> {
     images: Vec<usize>,
     /// What the gradients of all queries would take.
     bytes: usize,
-    /// The gradients of the queries of one batch through the inverse.
-    rows: Mutex<Option<(usize, Arc<SolvedQueries>)>>,
+    query_draws: QueryDraws,
+    /// The groups of draws of the training images.
+    groups: Range<usize>,
     /// A sample of the whole curvature, if that is inverted.
     whole: OnceCell<SampledCurvature>,
     done: AtomicUsize,
@@ -293,13 +341,15 @@ impl MakingProducts<'_> {
     }
 
     fn rows(&self, batch: &Batch<'_>) -> Result<Arc<SolvedQueries>> {
-        let mut held = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, rows)) = held.as_ref().filter(|(first, _)| *first == batch.first) {
+        let ProductsOf { subject, measured, dampings, network, inverse, held, .. } = *self.of;
+        let mut held = held.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (self.query_draws.groups, batch.first);
+        if let Some(rows) = held.get(&key) {
             return Ok(Arc::clone(rows));
         }
-        // Those of another batch go first.
-        *held = None;
-        let ProductsOf { subject, measured, dampings, network, inverse, .. } = *self.of;
+        // Those that are not asked any more go first.
+        let all_fit = self.bytes * subject.networks.weights.len() <= MOST_QUERY_BYTES;
+        held.retain(|&(groups, _), _| all_fit && groups == self.query_draws.groups);
         let whole = match inverse {
             Inverse::Blocks => None,
             Inverse::Whole => {
@@ -312,7 +362,7 @@ impl MakingProducts<'_> {
         let (rows, residuals) =
             self.gradients.solved(subject, &self.parameters, batch.queries, batch.first, &inverse)?;
         let rows = Arc::new(SolvedQueries { rows, residuals });
-        *held = Some((batch.first, Arc::clone(&rows)));
+        held.insert(key, Arc::clone(&rows));
         Ok(rows)
     }
 }
@@ -369,7 +419,7 @@ impl Stage for MakingProducts<'_> {
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
         let (batch, images) = self.part(piece);
         let rows = self.rows(batch)?;
-        let arrays = self.of.file(&self.parameters, &rows, images, || {
+        let arrays = self.of.file(&self.parameters, &rows, images, &self.groups, || {
             let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
             making.progress.set(done as u64, "training images");
         })?;

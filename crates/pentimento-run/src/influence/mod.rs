@@ -24,5 +24,6 @@ mod unlearning;
 mod whole_curvature;
 
 pub use forecast::forecast;
+pub use influence_products::products_of;
 pub use score::{check_influence, score_influence};
 pub use stages::{with_curvature_stage, with_influence_stage};

@@ -7,11 +7,14 @@ use pentimento_attribution::curvature::{
     Curvature, QuantisedRows, QueryMeasurement, SampledCurvature, Solved, TrajectoryStep,
     trajectory_gradient, trajectory_steps,
 };
-use pentimento_attribution::gradient::{DrawPlan, FeatureExtractor, NoiseSharing, side_by_side};
+use pentimento_attribution::gradient::{
+    DrawPlan, FeatureExtractor, MOST_BLOCKS, NoiseSharing, most_groups, side_by_side,
+};
 use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::Parameters;
 use pentimento_noise::{Purpose, Stream};
+use std::ops::Range;
 
 /// The inverse that gradients go through.
 pub struct InverseOf<'a> {
@@ -77,7 +80,7 @@ impl QueryGradients {
         Ok(Self { measurement, trajectories })
     }
 
-    /// The gradients of some queries in each group of draws, through the inverse of a network's curvature and in 8 bits,
+    /// The gradients of some queries in each part of their draws, through the inverse of a network's curvature and in 8 bits,
     /// query by query; and for the whole curvature, what conjugate gradients left of each, as a share.
     ///
     /// # Errors
@@ -91,17 +94,16 @@ impl QueryGradients {
         first: usize,
         inverse: &InverseOf<'_>,
     ) -> Result<(QuantisedRows, Vec<f64>)> {
-        let groups = subject.draws().groups;
-        let count = queries.len() * groups;
+        let draws = QueryDraws::new(subject, self.measurement);
+        let count = queries.len() * draws.rows;
         let length = subject.networks.architecture.parameter_count();
         let mut rows = QuantisedRows::zeros(length, count);
         let mut residuals = Vec::new();
         for first_row in (0..count).step_by(inverse.at_once(length)) {
             let of_step = inverse.at_once(length).min(count - first_row);
             let gradients = side_by_side(of_step, |index| -> Result<Vec<f32>> {
-                subject.workspace.options.stop.check()?;
-                let (query, group) = ((first_row + index) / groups, (first_row + index) % groups);
-                self.gradient(subject, parameters, &queries[query], first + query, group)
+                let (query, row) = ((first_row + index) / draws.rows, (first_row + index) % draws.rows);
+                self.gradient(subject, parameters, &queries[query], first + query, draws.groups_of(row))
             })?;
             let Solved { vectors, residuals: left } = inverse.solve(gradients)?;
             for (index, solved) in vectors.iter().enumerate() {
@@ -112,16 +114,16 @@ impl QueryGradients {
         Ok((rows, residuals))
     }
 
-    /// The gradient of a query in one group of draws. The mean over the groups is the gradient of the measurement.
+    /// The gradient of a query in some groups of draws, the mean over them. Of a trajectory, whose steps are no draws, it is
+    /// always that of all steps.
     pub fn gradient(
         &self,
         subject: &Subject<'_>,
         parameters: &Parameters,
         query: &Query,
         index: usize,
-        group: usize,
+        groups: Range<usize>,
     ) -> Result<Vec<f32>> {
-        let plan = subject.draws();
         match self.measurement {
             QueryMeasurement::OfImage(measurement) => {
                 let schedule = &subject.workspace.recipe.schedule;
@@ -132,14 +134,16 @@ impl QueryGradients {
                     measurement,
                     false,
                 );
-                let draws = query_draws(subject, query, group);
-                Ok(extractor.gradient::<f32>(
-                    &query.image,
-                    subject.networks.size,
-                    query.class,
-                    &draws,
-                    &query.title,
-                )?)
+                let (size, count) = (subject.networks.size, groups.len() as f32);
+                let mut mean = vec![0.0f32; subject.networks.architecture.parameter_count()];
+                for group in groups {
+                    subject.check()?;
+                    let draws = query_draws(subject, query, group);
+                    let part =
+                        extractor.gradient::<f32>(&query.image, size, query.class, &draws, &query.title)?;
+                    mean.iter_mut().zip(part).for_each(|(sum, value)| *sum += value / count);
+                }
+                Ok(mean)
             }
             QueryMeasurement::Trajectory => {
                 let steps = self.trajectories.get(index).map_or(&[][..], Vec::as_slice);
@@ -147,8 +151,8 @@ impl QueryGradients {
                     &subject.networks.architecture,
                     parameters,
                     steps,
-                    group,
-                    plan.groups,
+                    0,
+                    1,
                     subject.networks.size,
                     query.class,
                 ))
@@ -157,11 +161,61 @@ impl QueryGradients {
     }
 }
 
-/// The draws of training images: as for scores by gradients, but each with noise of its own. Noise that a training image
-/// shared with a query would be in both gradients, and its square in every score: predictions for groups of images then were
-/// half as much again too large, and less right in their order (docs/results/influence-retraining.md).
+/// The draws of training images: as for scores by gradients, but each with noise of its own, unless the recipe says otherwise.
+/// Noise that a training image shared with a query would be in both gradients, and its square in every score: predictions for
+/// groups of images then were half as much again too large (docs/results/influence-retraining.md).
 pub fn image_draws(subject: &Subject<'_>) -> DrawPlan {
-    DrawPlan { sharing: NoiseSharing::PerImage, ..subject.draws() }
+    DrawPlan { sharing: subject.workspace.recipe.influence.noise(), ..subject.draws() }
+}
+
+/// Groups of draws of a query, if that fits their number for training images and the schedule has them.
+const QUERY_GROUPS: usize = 32;
+
+/// The draws of a query, and in how many parts its gradient is kept.
+///
+/// A product of an image's gradient with that of a query is kept, and neither of the two. If queries had more draws in each
+/// round, all gradients of training images would be taken again to meet them. Queries are few beside the training images, so
+/// they have all their draws in the first round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryDraws {
+    /// Groups of draws.
+    pub groups: usize,
+    /// Parts of as many groups that follow each other, of which as many stand for each block of the images' draws.
+    pub rows: usize,
+}
+
+impl QueryDraws {
+    /// Those of a measurement.
+    pub fn new(subject: &Subject<'_>, measurement: QueryMeasurement) -> Self {
+        if measurement == QueryMeasurement::Trajectory {
+            return Self { groups: 1, rows: 1 };
+        }
+        let plan = image_draws(subject);
+        match plan.sharing {
+            // At the same noise as training images: at the same draws.
+            NoiseSharing::Shared => Self { groups: plan.groups, rows: plan.blocks() },
+            NoiseSharing::PerImage => {
+                let of_schedule =
+                    most_groups(subject.workspace.recipe.schedule.num_train_timesteps, plan.timesteps);
+                Self::beside(plan.blocks(), QUERY_GROUPS.min(of_schedule))
+            }
+        }
+    }
+
+    /// At most so many groups, beside so many blocks of training images' draws.
+    fn beside(blocks: usize, most: usize) -> Self {
+        let of_block = (most / blocks).max(1);
+        // Twice as many blocks have the same rows.
+        let parts =
+            (1..=MOST_BLOCKS / blocks).rev().find(|parts| of_block.is_multiple_of(*parts)).unwrap_or(1);
+        Self { groups: of_block * blocks, rows: parts * blocks }
+    }
+
+    /// The groups of a row.
+    fn groups_of(&self, row: usize) -> Range<usize> {
+        let of_row = self.groups / self.rows;
+        row * of_row..(row + 1) * of_row
+    }
 }
 
 /// The draws of a query in a group.
@@ -204,4 +258,27 @@ pub fn check_trajectory(subject: &Subject<'_>, set: &QuerySet) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Queries have the same draws in every round, and their parts stand for blocks of the images' draws evenly.
+    #[test]
+    fn draws_of_queries_do_not_change_with_rounds() {
+        for blocks in [1, 2, 4, 8] {
+            let draws = QueryDraws::beside(blocks, 32);
+            assert_eq!(draws, QueryDraws { groups: 32, rows: 8 });
+            assert_eq!((draws.groups_of(0), draws.groups_of(7)), (0..4, 28..32));
+            assert_eq!(QueryDraws::beside(blocks.min(4), 4), QueryDraws { groups: 4, rows: 4 });
+        }
+        for blocks in 1..=8 {
+            for most in [8, 16, 32] {
+                let QueryDraws { groups, rows } = QueryDraws::beside(blocks, most);
+                assert!(groups <= most && groups > most - blocks && rows <= 8, "{blocks} {most}");
+                assert!(rows.is_multiple_of(blocks) && groups.is_multiple_of(rows), "{blocks} {most}");
+            }
+        }
+    }
 }

@@ -1,15 +1,16 @@
 //! Scores by influence functions and by unlearning, with intervals.
 
-use super::curvature_store::{MeasuredCurvature, curvature};
+use super::curvature_store::{Curvatures, MeasuredCurvature};
 use super::damping::dampings;
-use super::forecast::forecast;
-use super::influence_products::ProductsOf;
+use super::forecast::forecast_with;
+use super::influence_products::{HeldQueries, ProductsOf};
 use super::query_gradients::{QueryGradients, check_trajectory};
 use super::unlearning::UnlearningOf;
 use crate::error::{Result, RunError};
 use crate::event::Event;
 use crate::gradients::{
-    Details, GradientsTaken, InfluenceDetails, InfluenceNote, Queries, QuerySet, ScoreTable, Subject,
+    Details, GradientsTaken, InRounds, InfluenceDetails, InfluenceNote, Queries, QuerySet, ScoreTable,
+    Subject, in_rounds,
 };
 use pentimento_attribution::curvature::{InfluenceKind, QueryMeasurement, loss_increases, predicted_changes};
 use pentimento_attribution::gradient::{Measurement, Spread};
@@ -41,24 +42,36 @@ pub fn score_influence(
     method: Method,
     kind: InfluenceKind,
 ) -> Result<ScoreTable> {
-    forecast(subject, queries, method, kind)?.tell(subject.workspace.reporter());
-    let mut scores = Scores::default();
-    let mut note: Option<InfluenceNote> = None;
-    let share = 1.0 / subject.networks.weights.len().max(1) as f64;
-    for network in 0..subject.networks.weights.len() {
-        let measured = curvature(subject, network)?;
-        let (dampings, of_network) = dampings(subject, &measured);
-        measured.curvature.check(&dampings).map_err(|error| RunError::RecipeValue {
-            file: "recipe".into(),
-            field: "influence.damping".into(),
-            value: of_network.dampings[0].to_string(),
-            bound: error.to_string(),
-        })?;
-        let (found, residual) =
-            score_network(subject, network, &measured, &dampings, queries, method.name, kind)?;
-        scores.add(share, &found);
-        note.get_or_insert(InfluenceNote { residual, ..of_network });
-    }
+    let curvatures = Curvatures::new(subject);
+    forecast_with(&curvatures, subject, queries, method, kind)?.tell(subject.workspace.reporter());
+    let networks = subject.networks.weights.len();
+    let held: Vec<HeldQueries> = (0..networks).map(|_| HeldQueries::default()).collect();
+    let of_round = |subject: &Subject<'_>| -> Result<Round> {
+        let mut scores = Scores::default();
+        let mut note: Option<InfluenceNote> = None;
+        let share = 1.0 / networks.max(1) as f64;
+        for (network, held) in held.iter().enumerate() {
+            let measured = &curvatures.of(network)?;
+            let (dampings, of_network) = &dampings(subject, measured);
+            measured.curvature.check(dampings).map_err(|error| RunError::RecipeValue {
+                file: "recipe".into(),
+                field: "influence.damping".into(),
+                value: of_network.dampings[0].to_string(),
+                bound: error.to_string(),
+            })?;
+            let of = Asked { subject, network, measured, dampings, queries, name: method.name, held };
+            let (found, residual) = of.scores(kind)?;
+            scores.add(share, &found);
+            note.get_or_insert(InfluenceNote { residual, ..of_network.clone() });
+        }
+        Ok(Round { spread: Spread::new(std::mem::take(&mut scores.replicates)), scores, note })
+    };
+    // What one query costs to unlearn is the losses of all training images: their draws are a fixed number.
+    let adapts = kind != InfluenceKind::Unlearning;
+    let InRounds { found, draws, ended_by } = in_rounds(subject, method.name, adapts, of_round, |round| {
+        (round.scores.scores.as_slice(), &round.spread)
+    })?;
+    let Round { scores, spread, note } = found;
     if let Some((query, image)) = scores.first_not_finite() {
         let step = subject.workspace.recipe.influence.unlearning_step;
         return Err(RunError::RecipeValue {
@@ -79,11 +92,12 @@ pub fn score_influence(
         let query = &queries.images[query].title;
         subject.workspace.reporter().tell(Event::FlatScores { method: method.name, query });
     }
-    let Scores { scores, replicates, self_influence } = scores;
+    let Scores { scores, self_influence, .. } = scores;
+    let parameters = subject.networks.architecture.parameter_count();
     Ok(ScoreTable {
-        spread: Spread::new(replicates),
+        spread,
         details: Details::Influence(InfluenceDetails {
-            taken: GradientsTaken::new(subject, subject.networks.architecture.parameter_count()),
+            taken: GradientsTaken::new(subject, &draws, ended_by, parameters),
             self_influence,
             note,
         }),
@@ -91,41 +105,48 @@ pub fn score_influence(
     })
 }
 
-/// What one network says, and the mean of what conjugate gradients left of the queries, if they were taken.
-fn score_network(
-    subject: &Subject<'_>,
+/// What a round of draws gave.
+struct Round {
+    scores: Scores,
+    spread: Spread,
+    note: Option<InfluenceNote>,
+}
+
+/// One network that is asked.
+struct Asked<'a> {
+    subject: &'a Subject<'a>,
     network: usize,
-    measured: &MeasuredCurvature,
-    dampings: &[f64],
-    queries: &Queries,
-    name: &str,
-    kind: InfluenceKind,
-) -> Result<(Scores, Option<f64>)> {
-    let saw: Vec<bool> =
-        (0..subject.training.images.len()).map(|image| subject.networks.saw(network, image)).collect();
-    let (count, groups) = (queries.images.len(), subject.draws().groups);
-    match kind {
-        InfluenceKind::Linear(measurement, inverse) => {
-            let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
-            let queries_have_draws = measurement != QueryMeasurement::Trajectory;
-            let of = ProductsOf {
-                subject,
-                network,
-                measured,
-                dampings,
-                measurement: name,
-                queries_have_draws,
-                inverse,
-            };
-            let (products, residual) = of.complete(&gradients, &queries.images)?;
-            let seen = saw.iter().filter(|&&saw| saw).count();
-            Ok((predicted_changes(&products, count, groups, seen, queries_have_draws), residual))
-        }
-        InfluenceKind::Unlearning => {
-            let loss = QueryMeasurement::OfImage(Measurement::Loss);
-            let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
-            let of = UnlearningOf { subject, network, measured, dampings };
-            Ok((loss_increases(&of.complete(&gradients, &queries.images)?, groups, &saw), None))
+    measured: &'a MeasuredCurvature,
+    dampings: &'a [f64],
+    queries: &'a Queries,
+    /// Of the method.
+    name: &'a str,
+    held: &'a HeldQueries,
+}
+
+impl Asked<'_> {
+    /// What the network says, and the mean of what conjugate gradients left of the queries, if they were taken.
+    fn scores(&self, kind: InfluenceKind) -> Result<(Scores, Option<f64>)> {
+        let Self { subject, network, measured, dampings, queries, name, held } = *self;
+        let saw: Vec<bool> =
+            (0..subject.training.images.len()).map(|image| subject.networks.saw(network, image)).collect();
+        let (count, blocks) = (queries.images.len(), subject.draws().blocks());
+        match kind {
+            InfluenceKind::Linear(measurement, inverse) => {
+                let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
+                let of =
+                    ProductsOf { subject, network, measured, dampings, name, measurement, inverse, held };
+                let (products, residual) = of.complete(&gradients, &queries.images)?;
+                let seen = saw.iter().filter(|&&saw| saw).count();
+                let is_drawn = measurement != QueryMeasurement::Trajectory;
+                Ok((predicted_changes(&products, count, blocks, seen, is_drawn), residual))
+            }
+            InfluenceKind::Unlearning => {
+                let loss = QueryMeasurement::OfImage(Measurement::Loss);
+                let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
+                let of = UnlearningOf { subject, network, measured, dampings };
+                Ok((loss_increases(&of.complete(&gradients, &queries.images)?, blocks, &saw), None))
+            }
         }
     }
 }

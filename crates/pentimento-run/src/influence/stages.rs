@@ -2,7 +2,7 @@
 
 use super::curvature_store::Measurement as CurvatureMeasurement;
 use super::damping::dampings;
-use super::influence_products::ProductsOf;
+use super::influence_products::{HeldQueries, ProductsOf};
 use super::query_gradients::QueryGradients;
 use super::unlearning::UnlearningOf;
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::gradients::{Queries, Subject};
 use crate::piece::Stage;
 use crate::stages::no_such_stage;
 use pentimento_attribution::curvature::{InfluenceKind, QueryMeasurement};
-use pentimento_attribution::gradient::Measurement;
+use pentimento_attribution::gradient::{Measurement, batches};
 
 /// Does something with a stage of a network's curvature: `factors`, `decomposition` or `eigenvalues`.
 ///
@@ -35,7 +35,8 @@ pub fn with_curvature_stage<R>(
     }
 }
 
-/// Does something with the stage of a method that goes through a network's curvature, which has to be there.
+/// Does something with the stage of a method that goes through a network's curvature, which has to be there; of products, with
+/// that of the batch of groups of draws that begins with `first`, none if there is no such batch.
 ///
 /// # Errors
 ///
@@ -46,23 +47,25 @@ pub fn with_influence_stage<R>(
     method: &str,
     kind: InfluenceKind,
     queries: &Queries,
+    first: usize,
     then: impl FnOnce(&dyn Stage) -> Result<R>,
-) -> Result<R> {
+) -> Result<Option<R>> {
     let measured = &CurvatureMeasurement::new(subject, network)?.kept_curvature()?;
     let (dampings, _) = &dampings(subject, measured);
     match kind {
         InfluenceKind::Linear(measurement, inverse) => {
             let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
-            let queries_have_draws = measurement != QueryMeasurement::Trajectory;
-            let measurement = method;
-            let of =
-                ProductsOf { subject, network, measured, dampings, measurement, queries_have_draws, inverse };
-            then(&of.stage(&gradients, &queries.images)?)
+            let (name, held) = (method, &HeldQueries::default());
+            let of = ProductsOf { subject, network, measured, dampings, name, measurement, inverse, held };
+            let groups = batches(subject.draws().groups).into_iter().find(|groups| groups.start == first);
+            let Some(groups) = groups else { return Ok(None) };
+            then(&of.stage(&gradients, &queries.images, groups)?).map(Some)
         }
         InfluenceKind::Unlearning => {
             let loss = QueryMeasurement::OfImage(Measurement::Loss);
             let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
-            then(&UnlearningOf { subject, network, measured, dampings }.stage(&gradients, &queries.images)?)
+            let of = UnlearningOf { subject, network, measured, dampings };
+            then(&of.stage(&gradients, &queries.images)?).map(Some)
         }
     }
 }

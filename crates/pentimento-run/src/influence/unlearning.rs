@@ -29,8 +29,8 @@ pub struct UnlearningOf<'a> {
 }
 
 impl UnlearningOf<'_> {
-    /// The increase of each training image's loss in each group of draws when a query is unlearned,
-    /// `[queries][images][groups]`. Queries that are in the run are not unlearned again.
+    /// The increase of each training image's loss in each block of draws when a query is unlearned,
+    /// `[queries][images][blocks]`. Queries that are in the run are not unlearned again.
     ///
     /// # Errors
     ///
@@ -39,7 +39,9 @@ impl UnlearningOf<'_> {
         let workspace = self.subject.workspace;
         let stage = self.stage(gradients, queries)?;
         drive(workspace, &stage)?;
-        let (images, groups) = (self.subject.training.images.len(), self.subject.draws().groups);
+        let (images, plan) = (self.subject.training.images.len(), self.subject.draws());
+        let (groups, of_block) = (plan.groups, plan.groups_per_block());
+        let mean = |block: &[f64]| block.iter().sum::<f64>() / of_block as f64;
         let mut found = Vec::with_capacity(queries.len());
         for piece in stage.pieces()? {
             let name = &stage.name_of(piece.made_from);
@@ -47,7 +49,8 @@ impl UnlearningOf<'_> {
             let arrays = ArrayReader::new(&bytes, name)?;
             arrays.expect_shape("loss_increase", &[images, groups])?;
             let increase = arrays.f64("loss_increase")?;
-            found.push(increase.chunks_exact(groups).map(<[f64]>::to_vec).collect());
+            let blocks = |groups: &[f64]| groups.chunks_exact(of_block).map(mean).collect();
+            found.push(increase.chunks_exact(groups).map(blocks).collect());
         }
         Ok(found)
     }
@@ -113,7 +116,7 @@ impl UnlearningOf<'_> {
         let images: Vec<u8> = (0..subject.training.images.len())
             .flat_map(|image| subject.image_key(image).into_iter().chain([saw(image)]))
             .collect();
-        Ok(Fingerprint::of("unlearning")
+        Ok(Fingerprint::of("unlearning, version 2")
             .fingerprint(measured.identity)
             .json(&recipe.influence.eigenvalues)?
             .json(dampings)?
@@ -185,11 +188,7 @@ impl Stage for Unlearning<'_> {
         let step = subject.workspace.recipe.influence.unlearning_step / seen.max(1) as f64;
         let (index, query) = (piece.number, &self.queries[piece.number]);
         let before = self.before()?;
-        let mut gradient = vec![0.0f32; subject.networks.architecture.parameter_count()];
-        for group in 0..groups {
-            let part = self.gradients.gradient(subject, &self.parameters, query, index, group)?;
-            gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value / groups as f32);
-        }
+        let gradient = self.gradients.gradient(subject, &self.parameters, query, index, 0..groups)?;
         let direction = measured.curvature.solve(&gradient, dampings)?;
         let unlearned = moved(&subject.networks.architecture, &self.parameters, &direction, step);
         let done = making.there + making.place;

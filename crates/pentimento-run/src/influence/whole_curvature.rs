@@ -3,7 +3,7 @@
 use super::curvature_store::Measurement;
 use crate::error::{Result, RunError};
 use crate::gradients::noise_id;
-use pentimento_attribution::curvature::{CurvaturePass, SampledCurvature, whole_curvature_draws};
+use pentimento_attribution::curvature::{CurvaturePass, SampledCurvature, whole_curvature_draw};
 use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::unet::Parameters;
 
@@ -47,9 +47,9 @@ pub(super) fn whole_curvature(
             let image = images[place];
             let values = subject.training.images.scaled(image);
             let id = noise_id(&subject.image_key(image));
-            let draws = whole_curvature_draws(&recipe.schedule, recipe.seed, of_image, id, values.len());
+            let draw = whole_curvature_draw(&recipe.schedule, recipe.seed, round, of_image, id, values.len());
             let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-            Ok(pass.pseudo_gradient(&values, subject.class_of(image), &draws[round..round + 1], &name)?)
+            Ok(pass.pseudo_gradient(&values, subject.class_of(image), &[draw], &name)?)
         })?;
         for (index, gradient) in found.iter().enumerate() {
             sample.set(first + index, gradient)?;

@@ -55,8 +55,9 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
     }
     if let Some(reliability) = table.spread.reliability(&table.scores) {
         text.push_str(&format!(
-            " Of what tells training images apart, at least {:.0} % is no noise of the draws.",
-            100.0 * reliability
+            " Of what tells training images apart, at least {:.0} % is no noise of the draws; {}.",
+            100.0 * reliability,
+            taken.ended_by.in_words().replace("; the same command goes on", "")
         ));
     }
     if let Some(found) = table.candidates() {

@@ -3,6 +3,7 @@
 use super::bound::{BrokenBound, broken};
 use super::origin::Origin;
 use pentimento_attribution::curvature::WeightSharing;
+use pentimento_attribution::gradient::NoiseSharing;
 use serde::{Deserialize, Serialize};
 
 /// How the curvature of a network is measured and inverted.
@@ -25,6 +26,10 @@ pub struct InfluenceRecipe {
     /// as for training images if absent. Trajectories have timesteps of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_timestep: Option<usize>,
+    /// Whether training images and queries share one noise per timestep, which orders images with fewer draws, or each has its
+    /// own, without which a predicted change is too large; each its own if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseSharing>,
     /// Length of the step that unlearns a query, in Newton steps for one image of the training set. A whole one leaves the
     /// region where losses follow their derivatives; a hundredth is what Wang et al. (2024, 2025) take.
     pub unlearning_step: f64,
@@ -83,6 +88,7 @@ impl Default for InfluenceRecipe {
             eigenvalues: Eigenvalues::default(),
             damping: None,
             query_timestep: None,
+            noise: None,
             unlearning_step: 0.01,
             cg_steps: None,
             cg_gradients: None,
@@ -91,6 +97,11 @@ impl Default for InfluenceRecipe {
 }
 
 impl InfluenceRecipe {
+    /// Whether images share their noise.
+    pub fn noise(&self) -> NoiseSharing {
+        self.noise.unwrap_or(NoiseSharing::PerImage)
+    }
+
     /// Steps of conjugate gradients.
     pub fn steps(&self) -> usize {
         self.cg_steps.unwrap_or(CG_STEPS)

@@ -244,7 +244,7 @@ impl<'a> KeptTable<'a> {
         let queries_of = |networks: &Networks<'_>, training: &TrainingImages| match asked {
             QuerySet::Samples => Ok(None),
             asked => {
-                let queries = asked.open(&Subject { workspace, networks, training })?;
+                let queries = asked.open(&Subject::new(workspace, networks, training))?;
                 Ok(Some(queries_digest(&queries.images)))
             }
         };

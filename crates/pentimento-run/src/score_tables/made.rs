@@ -24,7 +24,7 @@ pub fn score_training_images(workspace: &Workspace, method: &str, set: QuerySet)
     let data = coded_data_if_trained(workspace)?;
     let networks = &Networks::open(workspace, data.as_ref())?;
     let training = &TrainingImages::open(workspace, networks)?;
-    let subject = Subject { workspace, networks, training };
+    let subject = Subject::new(workspace, networks, training);
     // Before samples are made.
     check(&subject, &set, method, None)?;
     let queries = set.make_and_open(&subject)?;

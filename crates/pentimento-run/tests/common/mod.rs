@@ -51,6 +51,22 @@ impl Laboratory {
 
     /// The same with another line in the recipe.
     pub fn begin_with(&self, name: &str, line: &str, options: RunOptions) -> Workspace {
+        self.begin_drawing(name, line, "timesteps = 3\ngroups = 2", options)
+    }
+
+    /// The same with what the recipe says of gradients, and behind that of influence.
+    pub fn begin_drawing(&self, name: &str, line: &str, gradients: &str, options: RunOptions) -> Workspace {
+        self.begin_with_influence(name, line, &format!("{gradients}\n[influence]"), options)
+    }
+
+    /// The same with what the recipe says of gradients, the heading of influence, and what it says of that.
+    pub fn begin_with_influence(
+        &self,
+        name: &str,
+        line: &str,
+        gradients: &str,
+        options: RunOptions,
+    ) -> Workspace {
         let text = format!(
             r#"
 name = "small"
@@ -81,9 +97,7 @@ in_report = 2
 counterfactuals = 3
 fidelity_samples = 3
 [gradients]
-timesteps = 3
-groups = 2
-[influence]
+{gradients}
 images = 16
 draws = 4
 "#,
@@ -104,7 +118,7 @@ pub fn everything(workspace: &Workspace) -> Result<()> {
     analyse::attribute(workspace, &data, networks)?;
     page::report(workspace, &data, networks)?;
     let training = &TrainingImages::open(workspace, networks)?;
-    let subject = Subject { workspace, networks, training };
+    let subject = Subject::new(workspace, networks, training);
     let set: QuerySet = QUERIES.parse().unwrap();
     let queries = set.make_and_open(&subject)?;
     for name in METHODS {

@@ -24,8 +24,18 @@ use std::path::Path;
 
 /// Judges what was asked and prints a table.
 pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<()> {
-    let EvaluateArguments { arrays, run, bank, bank_seed, method, classifier, query, dampings, draws } =
-        arguments;
+    let EvaluateArguments {
+        arrays,
+        run,
+        bank,
+        bank_seed,
+        method,
+        classifier,
+        query,
+        dampings,
+        draws,
+        time: _,
+    } = arguments;
     match arrays {
         Some(EvaluateCommand::Lds { scores, masks, outcomes }) => {
             return of_arrays(&ArraysToJudge { scores, masks, outcomes });
@@ -43,7 +53,7 @@ pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<(
     let data = coded_data_if_trained(workspace)?;
     let networks = &Networks::open(workspace, data.as_ref())?;
     let training = &TrainingImages::open(workspace, networks)?;
-    let subject = &Subject { workspace, networks, training };
+    let subject = &Subject::new(workspace, networks, training);
     let methods = if asked.is_empty() { usual_methods() } else { asked.tables() };
     let generated = workspace.recipe.samples.count;
     let sets = match query.is_empty() {
@@ -73,7 +83,7 @@ fn retrieval(run: &Path, sources: &Path, query: QuerySet, asked: &Asked, options
     let data = coded_data_if_trained(workspace)?;
     let networks = &Networks::open(workspace, data.as_ref())?;
     let training = &TrainingImages::open(workspace, networks)?;
-    let subject = &Subject { workspace, networks, training };
+    let subject = &Subject::new(workspace, networks, training);
     let methods = if asked.is_empty() { usual_methods() } else { asked.tables() };
     check(subject, &methods, asked, &query)?;
     let queries = query.make_and_open(subject)?;

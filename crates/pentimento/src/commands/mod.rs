@@ -21,7 +21,7 @@ mod summary;
 mod tables;
 mod verify;
 
-use crate::arguments::{Arguments, Command, DataCommand, DeviceChoice, RecipeArguments};
+use crate::arguments::{Arguments, Command, DataCommand, DeviceChoice, RecipeArguments, TimeArguments};
 use crate::error::ProgramError;
 use crate::progress::terminal;
 use crate::stop::on_signals;
@@ -36,8 +36,9 @@ use pentimento_run::pool::on_pool;
 use pentimento_run::recipe::{Origin, TAKE_OUT};
 use pentimento_run::train::train;
 use pentimento_run::workspace::{default_folder, refuse_what_is_no_run};
-use pentimento_run::{Networks, Recipe, RunOptions, Workspace};
+use pentimento_run::{Networks, Recipe, RunOptions, TimeAllowed, Workspace};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The recipe of `pentimento quickstart`.
 const QUICKSTART: &str = include_str!("../../../../recipes/quickstart.toml");
@@ -117,7 +118,10 @@ fn run_command(arguments: Arguments) -> Result<()> {
             print(&format!("{}", workspace.run.root().display()))?;
             Ok(())
         }
-        Command::Evaluate(arguments) => evaluate::run(arguments, options),
+        Command::Evaluate(arguments) => {
+            let options = within(&arguments.time, options);
+            evaluate::run(arguments, options)
+        }
         Command::Train { recipe, member } => {
             let workspace = recipe_workspace(&recipe, &options)?;
             let data = coded_data(&workspace)?;
@@ -132,8 +136,8 @@ fn run_command(arguments: Arguments) -> Result<()> {
             print(&format!("{}", workspace.run.root().join("samples").display()))?;
             Ok(())
         }
-        Command::Attribute { run, method, classifier, query, top } => {
-            let workspace = open(&run.run)?;
+        Command::Attribute { run, method, classifier, query, top, time } => {
+            let workspace = Workspace::open(&run.run, within(&time, options.clone()))?;
             tables::attribute(&workspace, &Asked::of(&method, classifier)?, query.set(), top as usize)
         }
         Command::Scores { run, method, query, of, top, bottom, export } => {
@@ -149,8 +153,8 @@ fn run_command(arguments: Arguments) -> Result<()> {
         Command::Ablate { run, sample, groups, images, method } => {
             ablate::ablate(&open(&run.run)?, sample, &groups, &images, method)
         }
-        Command::Report { run, compare, classifier, query } => {
-            let workspace = open(&run.run)?;
+        Command::Report { run, compare, classifier, query, time } => {
+            let workspace = Workspace::open(&run.run, within(&time, options.clone()))?;
             report::report(&workspace, &Asked::of(&compare, classifier)?, query.set())
         }
         Command::Pieces { recipe, method, query } => {
@@ -170,6 +174,13 @@ fn run_command(arguments: Arguments) -> Result<()> {
         Command::Bench => bench::bench(&options),
         Command::Verify(run) => verify::verify(&run.run),
     }
+}
+
+/// The options with the time from now on that more draws may be taken.
+fn within(time: &TimeArguments, options: RunOptions) -> RunOptions {
+    let Some(allowed) = time.time_allowed else { return options };
+    let began = Instant::now();
+    RunOptions { time_allowed: TimeAllowed::until(move || began.elapsed() >= allowed), ..options }
 }
 
 fn recipe_workspace(arguments: &RecipeArguments, options: &RunOptions) -> Result<Workspace> {

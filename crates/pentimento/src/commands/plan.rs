@@ -7,7 +7,7 @@ use crate::plan::{Plan, PlanRequest};
 use anyhow::Result;
 use pentimento_run::analyse::sampling_forecast;
 use pentimento_run::data::CodedData;
-use pentimento_run::forecast::Forecast;
+use pentimento_run::forecast::{Forecast, MoreDraws};
 use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
 use pentimento_run::page::machine;
 use pentimento_run::recipe::{Origin, Recipe};
@@ -42,7 +42,7 @@ pub(super) fn print_forecasts(workspace: &Workspace, asked: &Asked, set: QuerySe
     };
     let networks = &Networks::open(workspace, data.as_ref())?;
     let training = &TrainingImages::open(workspace, networks)?;
-    let subject = &Subject { workspace, networks, training };
+    let subject = &Subject::new(workspace, networks, training);
     let mut forecasts = Vec::new();
     if set == QuerySet::Samples {
         forecasts.push(sampling_forecast(workspace, networks)?);
@@ -54,10 +54,15 @@ pub(super) fn print_forecasts(workspace: &Workspace, asked: &Asked, set: QuerySe
     }
     let row = |[name, time, memory, work]: [&str; 4]| format!("{name:<24} {time:>13} {memory:>10}  {work}");
     print(&row(["scores by", "time", "memory", "work"]))?;
-    for Forecast { method, work, seconds, memory } in &forecasts {
-        let time = human_duration(Duration::try_from_secs_f64(*seconds).unwrap_or(Duration::MAX));
+    let duration =
+        |seconds: f64| human_duration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    for Forecast { method, work, seconds, memory, more } in &forecasts {
+        let time = duration(*seconds);
         let (time, work) = if work.is_empty() { ("", "nothing that takes long") } else { (&*time, &**work) };
-        print(&row([method, time, &memory.map_or(String::new(), mebibytes), work]))?;
+        let more = more.map_or(String::new(), |MoreDraws { draws, seconds }| {
+            format!("; up to {draws} draws if scores need them: {} in all", duration(seconds))
+        });
+        print(&row([method, time, &memory.map_or(String::new(), mebibytes), &(work.to_owned() + &more)]))?;
     }
     print(
         "each by itself: what one method makes, others that need the same find; forecast from a few gradients taken now",

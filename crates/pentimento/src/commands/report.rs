@@ -25,7 +25,7 @@ pub(super) fn report(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Res
         return print_report(&page::report(workspace, data, networks)?);
     }
     let training = &TrainingImages::open(workspace, networks)?;
-    let subject = &Subject { workspace, networks, training };
+    let subject = &Subject::new(workspace, networks, training);
     let methods = asked.tables_or_default();
     check(subject, &methods, asked, &set)?;
     let queries = set.make_and_open(subject)?;

@@ -71,18 +71,26 @@ pub(super) fn print_scores(
     if let (Some(reliability), Some(taken)) = (table.spread.reliability(&table.scores), table.taken()) {
         // Steps of the sampler are no draws: more draws do not take the differences between them away.
         let is_drawn = !table.method.follows_journey();
-        let more = match table.spread.recommended_factor(&table.scores).filter(|_| is_drawn) {
+        let (wanted, percent) = (taken.wanted, 100.0 * taken.wanted);
+        let more = match table.spread.recommended_factor(&table.scores, wanted).filter(|_| is_drawn) {
             Some(factor) if taken.draws as f64 * factor <= taken.most_draws as f64 => {
-                format!("; at most {:.0} would make it 90 %", (taken.draws as f64 * factor).ceil())
+                let draws = (taken.draws as f64 * factor).ceil();
+                format!("; at most {draws:.0} would make it {percent:.0} %")
             }
-            Some(_) => format!("; even all {} that the schedule has may not make it 90 %", taken.most_draws),
+            Some(_) => {
+                format!(
+                    "; even all {} that the schedule has may not make it {percent:.0} %",
+                    taken.most_draws
+                )
+            }
             None => String::new(),
         };
         print(&format!(
-            "with {} draws, at least {:.0} % of what tells training images apart is no noise of the draws{more} (\u{b1}: 95 % \
+            "with {} draws, at least {:.0} % of what tells training images apart is no noise of the draws; {}{more} (\u{b1}: 95 % \
              intervals; ~: the order with the next, by itself, is not established)",
             taken.draws,
-            100.0 * reliability
+            100.0 * reliability,
+            taken.ended_by.in_words()
         ))?;
     }
     let several = table.taken().is_some_and(|taken| taken.networks > 1);

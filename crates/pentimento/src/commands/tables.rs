@@ -5,6 +5,7 @@ use super::score_lines::print_scores;
 use super::{attribute, print};
 use crate::progress::say;
 use anyhow::Result;
+use pentimento_attribution::gradient::FIRST_GROUPS;
 use pentimento_attribution::methods::Method;
 use pentimento_run::data::coded_data_if_trained;
 use pentimento_run::gradients::{Queries, QuerySet, ScoreTable, Subject, TrainingImages};
@@ -28,7 +29,7 @@ pub(super) fn attribute(workspace: &Workspace, asked: &Asked, set: QuerySet, cou
         return Ok(());
     }
     let training = &TrainingImages::open(workspace, networks)?;
-    let subject = &Subject { workspace, networks, training };
+    let subject = &Subject::new(workspace, networks, training);
     check(subject, &methods, asked, &set)?;
     let queries = set.make_and_open(subject)?;
     for table in tables(subject, &methods, asked, &queries) {
@@ -46,13 +47,14 @@ pub(super) fn check(subject: &Subject<'_>, methods: &[Method], asked: &Asked, se
         scores::check(subject, set, method, asked.classifier.as_deref())?;
     }
     let (wanted, draws) = (subject.workspace.recipe.gradients, subject.draws());
-    if (draws.timesteps, draws.groups) != (wanted.timesteps, wanted.groups) {
+    let groups = wanted.groups.unwrap_or(FIRST_GROUPS);
+    if (draws.timesteps, draws.groups) != (wanted.timesteps, groups) {
         say(&format!(
             "note: the schedule has {} timesteps: {} groups of {} instead of {} of {}",
             subject.workspace.recipe.schedule.num_train_timesteps,
             draws.groups,
             draws.timesteps,
-            wanted.groups,
+            groups,
             wanted.timesteps
         ));
     }

@@ -1,4 +1,6 @@
-//! Sizes in bytes, as people write them.
+//! Sizes in bytes and spans of time, as people write them.
+
+use std::time::Duration;
 
 /// Units by name: powers of 1000 without the `i`, of 1024 with it, as IEC 80000-13 has them.
 const UNITS: [(&str, u64); 9] = [
@@ -34,10 +36,49 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     if (1.0..9.2e18).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
 }
 
+/// Seconds of a unit of time.
+const UNITS_OF_TIME: [(&str, f64); 8] = [
+    ("s", 1.0),
+    ("m", 60.0),
+    ("min", 60.0),
+    ("h", 3600.0),
+    ("d", 86_400.0),
+    ("seconds", 1.0),
+    ("minutes", 60.0),
+    ("hours", 3600.0),
+];
+
+/// Reads `90s`, `30m`, `1.5h` or `2 hours`.
+///
+/// # Errors
+///
+/// What would do instead, for text that is no span of time.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let bad =
+        || format!("`{text}` is no span of time: write a number and a unit, such as `90s`, `30m` or `2h`");
+    let trimmed = text.trim();
+    let end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(end);
+    let unit = unit.trim().to_ascii_lowercase();
+    let &(_, seconds) = UNITS_OF_TIME.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?;
+    let number: f64 = number.parse().map_err(|_| bad())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| bad())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn spans_of_time_have_units() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("1.5h", 5400), (" 2 Hours ", 7200), ("0s", 0)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["30", "", "m", "-1s", "1.2.3h", "5 weeks", "1e400h", "99999999999999999999999d"] {
+            assert!(parse_duration(text).is_err_and(|error| error.contains("30m")), "{text}");
+        }
+    }
 
     #[test]
     fn units_are_those_of_the_standard() {
