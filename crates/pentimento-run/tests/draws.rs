@@ -78,7 +78,12 @@ fn scores_that_went_on_have_the_bytes_of_as_many_draws_at_once() {
         inner.tell(event.clone());
     });
     let options = RunOptions { reporter, ..RunOptions::default() };
-    let went_on = scores(&laboratory.begin_drawing("went-on", SEED, UP_TO_16, options), &methods).unwrap();
+    // A small sample of the whole curvature.
+    let begin = |name: &str, gradients: &str, options| {
+        let gradients = format!("{gradients}\n[influence]\ncg_gradients = 64");
+        laboratory.begin_with_influence(name, SEED, &gradients, options)
+    };
+    let went_on = scores(&begin("went-on", UP_TO_16, options), &methods).unwrap();
     for table in &went_on {
         assert_eq!(drawn(table), (16, EndedBy::MostDraws), "{}", table.method.name);
         assert!(table.spread.reliability(&table.scores).unwrap() < 0.999_999);
