@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Picture, ReportError, ReportView, SampleView};
+use crate::{Picture, RemovalView, ReportError, ReportView, SampleView, TrainingImageList};
 
 /// Larger pictures would make a page that no browser opens quickly.
 const LARGEST_SIDE: u32 = 4096;
@@ -15,6 +15,9 @@ pub(crate) fn check(view: &ReportView) -> Result<(), ReportError> {
             return Err(ReportError::DuplicateSample { id: sample.id, first, second: position });
         }
         check_sample(sample, position)?;
+    }
+    if let Some(removal) = &view.removal {
+        check_removal(removal)?;
     }
     if let Some(table) = &view.group_table {
         for (row, entry) in table.rows.iter().enumerate() {
@@ -41,13 +44,28 @@ fn check_sample(sample: &SampleView, position: usize) -> Result<(), ReportError>
             }
         }
     }
-    for (list_number, list) in sample.training_image_lists.iter().enumerate() {
-        for (number, image) in list.images.iter().enumerate() {
-            if let Some(picture) = &image.picture {
-                check_picture(picture, || {
-                    format!("{place}.training_image_lists[{list_number}].images[{number}].picture")
-                })?;
-            }
+    for (number, list) in sample.training_image_lists.iter().enumerate() {
+        check_list(list, &format!("{place}.training_image_lists[{number}]"))?;
+    }
+    Ok(())
+}
+
+fn check_removal(removal: &RemovalView) -> Result<(), ReportError> {
+    check_picture(&removal.image, || "removal.image".into())?;
+    for (number, removed) in removal.removals.iter().enumerate() {
+        let place = format!("removal.removals[{number}]");
+        if let Some(picture) = &removed.picture {
+            check_alike(picture, &removal.image, || format!("{place}.picture"))?;
+        }
+        check_list(&removed.removed, &format!("{place}.removed"))?;
+    }
+    Ok(())
+}
+
+fn check_list(list: &TrainingImageList, place: &str) -> Result<(), ReportError> {
+    for (number, image) in list.images.iter().enumerate() {
+        if let Some(picture) = &image.picture {
+            check_picture(picture, || format!("{place}.images[{number}].picture"))?;
         }
     }
     Ok(())

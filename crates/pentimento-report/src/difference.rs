@@ -23,12 +23,18 @@ impl Scale {
     /// 99 % of all changed pixels of the counterfactuals on the page; the rest is drawn in the full colour.
     pub(crate) fn for_page(view: &ReportView) -> Self {
         let mut histogram = [0_u64; 256];
-        for sample in view.samples.iter().filter(|sample| sample.show_detail) {
-            for picture in sample.counterfactuals.iter().filter_map(|one| one.exact.as_ref()) {
-                for change in changes(&sample.image, picture) {
-                    histogram[usize::from(change.unsigned_abs().min(255) as u8)] += 1;
-                }
+        let mut count = |before: &Picture, after: &Picture| {
+            for change in changes(before, after) {
+                histogram[usize::from(change.unsigned_abs().min(255) as u8)] += 1;
             }
+        };
+        for sample in view.samples.iter().filter(|sample| sample.show_detail) {
+            let pictures = sample.counterfactuals.iter().filter_map(|one| one.exact.as_ref());
+            pictures.for_each(|picture| count(&sample.image, picture));
+        }
+        if let Some(removal) = &view.removal {
+            let pictures = removal.removals.iter().filter_map(|one| one.picture.as_ref());
+            pictures.for_each(|picture| count(&removal.image, picture));
         }
         let changed: u64 = histogram[1..].iter().sum();
         let covers = |full: &u8| {

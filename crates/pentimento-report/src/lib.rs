@@ -47,6 +47,7 @@ pub use picture::Picture;
 pub use view::{
     AgreementRow, ApproximationView, Basis, CounterfactualView, DampingCurve, DampingCurvePoint, Estimate,
     FidelityRow, GroupScore, GroupTableRow, GroupTableView, HeadlineFigure, Interval, LossCurve, LossPoint,
-    MadeWith, MethodComparison, MethodView, Reference, Removed, ReportView, SampleView, SeenAs, StageCost,
-    TimestepScore, TopImageView, TrainingImageList, Unit,
+    MadeWith, MethodComparison, MethodView, PooledMeasurementView, PooledRemovalView, PooledRowView,
+    Reference, RemovalView, Removed, RemovedView, ReportView, SampleView, SeenAs, StageCost, TimestepScore,
+    TopImageView, TrainingImageList, Unit,
 };

@@ -20,10 +20,13 @@ const SCRIPT: &str = include_str!("page.js");
 /// table row of the wrong length.
 pub fn render(view: &ReportView) -> Result<String, ReportError> {
     crate::check::check(view)?;
+    let scale = Scale::for_page(view);
     let sections = [
         ("figures", "In short", sections::headline::section(view)),
+        ("removal", "Trained again", sections::removal::section(view, scale)?),
+        ("pooled-removal", "Many at once", sections::pooled_removal::section(view)),
         ("samples", "Samples", sections::overview::section(view)?),
-        ("detail", "One by one", sections::sample::section(view, Scale::for_page(view))?),
+        ("detail", "One by one", sections::sample::section(view, scale)?),
         ("classes", "Class by class", sections::group_table::section(view)),
         ("approximations", "Approximations", sections::fidelity::section(view)),
         ("damping", "Damping", sections::damping::section(view)),

@@ -26,6 +26,10 @@ pub struct ReportView {
     pub methods: Vec<MethodView>,
     /// The generated pictures, in the order of the overview. Ids are unique.
     pub samples: Vec<SampleView>,
+    /// A picture made again by networks that were trained again without some training images.
+    pub removal: Option<RemovalView>,
+    /// Many pictures at once, without the training images that were named for some of them.
+    pub pooled_removal: Option<PooledRemovalView>,
     /// What the classifier sees in all samples, with each group removed in turn.
     pub group_table: Option<GroupTableView>,
     /// How well each approximation tells the exact counterfactual.
@@ -52,13 +56,22 @@ impl ReportView {
     /// Whether it shows scores of training images.
     pub(crate) fn shows_scores(&self) -> bool {
         let lists = self.samples.iter().flat_map(|sample| &sample.training_image_lists);
-        lists.flat_map(|list| &list.images).any(|image| matches!(image.basis, Basis::Scored { .. }))
+        let removed = self.removal.iter().flat_map(|removal| &removal.removals).map(|one| &one.removed);
+        lists
+            .chain(removed)
+            .flat_map(|list| &list.images)
+            .any(|image| matches!(image.basis, Basis::Scored { .. }))
+    }
+
+    /// Whether it shows what networks that were trained again make.
+    pub(crate) fn shows_removal(&self) -> bool {
+        self.removal.is_some() || self.pooled_removal.is_some()
     }
 
     /// Whether it shows what an ensemble does without some of its members. A page without scores is about that, even if
     /// nothing was measured.
     pub(crate) fn shows_ensemble(&self) -> bool {
-        self.members.is_some() || !self.shows_scores()
+        self.members.is_some() || !self.shows_scores() && !self.shows_removal()
     }
 }
 
@@ -284,6 +297,79 @@ pub struct GroupScore {
     pub score: f64,
     /// How far the interval of the sum reaches to both sides.
     pub reach: Option<f64>,
+}
+
+/// A picture, and what becomes of it without some training images: networks were trained again without them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemovalView {
+    /// The number of the picture in its set.
+    pub id: u64,
+    /// What it is called.
+    pub name: String,
+    /// The picture by the network that saw all training images, or that was given.
+    pub image: Picture,
+    /// What was found, in a sentence.
+    pub headline: String,
+    /// What the result does not say, in one or two sentences.
+    pub caution: String,
+    /// What was measured, what was taken away and what was trained again, each with its name.
+    pub statements: Vec<(String, String)>,
+    /// First what a method named, then what it is held against.
+    pub removals: Vec<RemovedView>,
+}
+
+/// What taking some training images away did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemovedView {
+    /// A name that completes "without ...", e.g. "50 random ones".
+    pub label: String,
+    /// The picture made again; none of a picture that was given. Same size as the picture.
+    pub picture: Option<Picture>,
+    /// How far it is from the picture.
+    pub distance: Option<f64>,
+    /// How much larger the loss of the picture is.
+    pub loss_change: f64,
+    /// What was taken away.
+    pub removed: TrainingImageList,
+}
+
+/// What becomes of many pictures without the training images that were named for some of them, the targets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PooledRemovalView {
+    /// What was found, in a sentence.
+    pub headline: String,
+    /// What the result does not say, in one or two sentences.
+    pub caution: String,
+    /// What was measured, what was taken away and what was trained again, each with its name.
+    pub statements: Vec<(String, String)>,
+    /// What was measured of the pictures, one after another.
+    pub measured: Vec<PooledMeasurementView>,
+}
+
+/// One thing that was measured of many pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PooledMeasurementView {
+    /// What, e.g. "change of the image".
+    pub title: String,
+    /// By what was taken away.
+    pub removals: Vec<PooledRowView>,
+    /// What comparing them came to, a sentence each.
+    pub comparisons: Vec<String>,
+}
+
+/// What taking some training images away did to many pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PooledRowView {
+    /// By what they were chosen.
+    pub label: String,
+    /// The change of each picture that they were chosen for.
+    pub targets: Vec<f64>,
+    /// The change of each other picture.
+    pub controls: Vec<f64>,
+    /// The chance that a target changes more than a control, 0 to 1.
+    pub area_under_curve: f64,
+    /// The logarithm to base 10 of the p-value of that.
+    pub log10_p: f64,
 }
 
 /// What the damping of a method does to its scores.

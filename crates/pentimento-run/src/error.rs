@@ -249,6 +249,51 @@ pub enum RunError {
         /// What is missing where.
         problem: String,
     },
+    /// An encoded ensemble, where a network of all images is to be trained again without some.
+    #[error(
+        "{}: it is an encoded ensemble, of which no network saw all images, so none can be trained again without some",
+        ensemble.display()
+    )]
+    NothingToTrainAgain {
+        /// The run of the ensemble.
+        ensemble: PathBuf,
+    },
+    /// A run whose network is none of those that a bank trained on all images.
+    #[error(
+        "{}: its network is none of those that the bank {} trained on all images: {problem}",
+        run.display(), bank.display()
+    )]
+    NotOfBank {
+        /// The run.
+        run: PathBuf,
+        /// The bank.
+        bank: PathBuf,
+        /// Which network it is.
+        problem: String,
+    },
+    /// A removal that leaves no image.
+    #[error("removing {removed} of {} leaves none to train on", counted(*images, "training image"))]
+    TooManyRemoved {
+        /// How many were to be removed.
+        removed: usize,
+        /// How many there are.
+        images: usize,
+    },
+    /// A run with fewer samples than are asked about.
+    #[error(
+        "{}: it makes {}, and {targets} targets and {controls} controls are asked for",
+        run.display(), counted(*made, "sample")
+    )]
+    TooFewSamples {
+        /// The run.
+        run: PathBuf,
+        /// How many samples its recipe makes.
+        made: usize,
+        /// Samples whose images are to be removed.
+        targets: usize,
+        /// Samples beside them.
+        controls: usize,
+    },
     /// A file that is not the array it should be.
     #[error("{} {problem}", file.display())]
     NumpyFile {
@@ -533,6 +578,10 @@ impl RunError {
             | Self::NoCodes { .. }
             | Self::IsBank { .. }
             | Self::OtherImages { .. }
+            | Self::NothingToTrainAgain { .. }
+            | Self::NotOfBank { .. }
+            | Self::TooManyRemoved { .. }
+            | Self::TooFewSamples { .. }
             | Self::NumpyFile { .. }
             | Self::NotBank { .. }
             | Self::NoTrainingImages

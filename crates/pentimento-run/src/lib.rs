@@ -36,6 +36,7 @@ pub mod pictures;
 pub mod piece;
 pub mod pool;
 pub mod recipe;
+pub mod removal;
 pub mod score_tables;
 pub mod scores;
 pub mod stages;

@@ -7,6 +7,7 @@ use crate::train::{architecture, trained_members};
 use crate::workspace::{Workspace, fingerprint_of_computed};
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{TensorFile, read_weights};
+use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::unet::{Architecture, Parameters};
 use pentimento_store::{Digest, Fingerprint};
 use std::fs::File;
@@ -116,6 +117,44 @@ impl<'a> Networks<'a> {
         let Some(data) = self.trained_on else { return true };
         let group = data.groups.group_of()[image];
         data.codes.code(group).is_some_and(|code| code.trains(network as u32))
+    }
+}
+
+/// Networks of one architecture, as they lie in a run, of which each is asked for itself.
+pub struct NetworksAlike<'a> {
+    /// The run.
+    pub workspace: &'a Workspace,
+    /// What they have in common.
+    pub architecture: &'a Architecture,
+    /// Height and width of their images.
+    pub size: [usize; 2],
+    /// The schedule that they were trained with.
+    pub schedule: &'a ScheduleConfig,
+    /// The weights of each.
+    pub weights: Vec<Weights>,
+}
+
+impl NetworksAlike<'_> {
+    /// Opens the weights of one, by its number.
+    ///
+    /// # Errors
+    ///
+    /// If they are damaged, or not those of this architecture.
+    pub fn parameters(&self, number: usize) -> Result<Parameters> {
+        open_parameters(self.workspace, self.architecture, &self.weights[number])
+    }
+
+    /// What is found of one follows from this, and from what is asked.
+    ///
+    /// # Errors
+    ///
+    /// If the schedule has no JSON form.
+    pub fn fingerprint(&self, number: usize) -> Result<Fingerprint> {
+        Ok(Fingerprint::of("network of a bank")
+            .text(&self.architecture.config().to_json())
+            .bytes(self.weights[number].digest.as_bytes())
+            .json(self.schedule)?
+            .finish())
     }
 }
 

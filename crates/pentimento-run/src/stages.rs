@@ -206,7 +206,7 @@ pub fn with_stage<R>(
         }
         "bank" if matches!(workspace.recipe.origin, Origin::Bank(_)) => {
             let data = BankData::open(&workspace.recipe, &workspace.options)?;
-            return then(&BankTraining::new(workspace, &data)?);
+            return then(BankTraining::new(workspace, &data)?.stage());
         }
         "classifier" => {
             if let Some(stage) = Classifying::new(workspace) {

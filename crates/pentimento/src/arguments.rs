@@ -144,6 +144,9 @@ pub enum Command {
     /// Judge scores by a bank: do they predict what really happens to networks that are trained on other images?
     #[command(args_conflicts_with_subcommands = true)]
     Evaluate(EvaluateArguments),
+    /// Train networks again without the images that a method puts first for a picture, and without others, and see what becomes
+    /// of it; goes on where it was stopped.
+    VerifyRemoval(VerifyRemovalArguments),
     /// Make the samples of a run.
     Sample(ExistingRun),
     /// Make the counterfactuals of a run's samples, exactly and by approximation, and search all training images; of an
@@ -413,9 +416,9 @@ pub enum DataCommand {
 /// What is judged, and by what.
 #[derive(Debug, Args)]
 pub struct EvaluateArguments {
-    /// Arrays instead of a run.
+    /// What else than scores of a run by subsets.
     #[command(subcommand)]
-    pub arrays: Option<EvaluateCommand>,
+    pub instead: Option<EvaluateCommand>,
     /// The run whose methods are judged.
     #[arg(value_name = "RUN", requires = "bank")]
     pub run: Option<PathBuf>,
@@ -455,9 +458,12 @@ pub struct TimeArguments {
     pub time_allowed: Option<Duration>,
 }
 
-/// What can be judged without a run.
+/// What else can be judged, or by what else.
 #[derive(Debug, Subcommand)]
 pub enum EvaluateCommand {
+    /// Train networks again without the images that methods put first for many samples: do these samples change more than others,
+    /// and more than without as many other images? Goes on where it was stopped.
+    Removal(RemovalArguments),
     /// The linear datamodelling score of anybody's scores, from NumPy files.
     Lds {
         /// Scores `[queries, images]`, larger for images whose presence lowers the loss.
@@ -488,6 +494,66 @@ pub enum EvaluateCommand {
         #[arg(long, value_name = "FILE")]
         classifier: Option<PathBuf>,
     },
+}
+
+/// A run whose network a bank trained on all images, so that it can be trained again without some of them.
+#[derive(Debug, Args)]
+pub struct RetrainedRun {
+    /// The run of a network that the bank trained on all images, imported from its folder `networks/0000-0`.
+    pub run: PathBuf,
+    /// The bank.
+    #[arg(long, value_name = "BANK")]
+    pub bank: PathBuf,
+    /// A classifier of this project: then the images whose features are most alike are removed too, to compare. The run's own if
+    /// it has one.
+    #[arg(long, value_name = "FILE")]
+    pub classifier: Option<PathBuf>,
+    /// Draws at which losses are measured on each network.
+    #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub draws: u32,
+}
+
+/// Which images are removed for one picture.
+#[derive(Debug, Args)]
+pub struct VerifyRemovalArguments {
+    /// The run and its bank.
+    #[command(flatten)]
+    pub retrained: RetrainedRun,
+    /// The method whose images are removed; the one whose scores the run has if it is the only one.
+    #[arg(long, value_enum)]
+    pub method: Option<AttributeMethod>,
+    /// The picture: the number of a sample; with `--from` the name or position of an image.
+    #[arg(long, value_name = "ID")]
+    pub query: String,
+    /// Whom the picture is among, as `--query` of `attribute` says it, such as `held-out:24`. Only samples can be made again.
+    #[arg(long, value_name = "QUERY", default_value = "samples")]
+    pub from: QuerySet,
+    /// The class of all images of a folder or file, for a network that was trained with classes.
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<String>,
+    /// How many images are removed.
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: u32,
+}
+
+/// Which images are removed for many samples.
+#[derive(Debug, Args)]
+pub struct RemovalArguments {
+    /// The run and its bank.
+    #[command(flatten)]
+    pub retrained: RetrainedRun,
+    /// The methods whose images are removed, separated by commas; if none is named, `d-trak`.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub method: Vec<AttributeMethod>,
+    /// How many samples, the first ones, have their images removed.
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub queries: u32,
+    /// How many samples after them are looked at without.
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub controls: u32,
+    /// Remove as many images as the first K of each of these samples are together; a tenth of all images if not given.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: Option<u32>,
 }
 
 /// Accepts the methods whose scores are kept as tables.

@@ -216,6 +216,21 @@ fn with_commands(error: &RunError) -> String {
         RunError::NoCodes { .. } => format!("{error}; `sample`, `attribute` and `report` work with it"),
         RunError::IsBank { .. } => format!("{error}; `bank` trains it, `pieces` lists it"),
         RunError::NotBank { .. } => format!("{error}; recipes/mnist-bank.toml has one"),
+        RunError::NothingToTrainAgain { .. } => format!(
+            "{error}; `pentimento ablate` makes its samples again without images, by the members that never saw them, and \
+             `pentimento bank` trains networks of which one sees all"
+        ),
+        RunError::NotOfBank { bank, .. } => {
+            let network = bank.join("networks/0000-0");
+            format!("{error}; `pentimento import {}` makes a run of one", network.display())
+        }
+        RunError::TooManyRemoved { .. } => format!("{error}; say fewer with `--top`"),
+        RunError::TooFewSamples { run, targets, controls, .. } => format!(
+            "{error}; ask for fewer with `--queries` and `--controls`, or import the network again with `--run {} --set \
+             samples.count={}`",
+            run.display(),
+            targets + controls
+        ),
         RunError::NoTrainingImages => format!(
             "{error}: import the checkpoint again with `--set data.set=NAME` or `--set data.path=PATH`"
         ),
@@ -352,9 +367,10 @@ pub fn how_to_make_again(file: &Path) -> Option<String> {
     }
     if inside("evaluation") {
         return Some(format!(
-            "delete `{}`, then `pentimento evaluate {} --bank BANK` with the bank of then makes it again",
+            "delete `{}`, then `pentimento evaluate {run} --bank BANK` with the bank of then makes it again, or `pentimento \
+             verify-removal {run} --bank BANK` if that made it",
             file.display(),
-            run.display()
+            run = run.display()
         ));
     }
     if inside("features") || inside("curvature") {

@@ -37,6 +37,8 @@ pub fn view(samples: usize, side: u32) -> ReportView {
             method("one-member Jacobian", "A straight-line estimate of how the picture moves when members leave. One tangent per step."),
             method("individual models", "Each member makes the picture alone, and the pictures are averaged."),
         ],
+        removal: None,
+        pooled_removal: None,
         group_table: Some(group_table(&samples)),
         samples,
         fidelity: fidelity(),

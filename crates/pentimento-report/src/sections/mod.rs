@@ -6,6 +6,8 @@ pub(crate) mod fidelity;
 pub(crate) mod group_table;
 pub(crate) mod headline;
 pub(crate) mod overview;
+pub(crate) mod pooled_removal;
+pub(crate) mod removal;
 mod rests_on;
 pub(crate) mod sample;
 pub(crate) mod settings;

@@ -9,8 +9,8 @@ use crate::text::{self, name, number, seen_as};
 use crate::{CounterfactualView, Picture, ReportError, ReportView, SampleView, data_uri};
 
 /// Sides of pictures in CSS pixels: multiples of 14 and 28, the sides of the digits this began with.
-const BASE: u32 = 224;
-const COUNTERFACTUAL: u32 = 112;
+pub(super) const BASE: u32 = 224;
+pub(super) const COUNTERFACTUAL: u32 = 112;
 const BESIDE: u32 = 56;
 
 pub(crate) fn section(view: &ReportView, scale: Scale) -> Result<Option<Markup>, ReportError> {
@@ -320,7 +320,7 @@ fn beside_row(
 }
 
 /// How to read the pairs of pictures above it.
-fn legend(scale: Scale) -> Markup {
+pub(super) fn legend(scale: Scale) -> Markup {
     html! {
         p.small.legend {
             "Above the new picture, below what changes: "

@@ -12,6 +12,7 @@ pub(crate) fn section(view: &ReportView) -> Markup {
         dl.words-list {
             @if ensemble { (of_ensemble(view)) }
             @if scores { (of_scores()) }
+            @if view.shows_removal() { (of_removal(view)) }
             @for method in &view.methods {
                 dt { (name(&method.name)) }
                 dd { (name(&method.explanation)) }
@@ -45,14 +46,47 @@ fn of_ensemble(view: &ReportView) -> Markup {
             "The part of the training images whose removal moves the picture furthest, among those that were tried. "
             "The members that leave take with them what else they saw, so a small distance alone is weak evidence."
         }
+        (distance(view))
+        dt { "approximate" }
+        dd { "Worked out by a cheaper method, without making the picture again in full." }
+    }
+}
+
+fn distance(view: &ReportView) -> Markup {
+    html! {
         dt { "distance" }
         dd {
             "How far apart two pictures are"
             @if !view.distance_meaning.is_empty() { ": " (name(&view.distance_meaning)) }
             ". 0 means that they are the same. A distance says how much changes, not whether it changes for the better."
         }
-        dt { "approximate" }
-        dd { "Worked out by a cheaper method, without making the picture again in full." }
+    }
+}
+
+/// What training again without some images is.
+fn of_removal(view: &ReportView) -> Markup {
+    html! {
+        dt { "trained again" }
+        dd {
+            "A network is trained from the start on all training images but some. Where it would have met one of these, it meets "
+            "another one that is left. Its first numbers, the order of the images and all noise stay as they were."
+        }
+        dt { "made again" }
+        dd { "The picture by that network, from the very noise that the first picture was made from." }
+        dt { "loss" }
+        dd {
+            "How badly the network predicts the noise that was added to the picture, at the same noise for every network. It grows "
+            "where the network has learned less that helps with this picture."
+        }
+        @if view.pooled_removal.is_some() {
+            dt { "target, control" }
+            dd {
+                "A target is a picture that training images were taken away for; a control is another picture, for which none was. "
+                "The area under the curve is the chance that a target changes more than a control: one half if the removal does "
+                "not tell them apart."
+            }
+        }
+        @if !view.shows_ensemble() { (distance(view)) }
     }
 }
 

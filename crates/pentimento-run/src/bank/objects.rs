@@ -1,5 +1,7 @@
 //! What the networks of a bank are called in its run.
 
+use crate::train::NetworkObjects;
+
 /// The folder of a network, which diffusers opens: the number of its subset, and of its seed.
 pub fn network_folder(subset: usize, seed: u32) -> String {
     format!("networks/{subset:04}-{seed}")
@@ -7,17 +9,10 @@ pub fn network_folder(subset: usize, seed: u32) -> String {
 
 /// The object that holds the weights of a finished network.
 pub fn weights_name(subset: usize, seed: u32) -> String {
-    format!("{}/unet/diffusion_pytorch_model.safetensors", network_folder(subset, seed))
+    objects_of(subset, seed).weights()
 }
 
-pub(super) fn losses_name(subset: usize, seed: u32) -> String {
-    format!("{}/losses.npy", network_folder(subset, seed))
-}
-
-pub(super) fn record_name(subset: usize, seed: u32) -> String {
-    format!("{}/training.json", network_folder(subset, seed))
-}
-
-pub(super) fn state_name(subset: usize, seed: u32) -> String {
-    format!("{}/training_state.safetensors", network_folder(subset, seed))
+/// The names of a network's objects.
+pub(crate) fn objects_of(subset: usize, seed: u32) -> NetworkObjects {
+    NetworkObjects { folder: network_folder(subset, seed) }
 }

@@ -5,14 +5,14 @@ use super::training::BankTraining;
 use crate::data::CodedData;
 use crate::error::{Result, RunError};
 use crate::gradients::row_key;
-use crate::networks::{Networks, Weights, open_parameters};
+use crate::networks::{Networks, NetworksAlike, Weights};
 use crate::recipe::Origin;
 use crate::words::{counted, first_of};
 use crate::workspace::{RunOptions, Workspace};
 use pentimento_attribution::gradient::RowKey;
 use pentimento_data::PreparedSet;
-use pentimento_diffusion::unet::{Architecture, Parameters};
-use pentimento_store::{Digest, Fingerprint};
+use pentimento_diffusion::unet::Architecture;
+use pentimento_store::Digest;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -141,26 +141,15 @@ impl Bank {
         self.size
     }
 
-    /// Opens the weights of a network.
-    ///
-    /// # Errors
-    ///
-    /// If they are damaged.
-    pub fn parameters(&self, network: &BankNetwork) -> Result<Parameters> {
-        open_parameters(&self.workspace, &self.architecture, &network.weights)
-    }
-
-    /// What is measured of a network follows from these, and from what is measured.
-    ///
-    /// # Errors
-    ///
-    /// If the schedule has no JSON form.
-    pub fn fingerprint(&self, network: &BankNetwork) -> Result<Fingerprint> {
-        Ok(Fingerprint::of("network of a bank")
-            .text(&self.architecture.config().to_json())
-            .bytes(network.weights.digest.as_bytes())
-            .json(&self.workspace.recipe.schedule)?
-            .finish())
+    /// Its networks, each to be asked for itself, in the order of [`networks`](Self::networks).
+    pub fn alike(&self) -> NetworksAlike<'_> {
+        NetworksAlike {
+            workspace: &self.workspace,
+            architecture: &self.architecture,
+            size: self.size,
+            schedule: &self.workspace.recipe.schedule,
+            weights: self.networks.iter().map(|network| network.weights.clone()).collect(),
+        }
     }
 
     /// A digest of all weights in their order.
@@ -176,32 +165,42 @@ impl Bank {
     ///
     /// [`RunError::OtherImages`] if they are others.
     pub fn masks_of(&self, images: &PreparedSet) -> Result<Vec<Vec<bool>>> {
-        // By what networks see of them: an image that was resized otherwise is another. Copies of one are told apart by their
-        // order.
-        let mut places: HashMap<RowKey, Vec<usize>> = HashMap::new();
-        for place in (0..self.images.len()).rev() {
-            places.entry(row_key(&self.images.scaled(place), None)).or_default().push(place);
-        }
-        let mut of_bank = Vec::with_capacity(images.len());
-        let mut strangers = Vec::new();
-        for image in 0..images.len() {
-            match places.get_mut(&row_key(&images.scaled(image), None)).and_then(Vec::pop) {
-                Some(place) => of_bank.push(place),
-                None => strangers.push(images.title(image)),
-            }
-        }
-        let missing: usize = places.values().map(Vec::len).sum();
-        if !strangers.is_empty() || missing > 0 {
-            return Err(RunError::OtherImages {
-                bank: self.folder().to_path_buf(),
-                problem: format!(
-                    "{} of the run are not in the bank{}, and {} of the bank not in the run",
-                    counted(strangers.len(), "training image"),
-                    if strangers.is_empty() { String::new() } else { format!(" ({})", first_of(&strangers)) },
-                    missing
-                ),
-            });
-        }
+        let of_bank = places_in(self.folder(), &self.images, images)?;
         Ok(self.masks.iter().map(|mask| of_bank.iter().map(|&place| mask[place]).collect()).collect())
     }
+}
+
+/// The place in a bank of each image of a run, which have to be the same in any order.
+///
+/// # Errors
+///
+/// [`RunError::OtherImages`] if they are others.
+pub(crate) fn places_in(bank: &Path, of_bank: &PreparedSet, of_run: &PreparedSet) -> Result<Vec<usize>> {
+    // By what networks see of them: an image that was resized otherwise is another. Copies of one are told apart by their
+    // order.
+    let mut places: HashMap<RowKey, Vec<usize>> = HashMap::new();
+    for place in (0..of_bank.len()).rev() {
+        places.entry(row_key(&of_bank.scaled(place), None)).or_default().push(place);
+    }
+    let mut found = Vec::with_capacity(of_run.len());
+    let mut strangers = Vec::new();
+    for image in 0..of_run.len() {
+        match places.get_mut(&row_key(&of_run.scaled(image), None)).and_then(Vec::pop) {
+            Some(place) => found.push(place),
+            None => strangers.push(of_run.title(image)),
+        }
+    }
+    let missing: usize = places.values().map(Vec::len).sum();
+    if !strangers.is_empty() || missing > 0 {
+        return Err(RunError::OtherImages {
+            bank: bank.to_path_buf(),
+            problem: format!(
+                "{} of the run are not in the bank{}, and {} of the bank not in the run",
+                counted(strangers.len(), "training image"),
+                if strangers.is_empty() { String::new() } else { format!(" ({})", first_of(&strangers)) },
+                missing
+            ),
+        });
+    }
+    Ok(found)
 }

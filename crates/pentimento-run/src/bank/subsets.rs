@@ -1,5 +1,6 @@
 //! Which images each network of a bank is trained on.
 
+use super::subset_training::positions;
 use crate::error::{Result, RunError};
 use crate::recipe::{SubsetChoice, SubsetsRecipe};
 use crate::words::first_of;
@@ -21,7 +22,7 @@ pub struct Subset {
 impl Subset {
     /// Positions of the images in it, rising.
     pub fn positions(&self) -> Vec<u32> {
-        (0..).zip(&self.kept).filter(|(_, kept)| **kept).map(|(position, _)| position).collect()
+        positions(&self.kept)
     }
 }
 

@@ -1,11 +1,11 @@
-//! What the networks of a bank make of queries: the loss of each on every network, at the same timesteps and noises.
+//! What networks make of queries: the loss of each on every network, at the same timesteps and noises.
 
-use crate::bank::Bank;
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::Progress;
-use crate::gradients::{Queries, Query};
+use crate::gradients::Query;
 use crate::kept::kept_or_made_again;
+use crate::networks::NetworksAlike;
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::words::counted;
 use crate::workspace::{Workspace, fingerprint_of_computed};
@@ -20,26 +20,31 @@ const STAGE: &str = "outcomes";
 /// Groups of draws: grids over the schedule in equal distances.
 const GROUPS: usize = 4;
 
-/// What was measured of queries on the networks of a bank.
+/// What was measured of queries on a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcomes {
-    /// The mean loss over the draws, `[seeds][subsets][queries]`.
-    pub loss: Vec<Vec<Vec<f64>>>,
-    /// The mean loss with the weight of each timestep in the bound on the likelihood, `[seeds][subsets][queries]`.
-    pub weighted_loss: Vec<Vec<Vec<f64>>>,
+    /// The mean loss of each query over the draws.
+    pub loss: Vec<f64>,
+    /// The mean loss with the weight of each timestep in the bound on the likelihood.
+    pub weighted_loss: Vec<f64>,
 }
 
 /// The stage: a piece is a network on which all queries are measured.
 pub struct MeasuringOutcomes<'a> {
     workspace: &'a Workspace,
-    bank: &'a Bank,
+    networks: &'a NetworksAlike<'a>,
     queries: &'a [Query],
     draws: DrawPlan,
 }
 
 impl<'a> MeasuringOutcomes<'a> {
-    /// Measures queries of a run on the networks of a bank, at about so many draws of each.
-    pub fn new(workspace: &'a Workspace, bank: &'a Bank, queries: &'a Queries, draws: usize) -> Self {
+    /// Measures queries of a run on networks, at about so many draws of each.
+    pub fn new(
+        workspace: &'a Workspace,
+        networks: &'a NetworksAlike<'a>,
+        queries: &'a [Query],
+        draws: usize,
+    ) -> Self {
         let total = workspace.recipe.schedule.num_train_timesteps;
         let groups = GROUPS.min(total).min(draws.max(1));
         let plan = DrawPlan {
@@ -50,7 +55,7 @@ impl<'a> MeasuringOutcomes<'a> {
             // Other noises than those of scores, which would otherwise be judged on what they were fitted to.
             seed: !workspace.recipe.seed,
         };
-        Self { workspace, bank, queries: &queries.images, draws: plan }
+        Self { workspace, networks, queries, draws: plan }
     }
 
     /// Draws of each query.
@@ -58,16 +63,14 @@ impl<'a> MeasuringOutcomes<'a> {
         self.draws.count()
     }
 
-    /// Measures what is missing, and gives all.
+    /// Measures what is missing, and gives all, network by network.
     ///
     /// # Errors
     ///
     /// [`RunError::Stopped`](crate::RunError::Stopped) once it is asked to stop, finished networks are kept; as opening them.
-    pub fn complete(&self) -> Result<Outcomes> {
+    pub fn complete(&self) -> Result<Vec<Outcomes>> {
         drive(self.workspace, self)?;
-        let empty = vec![vec![Vec::new(); self.bank.subsets.len()]; self.bank.seeds];
-        let mut outcomes = Outcomes { loss: empty.clone(), weighted_loss: empty };
-        for (piece, network) in self.pieces()?.iter().zip(&self.bank.networks) {
+        let outcomes = |piece: &Piece| {
             let bytes = kept_or_made_again(self.workspace, self, piece)?;
             let name = piece.objects.first().map_or("", String::as_str);
             let arrays = ArrayReader::new(&bytes, name)?;
@@ -75,10 +78,9 @@ impl<'a> MeasuringOutcomes<'a> {
                 arrays.expect_shape(array, &[self.queries.len()])?;
                 Ok(arrays.f64(array)?)
             };
-            outcomes.loss[network.seed][network.subset] = of("loss")?;
-            outcomes.weighted_loss[network.seed][network.subset] = of("weighted_loss")?;
-        }
-        Ok(outcomes)
+            Ok(Outcomes { loss: of("loss")?, weighted_loss: of("weighted_loss")? })
+        };
+        self.pieces()?.iter().map(outcomes).collect()
     }
 
     fn draws_of(&self, query: &Query) -> Vec<Draw> {
@@ -104,9 +106,9 @@ impl Stage for MeasuringOutcomes<'_> {
             .iter()
             .map(|query| crate::gradients::row_key(&query.image, query.class).to_vec())
             .collect();
-        let piece = |(number, network)| {
+        let piece = |number| {
             let made_from = fingerprint_of_computed("outcomes, version 2")
-                .fingerprint(self.bank.fingerprint(network)?)
+                .fingerprint(self.networks.fingerprint(number)?)
                 .json(&(plan.timesteps, plan.groups, plan.seed))?
                 .json(&self.workspace.recipe.schedule)?
                 .bytes(&queries.concat())
@@ -116,7 +118,7 @@ impl Stage for MeasuringOutcomes<'_> {
                 vec![format!("evaluation/outcomes/{}.safetensors", &digest[..16.min(digest.len())])];
             Ok(Piece { stage: STAGE.into(), number, objects, made_from })
         };
-        self.bank.networks.iter().enumerate().map(piece).collect()
+        (0..self.networks.weights.len()).map(piece).collect()
     }
 
     fn begin(&self, _run: &Run, all: usize, missing: &[Piece]) -> Result<Progress> {
@@ -125,23 +127,15 @@ impl Stage for MeasuringOutcomes<'_> {
     }
 
     fn make(&self, piece: &Piece, making: &mut Making<'_>) -> Result<Vec<Object>> {
-        let bank = self.bank;
-        let parameters = bank.parameters(&bank.networks[piece.number])?;
+        let NetworksAlike { architecture, size, .. } = *self.networks;
+        let parameters = self.networks.parameters(piece.number)?;
         let schedule = &self.workspace.recipe.schedule;
         let weights = Measurement::WeightedLoss.weights(schedule);
         let found = side_by_side(self.queries.len(), |place| -> Result<(f64, f64)> {
             self.workspace.options.stop.check()?;
             let query = &self.queries[place];
             let draws = self.draws_of(query);
-            let found = losses(
-                bank.architecture(),
-                &parameters,
-                schedule,
-                &query.image,
-                bank.size(),
-                query.class,
-                &draws,
-            );
+            let found = losses(architecture, &parameters, schedule, &query.image, size, query.class, &draws);
             let share = 1.0 / draws.len().max(1) as f64;
             let weighted = found.iter().zip(&draws).map(|(loss, draw)| weights[draw.timestep] * loss);
             Ok((share * found.iter().sum::<f64>(), share * weighted.sum::<f64>()))

@@ -2,7 +2,7 @@
 
 use super::dampings::{JudgedDampings, around_dampings};
 use super::kept_arrays::{ArraysOfSet, KeptArrays};
-use super::outcomes::MeasuringOutcomes;
+use super::outcomes::{MeasuringOutcomes, Outcomes};
 use super::table::write_table;
 use crate::bank::Bank;
 use crate::error::{Result, RunError};
@@ -160,14 +160,20 @@ struct Judging<'a> {
 impl Judging<'_> {
     fn set(&self, queries: &Queries, arrays: &mut KeptArrays) -> Result<JudgedSet> {
         let Self { subject, bank, masks, methods, classifier, settings } = *self;
-        let stage = MeasuringOutcomes::new(subject.workspace, bank, queries, settings.draws);
-        let outcomes = stage.complete()?;
-        let drawn = |seeds: &[Vec<Vec<f64>>]| -> Vec<Vec<Vec<f64>>> {
+        let networks = bank.alike();
+        let outcomes =
+            MeasuringOutcomes::new(subject.workspace, &networks, &queries.images, settings.draws).complete()?;
+        // Of the subsets that were drawn, `[seeds][subsets][queries]`.
+        let drawn = |of: fn(&Outcomes) -> &Vec<f64>| -> Vec<Vec<Vec<f64>>> {
+            let mut table = vec![vec![Vec::new(); bank.subsets.len()]; bank.seeds];
+            for (network, outcomes) in bank.networks.iter().zip(&outcomes) {
+                table[network.seed][network.subset] = of(outcomes).clone();
+            }
             let of_seed =
-                |table: &Vec<Vec<f64>>| bank.drawn.iter().map(|&subset| table[subset].clone()).collect();
-            seeds.iter().map(of_seed).collect()
+                |subsets: Vec<Vec<f64>>| bank.drawn.iter().map(|&subset| subsets[subset].clone()).collect();
+            table.into_iter().map(of_seed).collect()
         };
-        let targets = [drawn(&outcomes.loss), drawn(&outcomes.weighted_loss)];
+        let targets = [drawn(|outcomes| &outcomes.loss), drawn(|outcomes| &outcomes.weighted_loss)];
         let means = targets.iter().map(|seeds| mean_over_seeds(seeds)).collect::<Result<Vec<_>, _>>()?;
         let ceilings = targets.iter().map(|seeds| ceiling(seeds)).collect::<Result<Vec<_>, _>>()?;
         let (mut tables, mut drawn_by) = (Vec::new(), Vec::new());

@@ -6,6 +6,8 @@
 //! * `counterfactuals`: the samples of an ensemble, made again without groups of training images; `code_lists`: the training
 //!   images that codes point to; `measures`: the figures; `training`: losses and costs.
 //! * `scores`: the training images that methods put first; `explanations` and `dampings`: how those came about.
+//! * `removal`: a query made again by networks that were trained without some images; `pooled_removal`: many samples. Each is a
+//!   page of its own.
 //! * `heading`: who made the page.
 
 mod code_lists;
@@ -14,10 +16,14 @@ mod dampings;
 mod explanations;
 mod heading;
 mod measures;
+mod pooled_removal;
+mod removal;
 mod scores;
 mod training;
 
 pub use heading::machine;
+pub use pooled_removal::report_removal_of_many;
+pub use removal::report_removal;
 pub use training::CURVE_POINTS;
 
 use crate::analyse::analysis_fingerprint;
@@ -42,6 +48,9 @@ const REPORT: &str = "report.html";
 const FIGURES: &str = "figures.json";
 /// Training images shown in each list.
 pub const IMAGES_SHOWN: usize = 10;
+
+/// How far two pictures are apart.
+const DISTANCE: &str = "the Euclidean distance between all values of two pictures, black −1 and white 1";
 
 /// A page that was written.
 pub struct Reported {
@@ -176,8 +185,7 @@ fn of_ensemble(page: &Counterfactuals<'_>) -> Result<ReportView> {
         what_this_is: workspace.recipe.description.clone(),
         headline_figures: measures::headlines(figures, data),
         interval_meaning: measures::INTERVALS.into(),
-        distance_meaning: "the Euclidean distance between all values of two pictures, black −1 and white 1"
-            .into(),
+        distance_meaning: DISTANCE.into(),
         members: Some(members),
         methods: measures::approximations(figures),
         samples: samples.iter().enumerate().map(of_sample).collect::<Result<_>>()?,

@@ -106,7 +106,19 @@ impl<'a> Scores<'a> {
         self.tables.iter().map(list).collect()
     }
 
-    fn picture(&self, values: &[f32]) -> Picture {
+    /// A training image of a list by itself, with its score by a method; `rank` is from 0.
+    pub fn listed(&self, table: &ScoreTable, image: usize, rank: usize, score: f64) -> TopImageView {
+        let basis = Basis::Scored {
+            method: table.method.name.into(),
+            reach: None,
+            by_timestep: Vec::new(),
+            near_duplicates: 0,
+        };
+        self.top_image(image, rank, score, basis, false)
+    }
+
+    /// An image as a picture that the page shows.
+    pub fn picture(&self, values: &[f32]) -> Picture {
         let [height, width, channels] = self.shape.map(|side| side as u32);
         // The page shows grey and colour.
         let shown = if channels == 2 { 1 } else { channels.min(3) };
@@ -233,15 +245,7 @@ impl<'a> Scores<'a> {
 
     fn alike_to(&self, table: &ScoreTable, likeness: Likeness, query: usize) -> TrainingImageList {
         let values = &table.scores[query];
-        let image = |(rank, image): (usize, usize)| {
-            let basis = Basis::Scored {
-                method: table.method.name.into(),
-                reach: None,
-                by_timestep: Vec::new(),
-                near_duplicates: 0,
-            };
-            self.top_image(image, rank, values[image], basis, false)
-        };
+        let image = |(rank, image): (usize, usize)| self.listed(table, image, rank, values[image]);
         let title = match likeness {
             Likeness::Random => "Picked at random".into(),
             _ => format!("Look most like it, by {}", table.method.title),

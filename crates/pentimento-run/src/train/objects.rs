@@ -1,5 +1,6 @@
 //! The objects of members: their names, what they are made from, and opening them.
 
+use super::in_training::NetworkObjects;
 use super::network::steps_of_states;
 use crate::data::CodedData;
 use crate::error::{MadeBy, Result, RunError};
@@ -7,9 +8,10 @@ use crate::event::Event;
 use crate::networks::Weights;
 use crate::npy::read_npy;
 use crate::piece::Piece;
+use crate::recipe::Recipe;
 use crate::workspace::Workspace;
 use pentimento_diffusion::NUMERICS_VERSION;
-use pentimento_diffusion::checkpoint::{NETWORK_FILES, SCHEDULER_FILES, scheduler_files};
+use pentimento_diffusion::checkpoint::{SCHEDULER_FILES, scheduler_files};
 use pentimento_diffusion::training::StateSummary;
 use pentimento_diffusion::unet::Architecture;
 use pentimento_store::{Fingerprint, Run};
@@ -56,9 +58,14 @@ pub fn architecture(workspace: &Workspace, data: &CodedData) -> Result<Architect
     Ok(Architecture::new(&data.trained.unet(&workspace.recipe.name, data.shape())?)?)
 }
 
+/// The names of a member's objects.
+pub(super) fn objects_of(member: u32) -> NetworkObjects {
+    NetworkObjects { folder: member_folder(member) }
+}
+
 /// Name of the weights of a finished member.
 pub fn weights_name(member: u32) -> String {
-    format!("{}/unet/diffusion_pytorch_model.safetensors", member_folder(member))
+    objects_of(member).weights()
 }
 
 /// Name of the weights of a member after some steps, which are kept beside it if the recipe says so.
@@ -74,14 +81,6 @@ pub(super) fn checkpoints_of(data: &CodedData, member: u32) -> Vec<(usize, Strin
     steps.into_iter().map(|steps| (steps, checkpoint_name(member, steps))).collect()
 }
 
-pub(super) fn losses_name(member: u32) -> String {
-    format!("{}/losses.npy", member_folder(member))
-}
-
-pub(super) fn record_name(member: u32) -> String {
-    format!("{}/training.json", member_folder(member))
-}
-
 /// What a finished member says of its training beside the recipe.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct TrainingRecord {
@@ -89,16 +88,16 @@ pub(crate) struct TrainingRecord {
     pub numerics_version: u32,
 }
 
-/// Tells which finished members another version of the numerics trained. They are kept: training them again takes hours,
+/// Tells which finished networks another version of the numerics trained. They are kept: training them again takes hours,
 /// and they are no worse for their last digits.
-pub(super) fn tell_who_trained(workspace: &Workspace, members: &[u32]) {
+pub(crate) fn tell_who_trained(workspace: &Workspace, networks: impl IntoIterator<Item = NetworkObjects>) {
     let mut by_version: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-    for &member in members {
-        let record = workspace.run.get(&record_name(member)).ok();
+    for network in networks {
+        let record = workspace.run.get(&network.record()).ok();
         let record = record.and_then(|bytes| serde_json::from_slice::<TrainingRecord>(&bytes).ok());
         let version = record.unwrap_or_default().numerics_version;
         if version != NUMERICS_VERSION {
-            by_version.entry(version).or_default().push(member_folder(member));
+            by_version.entry(version).or_default().push(network.folder);
         }
     }
     for (version, folders) in by_version {
@@ -111,10 +110,6 @@ pub(super) fn tell_who_trained(workspace: &Workspace, members: &[u32]) {
     }
 }
 
-pub(super) fn state_name(member: u32) -> String {
-    format!("{}/training_state.safetensors", member_folder(member))
-}
-
 /// The state of an unfinished training, if there is one to go on from: not without the weights that it should have left on
 /// its way, which only a new training comes past again.
 pub(super) fn state_kept(
@@ -123,7 +118,7 @@ pub(super) fn state_kept(
     member: u32,
     fingerprint: Fingerprint,
 ) -> Result<Option<Vec<u8>>> {
-    let name = state_name(member);
+    let name = objects_of(member).state();
     if !run.is_current(&name, fingerprint) {
         return Ok(None);
     }
@@ -145,16 +140,12 @@ pub(super) fn piece_of(
     architecture: &Architecture,
     member: u32,
 ) -> Result<Piece> {
-    let folder = member_folder(member);
-    let objects = NETWORK_FILES
-        .iter()
-        .map(|file| format!("{folder}/{file}"))
-        .chain([losses_name(member)])
-        .chain(checkpoints_of(data, member).into_iter().map(|(_, name)| name));
+    let mut objects = objects_of(member).known_by();
+    objects.extend(checkpoints_of(data, member).into_iter().map(|(_, name)| name));
     Ok(Piece {
         stage: STAGE.into(),
         number: member as usize,
-        objects: objects.collect(),
+        objects,
         made_from: member_fingerprint(workspace, data, architecture, member)?,
     })
 }
@@ -169,19 +160,14 @@ pub fn steps_kept(run: &Run, data: &CodedData, missing: &[Piece]) -> Result<u64>
     for piece in missing {
         let member = piece.number as u32;
         let kept = state_kept(data, run, member, piece.made_from)?;
-        states.extend(kept.map(|bytes| (state_name(member), bytes)));
+        states.extend(kept.map(|bytes| (objects_of(member).state(), bytes)));
     }
     steps_of_states(run, states)
 }
 
-/// Writes the files of a member that tell diffusers how the ensemble samples, if they are not there.
-pub(super) fn save_scheduler(workspace: &Workspace, run: &Run, member: u32) -> Result<()> {
-    save_scheduler_in(workspace, run, &member_folder(member))
-}
-
-/// The same in the folder of any network.
-pub fn save_scheduler_in(workspace: &Workspace, run: &Run, folder: &str) -> Result<()> {
-    let files = scheduler_files(&workspace.recipe.schedule, &workspace.recipe.sampling);
+/// Writes the files in the folder of a network that tell diffusers how it samples, if they are not there.
+pub(super) fn save_scheduler_in(recipe: &Recipe, run: &Run, folder: &str) -> Result<()> {
+    let files = scheduler_files(&recipe.schedule, &recipe.sampling);
     let mut key = Fingerprint::of("scheduler files");
     for (_, bytes) in &files {
         key = key.bytes(bytes);
@@ -200,8 +186,8 @@ pub fn save_scheduler_in(workspace: &Workspace, run: &Run, folder: &str) -> Resu
 ///
 /// If it is not there.
 pub fn losses(workspace: &Workspace, member: u32) -> Result<Vec<f32>> {
-    let bytes = workspace.run.get(&losses_name(member))?;
-    read_npy(&bytes, &losses_name(member))
+    let bytes = workspace.run.get(&objects_of(member).losses())?;
+    read_npy(&bytes, &objects_of(member).losses())
 }
 
 /// The weights of every trained member.

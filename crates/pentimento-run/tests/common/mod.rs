@@ -138,7 +138,7 @@ pub fn digests(run: &Path) -> BTreeMap<String, Digest> {
 }
 
 /// A bar for each image, its place and brightness by number.
-fn pixels() -> Vec<u8> {
+pub fn pixels() -> Vec<u8> {
     let mut pixels = Vec::new();
     for image in 0..IMAGES {
         for row in 0..SIDE {

@@ -1,8 +1,8 @@
 //! `pentimento evaluate`: whether scores predict what really happens to networks that are trained on other images.
 
 use super::asked::Asked;
-use super::print;
 use super::tables::check;
+use super::{print, removal};
 use crate::arguments::{EvaluateArguments, EvaluateCommand};
 use crate::error::ProgramError;
 use anyhow::Result;
@@ -25,7 +25,7 @@ use std::path::Path;
 /// Judges what was asked and prints a table.
 pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<()> {
     let EvaluateArguments {
-        arrays,
+        instead,
         run,
         bank,
         bank_seed,
@@ -36,13 +36,14 @@ pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<(
         draws,
         time: _,
     } = arguments;
-    match arrays {
+    match instead {
         Some(EvaluateCommand::Lds { scores, masks, outcomes }) => {
             return of_arrays(&ArraysToJudge { scores, masks, outcomes });
         }
         Some(EvaluateCommand::Retrieval { run, sources, query, method, classifier }) => {
             return retrieval(&run, &sources, query, &Asked::of(&method, classifier)?, options);
         }
+        Some(EvaluateCommand::Removal(arguments)) => return removal::of_many(arguments, options),
         None => {}
     }
     let (Some(run), Some(bank)) = (run, bank) else { return Err(ProgramError::NothingToEvaluate.into()) };

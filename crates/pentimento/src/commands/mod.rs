@@ -13,6 +13,7 @@ mod inspect;
 mod output;
 mod pieces;
 mod plan;
+mod removal;
 mod report;
 mod score_lines;
 mod scores;
@@ -122,6 +123,7 @@ fn run_command(arguments: Arguments) -> Result<()> {
             let options = within(&arguments.time, options);
             evaluate::run(arguments, options)
         }
+        Command::VerifyRemoval(arguments) => removal::verify(arguments, options),
         Command::Train { recipe, member } => {
             let workspace = recipe_workspace(&recipe, &options)?;
             let data = coded_data(&workspace)?;

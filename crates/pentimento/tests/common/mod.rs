@@ -24,6 +24,11 @@ const CLASSES: usize = 3;
 /// the date and the machine. All others follow from the recipe.
 const MADE_WHEN: [&str; 2] = ["costs.json", "report.html"];
 
+/// Whether an object is a page of an evaluation, which shows date and machine as the report does.
+fn is_page_of_removal(name: &str) -> bool {
+    name.starts_with("evaluation/") && name.ends_with(".html")
+}
+
 /// A folder with the image set, for recipes and runs.
 pub struct Laboratory {
     folder: TempDir,
@@ -166,7 +171,7 @@ pub fn listed(run: &Path) -> Vec<String> {
 pub fn objects(run: &Path) -> BTreeMap<String, Vec<u8>> {
     listed(run)
         .into_iter()
-        .filter(|name| !MADE_WHEN.contains(&name.as_str()))
+        .filter(|name| !MADE_WHEN.contains(&name.as_str()) && !is_page_of_removal(name))
         .map(|name| {
             let bytes = fs::read(run.join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
             (name, bytes)
