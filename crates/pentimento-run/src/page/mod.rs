@@ -17,6 +17,7 @@ mod measures;
 mod scores;
 mod training;
 
+pub use explanations::statement;
 pub use heading::machine;
 pub use training::CURVE_POINTS;
 
