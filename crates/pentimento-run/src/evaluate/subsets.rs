@@ -131,7 +131,7 @@ pub fn evaluate(
         seeds: bank.seeds,
         sets: found,
     };
-    write_table(subject.workspace, &evaluation)?;
+    write_table(subject.workspace, &evaluation, settings.interval)?;
     Ok(evaluation)
 }
 

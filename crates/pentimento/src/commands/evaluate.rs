@@ -13,7 +13,7 @@ use pentimento_evaluation::statistics::{Estimate, IntervalSettings};
 use pentimento_run::bank::Bank;
 use pentimento_run::data::coded_data_if_trained;
 use pentimento_run::evaluate::{
-    ArraysToJudge, EvaluationSettings, Judged, JudgedSet, TARGETS, evaluate, judge_arrays,
+    ArraysToJudge, EvaluationSettings, Judged, JudgedSet, PAGE, TARGETS, evaluate, judge_arrays,
 };
 use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
 use pentimento_run::{Networks, RunOptions, Workspace};
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<(
     for set in &found.sets {
         print_set(set)?;
     }
-    print(&format!("{}", workspace.run.root().join("evaluation").display()))?;
+    print(&format!("{}", workspace.run.root().join(PAGE).display()))?;
     Ok(())
 }
 
@@ -98,7 +98,7 @@ fn print_set(set: &JudgedSet) -> Result<()> {
             print(&row([&judged.method, &own, &own_interval, &centred, &centred_interval, &share, &behind]))?;
         }
         for judged in set.judged.iter().filter(|judged| judged.target == target) {
-            if let Some(PredictedAgainstMeasured { slope, pearson, pairs }) = judged.predicted {
+            if let Some(PredictedAgainstMeasured { slope, pearson, pairs, .. }) = &judged.predicted {
                 print(&format!(
                     "{}: the measured change is {slope:.2} of the predicted one, correlation {pearson:.2} over {pairs} pairs",
                     judged.method
