@@ -2,6 +2,11 @@
 //! themselves, and the page follow.
 //!
 //! What a method does is said by its [`Family`], in that family's own terms; what is computed is in that family's module.
+//! What its scores are about, [`Statement`], follows from the family too.
+
+mod statement;
+
+pub use statement::Statement;
 
 use crate::curvature::{InfluenceKind, Inverse, QueryMeasurement};
 use crate::ensemble::CodeDistance;

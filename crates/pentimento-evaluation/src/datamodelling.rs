@@ -20,9 +20,12 @@ pub struct Datamodelling {
     pub without_query_mean: Option<LinearDatamodellingScore>,
 }
 
+/// Of more pairs than this a drawing shows no more.
+pub const MOST_SHOWN: usize = 2000;
+
 /// Predicted changes of losses beside measured ones, over all pairs of a subset and a query; each query's own mean is taken from
 /// both, since what it shares over subsets says nothing of them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictedAgainstMeasured {
     /// The measured change for a predicted change of one: below one, predictions are too large.
     pub slope: f64,
@@ -30,6 +33,21 @@ pub struct PredictedAgainstMeasured {
     pub pearson: f64,
     /// Pairs of a subset and a query.
     pub pairs: usize,
+    /// Pairs for a drawing, query by query: all of them, or an even choice of at most [`MOST_SHOWN`]. In no file, as they follow
+    /// from scores and outcomes.
+    #[serde(skip)]
+    pub shown: Vec<ShownPair>,
+}
+
+/// What was predicted and measured of a query on the network of a subset, each less the query's mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShownPair {
+    /// The query's place.
+    pub query: usize,
+    /// The predicted change.
+    pub predicted: f64,
+    /// The measured one.
+    pub measured: f64,
 }
 
 /// Holds scores that predict numbers, `[queries][images]`, against what happened: the loss of a query on a subset is predicted to
@@ -62,7 +80,21 @@ pub fn predicted_against_measured(
     let Some(pearson) = pearson(&predicted, &measured)? else { return Ok(None) };
     let squares: f64 = predicted.iter().map(|value| value * value).sum();
     let products: f64 = predicted.iter().zip(&measured).map(|(p, m)| p * m).sum();
-    Ok(Some(PredictedAgainstMeasured { slope: products / squares, pearson, pairs: predicted.len() }))
+    let (subsets, pairs) = (outcomes.len(), predicted.len());
+    // Every so many pairs, beginning elsewhere for each query, so that it is not the same few subsets that are shown.
+    let every = pairs.div_ceil(MOST_SHOWN).max(1);
+    let shown = predicted
+        .iter()
+        .zip(&measured)
+        .enumerate()
+        .map(|(place, (&predicted, &measured))| {
+            (place % subsets, ShownPair { query: place / subsets, predicted, measured })
+        })
+        .filter(|(subset, pair)| (subset + pair.query) % every == 0)
+        .map(|(_, pair)| pair)
+        .take(MOST_SHOWN)
+        .collect();
+    Ok(Some(PredictedAgainstMeasured { slope: products / squares, pearson, pairs, shown }))
 }
 
 /// Holds scores with each of several settings of a method, such as dampings, `[settings][queries][images]`, against what happened
@@ -221,10 +253,39 @@ mod tests {
         let found = predicted_against_measured(&twice, &masks, &outcomes).unwrap().unwrap();
         assert!((found.slope - 0.5).abs() < 1e-12 && (found.pearson - 1.0).abs() < 1e-12, "{found:?}");
         assert_eq!(found.pairs, QUERIES * SUBSETS);
+        // All pairs are few enough to be shown. The truth's own predictions are what was measured, and twice the truth is twice that.
+        assert_eq!(found.shown.len(), QUERIES * SUBSETS);
+        let mean = |query: usize| outcomes.iter().map(|row| row[query]).sum::<f64>() / SUBSETS as f64;
+        for (place, pair) in found.shown.iter().enumerate() {
+            let (query, subset) = (place / SUBSETS, place % SUBSETS);
+            let measured = outcomes[subset][query] - mean(query);
+            assert_eq!(pair.query, query);
+            assert!((pair.measured - measured).abs() < 1e-12, "{pair:?}");
+            assert!((pair.predicted - 2.0 * measured).abs() < 1e-11, "{pair:?}");
+        }
         let zeros = vec![vec![0.0; IMAGES]; QUERIES];
         assert_eq!(predicted_against_measured(&zeros, &masks, &outcomes), Ok(None));
         let noise = judged(&normals(9, QUERIES, IMAGES)).score.mean.unwrap();
         assert!(noise.low < 0.0 && noise.high > 0.0, "{noise:?}");
+    }
+
+    /// Of many pairs an even choice is shown: of every query, and over all queries of every subset.
+    #[test]
+    fn many_pairs_are_thinned_evenly() {
+        let queries = 150;
+        let (masks, scores) = (masks(), normals(2, queries, IMAGES));
+        let outcomes = outcomes(&scores);
+        let found = predicted_against_measured(&scores, &masks, &outcomes).unwrap().unwrap();
+        assert_eq!(found.pairs, queries * SUBSETS);
+        // 3,600 pairs: every second one.
+        assert_eq!(found.shown.len(), queries * SUBSETS / 2);
+        let mut seen = [0; SUBSETS];
+        for pair in &found.shown {
+            let mean = outcomes.iter().map(|row| row[pair.query]).sum::<f64>() / SUBSETS as f64;
+            let of = |subset: &usize| (outcomes[*subset][pair.query] - mean - pair.measured).abs() < 1e-12;
+            seen[(0..SUBSETS).find(of).unwrap()] += 1;
+        }
+        assert!(seen.iter().all(|&count| count == queries / 2), "{seen:?}");
     }
 
     #[test]

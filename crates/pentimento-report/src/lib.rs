@@ -1,8 +1,9 @@
 //! One HTML file that shows a run of an encoded ensemble to a person: the generated pictures, what each of
-//! them rests on, the pictures made again without it, and how far the approximations can be trusted.
+//! them rests on, the pictures made again without it, and how far the approximations can be trusted. Another one
+//! ([`render_evaluation`]) shows how well scores of training images predict what networks do without some of them.
 //!
-//! The page is self-contained. It loads nothing, its content security policy forbids loading anything, and it
-//! opens from a disk without a server. It works without JavaScript; the script adds arrow keys and filters.
+//! A page is self-contained. It loads nothing, its content security policy forbids loading anything, and it
+//! opens from a disk without a server. It works without JavaScript; the script of a report adds arrow keys and filters.
 //!
 //! This crate does not know how distances were measured or counterfactuals made. It takes plain [view
 //! structs](ReportView), checks them, and returns the page as a `String`. The same view gives the same bytes.
@@ -35,19 +36,26 @@ mod check;
 mod data_uri;
 mod difference;
 mod error;
+mod evaluation;
 mod page;
 mod picture;
 mod sections;
 mod text;
+mod ticks;
 mod view;
 
 pub use error::ReportError;
+pub use evaluation::render_evaluation;
+pub use evaluation::view::{
+    CeilingView, EvaluationView, JudgedMethodView, JudgedRow, JudgedSetView, QueryPairs, ScatterView,
+    TargetView,
+};
 pub use page::render;
 pub use picture::Picture;
 pub use view::{
     AgreementRow, ApproximationView, Basis, CounterfactualView, DampingCurve, DampingCurvePoint, Estimate,
     FidelityRow, GroupScore, GroupTableRow, GroupTableView, HeadlineFigure, Interval, LossCurve, LossPoint,
     MadeWith, MethodComparison, MethodView, PooledMeasurementView, PooledRemovalView, PooledRowView,
-    Reference, RemovalView, Removed, RemovedView, ReportView, SampleView, SeenAs, StageCost, TimestepScore,
-    TopImageView, TrainingImageList, Unit,
+    Reference, RemovalView, Removed, RemovedView, ReportView, SampleView, SeenAs, StageCost, Statement,
+    TimestepScore, TopImageView, TrainingImageList, Unit,
 };

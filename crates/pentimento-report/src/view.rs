@@ -152,6 +152,33 @@ pub struct MethodView {
     pub explanation: String,
 }
 
+/// What a result is about. Empty lines are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// What was measured of the picture that was asked about.
+    pub behaviour: String,
+    /// What was taken away, or what a score stands for being taken away.
+    pub intervention: String,
+    /// What was trained without it and how, or which training a score stands for.
+    pub training_process: String,
+}
+
+impl Statement {
+    /// The lines with what they are.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let lines = [
+            ("behaviour", &self.behaviour),
+            ("intervention", &self.intervention),
+            ("training process", &self.training_process),
+        ];
+        lines.into_iter().map(|(term, line)| (term, line.as_str())).filter(|(_, line)| !line.is_empty())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines().next().is_none()
+    }
+}
+
 /// One generated picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleView {
@@ -227,6 +254,8 @@ pub struct TrainingImageList {
     pub title: String,
     /// One or two plain sentences: how they were chosen.
     pub explanation: String,
+    /// What their scores or distances are about.
+    pub statement: Statement,
     /// The images, first rank first.
     pub images: Vec<TopImageView>,
     /// Scores of groups of all training images, largest first; empty if there are none.

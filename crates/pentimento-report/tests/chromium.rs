@@ -4,11 +4,13 @@
 
 #[path = "../examples/demo_report/demo.rs"]
 mod demo;
+#[path = "../examples/demo_evaluation/demo.rs"]
+mod demo_evaluation;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use pentimento_report::render;
+use pentimento_report::{render, render_evaluation};
 use pentimento_testing::skipped;
 use tempfile::TempDir;
 
@@ -241,5 +243,51 @@ fn screenshots_are_drawn() {
             "the page is blank at {width} pixels"
         );
         assert!(tones[240..].iter().sum::<u32>() > tones[..240].iter().sum::<u32>());
+    }
+}
+
+/// Looks at the page of an evaluation: whether it scrolls sideways, and whether any drawing or any of its letters sticks out.
+const LOOK: &str = "addEventListener('load', () => {
+  const seen = { width: innerWidth };
+  seen.overflow = document.scrollingElement.scrollWidth - document.documentElement.clientWidth;
+  const drawings = [...document.querySelectorAll('svg[role=img]')];
+  seen.drawings = drawings.length;
+  seen.empty = drawings.filter((one) => one.getBoundingClientRect().height < 40).length;
+  seen.outside = [...document.querySelectorAll('svg[role=img] text')].filter((letters) => {
+    const [box, frame] = [letters, letters.closest('svg[role=img]')].map((one) => one.getBoundingClientRect());
+    return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
+  }).map((letters) => letters.textContent);
+  const rungs = document.querySelectorAll('.ladder text.method, .strips text.method');
+  seen.collisions = [...rungs].filter((left) =>
+    left.getBoundingClientRect().right > left.nextElementSibling.getBoundingClientRect().left).map((one) => one.textContent);
+  parent.postMessage(JSON.stringify(seen), '*');
+});";
+
+#[test]
+fn the_page_of_an_evaluation_fits_every_width() {
+    let Some(browser) = browser() else { return };
+    let page = render_evaluation(&demo_evaluation::view());
+    let (start, rest) = page.split_once("script-src 'none'").expect("a policy");
+    let open_page = format!("{start}script-src 'unsafe-inline'{rest}").replacen(
+        "</body>",
+        &format!("<script>{LOOK}</script></body>"),
+        1,
+    );
+    for width in [390, 768, 1280] {
+        let folder = TempDir::new().expect("a folder");
+        write(&folder, "probe.html", &open_page);
+        let frame = write(&folder, "frame.html", &in_frame(width));
+        let size = format!("--window-size={},900", width.max(500));
+        let (document, log) = open(&browser, &frame, "", &[&size]);
+        assert_eq!(console(&log), Vec::<&str>::new());
+        let answer = document.split_once("<output>").and_then(|(_, rest)| rest.split_once("</output>"));
+        let seen: serde_json::Value =
+            serde_json::from_str(answer.unwrap_or_else(|| panic!("no answer: {log}")).0).expect("JSON");
+        assert_eq!(seen["width"], width);
+        assert_eq!(seen["overflow"], 0, "the page scrolls sideways at {width} pixels");
+        // Two sets with two measurements each, two drawings of each, and two scatter plots of each loss.
+        assert_eq!((&seen["drawings"], &seen["empty"]), (&12.into(), &0.into()), "at {width} pixels");
+        let none = serde_json::json!([]);
+        assert_eq!((&seen["outside"], &seen["collisions"]), (&none, &none), "letters at {width} pixels");
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pentimento_report::{
     ApproximationView, Basis, CounterfactualView, LossCurve, LossPoint, Picture, Removed, ReportError,
-    ReportView, SampleView, SeenAs, TopImageView, TrainingImageList, render,
+    ReportView, SampleView, SeenAs, Statement, TopImageView, TrainingImageList, render,
 };
 use scraper::{ElementRef, Html, Selector};
 
@@ -292,6 +292,7 @@ fn scores_are_called_scores() {
             training_image_lists: vec![TrainingImageList {
                 title: "Helped most".into(),
                 explanation: String::new(),
+                statement: Statement::default(),
                 images: vec![one(0.0842, 1), one(12.345, 2), one(-3.2e-9, 3), one(f64::NAN, 4), one(0.0, 5)],
                 groups: Vec::new(),
             }],

@@ -7,7 +7,7 @@ mod demo;
 
 use pentimento_report::{
     Basis, DampingCurve, DampingCurvePoint, GroupScore, MethodView, Picture, ReportView, SampleView,
-    TimestepScore, TopImageView, TrainingImageList, render,
+    Statement, TimestepScore, TopImageView, TrainingImageList, render,
 };
 use scraper::{ElementRef, Html, Selector};
 
@@ -48,7 +48,13 @@ fn scored(label: &str, by_timestep: &[(u64, f64)]) -> TopImageView {
 }
 
 fn page_of(images: Vec<TopImageView>, groups: Vec<GroupScore>, damping_curves: Vec<DampingCurve>) -> Html {
-    let list = TrainingImageList { title: "Helped most".into(), explanation: String::new(), images, groups };
+    let statement = Statement {
+        behaviour: "the loss".into(),
+        intervention: "one image".into(),
+        training_process: "one step <of it>".into(),
+    };
+    let (title, explanation) = ("Helped most".into(), String::new());
+    let list = TrainingImageList { title, explanation, statement, images, groups };
     let sample = SampleView {
         name: None,
         id: 0,
@@ -190,6 +196,7 @@ fn counterfactuals_and_scores_stand_on_one_page() {
     let helped = TrainingImageList {
         title: "Helped most".into(),
         explanation: String::new(),
+        statement: Statement::default(),
         images,
         groups: Vec::new(),
     };
@@ -223,4 +230,15 @@ fn counterfactuals_and_scores_stand_on_one_page() {
     let page = page_of(vec![scored("cat", &[])], Vec::new(), Vec::new());
     assert!(!words(&page).contains(&"ensemble, member".into()));
     assert!(page.html().contains("made by the network"));
+}
+
+/// What scores are about stands in one line over them, and only there.
+#[test]
+fn a_list_says_what_it_is_about() {
+    let page = page_of(vec![scored("cat", &[])], Vec::new(), Vec::new());
+    let about: Vec<String> = all(&page, ".about").iter().map(text).collect();
+    assert_eq!(
+        about,
+        ["behaviour : the loss ; intervention : one image ; training process : one step <of it>"]
+    );
 }

@@ -7,7 +7,8 @@ use crate::networks::Networks;
 use crate::npy::npy;
 use crate::workspace::Workspace;
 use pentimento_attribution::ensemble::{CodeDistance, QuadraticForm, jacobian_form, second_order_form};
-use pentimento_attribution::methods::{Family, Method};
+use pentimento_attribution::methods::{Family, Method, Statement};
+use pentimento_store::Fingerprint;
 
 /// Distances of all training images for the samples of a run.
 #[derive(Debug)]
@@ -95,9 +96,13 @@ pub fn code_scores(
             first: first.collect(),
         });
     }
+    let Statement { behaviour, intervention, training_process } = method.statement();
     let axes = serde_json::json!({
         "method": method.name,
         "value": method.meaning,
+        "behaviour": behaviour,
+        "intervention": intervention,
+        "training_process": training_process,
         "unit": "Euclidean, black -1 and white 1; larger = the sample rests on the image more",
         "axes": ["sample", "training_image"],
         "sample": measured.iter().map(|sample| sample.sample).collect::<Vec<_>>(),
@@ -108,7 +113,8 @@ pub fn code_scores(
     let file = format!("scores/{}.npy", method.name);
     workspace.run.put_many(
         [(file.clone(), array), (format!("scores/{}.json", method.name), serde_json::to_vec(&axes)?)],
-        fingerprint,
+        // The label tells tables apart that do not say what they are about.
+        Fingerprint::of("distances by codes, version 2").fingerprint(fingerprint).finish(),
     )?;
     Ok(CodeScores {
         method,

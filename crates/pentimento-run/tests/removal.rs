@@ -90,7 +90,7 @@ fn with_subject<R>(run: &Path, options: RunOptions, work: impl FnOnce(&Subject<'
     let workspace = &Workspace::open(run, options).unwrap();
     let networks = &Networks::imported(workspace).unwrap();
     let training = &TrainingImages::open(workspace, networks).unwrap();
-    work(&Subject { workspace, networks, training })
+    work(&Subject::new(workspace, networks, training))
 }
 
 /// The digests of the weights without each of some sets of images of a run.

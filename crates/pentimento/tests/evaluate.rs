@@ -59,6 +59,22 @@ fn import(laboratory: &Laboratory, bank: &Path, set: &str) -> PathBuf {
     run
 }
 
+/// What a person reads, without marks and with single spaces.
+fn text_of_page(page: &str) -> String {
+    let mut text = String::new();
+    for part in page.split('<') {
+        text.push_str(part.split_once('>').map_or(part, |(_, text)| text));
+        text.push(' ');
+    }
+    text.replace('\u{a0}', " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// With a true minus sign, and none before zero.
+fn percent(value: f64) -> String {
+    let text = format!("{:.1} %", value.abs());
+    if value < 0.0 && text != "0.0 %" { format!("\u{2212}{text}") } else { text }
+}
+
 #[test]
 fn methods_are_judged_by_a_bank_and_nothing_is_measured_twice() {
     let laboratory = Laboratory::new();
@@ -96,7 +112,8 @@ fn methods_are_judged_by_a_bank_and_nothing_is_measured_twice() {
     // 14 networks and two sets of queries; masks, and of each set two targets and two methods, with what their axes are.
     let of = |folder: &str| first.keys().filter(|name| name.starts_with(folder)).count();
     assert_eq!((of("evaluation/outcomes/"), of("evaluation/arrays/")), (2 * 14, 1 + 2 * (2 + 2) + 1));
-    assert_eq!(first.len(), 28 + 10 + 2, "{:?}", first.keys());
+    // The results in two files, and their page.
+    assert_eq!(first.len(), 28 + 10 + 3, "{:?}", first.keys());
     let found: serde_json::Value = serde_json::from_slice(&first["evaluation/subsets.json"]).unwrap();
     assert_eq!(found["sets"][1]["judged"].as_array().unwrap().len(), 4);
     let mean = &found["sets"][0]["judged"][0]["datamodelling"]["score"]["mean"];
@@ -114,6 +131,26 @@ fn methods_are_judged_by_a_bank_and_nothing_is_measured_twice() {
     let said_of_arrays = succeed(lds.arg("--outcomes").arg(arrays.join("samples/loss.npy"))).stdout;
     let [low, high] = [low, high].map(|value| 100.0 * value);
     assert_names(&said_of_arrays, &[&format!("score: {:.1} % [{low:.1}, {high:.1}]", 100.0 * value)]);
+
+    // The page is named last, and says of both methods what the JSON says.
+    assert_eq!(said.stdout.lines().last(), run.join("evaluation/subsets.html").to_str());
+    let page = text_of_page(&String::from_utf8(first["evaluation/subsets.html"].clone()).unwrap());
+    for set in found["sets"].as_array().unwrap() {
+        for judged in set["judged"].as_array().unwrap() {
+            let score = &judged["datamodelling"]["score"];
+            let value = 100.0 * score["mean"]["value"].as_f64().unwrap();
+            let row = format!("{} {}", judged["method"].as_str().unwrap(), percent(value));
+            assert!(page.contains(&row), "{row} in {page}");
+            let below = score["queries"].as_array().unwrap();
+            let below =
+                below.iter().filter(|test| test["correlation"].as_f64().is_some_and(|value| value < 0.0));
+            assert!(page.contains(&format!("{} of 3 below 0", below.count())), "{page}");
+        }
+    }
+    // What was measured, and what the methods stand for.
+    for what in ["behaviour the loss of a query, mean over", "intervention: none: nothing is taken away"] {
+        assert!(page.contains(what), "{what} in {page}");
+    }
 
     // Again, with other threads: the same bytes, and no network is measured.
     let again = succeed(evaluate(&judged).args(["--threads", "1"]));
@@ -159,6 +196,12 @@ fn methods_are_judged_by_a_bank_and_nothing_is_measured_twice() {
     // The other seed is whole.
     let said = succeed(&mut evaluate(&["--draws", "4", "--bank-seed", "0", "--method", "influence"]));
     assert_names(&said.stdout, &["1 seed", "influence: the measured change is", "of the predicted one"]);
+    let page = fs::read_to_string(run.join("evaluation/subsets.html")).unwrap();
+    // 6 subsets, 3 queries, two sets.
+    let text = text_of_page(&page);
+    assert_eq!(text.matches("All 18 pairs of a network and a query are shown.").count(), 2, "{text}");
+    assert_eq!(page.matches("h0").count(), 2 * 18, "a dot for each pair");
+    assert!(text.contains("Nobody knows how high scores could be"), "one seed has no ceiling: {text}");
 }
 
 #[test]

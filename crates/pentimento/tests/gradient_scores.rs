@@ -456,7 +456,8 @@ fn scores_tell_of_other_queries_and_of_images_that_changed() {
     write_images(&set, &bars()[..20]);
     import(&run, &format!("data.path={set:?}"), &[]);
     succeed(&mut attribute(&run, &["--method", "d-trak"]));
-    succeed(&mut attribute(&run, &["--method", "das,trak", "--query", "3"]));
+    let said = succeed(&mut attribute(&run, &["--method", "das,trak", "--query", "3"])).stdout;
+    assert_eq!(said.lines().filter(|line| line.starts_with("behaviour: ")).count(), 2, "{said}");
     let scores = |more: &[&str]| {
         let mut command = program([Path::new("scores"), &run]);
         command.args(more);
@@ -476,6 +477,15 @@ fn scores_tell_of_other_queries_and_of_images_that_changed() {
         .unwrap();
     let shown = succeed(&mut scores(&["--query", &folder, "--method", "das"])).stdout;
     assert_names(&shown, &["das, asked about 3", "query 3"]);
+    // What it is about is said in one line, and line by line in the table.
+    let about = "behaviour: the mean of the network's output of the query, mean over draws, each timestep's gradient at unit \
+                 length; intervention: one training image, to first order; training process: a linear model";
+    assert_names(&shown, &[about]);
+    let kept = fs::read(run.join("scores").join(&folder).join("das.json")).unwrap();
+    let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(kept["intervention"], "one training image, to first order");
+    assert!(about.contains(kept["behaviour"].as_str().unwrap()), "{kept}");
+    assert!(kept["training_process"].as_str().unwrap().starts_with("a linear model"), "{kept}");
 
     // One pixel of one image.
     let mut images = bars()[..20].to_vec();

@@ -67,6 +67,14 @@ fn an_ensemble_has_counterfactuals_and_scores_on_one_page() {
     {
         assert_eq!(both.matches(list).count(), 2, "{list}");
     }
+    // Under each list stands what it is about: three of scores, and that of the ensemble.
+    for (about, lists) in [
+        ("the mean square of the network", 2),
+        ("none: nothing is taken away", 4),
+        ("the members that saw the image", 2),
+    ] {
+        assert_eq!(both.matches(about).count(), lists, "{about}");
+    }
     // Every counterfactual and figure stands there as before.
     for part in ["class=\"again", "class=\"map", "<div class=\"figure\"", "<tr"] {
         assert!(both.matches(part).count() >= alone.matches(part).count(), "{part}");

@@ -48,6 +48,15 @@ fn a_search_ranks_as_attribution_does_and_takes_any_code_file() {
         let asked = ["--sample", &ids[0], "--sample", &ids[1], "--top", "7", "--method", method];
         let found = succeed(&mut search(&run, &asked));
         assert_names(&found.stderr, &["20 codes for 2 samples", "codes/s", "GB/s"]);
+        // Both say in one line what their distances are about, and so does the table that is kept.
+        let about = listed.lines().find(|line| line.starts_with("behaviour: the finished picture")).unwrap();
+        assert_names(
+            about,
+            &["intervention: the members that saw the image, to ", "training process: none again"],
+        );
+        assert!(found.stdout.lines().any(|line| line == about), "{}", found.stdout);
+        let kept = fs::read_to_string(run.join(format!("scores/{method}.json"))).unwrap();
+        assert_names(&kept, &["\"behaviour\":", "\"intervention\":", "\"training_process\":"]);
         for sample in samples {
             let line = listed.lines().find(|line| line.starts_with(&format!("sample {sample}: "))).unwrap();
             let expected = line.split_once(": ").unwrap().1;

@@ -3,8 +3,8 @@
 use pentimento_report::{
     AgreementRow, ApproximationView, Basis, CounterfactualView, Estimate, FidelityRow, GroupTableRow,
     GroupTableView, HeadlineFigure, Interval, LossCurve, LossPoint, MadeWith, MethodComparison, MethodView,
-    Picture, Reference, Removed, ReportView, SampleView, SeenAs, StageCost, TopImageView, TrainingImageList,
-    Unit,
+    Picture, Reference, Removed, ReportView, SampleView, SeenAs, StageCost, Statement, TopImageView,
+    TrainingImageList, Unit,
 };
 
 const CLASSES: [usize; 7] = [0, 1, 2, 3, 4, 6, 8];
@@ -221,6 +221,11 @@ fn sample(id: u64, side: u32, random: &mut Random) -> SampleView {
             explanation: "All 7,071 images were searched with the one-member Jacobian, the best 50 again with the control variate, and \
                 the best two were removed exactly."
                 .to_owned(),
+            statement: Statement {
+                behaviour: "the finished picture".to_owned(),
+                intervention: "the members that saw the image".to_owned(),
+                training_process: "none again".to_owned(),
+            },
             images,
             groups: Vec::new(),
         }],

@@ -33,7 +33,7 @@ fn scrolling(label: &str, table: Markup) -> Markup {
 }
 
 /// What stands in a table beside the heading of its row.
-enum Cell {
+pub(crate) enum Cell {
     /// A number, which stays on one line.
     Number(Markup),
     /// Words, which may take several.
@@ -42,7 +42,7 @@ enum Cell {
 
 /// A table that [`scrolling`] shows, with a heading for each column and each row. The first column is that of the rows'
 /// headings.
-fn plain_table(
+pub(crate) fn plain_table(
     label: &str,
     headings: &[Markup],
     rows: impl IntoIterator<Item = (Markup, Vec<Cell>)>,
@@ -70,7 +70,7 @@ fn plain_table(
 }
 
 /// "0.871 ± 0.012", or a dash for what was not measured.
-fn estimate(estimate: Option<Estimate>, unit: Unit) -> Markup {
+pub(crate) fn estimate(estimate: Option<Estimate>, unit: Unit) -> Markup {
     html! {
         @match estimate {
             Some(estimate) => {

@@ -21,6 +21,14 @@ pub(crate) fn list(list: &TrainingImageList, sample: u64) -> Result<Markup, Repo
     Ok(html! {
         h4 { (name(&list.title)) }
         @if !list.explanation.is_empty() { p.small { (name(&list.explanation)) } }
+        @if !list.statement.is_empty() {
+            p.small.about {
+                @for (place, (term, line)) in list.statement.lines().enumerate() {
+                    @if place > 0 { "; " }
+                    strong { (term) } ": " (name(line))
+                }
+            }
+        }
         ol.training-images { @for item in &items { (item) } }
         @if list.images.iter().any(|image| !by_timestep(image).is_empty()) {
             p.small.legend {

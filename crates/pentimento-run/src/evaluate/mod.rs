@@ -6,12 +6,15 @@
 //! * `kept_arrays`: scores, masks and outcomes as NumPy arrays in the run.
 //! * `arrays`: scores judged of anybody's arrays.
 //! * `retrieval`: whether methods find known sources.
-//! * `table`: the results as a file.
+//! * `table`: the results as files.
+//! * `page`: the results as a person reads them; `finding`: the sentences in it.
 
 mod arrays;
 mod dampings;
+mod finding;
 mod kept_arrays;
 mod outcomes;
+mod page;
 mod retrieval;
 mod subsets;
 mod table;
@@ -21,3 +24,4 @@ pub use dampings::{DAMPING_FACTORS, JudgedDampings};
 pub use outcomes::{MeasuringOutcomes, Outcomes};
 pub use retrieval::{MethodRetrieved, Retrieval, evaluate_retrieval};
 pub use subsets::{Evaluation, EvaluationSettings, Judged, JudgedSet, TARGETS, evaluate};
+pub use table::PAGE;

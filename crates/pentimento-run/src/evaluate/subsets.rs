@@ -142,7 +142,7 @@ pub fn evaluate(
         sets: found,
     };
     arrays.write(subject.workspace)?;
-    write_table(subject.workspace, &evaluation)?;
+    write_table(subject.workspace, &evaluation, settings.interval)?;
     Ok(evaluation)
 }
 
@@ -161,8 +161,8 @@ impl Judging<'_> {
     fn set(&self, queries: &Queries, arrays: &mut KeptArrays) -> Result<JudgedSet> {
         let Self { subject, bank, masks, methods, classifier, settings } = *self;
         let networks = bank.alike();
-        let outcomes =
-            MeasuringOutcomes::new(subject.workspace, &networks, &queries.images, settings.draws).complete()?;
+        let outcomes = MeasuringOutcomes::new(subject.workspace, &networks, &queries.images, settings.draws)
+            .complete()?;
         // Of the subsets that were drawn, `[seeds][subsets][queries]`.
         let drawn = |of: fn(&Outcomes) -> &Vec<f64>| -> Vec<Vec<Vec<f64>>> {
             let mut table = vec![vec![Vec::new(); bank.subsets.len()]; bank.seeds];

@@ -1,5 +1,6 @@
-//! What was found, as files: everything in JSON, and the correlation of every query in Parquet.
+//! What was found, as files: everything in JSON, the correlation of every query in Parquet, and the page.
 
+use super::page::view;
 use super::subsets::Evaluation;
 use crate::error::Result;
 use crate::workspace::Workspace;
@@ -8,11 +9,15 @@ use parquet::data_type::{ByteArray, ByteArrayType, DoubleType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use pentimento_evaluation::statistics::IntervalSettings;
+use pentimento_report::render_evaluation;
 use pentimento_store::Fingerprint;
 use std::sync::Arc;
 
+/// Where the page is, in the run.
+pub const PAGE: &str = "evaluation/subsets.html";
 /// Where the results are.
-pub(super) const RESULTS: [&str; 2] = ["evaluation/subsets.json", "evaluation/subsets.parquet"];
+const RESULTS: [&str; 3] = ["evaluation/subsets.json", "evaluation/subsets.parquet", PAGE];
 
 const SCHEMA: &str = "message queries {
     required binary queries (UTF8);
@@ -24,8 +29,13 @@ const SCHEMA: &str = "message queries {
 }";
 
 /// Writes what was found to the run.
-pub(super) fn write_table(workspace: &Workspace, evaluation: &Evaluation) -> Result<()> {
-    let objects = [serde_json::to_vec_pretty(evaluation)?, parquet(evaluation)?];
+pub(super) fn write_table(
+    workspace: &Workspace,
+    evaluation: &Evaluation,
+    interval: IntervalSettings,
+) -> Result<()> {
+    let page = render_evaluation(&view(&workspace.recipe, evaluation, interval));
+    let objects = [serde_json::to_vec_pretty(evaluation)?, parquet(evaluation)?, page.into_bytes()];
     let mut key = Fingerprint::of("evaluation by subsets");
     for bytes in &objects {
         key = key.bytes(bytes);

@@ -18,7 +18,7 @@ use parquet::schema::parser::parse_message_type;
 use pentimento_attribution::gradient::{
     CandidateQuality, DampingPoint, DampingView, DrawPlan, Spread, Strips,
 };
-use pentimento_attribution::methods::Method;
+use pentimento_attribution::methods::{Method, Statement};
 use pentimento_attribution::scores::top;
 use pentimento_data::PreparedSet;
 use pentimento_store::Fingerprint;
@@ -333,10 +333,14 @@ impl ScoreTable {
         };
         let (taken, followed) =
             (self.taken(), self.gradients().and_then(|details| details.followed.as_ref()));
+        let Statement { behaviour, intervention, training_process } = self.method.statement();
         json!({
             "method": self.method.name,
             "title": self.method.title,
             "value": self.method.meaning,
+            "behaviour": behaviour,
+            "intervention": intervention,
+            "training_process": training_process,
             "asked_about": self.set,
             "asked_class": self.asked_class,
             "axes": ["query", "training_image"],

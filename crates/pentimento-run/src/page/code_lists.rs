@@ -2,6 +2,7 @@
 
 use super::IMAGES_SHOWN;
 use super::counterfactuals::{Counterfactuals, top_candidates};
+use super::explanations;
 use crate::analyse::SampleAnalysis;
 use crate::gradients::label_of;
 use crate::recipe::GroupBy;
@@ -47,6 +48,7 @@ fn own_images(
              next ranks take their places.",
             distinct.removed.len()
         ),
+        statement: explanations::of_counterfactuals(),
         images: kept.iter().enumerate().filter_map(image).collect(),
         groups: Vec::new(),
     })
@@ -83,6 +85,7 @@ fn top_single_images(page: &Counterfactuals<'_>, sample: &SampleAnalysis) -> Tra
                 page.data.codes.members()
             )
         },
+        statement: explanations::of_counterfactuals(),
         images,
         groups: Vec::new(),
     }
@@ -94,6 +97,7 @@ fn most_similar_of_top_group(page: &Counterfactuals<'_>, sample: &SampleAnalysis
         return TrainingImageList {
             title: String::new(),
             explanation: String::new(),
+            statement: explanations::of_counterfactuals(),
             images: Vec::new(),
             groups: Vec::new(),
         };
@@ -119,6 +123,7 @@ fn most_similar_of_top_group(page: &Counterfactuals<'_>, sample: &SampleAnalysis
             removed.label,
             page.data.groups.members(top.group).len()
         ),
+        statement: explanations::of_counterfactuals(),
         groups: Vec::new(),
         images: members
             .iter()

@@ -3,7 +3,19 @@
 use crate::gradients::{GradientsTaken, InfluenceNote, ScoreTable};
 use crate::recipe::Recipe;
 use crate::words::counted;
-use pentimento_attribution::methods::Family;
+use pentimento_attribution::methods::{self, Family};
+use pentimento_report::Statement;
+
+/// What scores are about, for a page.
+pub fn statement(of: methods::Statement) -> Statement {
+    let methods::Statement { behaviour, intervention, training_process } = of;
+    Statement { behaviour, intervention, training_process }
+}
+
+/// What the distances of an ensemble's counterfactuals are about.
+pub(super) fn of_counterfactuals() -> Statement {
+    statement(methods::Statement::of_counterfactuals())
+}
 
 /// What a method did, and how far its scores can be trusted.
 pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {

@@ -21,6 +21,7 @@ mod removal;
 mod scores;
 mod training;
 
+pub use explanations::statement;
 pub use heading::machine;
 pub use pooled_removal::report_removal_of_many;
 pub use removal::report_removal;

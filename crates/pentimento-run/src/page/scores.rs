@@ -1,6 +1,6 @@
 //! What a page shows of scores: for each query, the training images that methods and plain likeness put first.
 
-use super::IMAGES_SHOWN;
+use super::{IMAGES_SHOWN, explanations};
 use crate::error::Result;
 use crate::event::Event;
 use crate::gradients::{Queries, QuerySet, ScoreTable, Subject, TrainingImages, compared_patches};
@@ -220,6 +220,7 @@ impl<'a> Scores<'a> {
                     ""
                 }
             ),
+            statement: explanations::statement(table.method.statement()),
             images,
             groups,
         }
@@ -256,6 +257,7 @@ impl<'a> Scores<'a> {
                 Likeness::Random => "By random numbers: what a method without any skill would show.".into(),
                 _ => "Likeness, not influence: a method that only finds these has found nothing more.".into(),
             },
+            statement: explanations::statement(table.method.statement()),
             images: top(values, IMAGES_SHOWN).into_iter().enumerate().map(image).collect(),
             groups: Vec::new(),
         }

@@ -27,6 +27,7 @@ pub(super) fn scores(
             sample.first.iter().map(|first| format!("{} ({:.4})", first.group, first.distance)).collect();
         print(&format!("sample {}: {}", sample.sample, list.join(", ")))?;
     }
+    print(&format!("{}", method.statement()))?;
     print(&format!("{}", workspace.run.root().join(found.file).display()))?;
     Ok(())
 }

@@ -15,8 +15,8 @@ use pentimento_evaluation::statistics::{Estimate, IntervalSettings};
 use pentimento_run::bank::Bank;
 use pentimento_run::data::coded_data_if_trained;
 use pentimento_run::evaluate::{
-    ArraysToJudge, EvaluationSettings, Judged, JudgedDampings, JudgedSet, MethodRetrieved, TARGETS, evaluate,
-    evaluate_retrieval, judge_arrays,
+    ArraysToJudge, EvaluationSettings, Judged, JudgedDampings, JudgedSet, MethodRetrieved, PAGE, TARGETS,
+    evaluate, evaluate_retrieval, judge_arrays,
 };
 use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
 use pentimento_run::{Networks, RunOptions, Workspace};
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<(
     for set in &found.sets {
         print_set(set)?;
     }
-    print(&format!("{}", workspace.run.root().join("evaluation").display()))?;
+    print(&format!("{}", workspace.run.root().join(PAGE).display()))?;
     Ok(())
 }
 
@@ -161,7 +161,7 @@ fn print_set(set: &JudgedSet) -> Result<()> {
             print(&row([&judged.method, &own, &own_interval, &centred, &centred_interval, &share, &behind]))?;
         }
         for judged in set.judged.iter().filter(|judged| judged.target == target) {
-            if let Some(PredictedAgainstMeasured { slope, pearson, pairs }) = judged.predicted {
+            if let Some(PredictedAgainstMeasured { slope, pearson, pairs, .. }) = &judged.predicted {
                 print(&format!(
                     "{}: the measured change is {slope:.2} of the predicted one, correlation {pearson:.2} over {pairs} pairs",
                     judged.method

@@ -78,7 +78,7 @@ fn with_subject(workspace: &Workspace, work: impl FnOnce(&Subject<'_>) -> Result
     let data = pentimento_run::data::coded_data_if_trained(workspace)?;
     let networks = &Networks::open(workspace, data.as_ref())?;
     let training = &TrainingImages::open(workspace, networks)?;
-    work(&Subject { workspace, networks, training })
+    work(&Subject::new(workspace, networks, training))
 }
 
 fn print_statements(behaviour: &str, intervention: &str, training_process: &str) -> Result<()> {

@@ -136,6 +136,7 @@ pub(super) fn print_scores(
             }
         ))?;
     }
+    print(&format!("{}", table.method.statement()))?;
     for (number, damping) in
         table.dampings().iter().enumerate().filter(|(_, damping)| damping.is_near_cliff())
     {

@@ -4,6 +4,7 @@ use super::print;
 use crate::error::{ProgramError, message, there_are_scores};
 use crate::progress::say;
 use anyhow::Result;
+use pentimento_attribution::methods::Method;
 use pentimento_run::Workspace;
 use pentimento_run::gradients::QuerySet;
 use pentimento_run::score_tables::{ImagesSince, KeptSet, KeptTable, ScoredImage};
@@ -40,6 +41,10 @@ pub(super) fn scores(
         return Err(no_such_query(&table, shown.of.as_deref()).into());
     }
     print(&format!("{}, asked about {}", table.method, table.set.asked))?;
+    // A table may be of a method that another version of the program had.
+    if let Some(method) = Method::named(&table.method) {
+        print(&format!("{}", method.statement()))?;
+    }
     for query in queries {
         print(&format!("query {}, rank, training image, score:", query.name))?;
         let images = if shown.bottom { query.last(shown.top) } else { query.first(shown.top) };

@@ -3,6 +3,7 @@
 use super::print;
 use anyhow::Result;
 use pentimento_attribution::ensemble::CodeDistance;
+use pentimento_attribution::methods::Statement;
 use pentimento_run::Workspace;
 use pentimento_run::code_search::search_codes;
 use pentimento_run::data::CodedData;
@@ -20,6 +21,7 @@ pub(super) fn search(
     let search = search_codes(workspace, data, samples, codes, top, distance)?;
     let members = data.codes.members();
     let (width, name) = (members as usize, if codes.is_none() { "  group" } else { "" });
+    print(&format!("{}", Statement::of_codes(distance)))?;
     for ranking in search.rankings {
         print(&format!(
             "sample {}: length of the change without each code's members, black -1 and white 1",

@@ -4,6 +4,7 @@
 use super::work::Work;
 use anyhow::Result;
 use pentimento_attribution::ensemble::Approximation;
+use pentimento_attribution::methods::Statement;
 use pentimento_evaluation::fidelity::{DifferencePair, fidelity};
 use pentimento_evaluation::statistics::IntervalSettings;
 use pentimento_noise::{Purpose, Stream};
@@ -12,7 +13,7 @@ use pentimento_report::{
     Interval, LossCurve, LossPoint, MethodView, Picture, Removed, ReportView, SampleView, SeenAs,
     TopImageView, TrainingImageList, render,
 };
-use pentimento_run::page::{CURVE_POINTS, IMAGES_SHOWN};
+use pentimento_run::page::{CURVE_POINTS, IMAGES_SHOWN, statement};
 use pentimento_run::recipe::GroupBy;
 use std::time::Instant;
 
@@ -228,6 +229,7 @@ impl<'a> StandIns<'a> {
             title: "Training images it rests on most".into(),
             // About as long as the sentences that the report has there.
             explanation: "x".repeat(300),
+            statement: statement(Statement::of_counterfactuals()),
             images: (0..length.min(data.images.len())).map(image).collect(),
             groups: Vec::new(),
         };
