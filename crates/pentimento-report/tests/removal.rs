@@ -4,7 +4,7 @@
 
 use pentimento_report::{
     Basis, Picture, PooledMeasurementView, PooledRemovalView, PooledRowView, RemovalView, RemovedView,
-    ReportError, ReportView, TopImageView, TrainingImageList, render,
+    ReportError, ReportView, Statement, TopImageView, TrainingImageList, render,
 };
 use scraper::{Html, Selector};
 
@@ -35,6 +35,7 @@ fn removed(label: &str, picture: Option<Picture>, distance: Option<f64>) -> Remo
         removed: TrainingImageList {
             title: format!("Taken away: {label}"),
             explanation: String::new(),
+            statement: Statement::default(),
             images: vec![image],
             groups: Vec::new(),
         },

@@ -3,6 +3,7 @@
 use super::heading;
 use super::pooled_removal::capital;
 use super::scores::Scores;
+use super::statement;
 use crate::error::Result;
 use crate::gradients::{Queries, Subject};
 use crate::removal::{OneImage, Removal, RemovedBy, VerifiedRemoval, name_of_one};
@@ -97,6 +98,7 @@ fn list(scores: &Scores<'_>, removal: &Removal, query: usize) -> TrainingImageLi
             count if count > shown => format!("The first {shown} of {count}."),
             _ => String::new(),
         },
+        statement: statement(removal.table.method.statement()),
         images: removal.images.iter().take(shown).enumerate().map(image).collect(),
         groups: Vec::new(),
     }
