@@ -228,8 +228,8 @@ fn what_ends_the_draws_is_said() {
     for setting in [
         "samples.count=2",
         "gradients.dimension=64",
-        "gradients.timesteps=2",
-        "gradients.most_draws=16",
+        "gradients.timesteps=1",
+        "gradients.most_draws=8",
         "gradients.reliability=0.999999",
     ] {
         import.args(["--set", setting]);
@@ -241,11 +241,11 @@ fn what_ends_the_draws_is_said() {
         described["draws_ended_by"].clone()
     };
     let said = succeed(&mut attribute(&run, &["--method", "das", "--time-allowed", "0s"])).stdout;
-    assert_names(&said, &["with 8 draws", "the time allowed was used", "the same command goes on"]);
+    assert_names(&said, &["with 4 draws", "the time allowed was used", "the same command goes on"]);
     assert_eq!(ended_by(), "time");
     let said = succeed(&mut attribute(&run, &["--method", "das", "--time-allowed", "2h"]));
-    assert_names(&said.stderr, &["das: with 8 draws", "100 % is wanted: going on to 16"]);
-    assert_names(&said.stdout, &["with 16 draws", "`gradients.most_draws`"]);
+    assert_names(&said.stderr, &["das: with 4 draws", "100 % is wanted: going on to 8"]);
+    assert_names(&said.stdout, &["with 8 draws", "`gradients.most_draws`"]);
     assert_eq!(ended_by(), "most_draws");
     let page =
         succeed(program([Path::new("report"), &run]).args(["--compare", "das", "--time-allowed", "1m"]));

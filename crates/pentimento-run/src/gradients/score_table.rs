@@ -140,6 +140,9 @@ pub struct InfluenceNote {
     pub curvature_images: usize,
     /// Draws of each of them.
     pub curvature_draws: usize,
+    /// Draws of each query; none of a trajectory, whose steps are no draws.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_draws: Option<usize>,
     /// Where the damping comes from, in words.
     pub damping_rule: String,
     /// The smallest, middle and largest damping over the blocks of the network; of several networks, of the first.

@@ -49,6 +49,7 @@ pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64
     let note = InfluenceNote {
         curvature_images: measured.images,
         curvature_draws: recipe.influence.draws,
+        query_draws: None,
         damping_rule: words,
         dampings: [at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1))],
         mean_loss: measured.mean_loss,

@@ -97,19 +97,15 @@ pub(super) fn forecast_with(
     let draws = plan.groups * plan.timesteps;
     let costs = Costs::measure(subject, first, queries, kind)?;
     let asked = queries.images.len();
+    let of_query = QueryDraws::of_kind(subject, kind);
+    let query_rows = of_query.rows;
     let (mut seconds, mut later) = (0.0, 0.0);
     for missing in &missing {
         let of_images = |draws: usize, blocks: usize| {
             draws as f64 * costs.draw + blocks as f64 * (costs.solve + costs.products)
         };
-        let of_queries = match kind {
-            InfluenceKind::Linear(measurement, _) => {
-                let QueryDraws { groups, rows } = QueryDraws::new(subject, measurement);
-                let of_query = (groups * plan.timesteps) as f64 * costs.draw + rows as f64 * costs.solve;
-                asked as f64 * of_query + costs.whole
-            }
-            InfluenceKind::Unlearning => 0.0,
-        };
+        let of_query = of_query.count(&plan) as f64 * costs.draw;
+        let of_queries = asked as f64 * (of_query + query_rows as f64 * costs.solve) + costs.whole;
         seconds += missing.factors as f64 * costs.factors
             + if missing.decomposition { costs.decomposition } else { 0.0 }
             + missing.eigenvalues as f64 * costs.eigenvalues
@@ -122,13 +118,13 @@ pub(super) fn forecast_with(
         }
         if missing.unlearned > 0 {
             let images = subject.training.images.len() as f64;
-            let of_query = draws as f64 * costs.draw + costs.solve;
-            seconds += missing.unlearned as f64 * (of_query + images * costs.losses) + images * costs.losses;
+            let of_query = of_query + costs.solve + images * costs.losses;
+            seconds += missing.unlearned as f64 * of_query + images * costs.losses;
         }
     }
     let more = (later > 0.0)
         .then(|| MoreDraws { draws: subject.in_last_round().draws().count(), seconds: seconds + later });
-    let words = words(&missing, asked, draws);
+    let words = words(&missing, asked, [draws, of_query.count(&plan)]);
     Ok(Forecast::new(method.name, words, seconds, bytes_held(subject, asked, kind)).with_more(more))
 }
 
@@ -425,8 +421,8 @@ fn bytes_held(subject: &Subject<'_>, queries: usize, kind: InfluenceKind) -> usi
     summing.max(decomposing).max(curvature + asking)
 }
 
-/// What is missing, in words.
-fn words(missing: &[Missing], queries: usize, draws: usize) -> String {
+/// What is missing, in words; with the draws of an image and of a query.
+fn words(missing: &[Missing], queries: usize, [draws, of_query]: [usize; 2]) -> String {
     let curved = missing.iter().filter(|missing| missing.decomposition || missing.eigenvalues > 0).count();
     let mut parts = Vec::new();
     if curved > 0 {
@@ -438,7 +434,7 @@ fn words(missing: &[Missing], queries: usize, draws: usize) -> String {
     let asked = if queries == 1 { "1 query".to_owned() } else { format!("{queries} queries") };
     if products > 0 {
         let images = counted(products, "training image");
-        parts.push(format!("gradients of {images} and {asked} at {draws} draws of each"));
+        parts.push(format!("gradients of {images} at {draws} draws of each and of {asked} at {of_query}"));
     }
     let unlearned: usize = missing.iter().map(|missing| missing.unlearned).sum();
     if unlearned > 0 {

@@ -4,11 +4,11 @@ use crate::analyse::Ensemble;
 use crate::error::{Result, RunError};
 use crate::gradients::{Query, QuerySet, Subject, noise_id, row_key};
 use pentimento_attribution::curvature::{
-    Curvature, QuantisedRows, QueryMeasurement, SampledCurvature, Solved, TrajectoryStep,
+    Curvature, InfluenceKind, QuantisedRows, QueryMeasurement, SampledCurvature, Solved, TrajectoryStep,
     trajectory_gradient, trajectory_steps,
 };
 use pentimento_attribution::gradient::{
-    DrawPlan, FeatureExtractor, MOST_BLOCKS, NoiseSharing, most_groups, side_by_side,
+    DrawPlan, FeatureExtractor, MOST_BLOCKS, Measurement, NoiseSharing, most_groups, side_by_side,
 };
 use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::sampler::Sampler;
@@ -200,6 +200,20 @@ impl QueryDraws {
                 Self::beside(plan.blocks(), QUERY_GROUPS.min(of_schedule))
             }
         }
+    }
+
+    /// Those of a method.
+    pub fn of_kind(subject: &Subject<'_>, kind: InfluenceKind) -> Self {
+        let measurement = match kind {
+            InfluenceKind::Linear(measurement, _) => measurement,
+            InfluenceKind::Unlearning => QueryMeasurement::OfImage(Measurement::Loss),
+        };
+        Self::new(subject, measurement)
+    }
+
+    /// How many draws they are, of groups as a plan has them.
+    pub fn count(&self, plan: &DrawPlan) -> usize {
+        DrawPlan { groups: self.groups, ..*plan }.count()
     }
 
     /// At most so many groups, beside so many blocks of training images' draws.

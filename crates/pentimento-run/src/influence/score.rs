@@ -4,7 +4,7 @@ use super::curvature_store::{Curvatures, MeasuredCurvature};
 use super::damping::dampings;
 use super::forecast::forecast_with;
 use super::influence_products::{HeldQueries, ProductsOf};
-use super::query_gradients::{QueryGradients, check_trajectory};
+use super::query_gradients::{QueryDraws, QueryGradients, check_trajectory};
 use super::unlearning::UnlearningOf;
 use crate::error::{Result, RunError};
 use crate::event::Event;
@@ -47,6 +47,8 @@ pub fn score_influence(
     let networks = subject.networks.weights.len();
     let held: Vec<HeldQueries> = (0..networks).map(|_| HeldQueries::default()).collect();
     let of_round = |subject: &Subject<'_>| -> Result<Round> {
+        let is_drawn = !matches!(kind, InfluenceKind::Linear(QueryMeasurement::Trajectory, _));
+        let query_draws = is_drawn.then(|| QueryDraws::of_kind(subject, kind).count(&subject.draws()));
         let mut scores = Scores::default();
         let mut note: Option<InfluenceNote> = None;
         let share = 1.0 / networks.max(1) as f64;
@@ -62,7 +64,7 @@ pub fn score_influence(
             let of = Asked { subject, network, measured, dampings, queries, name: method.name, held };
             let (found, residual) = of.scores(kind)?;
             scores.add(share, &found);
-            note.get_or_insert(InfluenceNote { residual, ..of_network.clone() });
+            note.get_or_insert(InfluenceNote { residual, query_draws, ..of_network.clone() });
         }
         Ok(Round { spread: Spread::new(std::mem::take(&mut scores.replicates)), scores, note })
     };

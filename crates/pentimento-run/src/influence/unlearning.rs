@@ -2,7 +2,7 @@
 //! EK-FAC).
 
 use super::curvature_store::MeasuredCurvature;
-use super::query_gradients::{QueryGradients, image_draws};
+use super::query_gradients::{QueryDraws, QueryGradients, image_draws};
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::Progress;
@@ -10,7 +10,7 @@ use crate::gradients::{Query, Subject, noise_id, row_key};
 use crate::kept::kept_or_made_again;
 use crate::piece::{Making, Object, Piece, Stage};
 use once_cell::sync::OnceCell;
-use pentimento_attribution::curvature::{losses, moved};
+use pentimento_attribution::curvature::{InfluenceKind, losses, moved};
 use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
@@ -107,6 +107,11 @@ impl UnlearningOf<'_> {
         })
     }
 
+    /// The draws of a query: as many as for its influence.
+    fn query_draws(&self) -> QueryDraws {
+        QueryDraws::of_kind(self.subject, InfluenceKind::Unlearning)
+    }
+
     /// What an unlearned query follows from, but for the query.
     fn identity(&self) -> Result<Fingerprint> {
         let Self { subject, measured, dampings, .. } = self;
@@ -122,6 +127,7 @@ impl UnlearningOf<'_> {
             .json(dampings)?
             .json(&(recipe.influence.query_timestep, recipe.influence.unlearning_step))?
             .json(&(plan.timesteps, plan.groups, plan.antithetic, plan.sharing, recipe.seed))?
+            .json(&self.query_draws().groups)?
             .bytes(&images)
             .finish())
     }
@@ -188,7 +194,8 @@ impl Stage for Unlearning<'_> {
         let step = subject.workspace.recipe.influence.unlearning_step / seen.max(1) as f64;
         let (index, query) = (piece.number, &self.queries[piece.number]);
         let before = self.before()?;
-        let gradient = self.gradients.gradient(subject, &self.parameters, query, index, 0..groups)?;
+        let of_query = 0..self.of.query_draws().groups;
+        let gradient = self.gradients.gradient(subject, &self.parameters, query, index, of_query)?;
         let direction = measured.curvature.solve(&gradient, dampings)?;
         let unlearned = moved(&subject.networks.architecture, &self.parameters, &direction, step);
         let done = making.there + making.place;

@@ -21,7 +21,12 @@ pub(super) fn print_scores(
         let networks =
             if taken.networks > 1 { format!(" of {} networks", taken.networks) } else { String::new() };
         let (checkpoints, draws) = match details.and_then(|details| details.followed.as_ref()) {
-            None => (String::new(), format!("{} draws of each image", taken.draws)),
+            None => {
+                let of_query = table.influence().and_then(|influence| influence.query_draws);
+                let of_query = of_query.filter(|&draws| draws != taken.draws);
+                let of_query = of_query.map_or(String::new(), |draws| format!(" and {draws} of each query"));
+                (String::new(), format!("{} draws of each image{of_query}", taken.draws))
+            }
             Some(followed) => (
                 match followed.checkpoints.len() {
                     1 => String::new(),
