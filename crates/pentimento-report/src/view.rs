@@ -341,8 +341,8 @@ pub struct RemovalView {
     pub headline: String,
     /// What the result does not say, in one or two sentences.
     pub caution: String,
-    /// What was measured, what was taken away and what was trained again, each with its name.
-    pub statements: Vec<(String, String)>,
+    /// What the result is about.
+    pub statement: Statement,
     /// First what a method named, then what it is held against.
     pub removals: Vec<RemovedView>,
 }
@@ -369,8 +369,8 @@ pub struct PooledRemovalView {
     pub headline: String,
     /// What the result does not say, in one or two sentences.
     pub caution: String,
-    /// What was measured, what was taken away and what was trained again, each with its name.
-    pub statements: Vec<(String, String)>,
+    /// What the result is about.
+    pub statement: Statement,
     /// What was measured of the pictures, one after another.
     pub measured: Vec<PooledMeasurementView>,
 }

@@ -50,7 +50,7 @@ fn view(removals: Vec<RemovedView>) -> ReportView {
             image: picture([0, 0, 0, 0]),
             headline: "Without its 50 images it changes by 2, without <b>50</b> random ones by 1.".into(),
             caution: "one draw".into(),
-            statements: vec![("behaviour".into(), "the loss".into())],
+            statement: Statement { behaviour: "the loss".into(), ..Statement::default() },
             removals,
         }),
         ..ReportView::default()
@@ -119,7 +119,7 @@ fn many_pictures_are_dots_on_one_scale() {
         pooled_removal: Some(PooledRemovalView {
             headline: "more".into(),
             caution: "one training".into(),
-            statements: Vec::new(),
+            statement: Statement::default(),
             measured: vec![measured],
         }),
         ..ReportView::default()

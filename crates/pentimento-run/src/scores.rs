@@ -6,6 +6,7 @@ use crate::gradients::{self, Queries, QuerySet, ScoreTable, Subject, open_classi
 use crate::influence::{self, check_influence, score_influence};
 use pentimento_attribution::likeness::Likeness;
 use pentimento_attribution::methods::{Family, Method};
+use pentimento_attribution::scores::ScoreRows;
 use std::path::Path;
 
 /// Refuses a method that cannot be asked about some queries, and training images that nothing tells apart, before anything is
@@ -58,7 +59,7 @@ pub fn scores_around_damping(
     method: Method,
     groups: usize,
     factors: &[f64],
-) -> Result<Option<Vec<Vec<Vec<f64>>>>> {
+) -> Result<Option<Vec<ScoreRows>>> {
     match method.family {
         Family::Gradients(asked) => {
             gradients::scores_around_damping(subject, queries, asked, groups, factors)

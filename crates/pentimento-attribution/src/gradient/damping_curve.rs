@@ -2,7 +2,7 @@
 
 use super::comparison::Compared;
 use super::feature_source::FeatureSource;
-use crate::scores::{add_rows, rank_agreement};
+use crate::scores::{ScoreRows, add_rows, rank_agreement};
 
 /// Dampings of the curve, each a factor 10^(1/3) above the last, from 10^-4 of the one that is taken to 10^4 of it.
 const STEPS_PER_DECADE: usize = 3;
@@ -111,7 +111,7 @@ pub fn scores_around<S: FeatureSource>(
     compared: &[Compared<'_, S::Error>],
     networks: &[S],
     factors: &[f64],
-) -> Result<Option<Vec<Vec<Vec<f64>>>>, S::Error> {
+) -> Result<Option<Vec<ScoreRows>>, S::Error> {
     let mut all = vec![Vec::new(); factors.len()];
     for (compared, network) in compared.iter().zip(networks) {
         let Some((_, damping)) = compared.kernel() else { return Ok(None) };

@@ -14,7 +14,7 @@ const HEIGHTS: [f64; 2] = [9.0, 21.0];
 const MARGIN: f64 = 4.0;
 
 pub(crate) fn section(view: &ReportView) -> Option<Markup> {
-    let PooledRemovalView { headline, caution, statements, measured } = view.pooled_removal.as_ref()?;
+    let PooledRemovalView { headline, caution, statement, measured } = view.pooled_removal.as_ref()?;
     Some(html! {
         h2 #pooled-removal-title { "Many at once" }
         p.finding { (name(headline)) }
@@ -29,7 +29,7 @@ pub(crate) fn section(view: &ReportView) -> Option<Markup> {
             "Each full dot is a target, each ring a control; zero is the line. All rows of a table are on one scale."
         }
         dl.words-list {
-            @for (what, text) in statements { dt { (name(what)) } dd { (name(text)) } }
+            @for (what, text) in statement.lines() { dt { (name(what)) } dd { (name(text)) } }
         }
     })
 }

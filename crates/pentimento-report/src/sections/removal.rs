@@ -10,7 +10,7 @@ use crate::{RemovalView, RemovedView, ReportError, ReportView, data_uri};
 
 pub(crate) fn section(view: &ReportView, scale: Scale) -> Result<Option<Markup>, ReportError> {
     let Some(removal) = &view.removal else { return Ok(None) };
-    let RemovalView { id, name: called, image: picture, headline, caution, statements, removals } = removal;
+    let RemovalView { id, name: called, image: picture, headline, caution, statement, removals } = removal;
     let base = image(&data_uri::picture(picture)?, picture.display_size(BASE), "base", called);
     let cards = removals
         .iter()
@@ -47,7 +47,7 @@ pub(crate) fn section(view: &ReportView, scale: Scale) -> Result<Option<Markup>,
             }
         }
         dl.words-list {
-            @for (what, text) in statements { dt { (name(what)) } dd { (name(text)) } }
+            @for (what, text) in statement.lines() { dt { (name(what)) } dd { (name(text)) } }
         }
     }))
 }

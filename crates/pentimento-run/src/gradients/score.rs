@@ -14,7 +14,7 @@ use pentimento_attribution::gradient::{
     strips,
 };
 use pentimento_attribution::methods::Method;
-use pentimento_attribution::scores::Scores;
+use pentimento_attribution::scores::{ScoreRows, Scores};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -160,7 +160,7 @@ pub fn scores_around_damping(
     method: GradientMethod,
     groups: usize,
     factors: &[f64],
-) -> Result<Option<Vec<Vec<Vec<f64>>>>> {
+) -> Result<Option<Vec<ScoreRows>>> {
     let subject = &subject.with_groups(groups);
     if !matches!(method.comparison, Comparison::InverseKernel(_)) || candidates_wanted(subject).is_some() {
         return Ok(None);

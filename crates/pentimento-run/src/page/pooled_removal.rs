@@ -4,7 +4,9 @@ use super::heading;
 use crate::error::Result;
 use crate::removal::{Effect, PooledRemoval, RemovedForMany};
 use crate::workspace::Workspace;
-use pentimento_report::{PooledMeasurementView, PooledRemovalView, PooledRowView, ReportView, render};
+use pentimento_report::{
+    PooledMeasurementView, PooledRemovalView, PooledRowView, ReportView, Statement, render,
+};
 use pentimento_store::Fingerprint;
 use std::f64::consts::LN_10;
 use std::path::PathBuf;
@@ -59,11 +61,11 @@ fn view(workspace: &Workspace, found: &PooledRemoval) -> Result<ReportView> {
         pooled_removal: Some(PooledRemovalView {
             headline: found.headline.clone(),
             caution: PooledRemoval::CAUTION.into(),
-            statements: vec![
-                ("behaviour".into(), found.behaviour.clone()),
-                ("intervention".into(), found.intervention.clone()),
-                ("training process".into(), found.training_process.clone()),
-            ],
+            statement: Statement {
+                behaviour: found.behaviour.clone(),
+                intervention: found.intervention.clone(),
+                training_process: found.training_process.clone(),
+            },
             measured: RemovedForMany::MEASURED.map(|(title, of)| measured(title, of)).into(),
         }),
         recipe: recipe.to_text()?,

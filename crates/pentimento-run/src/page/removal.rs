@@ -10,7 +10,9 @@ use crate::removal::{OneImage, Removal, RemovedBy, VerifiedRemoval, name_of_one}
 use crate::words::counted;
 use pentimento_attribution::likeness::Likeness;
 use pentimento_attribution::methods::Family;
-use pentimento_report::{MethodView, RemovalView, RemovedView, ReportView, TrainingImageList, render};
+use pentimento_report::{
+    MethodView, RemovalView, RemovedView, ReportView, Statement, TrainingImageList, render,
+};
 use pentimento_store::Fingerprint;
 use std::path::PathBuf;
 
@@ -64,11 +66,11 @@ fn view(subject: &Subject<'_>, scores: &Scores<'_>, one: &OneImage) -> Result<Re
             image: scores.picture(&query.image),
             headline: found.headline.clone(),
             caution: VerifiedRemoval::CAUTION.into(),
-            statements: vec![
-                ("behaviour".into(), found.behaviour.clone()),
-                ("intervention".into(), found.intervention.clone()),
-                ("training process".into(), found.training_process.clone()),
-            ],
+            statement: Statement {
+                behaviour: found.behaviour.clone(),
+                intervention: found.intervention.clone(),
+                training_process: found.training_process.clone(),
+            },
             removals: found.rows.iter().zip(removals).enumerate().map(removed).collect(),
         }),
         recipe: recipe.to_text()?,

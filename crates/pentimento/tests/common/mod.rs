@@ -26,7 +26,7 @@ const MADE_WHEN: [&str; 2] = ["costs.json", "report.html"];
 
 /// Whether an object is a page of an evaluation, which shows date and machine as the report does.
 fn is_page_of_removal(name: &str) -> bool {
-    name.starts_with("evaluation/") && name.ends_with(".html")
+    name.starts_with("evaluation/removal") && name.ends_with(".html")
 }
 
 /// A folder with the image set, for recipes and runs.
