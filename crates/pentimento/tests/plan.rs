@@ -96,7 +96,10 @@ fn scores_of_a_run_are_forecast_from_what_is_missing() {
     assert!(!said.contains("sampling"), "{said}");
     assert_names(row(&said, "das"), &["60 training images and 3 queries"]);
     let curvature = "the curvature of 1 network on 60 images";
-    assert_names(row(&said, "influence"), &[curvature, "60 training images and 3 queries at 10 draws"]);
+    assert_names(
+        row(&said, "influence"),
+        &[curvature, "60 training images at 10 draws of each and of 3 queries at 20"],
+    );
     assert_names(row(&said, "unlearning"), &[curvature, "3 times the loss of every training image"]);
     assert_names(row(&said, "pixel-cosine"), &["nothing that takes long"]);
     assert_eq!(folder_bytes(&run), before);
