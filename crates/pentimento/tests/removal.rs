@@ -176,7 +176,7 @@ fn what_cannot_be_asked_is_said_with_what_can() {
         let said = fail(&mut verify(run, bank, &[]), WRONG_INPUT);
         assert_names(&said, &["encoded ensemble", "pentimento ablate"]);
     }
-    let said = fail(&mut verify(&run, &bank, &["--query", "9"]).arg("--method=das"), WRONG_USAGE);
+    let said = fail(verify(&run, &bank, &["--query", "9"]).arg("--method=das"), WRONG_USAGE);
     assert_names(&said, &["--query"]);
     let mut unknown = program([Path::new("verify-removal"), &run, Path::new("--bank"), &bank]);
     let said = fail(unknown.args(["--query", "9", "--method", "random", "--top", "3"]), WRONG_INPUT);

@@ -172,7 +172,7 @@ impl<'a> Featuring<'a> {
     pub fn draws_of_missing(&self) -> Result<Option<usize>> {
         let places = self.listed().concat();
         let Some(&(place, _)) = self.missing_of(&places).first() else { return Ok(None) };
-        Ok(Some((self.item)(place)?.parts.iter().map(draws_in).sum()))
+        Ok(Some((self.item)(place)?.parts.iter().map(|part| draws_in(part)).sum()))
     }
 
     /// The seconds that a draw takes while every thread is at work on one: measured on the first images that have no row, as
@@ -293,7 +293,7 @@ impl Stage for Featuring<'_> {
 }
 
 /// Draws of a part.
-fn draws_in(part: &Vec<ImageDraws>) -> usize {
+fn draws_in(part: &[ImageDraws]) -> usize {
     part.iter().map(|image| image.draws.len()).sum()
 }
 

@@ -223,7 +223,7 @@ impl<'a> AskedNetwork<'a> {
     /// The batches of groups in which training images are asked; what they met in training is one.
     fn image_batches(&self) -> Vec<Range<usize>> {
         let groups = self.subject.draws().groups;
-        if self.replay.is_some() { vec![0..groups] } else { batches(groups) }
+        if self.replay.is_some() { std::iter::once(0..groups).collect() } else { batches(groups) }
     }
 
     fn images_stage<'s>(

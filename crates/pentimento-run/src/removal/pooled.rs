@@ -117,9 +117,12 @@ pub struct RemovedForMany {
     pub image: Effect,
 }
 
+/// Where an effect of a removal is.
+pub type EffectOf = fn(&RemovedForMany) -> &Effect;
+
 impl RemovedForMany {
     /// What is measured, in words, and where it is.
-    pub const MEASURED: [(&str, fn(&Self) -> &Effect); 3] = [
+    pub const MEASURED: [(&str, EffectOf); 3] = [
         ("change of the image", |row| &row.image),
         ("change of the loss", |row| &row.loss),
         ("change of the weighted loss", |row| &row.weighted_loss),
