@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(batches(32), [0..4, 4..8, 8..16, 16..32]);
         assert_eq!(batches(4), batches(32)[..1]);
         assert_eq!(batches(6), [0..4, 4..6]);
-        assert_eq!(batches(3), [0..3]);
+        assert_eq!(batches(3).as_slice(), std::slice::from_ref(&(0..3)));
         // However many groups there are, a part of a batch lies in one block.
         for groups in (1..=1024).filter(|&groups| groups_per_block(groups).is_some()) {
             let (of_block, all) = (groups_per_block(groups).unwrap(), batches(groups));
