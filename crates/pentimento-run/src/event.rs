@@ -232,10 +232,11 @@ impl fmt::Display for Event<'_> {
             }
             Self::MoreDraws { method, draws, reliability, wanted, more } => write!(
                 formatter,
-                "{method}: with {draws} draws at least {:.0} % of what tells training images apart is no noise, {:.0} % is wanted: \
+                "{method}: with {draws} draws at least {:.0} % of what tells training images apart is no noise, {} % is wanted: \
                  going on to {more}",
                 100.0 * reliability,
-                100.0 * wanted
+                // As it was given: 99.9 is not 100.
+                (1e5 * wanted).round() / 1e3
             ),
             Self::TrainingBank { networks, of, parameters } => {
                 write!(formatter, "training {networks} of {of} networks of {parameters} parameters")

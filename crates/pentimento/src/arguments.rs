@@ -481,7 +481,8 @@ pub enum EvaluateCommand {
         /// The run whose methods are judged.
         #[arg(value_name = "RUN")]
         run: PathBuf,
-        /// A CSV file with the header `query,training_image` and a line for each query and each of its sources, by name or position.
+        /// A CSV file with the header `query,training_image` and a line for each query, by the name that `attribute` prints, and each of
+        /// its sources, by name or position.
         #[arg(long, value_name = "FILE")]
         sources: PathBuf,
         /// The queries, as for `attribute`.

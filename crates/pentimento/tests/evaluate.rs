@@ -180,6 +180,13 @@ fn methods_are_judged_by_a_bank_and_nothing_is_measured_twice() {
             assert!((best - damping["choice"]["best_score"].as_f64().unwrap()).abs() < 1e-12 && best >= own);
         }
     }
+    // A set that is named twice is judged once; where nothing is held out, only samples are asked about unless more is named.
+    let twice = succeed(&mut evaluate(&["--draws", "8", "--method", "random", "--query", "samples"]));
+    assert_eq!(twice.stdout.matches("3 queries (samples), loss").count(), 1, "{}", twice.stdout);
+    let mut unasked = program([Path::new("evaluate"), &run, Path::new("--bank"), &bank]);
+    let unasked = succeed(unasked.args(["--draws", "8", "--method", "random"]));
+    assert_names(&unasked.stderr, &["only samples are asked about", "held-out"]);
+    assert_names(&unasked.stdout, &["3 queries (samples), loss"]);
     succeed(&mut evaluate(&judged));
 
     // A damaged outcome is measured again; a network that is missing or damaged is named.
@@ -278,6 +285,12 @@ fn what_cannot_be_judged_is_said() {
     all.pop();
     write_images(&images, &all);
     let run = import(&laboratory, &bank, &format!("data.path={images:?}"));
+    // A bank that would leave nothing out.
+    let whole = laboratory.path("whole");
+    let mut leaving_nothing = program(["bank", "--set", "bank.share=0.999", "--run"]);
+    leaving_nothing.arg(&whole).arg(laboratory.path("bank.toml"));
+    assert_names(&fail(&mut leaving_nothing, WRONG_INPUT), &["bank.share", "0.999", "one of 60 groups"]);
+    assert!(!whole.join("networks").exists());
     let evaluate = |run: &Path, bank: &Path, more: &[&str]| {
         let mut command = program([Path::new("evaluate"), run, Path::new("--bank"), bank]);
         command.args(["--query", "3"]).args(more);

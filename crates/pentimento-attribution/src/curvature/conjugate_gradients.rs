@@ -4,6 +4,10 @@
 //! whole network, `H = mean g g'` over pseudo-gradients g (`pass`). A sample of them is held in memory, so that a product with H is
 //! two products of matrices, for all right-hand sides at once. `(H + D) x = q` is solved with the damping D of each block and the
 //! damped EK-FAC as preconditioner P. The first direction is EK-FAC's own solution `P^-1 q`; each step adds one.
+//!
+//! A sample of M pseudo-gradients has M directions of all P that a network has; the others are left to the damping alone. Where P is
+//! far larger than M, the full solution is that of a far larger damping, too large by the quotient of the two, and a few steps are a
+//! stopped way towards it. What is left of a right-hand side is that of the sampled matrix, and may be more than there was.
 
 use super::basis::BlockBasis;
 use super::matrices::{product, transposed};

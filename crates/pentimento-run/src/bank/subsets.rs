@@ -32,7 +32,7 @@ impl Subset {
 /// # Errors
 ///
 /// [`RunError::NoSuch`] for a name that is neither a group's nor an image's, [`RunError::RecipeValue`] for a subset without
-/// an image; as drawing codes.
+/// an image, and for drawn ones that would leave nothing out; as drawing codes.
 pub fn subsets(
     recipe: &SubsetsRecipe,
     images: &PreparedSet,
@@ -48,6 +48,14 @@ pub fn subsets(
         SubsetChoice::Random => {
             let count = groups.len();
             let stay = (libm::round(recipe.share * count as f64) as usize).clamp(1, count);
+            if stay == count && recipe.subsets > 0 {
+                return Err(RunError::RecipeValue {
+                    file: "recipe".into(),
+                    field: "bank.share".into(),
+                    value: recipe.share.to_string(),
+                    bound: format!("so small that it leaves out at least one of {count} groups"),
+                });
+            }
             for subset in 0..recipe.subsets {
                 let order = Stream::new(seed, Purpose::BankSubset, 0, subset).permutation(count as u32);
                 let mut kept = vec![false; count];

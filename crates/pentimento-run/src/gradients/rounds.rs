@@ -3,6 +3,9 @@
 //! Which groups a round adds does not depend on what came before it ([`DrawPlan`]), so what is in the run stays in use, and the
 //! scores after a round are those of a recipe that gives as many groups. Only the time that a person allows depends on the
 //! machine: it ends with the scores of the last round that was finished.
+//!
+//! The first round that is reliable enough ends them, so the reliability that is told is on the high side, by a part of its own error. That
+//! error is small where each image has noise of its own, and not where images share it: then it stands on as few blocks as were left out.
 
 use super::subject::Subject;
 use crate::error::{Result, RunError};

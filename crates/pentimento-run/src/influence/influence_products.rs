@@ -185,7 +185,8 @@ impl ProductsOf<'_> {
             Inverse::Blocks => Fingerprint::of("influence"),
             Inverse::Whole => {
                 let count = settings.pseudo_gradients(subject.networks.architecture.parameter_count());
-                Fingerprint::of("influence through the whole curvature").json(&(settings.steps(), count))?
+                Fingerprint::of("influence through the whole curvature, version 2")
+                    .json(&(settings.steps(), count))?
             }
         };
         Ok(label

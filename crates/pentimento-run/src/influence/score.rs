@@ -12,7 +12,9 @@ use crate::gradients::{
     Details, GradientsTaken, InRounds, InfluenceDetails, InfluenceNote, Queries, QuerySet, ScoreTable,
     Subject, in_rounds,
 };
-use pentimento_attribution::curvature::{InfluenceKind, QueryMeasurement, loss_increases, predicted_changes};
+use pentimento_attribution::curvature::{
+    InfluenceKind, Inverse, QueryMeasurement, loss_increases, predicted_changes,
+};
 use pentimento_attribution::gradient::{Measurement, Spread};
 use pentimento_attribution::methods::Method;
 use pentimento_attribution::scores::Scores;
@@ -141,7 +143,12 @@ impl Asked<'_> {
                 let (products, residual) = of.complete(&gradients, &queries.images)?;
                 let seen = saw.iter().filter(|&&saw| saw).count();
                 let is_drawn = measurement != QueryMeasurement::Trajectory;
-                Ok((predicted_changes(&products, count, blocks, seen, is_drawn), residual))
+                let mut scores = predicted_changes(&products, count, blocks, seen, is_drawn);
+                if inverse == Inverse::Whole {
+                    // What an image does to itself went through the blocks: another number than its scores.
+                    scores.self_influence.fill(f64::NAN);
+                }
+                Ok((scores, residual))
             }
             InfluenceKind::Unlearning => {
                 let loss = QueryMeasurement::OfImage(Measurement::Loss);

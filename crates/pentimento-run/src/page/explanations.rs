@@ -59,7 +59,7 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
         ));
         if let Some(residual) = residual {
             text.push_str(&format!(
-                " {} steps of conjugate gradients on the whole curvature left {:.0} % of a query's gradient unsolved.",
+                " {} steps of conjugate gradients on the whole curvature left {:.0} % of a query's gradient, measured on the sample of it.",
                 settings.steps(),
                 100.0 * residual
             ));

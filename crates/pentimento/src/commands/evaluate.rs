@@ -5,6 +5,7 @@ use super::tables::check;
 use super::{print, removal};
 use crate::arguments::{EvaluateArguments, EvaluateCommand};
 use crate::error::ProgramError;
+use crate::progress::say;
 use anyhow::Result;
 use pentimento_attribution::methods::Method;
 use pentimento_evaluation::datamodelling::{Ceiling, Datamodelling, PredictedAgainstMeasured};
@@ -18,8 +19,8 @@ use pentimento_run::evaluate::{
     ArraysToJudge, EvaluationSettings, Judged, JudgedDampings, JudgedSet, MethodRetrieved, PAGE, TARGETS,
     evaluate, evaluate_retrieval, judge_arrays,
 };
-use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
-use pentimento_run::{Networks, RunOptions, Workspace};
+use pentimento_run::gradients::{Queries, QuerySet, Subject, TrainingImages};
+use pentimento_run::{Networks, RunError, RunOptions, Workspace};
 use std::path::Path;
 
 /// Judges what was asked and prints a table.
@@ -57,14 +58,23 @@ pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<(
     let subject = &Subject::new(workspace, networks, training);
     let methods = if asked.is_empty() { usual_methods() } else { asked.tables() };
     let generated = workspace.recipe.samples.count;
-    let sets = match query.is_empty() {
-        true => vec![QuerySet::Samples, QuerySet::HeldOut(generated)],
-        false => query,
-    };
-    let mut queries = Vec::new();
+    let by_default = query.is_empty();
+    let sets = if by_default { vec![QuerySet::Samples, QuerySet::HeldOut(generated)] } else { query };
+    let mut queries: Vec<Queries> = Vec::new();
     for set in sets {
+        // A set that is named twice is judged once.
+        if queries.iter().any(|opened| opened.set.name() == set.name()) {
+            continue;
+        }
         check(subject, &methods, &asked, &set)?;
-        queries.push(set.make_and_open(subject)?);
+        let is_held_out = matches!(set, QuerySet::HeldOut(_));
+        match set.make_and_open(subject) {
+            // Many sets have but one split.
+            Err(RunError::Data(error)) if by_default && is_held_out => {
+                say(&format!("note: only samples are asked about, as there are no held-out images: {error}"));
+            }
+            opened => queries.push(opened?),
+        }
     }
     let settings = EvaluationSettings { draws: draws as usize, dampings, ..EvaluationSettings::default() };
     let found = evaluate(subject, &bank, &queries, &methods, asked.classifier.as_deref(), settings)?;

@@ -111,16 +111,16 @@ pub(super) fn print_scores(
         ))?;
         if let Some(residual) = influence.residual {
             print(&format!(
-                "{} steps of conjugate gradients on the whole curvature, of {} pseudo-gradients, left {:.0} % of a query's \
-                 gradient unsolved",
+                "{} steps of conjugate gradients on the whole curvature, sampled by {} pseudo-gradients, left {:.0} % of a query's \
+                 gradient (of the sample, with the damping that is shown)",
                 influence.settings.steps(),
                 influence.settings.pseudo_gradients(parameters),
                 100.0 * residual
             ))?;
             if residual > 1.0 {
                 print(
-                    "note: nothing is solved: the damping is too small for so few pseudo-gradients or steps (`influence.damping`, \
-                     `influence.cg_gradients`, `influence.cg_steps`)",
+                    "note: the solution was stopped long before its end, which the sample has in few of all directions: it orders images \
+                     (docs/results/banks.md), but its numbers are too large (`influence.damping`, `influence.cg_gradients`)",
                 )?;
             }
         }
