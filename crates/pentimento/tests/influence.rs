@@ -71,7 +71,7 @@ fn conjugate_gradients_solve_the_whole_curvature() {
     let asked = ["--method", "influence,influence-cg", "--query", "3,17"];
     let left = |said: &str| -> f64 {
         let line = said.lines().find(|line| line.contains("steps of conjugate gradients")).unwrap();
-        assert_names(line, &["on the whole curvature, of 200 pseudo-gradients, left"]);
+        assert_names(line, &["on the whole curvature, sampled by 200 pseudo-gradients, left"]);
         let percent = line.split(" left ").nth(1).unwrap().split(' ').next().unwrap();
         percent.parse().unwrap()
     };
