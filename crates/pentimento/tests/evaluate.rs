@@ -13,34 +13,7 @@ const WRONG_USAGE: i32 = 2;
 
 /// A bank of the test's 60 images, in halves.
 fn bank(laboratory: &Laboratory, name: &str, more: &[&str]) -> PathBuf {
-    let recipe = laboratory.path("bank.toml");
-    let text = format!(
-        r#"
-name = "bank"
-seed = 7
-[data]
-images = {images:?}
-labels = {labels:?}
-[bank]
-subsets = 6
-seeds = 2
-[model]
-block_out_channels = [8, 16]
-down_block_types = ["DownBlock2D", "AttnDownBlock2D"]
-up_block_types = ["AttnUpBlock2D", "UpBlock2D"]
-layers_per_block = 1
-norm_num_groups = 4
-[training]
-steps = 12
-batch = 8
-learning_rate = 1e-3
-[sampling]
-steps = 4
-"#,
-        images = laboratory.path("images"),
-        labels = laboratory.path("labels"),
-    );
-    fs::write(&recipe, text).unwrap();
+    let recipe = laboratory.bank_recipe("subsets = 6\nseeds = 2");
     let folder = laboratory.path(name);
     succeed(program([Path::new("bank"), &recipe, Path::new("--run"), &folder]).args(more));
     folder

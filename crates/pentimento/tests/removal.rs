@@ -13,33 +13,7 @@ const WRONG_USAGE: i32 = 2;
 
 /// A bank of the test's 60 images with one half, and its network on all images as a run of its own.
 fn bank_and_run(laboratory: &Laboratory) -> [PathBuf; 2] {
-    let recipe = laboratory.path("bank.toml");
-    let text = format!(
-        r#"
-name = "bank"
-seed = 7
-[data]
-images = {images:?}
-labels = {labels:?}
-[bank]
-subsets = 1
-[model]
-block_out_channels = [8, 16]
-down_block_types = ["DownBlock2D", "AttnDownBlock2D"]
-up_block_types = ["AttnUpBlock2D", "UpBlock2D"]
-layers_per_block = 1
-norm_num_groups = 4
-[training]
-steps = 12
-batch = 8
-learning_rate = 1e-3
-[sampling]
-steps = 4
-"#,
-        images = laboratory.path("images"),
-        labels = laboratory.path("labels"),
-    );
-    fs::write(&recipe, text).unwrap();
+    let recipe = laboratory.bank_recipe("subsets = 1");
     let [bank, run, images] = ["bank", "run", "set.npy"].map(|name| laboratory.path(name));
     succeed(&mut program([Path::new("bank"), &recipe, Path::new("--run"), &bank]));
     write_images(&images, &pixels().chunks(64).map(<[u8]>::to_vec).collect::<Vec<_>>());

@@ -53,6 +53,38 @@ impl Laboratory {
         self.folder.path().join(name)
     }
 
+    /// Writes the recipe of a bank of the images, whose subsets and seeds are said in TOML.
+    pub fn bank_recipe(&self, subsets: &str) -> PathBuf {
+        let recipe = self.path("bank.toml");
+        let text = format!(
+            r#"
+name = "bank"
+seed = 7
+[data]
+images = {images:?}
+labels = {labels:?}
+[bank]
+{subsets}
+[model]
+block_out_channels = [8, 16]
+down_block_types = ["DownBlock2D", "AttnDownBlock2D"]
+up_block_types = ["AttnUpBlock2D", "UpBlock2D"]
+layers_per_block = 1
+norm_num_groups = 4
+[training]
+steps = 12
+batch = 8
+learning_rate = 1e-3
+[sampling]
+steps = 4
+"#,
+            images = self.path("images"),
+            labels = self.path("labels"),
+        );
+        fs::write(&recipe, text).unwrap();
+        recipe
+    }
+
     /// Writes a recipe whose groups are the three classes: n = 3 members by Walsh codes.
     pub fn class_recipe(&self) -> PathBuf {
         self.recipe("classes", "kind = \"walsh\"\ngroups = \"class\"", "")
