@@ -8,7 +8,7 @@ mod statement;
 
 pub use statement::Statement;
 
-use crate::curvature::{InfluenceKind, Inverse, QueryMeasurement};
+use crate::curvature::{InfluenceKind, Inverse, LossChange, QueryMeasurement};
 use crate::ensemble::CodeDistance;
 use crate::gradient::{Comparison, Divisor, GradientMethod, Measurement, QueryInput, TRAK};
 use crate::likeness::Likeness;
@@ -95,7 +95,7 @@ impl Method {
 
     /// Every method, family by family, as its paper defines it. Of those by gradients, all but the ones that follow the
     /// training ask the network at its end only. DAS is its kernel, alone and with the leverage; the residual changes next to nothing.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         codes(
             "jacobian",
             "The paper's Jacobian",
@@ -215,7 +215,15 @@ impl Method {
             "attribution by unlearning the query (Wang et al. 2024)",
             "the increase of the training image's loss (mean squared error, same noise) when the query is unlearned, whose \
              intervals are over the draws of the training image; larger = training on the image helped more to make the query",
-            InfluenceKind::Unlearning,
+            InfluenceKind::Unlearning(LossChange::Increase),
+        ),
+        influence(
+            "unlearning-ratio",
+            "relative attribution by unlearning the query (as in MUCS, 2026)",
+            "the increase of the training image's loss when the query is unlearned over the sum of the losses before and after, \
+             (after - before) / (after + before + 0.001), whose intervals are over the draws of the training image; larger = \
+             training on the image helped more to make the query",
+            InfluenceKind::Unlearning(LossChange::Ratio),
         ),
         likeness("pixel-dot", "inner product of pixels", Likeness::PixelDot),
         likeness("pixel-cosine", "cosine of pixels", Likeness::PixelCosine),

@@ -1,18 +1,19 @@
 //! One sample, made again without some of the training images.
 
 use crate::analyse::Ensemble;
-use crate::data::{CodedData, coded_data};
+use crate::bank::{BankTraining, bank_data};
+use crate::data::coded_data;
 use crate::error::{Result, RunError};
 use crate::networks::Networks;
 use crate::pictures::png;
-use crate::recipe::GroupBy;
+use crate::recipe::{GroupBy, Origin};
 use crate::words::{counted, first_of};
 use crate::workspace::Workspace;
 use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance, linear_masked};
 use pentimento_attribution::ensemble::{
     BaseRun, EnsembleError, Request, TangentMembers, control_variates, jacobians, linear_coefficients,
 };
-use pentimento_data::composed;
+use pentimento_data::{Groups, PreparedSet, composed};
 use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::Fingerprint;
 
@@ -78,6 +79,8 @@ pub struct Ablation {
 /// Makes a sample with all members and again without some groups, given by name, and without those of some training images,
 /// given by their names or positions in the source. Both images are kept in the run as PNG.
 ///
+/// The networks that a bank trained on subsets that were drawn are members too, each seed one by itself.
+///
 /// # Errors
 ///
 /// [`RunError::NoSuch`] for a sample, group or image that the run does not have, [`RunError::NoMemberRemains`] if every
@@ -90,12 +93,11 @@ pub fn ablate(
     method: AblationMethod,
 ) -> Result<Ablation> {
     workspace.check_sample(sample)?;
-    let data = coded_data(workspace)?;
-    let kind = workspace.recipe.trained(workspace.run.root())?.codes.groups;
-    let removed = removed_groups(&data, kind, groups, images)?;
-    let weights = data.codes.weights_without(&removed).map_err(|error| with_names(error, &data))?;
-    let uncovered = data.codes.coverage_after(&removed)?;
-    let ensemble = Ensemble::open(workspace, &Networks::trained(workspace, &data)?)?;
+    let Remaining { ensemble, weights, removed, removed_names, uncovered, groups } =
+        match workspace.recipe.origin {
+            Origin::Bank(_) => of_bank(workspace, groups, images)?,
+            _ => of_ensemble(workspace, groups, images)?,
+        };
     let Ensemble { mixture, sampler, seed, .. } = &ensemble;
     let go_on = |_: usize| workspace.options.stop.check();
     let base: BaseRun<f32> = BaseRun::new(mixture, sampler, *seed, &[sample], go_on)?;
@@ -133,54 +135,138 @@ pub fn ablate(
         distance: clamped_distance(base.image(0), &without),
         image: base.image(0).to_vec(),
         without,
-        removed: names(&data, &removed),
-        groups: data.groups.len(),
+        removed: removed_names,
+        groups,
         members_left: (0..)
             .zip(&weights)
             .filter(|(_, weight)| **weight != 0.0)
             .map(|(member, _)| member)
             .collect(),
         members: weights.len(),
-        uncovered: names(&data, &uncovered),
+        uncovered,
         file,
     })
 }
 
-fn names(data: &CodedData, groups: &[u32]) -> Vec<String> {
-    let names = data.groups.names();
+/// Who is left without some groups.
+struct Remaining {
+    /// All members.
+    ensemble: Ensemble,
+    /// A weight for each of them, zero for those that saw something of what is removed.
+    weights: Vec<f64>,
+    /// The numbers of the groups that are removed, rising.
+    removed: Vec<u32>,
+    /// What they are called.
+    removed_names: Vec<String>,
+    /// Names of the other groups that nobody who is left saw.
+    uncovered: Vec<String>,
+    /// How many groups there are.
+    groups: usize,
+}
+
+/// The members of an encoded ensemble.
+fn of_ensemble(workspace: &Workspace, groups: &[String], images: &[String]) -> Result<Remaining> {
+    let data = coded_data(workspace)?;
+    let kind = workspace.recipe.trained(workspace.run.root())?.codes.groups;
+    let removed = removed_groups((&data.groups, kind), &data.images, groups, images)?;
+    // The code book knows groups by their positions, people by their names.
+    let weights = data.codes.weights_without(&removed).map_err(|error| match error {
+        EnsembleError::NoMemberRemains { removed, members, keep } => {
+            RunError::NoMemberRemains { removed, members, keep: names(&data.groups, &keep) }
+        }
+        other => other.into(),
+    })?;
+    Ok(Remaining {
+        ensemble: Ensemble::open(workspace, &Networks::trained(workspace, &data)?)?,
+        weights,
+        removed_names: names(&data.groups, &removed),
+        uncovered: names(&data.groups, &data.codes.coverage_after(&removed)?),
+        groups: data.groups.len(),
+        removed,
+    })
+}
+
+/// The networks of a bank on subsets that were drawn.
+fn of_bank(workspace: &Workspace, groups: &[String], images: &[String]) -> Result<Remaining> {
+    let data = bank_data(workspace)?;
+    let training = BankTraining::new(workspace, &data)?;
+    let subsets = &data.bank.subsets;
+    let removed = removed_groups((&data.groups, subsets.groups), &data.images, groups, images)?;
+    // The subset of all images comes before those that are drawn, those that lack what was named behind them.
+    let is_drawn = |&number: &usize| (1..=subsets.subsets as usize).contains(&data.network(number).0);
+    let drawn: Vec<usize> = (0..data.networks()).filter(is_drawn).collect();
+    // Whether each of them saw each group.
+    let saw: Vec<Vec<bool>> = drawn
+        .iter()
+        .map(|&number| {
+            let kept = &data.subsets[data.network(number).0].kept;
+            let mut saw = vec![false; data.groups.len()];
+            for (&group, &kept) in data.groups.group_of().iter().zip(kept) {
+                saw[group as usize] |= kept;
+            }
+            saw
+        })
+        .collect();
+    let of_removed = |saw: &Vec<bool>| -> Vec<u32> {
+        removed.iter().copied().filter(|&group| saw[group as usize]).collect()
+    };
+    let remain: Vec<bool> = saw.iter().map(|saw| of_removed(saw).is_empty()).collect();
+    let count = remain.iter().filter(|remains| **remains).count();
+    if count == 0 {
+        let keep = saw.iter().map(of_removed).min_by_key(Vec::len).unwrap_or_default();
+        return Err(RunError::NoMemberRemains {
+            removed: removed.len(),
+            members: drawn.len() as u32,
+            keep: names(&data.groups, &keep),
+        });
+    }
+    let is_uncovered = |&group: &u32| {
+        let seen_by_remaining = saw.iter().zip(&remain).any(|(saw, remains)| *remains && saw[group as usize]);
+        !removed.contains(&group) && !seen_by_remaining
+    };
+    let uncovered: Vec<u32> = (0..data.groups.len() as u32).filter(is_uncovered).collect();
+    let weights = drawn.iter().map(|&number| training.weights(number)).collect::<Result<_>>()?;
+    let size = [data.images.height(), data.images.width()];
+    let networks = Networks::of_bank(workspace, training.architecture().clone(), weights, size)?;
+    Ok(Remaining {
+        ensemble: Ensemble::open(workspace, &networks)?,
+        weights: remain.iter().map(|remains| if *remains { 1.0 / count as f64 } else { 0.0 }).collect(),
+        removed_names: names(&data.groups, &removed),
+        uncovered: names(&data.groups, &uncovered),
+        groups: data.groups.len(),
+        removed,
+    })
+}
+
+fn names(all: &Groups, groups: &[u32]) -> Vec<String> {
+    let names = all.names();
     groups.iter().filter_map(|&group| names.get(group as usize).cloned()).collect()
 }
 
-/// The code book knows groups by their positions, people by their names.
-fn with_names(error: EnsembleError, data: &CodedData) -> RunError {
-    match error {
-        EnsembleError::NoMemberRemains { removed, members, keep } => {
-            RunError::NoMemberRemains { removed, members, keep: names(data, &keep) }
-        }
-        other => other.into(),
-    }
-}
-
 /// The groups with these names and of these images, each once, rising.
-fn removed_groups(data: &CodedData, kind: GroupBy, names: &[String], images: &[String]) -> Result<Vec<u32>> {
+fn removed_groups(
+    (groups, kind): (&Groups, GroupBy),
+    set: &PreparedSet,
+    names: &[String],
+    images: &[String],
+) -> Result<Vec<u32>> {
     let mut removed = Vec::new();
     for name in names {
-        let place =
-            data.groups.names().iter().position(|group| *group == composed(name)).ok_or_else(|| {
-                let bound = format!("groups are {} ({})", first_of(data.groups.names()), kind.in_words());
-                RunError::NoSuch { what: GROUP.into(), value: format!("`{name}`"), bound }
-            })?;
+        let place = groups.names().iter().position(|group| *group == composed(name)).ok_or_else(|| {
+            let bound = format!("groups are {} ({})", first_of(groups.names()), kind.in_words());
+            RunError::NoSuch { what: GROUP.into(), value: format!("`{name}`"), bound }
+        })?;
         removed.push(place as u32);
     }
-    for image in &images.iter().flat_map(|list| data.images.names_in(list)).collect::<Vec<_>>() {
-        let place = data.images.find(image).ok_or_else(|| {
+    for image in &images.iter().flat_map(|list| set.names_in(list)).collect::<Vec<_>>() {
+        let place = set.find(image).ok_or_else(|| {
             let bound = format!(
                 "the run trains on {} of the source set; `data.json` lists their names and positions",
-                counted(data.images.len(), "image")
+                counted(set.len(), "image")
             );
             RunError::NoSuch { what: "training image".into(), value: image.clone(), bound }
         })?;
-        removed.push(data.groups.group_of()[place]);
+        removed.push(groups.group_of()[place]);
     }
     removed.sort_unstable();
     removed.dedup();

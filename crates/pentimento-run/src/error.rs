@@ -170,6 +170,31 @@ pub enum RunError {
         /// What the recipe says now and did not say before; none if it is the same, and the images are others.
         changes: Option<Vec<String>>,
     },
+    /// A network of a bank that was made before its recipe or its images became what they are.
+    #[error(
+        "{}: the {what} there was trained by another recipe, or on other images, than the bank has now",
+        bank.display()
+    )]
+    OfOtherRecipe {
+        /// The bank.
+        bank: PathBuf,
+        /// The network.
+        what: String,
+    },
+    /// Networks of a bank that its recipe does not have any more would be removed.
+    #[error(
+        "{} holds {} that the recipe does not have, and that would be removed{}",
+        bank.display(), counted(*networks, "trained network"),
+        changes.as_ref().map_or(String::new(), |says| format!(" (the recipe now says {})", says.join(", ")))
+    )]
+    WouldRemove {
+        /// The bank.
+        bank: PathBuf,
+        /// How many.
+        networks: usize,
+        /// What the recipe says now and did not say before; none if it is the same.
+        changes: Option<Vec<String>>,
+    },
     /// An earlier stage has not been run, or for another recipe.
     #[error("{what} is not there yet")]
     Missing {
@@ -230,7 +255,9 @@ pub enum RunError {
         run: String,
     },
     /// A question to an ensemble or an imported network that a bank cannot answer.
-    #[error("{run}: it is a bank of networks on known subsets, and has no samples and no members with codes")]
+    #[error(
+        "{run}: it is a bank of networks on known subsets, and has no stages of samples and no members with codes"
+    )]
     IsBank {
         /// The run.
         run: String,
@@ -570,6 +597,8 @@ impl RunError {
             | Self::InsideARun { .. }
             | Self::ImagesGone { .. }
             | Self::WouldReplace { .. }
+            | Self::WouldRemove { .. }
+            | Self::OfOtherRecipe { .. }
             | Self::Missing { .. }
             | Self::NoScores { .. }
             | Self::SeveralMethods { .. }
@@ -651,7 +680,10 @@ impl FailureKind {
             return match error {
                 // A recipe names a file that is not there, or whose compressed data are damaged.
                 DataError::Io { source, .. } => match source.kind() {
-                    ErrorKind::NotFound | ErrorKind::InvalidData | ErrorKind::InvalidInput => Self::Input,
+                    ErrorKind::NotFound
+                    | ErrorKind::IsADirectory
+                    | ErrorKind::InvalidData
+                    | ErrorKind::InvalidInput => Self::Input,
                     _ => Self::Failed,
                 },
                 DataError::OutOfMemory { .. } => Self::Failed,

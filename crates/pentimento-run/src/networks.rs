@@ -24,7 +24,7 @@ pub struct Weights {
 
 /// All members of an ensemble that the run trained, or the one network that was imported.
 pub struct Networks<'a> {
-    /// What they were trained on; of an imported network that is not known.
+    /// What they were trained on, by codes; of an imported network that is not known, and networks of a bank have no codes.
     pub trained_on: Option<&'a CodedData>,
     /// What they have in common.
     pub architecture: Architecture,
@@ -74,6 +74,20 @@ impl<'a> Networks<'a> {
         let config = workspace.run.root().join(imported::config_name());
         let size = imported::image_size(&architecture, &config)?;
         let weights = vec![imported::weights(workspace)?];
+        Self::new(workspace, None, architecture, weights, size)
+    }
+
+    /// Some networks of a bank.
+    ///
+    /// # Errors
+    ///
+    /// If a setting has no JSON form.
+    pub(crate) fn of_bank(
+        workspace: &Workspace,
+        architecture: Architecture,
+        weights: Vec<Weights>,
+        size: [usize; 2],
+    ) -> Result<Self> {
         Self::new(workspace, None, architecture, weights, size)
     }
 

@@ -48,7 +48,7 @@ pub fn score(
 }
 
 /// Scores in so many groups of draws at multiples of the damping that a method takes, `[factors][queries][images]`; none for a
-/// method without a kernel of features.
+/// method without a damping.
 ///
 /// # Errors
 ///
@@ -64,7 +64,10 @@ pub fn scores_around_damping(
         Family::Gradients(asked) => {
             gradients::scores_around_damping(subject, queries, asked, groups, factors)
         }
-        _ => Ok(None),
+        Family::Influence(asked) => {
+            influence::scores_around_damping(subject, queries, method, asked, groups, factors)
+        }
+        Family::Codes(_) | Family::Likeness(_) => Ok(None),
     }
 }
 

@@ -68,7 +68,13 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
                             names.push(format!("curvature/{network}/eigenvalues"));
                         }
                         match kind {
-                            InfluenceKind::Unlearning => names.push(format!("unlearning/{network}/queries")),
+                            // Both ways to compare losses have the same pieces.
+                            InfluenceKind::Unlearning(_) => {
+                                let stage = format!("unlearning/{network}/queries");
+                                if !names.contains(&stage) {
+                                    names.push(stage);
+                                }
+                            }
                             InfluenceKind::Linear(..) => {
                                 let stage = |groups| format!("{name}/{network}/{}", products_of(&groups));
                                 names.extend(batches(subject.draws().groups).into_iter().map(stage));
@@ -249,7 +255,7 @@ pub fn with_stage<R>(
                 let last = subject.in_last_round();
                 let groups = batches(last.draws().groups).into_iter();
                 let first = match kind {
-                    InfluenceKind::Unlearning => Some(0),
+                    InfluenceKind::Unlearning(_) => Some(0),
                     InfluenceKind::Linear(..) => groups
                         .map(|groups| (products_of(&groups), groups.start))
                         .find_map(|(name, first)| (name == what).then_some(first)),

@@ -3,11 +3,12 @@
 use pentimento_diffusion::untrained::Untrained;
 use std::time::Duration;
 
-/// "1 image", "2 images".
+/// "1 image", "2 images", "2 queries".
 pub fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        count => format!("{count} {noun}s"),
+    match (count, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (count, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{count} {stem}ies"),
+        (count, _) => format!("{count} {noun}s"),
     }
 }
 

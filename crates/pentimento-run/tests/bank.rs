@@ -4,10 +4,19 @@
 
 mod common;
 
-use common::{Laboratory, digests};
-use pentimento_run::bank::{BankData, bank_data, network_folder, train_bank, weights_name};
+use common::{Laboratory, digests, idx, pixels};
+use pentimento_diffusion::checkpoint::{TensorFile, read_weights};
+use pentimento_diffusion::mixture::{Mixture, Trajectory};
+use pentimento_diffusion::sampler::Sampler;
+use pentimento_diffusion::unet::Parameters;
+use pentimento_run::ablate::{AblationMethod, ablate};
+use pentimento_run::bank::{
+    Bank, BankData, BankTraining, bank_data, network_folder, train_bank, weights_name,
+};
 use pentimento_run::piece::PieceName;
 use pentimento_run::{Recipe, Reporter, RunError, RunOptions, Stop, Workspace, stages};
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -137,16 +146,77 @@ fn more_subsets_and_seeds_keep_what_is_there_and_fewer_are_not_replaced_unasked(
     for (name, digest) in before.iter().filter(|(name, _)| name.starts_with("networks/")) {
         assert_eq!(after.get(name), Some(digest), "{name}");
     }
-    for other in ["subsets = 2\nseeds = 3", "subsets = 4\nseeds = 3\nshare = 0.8"] {
-        let error = train(&begin(&laboratory, "bank", other, RunOptions::default())).err().unwrap();
-        assert!(matches!(error, RunError::WouldReplace { .. }), "{error}");
-        assert!(error.to_string().contains("trained network"), "{error}");
-    }
+    let refused =
+        |other: &str| train(&begin(&laboratory, "bank", other, RunOptions::default())).err().unwrap();
+    let error = refused("subsets = 2\nseeds = 3");
+    assert!(matches!(error, RunError::WouldRemove { networks: 6, .. }), "{error}");
+    let error = refused("subsets = 4\nseeds = 3\nshare = 0.8");
+    assert!(matches!(error, RunError::WouldReplace { .. }), "{error}");
+    assert!(error.to_string().contains("12 trained networks"), "{error}");
     assert_eq!(digests(&laboratory.path("bank")), after);
     let options = RunOptions { replace: true, ..RunOptions::default() };
     train(&begin(&laboratory, "bank", "subsets = 2\nseeds = 1", options)).unwrap();
     let fewer = digests(&laboratory.path("bank"));
     assert_eq!(fewer.keys().filter(|name| name.ends_with("losses.npy")).count(), 3);
+}
+
+/// The networks on subsets are members of an ensemble: without an image, those that never saw it make the sample, and no other.
+#[test]
+fn a_bank_makes_samples_again_without_images() {
+    let laboratory = Laboratory::new();
+    let workspace = begin(&laboratory, "bank", HALVES, RunOptions::default());
+    let data = train(&workspace).unwrap();
+    let training = BankTraining::new(&workspace, &data).unwrap();
+    let recipe = &workspace.recipe;
+    let sampler = Sampler::new(&recipe.schedule, recipe.sampling).unwrap();
+    let sampled_by = |networks: &[usize]| -> Vec<f32> {
+        let open = |&number: &usize| {
+            let object = training.weights(number).unwrap().object;
+            let file = File::open(workspace.run.path_of(&object).unwrap()).unwrap();
+            let file = TensorFile::open(BufReader::new(file), &object).unwrap();
+            let values = read_weights(training.architecture(), &mut [file]).unwrap().values;
+            Parameters::from_memory(training.architecture(), values)
+        };
+        let members: Vec<_> = networks.iter().map(open).collect();
+        let weights = vec![1.0 / members.len() as f64; members.len()];
+        let mixture = Mixture::new(training.architecture().clone(), members, 8, 8, 4).unwrap();
+        let trajectory = Trajectory { sample: 1, weights };
+        mixture.sample(&sampler, recipe.seed, &[trajectory], |_| Ok::<_, RunError>(())).unwrap()
+    };
+    let lacking = |image: usize| -> Vec<usize> {
+        (0..8).filter(|&number| !data.subsets[data.network(number).0].kept[image]).collect()
+    };
+    let (mut seen_by_all, mut compared) = (0, 0);
+    for image in 0..30 {
+        let found = ablate(&workspace, 1, &[], &[image.to_string()], AblationMethod::Exact);
+        match lacking(image).as_slice() {
+            [] => {
+                let error = found.err().unwrap();
+                assert!(matches!(error, RunError::NoMemberRemains { members: 6, .. }), "{error}");
+                seen_by_all += 1;
+            }
+            networks => {
+                assert_eq!(found.unwrap().without, sampled_by(networks), "image {image}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(seen_by_all > 0 && compared > 10, "{seen_by_all} {compared}");
+}
+
+/// Networks that were trained on other images are not those that are missing: training more would not bring them.
+#[test]
+fn a_bank_whose_images_have_changed_says_so() {
+    let laboratory = Laboratory::new();
+    train(&begin(&laboratory, "bank", HALVES, RunOptions::default())).unwrap();
+    let open = || Bank::open(&laboratory.path("bank"), None, RunOptions::default());
+    assert_eq!(open().unwrap().networks.len(), 8);
+    let mut pixels = pixels();
+    pixels[5] ^= 1;
+    std::fs::write(laboratory.path("images"), idx(0x803, &[30, 8, 8], &pixels)).unwrap();
+    let error = open().err().unwrap();
+    assert!(matches!(error, RunError::OfOtherRecipe { .. }), "{error}");
+    assert!(error.to_string().contains("networks/0000-0"), "{error}");
 }
 
 #[test]

@@ -182,6 +182,14 @@ fn with_commands(error: &RunError) -> String {
         RunError::WouldReplace { .. } => {
             format!("{error}: add `--replace` to do so, or name another folder with `--run`")
         }
+        RunError::WouldRemove { .. } => {
+            format!("{error}: add `--replace` to do so, or name another folder with `--run`")
+        }
+        RunError::OfOtherRecipe { bank, .. } => format!(
+            "{error}; bring back the images and the recipe of then, or train today's bank in another folder: `pentimento bank \
+             {} --run FOLDER`",
+            bank.display()
+        ),
         RunError::ImagesGone { field, .. } => format!(
             "{error}; `pentimento run RECIPE --set {field}=PATH` takes another path, also with the run in the place of RECIPE"
         ),
@@ -214,7 +222,9 @@ fn with_commands(error: &RunError) -> String {
             None => error.to_string(),
         },
         RunError::NoCodes { .. } => format!("{error}; `sample`, `attribute` and `report` work with it"),
-        RunError::IsBank { .. } => format!("{error}; `bank` trains it, `pieces` lists it"),
+        RunError::IsBank { .. } => format!(
+            "{error}; `bank` trains it, `evaluate` judges by it, `ablate` makes samples again without images, `pieces` lists it"
+        ),
         RunError::NotBank { .. } => format!("{error}; recipes/mnist-bank.toml has one"),
         RunError::NothingToTrainAgain { .. } => format!(
             "{error}; `pentimento ablate` makes its samples again without images, by the members that never saw them, and \

@@ -117,7 +117,10 @@ fn unlearning_by_a_short_step_agrees_with_influence() {
     write_set(&laboratory.path("set.npy"));
     let run = laboratory.path("run");
     import(&run, &laboratory.path("set.npy"), &[]);
-    let said = succeed(&mut attribute(&run, &["--method", "influence,unlearning", "--query", "3,17"]));
+    let said = succeed(&mut attribute(
+        &run,
+        &["--method", "influence,unlearning,unlearning-ratio", "--query", "3,17"],
+    ));
     assert_names(
         &said.stdout,
         &[
@@ -138,6 +141,18 @@ fn unlearning_by_a_short_step_agrees_with_influence() {
         assert!((ratio / 0.01 - 1.0).abs() < 0.05, "{ratio}");
         assert_eq!([linear[60], linear[61]], [linear[3]; 2], "copies");
     }
+    // Over the sum of both losses, which is positive, and queries are not unlearned again.
+    let relative = scores(&run, "unlearning-ratio", 62);
+    for (unlearned, relative) in unlearned.iter().flatten().zip(relative.iter().flatten()) {
+        assert_eq!(unlearned.signum(), relative.signum());
+        assert!(relative.abs() < unlearned.abs() / 1e-3 && relative.abs() < 1.0, "{unlearned} {relative}");
+    }
+    assert_eq!(
+        said.stderr.matches("the loss of 62 training images after each").count(),
+        1,
+        "{}",
+        said.stderr
+    );
     let own = &linear[0];
     assert!(own.iter().all(|score| *score <= own[3]), "an image helped nobody more than itself");
     // What else is measured of a query.

@@ -1,5 +1,6 @@
 //! Scores from products and from losses, with those that each group of draws would be missed in.
 
+use super::LossChange;
 use crate::scores::{ScoreRows, Scores};
 
 /// Gradients of training images times those of queries, through the inverse of a network's curvature.
@@ -51,17 +52,35 @@ pub fn predicted_changes(
     }
 }
 
-/// Scores from the increase of each image's loss when a query is unlearned, `[queries][images][blocks]`, mean over blocks; 0 for
-/// images that the network never saw. What an image does to its own loss is not measured (NaN): no training image is
-/// unlearned.
-pub fn loss_increases(increases: &[Vec<Vec<f64>>], blocks: usize, saw: &[bool]) -> Scores {
+/// What is added to the sum of both losses in a ratio (MUCS, arXiv 2605.17938).
+pub const RATIO_OFFSET: f64 = 1e-3;
+
+/// The losses of training images, before and after each query was unlearned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnlearningLosses {
+    /// The mean loss of each image in each block of draws before, `[images][blocks]`; empty if only increases are compared.
+    pub before: Vec<Vec<f64>>,
+    /// How much more it is after a query was unlearned, `[queries][images][blocks]`.
+    pub increases: Vec<Vec<Vec<f64>>>,
+}
+
+/// Scores from the losses of each image when a query is unlearned, mean over blocks; 0 for images that the network never saw. What an
+/// image does to its own loss is not measured (NaN): no training image is unlearned.
+pub fn loss_changes(losses: &UnlearningLosses, change: LossChange, blocks: usize, saw: &[bool]) -> Scores {
+    let UnlearningLosses { before, increases } = losses;
     let without = |left_out: Option<usize>| -> ScoreRows {
         let kept: Vec<usize> = (0..blocks).filter(|&block| Some(block) != left_out).collect();
-        let mean = |(values, &saw): (&Vec<f64>, &bool)| match saw {
-            true => kept.iter().map(|&block| values[block]).sum::<f64>() / kept.len().max(1) as f64,
-            false => 0.0,
+        let mean =
+            |values: &[f64]| kept.iter().map(|&block| values[block]).sum::<f64>() / kept.len().max(1) as f64;
+        let of_image = |(image, values): (usize, &Vec<f64>)| match (saw[image], change) {
+            (false, _) => 0.0,
+            (true, LossChange::Increase) => mean(values),
+            (true, LossChange::Ratio) => {
+                let increase = mean(values);
+                increase / (increase + 2.0 * mean(&before[image]) + RATIO_OFFSET)
+            }
         };
-        increases.iter().map(|images| images.iter().zip(saw).map(mean).collect()).collect()
+        increases.iter().map(|images| images.iter().enumerate().map(of_image).collect()).collect()
     };
     Scores {
         scores: without(None),
@@ -126,11 +145,18 @@ mod tests {
     }
 
     #[test]
-    fn an_increase_of_the_loss_is_the_mean_over_groups() {
-        let increases = [vec![vec![1.0, 3.0], vec![5.0, 5.0]]];
-        let found = loss_increases(&increases, 2, &[true, false]);
+    fn a_change_of_the_loss_is_that_of_means_over_blocks() {
+        let losses = UnlearningLosses {
+            before: vec![vec![1.0, 2.0], vec![7.0, 7.0]],
+            increases: vec![vec![vec![1.0, 3.0], vec![5.0, 5.0]]],
+        };
+        let found = loss_changes(&losses, LossChange::Increase, 2, &[true, false]);
         assert_eq!(found.scores, [vec![2.0, 0.0]]);
         assert_eq!(found.replicates, [[vec![3.0, 0.0]], [vec![1.0, 0.0]]]);
         assert!(found.self_influence.iter().all(|value| value.is_nan()) && found.self_influence.len() == 2);
+        // From 1.5 to 3.5, from 2 to 5 and from 1 to 2: (after - before) / (after + before + 0.001).
+        let found = loss_changes(&losses, LossChange::Ratio, 2, &[true, false]);
+        assert_eq!(found.scores, [vec![2.0 / 5.001, 0.0]]);
+        assert_eq!(found.replicates, [[vec![3.0 / 7.001, 0.0]], [vec![1.0 / 3.001, 0.0]]]);
     }
 }

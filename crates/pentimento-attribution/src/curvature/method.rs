@@ -27,5 +27,14 @@ pub enum InfluenceKind {
     Linear(QueryMeasurement, Inverse),
     /// By unlearning the query: a step against its gradient through the inverse curvature, and what it does to each training
     /// image's loss.
-    Unlearning,
+    Unlearning(LossChange),
+}
+
+/// How the loss of a training image before and after is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossChange {
+    /// By its increase.
+    Increase,
+    /// By its increase over the sum of both and [`RATIO_OFFSET`].
+    Ratio,
 }

@@ -44,10 +44,10 @@ pub use conjugate_gradients::{SampledCurvature, Solved};
 pub use damping::{DampingRule, TrainingLength};
 pub use error::CurvatureError;
 pub use factors::{FactorSums, Factors, WeightSharing};
-pub use influence::{InfluenceProducts, loss_increases, predicted_changes};
+pub use influence::{InfluenceProducts, RATIO_OFFSET, UnlearningLosses, loss_changes, predicted_changes};
 pub use inverse::{Curvature, EigenvalueSums};
 pub use loss::{losses, moved, output_gradient};
-pub use method::{InfluenceKind, Inverse, QueryMeasurement};
+pub use method::{InfluenceKind, Inverse, LossChange, QueryMeasurement};
 pub use pass::{
     CurvatureDraw, CurvaturePart, CurvaturePass, ImageRecords, curvature_draws, whole_curvature_draw,
 };

@@ -66,7 +66,7 @@ impl Method {
             Family::Codes(distance) => Statement::of_codes(distance),
             Family::Gradients(method) => of_gradients(method),
             Family::Influence(InfluenceKind::Linear(measured, inverse)) => of_influence(measured, inverse),
-            Family::Influence(InfluenceKind::Unlearning) => Statement::new(
+            Family::Influence(InfluenceKind::Unlearning(_)) => Statement::new(
                 "the loss of each training image, mean over draws, which stands for the loss of the query without that image",
                 "the query, unlearned",
                 "one step of unlearning on the finished network, through the inverse curvature of blocks",

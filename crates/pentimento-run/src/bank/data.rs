@@ -88,7 +88,7 @@ impl BankData {
 ///
 /// # Errors
 ///
-/// As [`BankData::open`]; [`RunError::WouldReplace`] if networks would be trained again; as writing.
+/// As [`BankData::open`]; [`RunError::WouldReplace`] and [`RunError::WouldRemove`] if networks would be trained again or are too many; as writing.
 pub fn bank_data(workspace: &Workspace) -> Result<BankData> {
     let data = BankData::open(&workspace.recipe, &workspace.options)?;
     // Before the run takes the recipe.

@@ -81,16 +81,18 @@ impl<'a> BankTraining<'a> {
     ///
     /// # Errors
     ///
-    /// [`RunError::Missing`] if it is not there, or was trained from another recipe.
+    /// [`RunError::Missing`] if it is not there, [`RunError::OfOtherRecipe`] if it was trained by another recipe or on other
+    /// images.
     pub fn weights(&self, number: usize) -> Result<Weights> {
         let SubsetNetwork { objects, made_from, .. } = &self.stage.networks()[number];
         let (name, run) = (objects.weights(), &self.workspace.run);
-        match run.entry(&name).filter(|_| run.is_current(&name, *made_from)) {
-            Some(entry) => Ok(Weights { object: name, digest: entry.blake3 }),
-            None => {
-                let what = format!("network {}", objects.folder);
-                Err(self.workspace.missing(what, MadeBy::Bank))
+        let what = format!("network {}", objects.folder);
+        match run.entry(&name) {
+            Some(entry) if run.is_current(&name, *made_from) => {
+                Ok(Weights { object: name, digest: entry.blake3 })
             }
+            Some(_) => Err(RunError::OfOtherRecipe { bank: run.root().to_path_buf(), what }),
+            None => Err(self.workspace.missing(what, MadeBy::Bank)),
         }
     }
 
@@ -119,18 +121,21 @@ pub fn train_bank(workspace: &Workspace, data: &BankData) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`RunError::WouldReplace`] if networks would be trained again, unless the workspace may replace them; as writing to the run.
+/// Unless the workspace may replace them, [`RunError::WouldReplace`] if networks would be trained again, and
+/// [`RunError::WouldRemove`] if there are more than the recipe has; as writing to the run.
 pub(super) fn take_bank_recipe(workspace: &Workspace, data: &BankData) -> Result<()> {
     let changes = workspace.recipe_changes()?;
     let others = BankTraining::new(workspace, data)?.of_others()?;
     let beyond = beyond(workspace, data);
-    let replaced = others.len() + beyond.len();
-    if replaced > 0 && !workspace.options.replace {
-        return Err(RunError::WouldReplace {
-            run: workspace.run.root().to_path_buf(),
-            what: vec![counted(replaced, "trained network")],
-            changes: changes.map(|changes| changes.now_says),
-        });
+    if !workspace.options.replace {
+        let (bank, changes) = (workspace.run.root().to_path_buf(), changes.map(|changes| changes.now_says));
+        if !others.is_empty() {
+            let what = vec![counted(others.len(), "trained network")];
+            return Err(RunError::WouldReplace { run: bank, what, changes });
+        }
+        if !beyond.is_empty() {
+            return Err(RunError::WouldRemove { bank, networks: beyond.len(), changes });
+        }
     }
     workspace.save_recipe()?;
     let run = &workspace.run;

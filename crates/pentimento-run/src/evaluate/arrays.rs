@@ -1,6 +1,8 @@
 //! Anybody's scores, masks and outcomes, as NumPy arrays.
 
+use super::subsets::FEWEST_SUBSETS;
 use crate::error::{Result, RunError};
+use crate::words::counted;
 use pentimento_evaluation::datamodelling::{
     Ceiling, Datamodelling, Table, ceiling, datamodelling, mean_over_seeds,
 };
@@ -24,7 +26,8 @@ pub struct ArraysToJudge {
 ///
 /// # Errors
 ///
-/// [`RunError::NumpyFile`] for a file that is no such array, or whose shape does not fit the others.
+/// [`RunError::NumpyFile`] for a file that is no such array, or whose shape does not fit the others, for too few subsets, and if
+/// scores or outcomes are such that no query ranks the subsets.
 pub fn judge_arrays(
     files: &ArraysToJudge,
     interval: IntervalSettings,
@@ -67,10 +70,31 @@ pub fn judge_arrays(
             ),
         });
     }
+    if subsets < FEWEST_SUBSETS {
+        return Err(RunError::NumpyFile {
+            file: files.masks.clone(),
+            problem: format!(
+                "has {}, but must have at least {FEWEST_SUBSETS}, to be ranked",
+                counted(subsets, "subset")
+            ),
+        });
+    }
     let kept: Vec<Vec<bool>> =
         masks.rows.iter().map(|row| row.iter().map(|&value| value != 0.0).collect()).collect();
     let mean = mean_over_seeds(&seeds)?;
-    Ok((datamodelling(&scores.rows, &kept, &mean, interval)?, ceiling(&seeds)?))
+    let judged = datamodelling(&scores.rows, &kept, &mean, interval)?;
+    if judged.score.mean.is_none() {
+        let is_constant = |query: usize| mean.iter().all(|subset| subset[query] == mean[0][query]);
+        let (file, problem) = match (0..queries).all(is_constant) {
+            true => (
+                &files.outcomes,
+                "holds one and the same value of each query for all subsets, so nothing ranks them",
+            ),
+            false => (&files.scores, "has the same sum of scores for all subsets, so nothing ranks them"),
+        };
+        return Err(RunError::NumpyFile { file: file.clone(), problem: problem.into() });
+    }
+    Ok((judged, ceiling(&seeds)?))
 }
 
 struct NamedTable {
@@ -266,6 +290,22 @@ mod tests {
                 "NaN at position 1",
             ),
             (ArraysToJudge { scores: path("text.npy"), ..good.clone() }, "no array of NumPy"),
+            (
+                ArraysToJudge { outcomes: write(&path("g.npy"), &[6, 2], &[1.5; 12]), ..good.clone() },
+                "g.npy holds one and the same value",
+            ),
+            (
+                ArraysToJudge { scores: write(&path("h.npy"), &[2, 3], &[0.0; 6]), ..good.clone() },
+                "h.npy has the same sum of scores",
+            ),
+            (
+                ArraysToJudge {
+                    masks: write(&path("i.npy"), &[3, 3], &MASKS[..9]),
+                    outcomes: write(&path("j.npy"), &[3, 2], &truth()[..6]),
+                    ..good.clone()
+                },
+                "i.npy has 3 subsets, but must have at least 4",
+            ),
         ];
         for (files, problem) in cases {
             let said = judge_arrays(&files, IntervalSettings::default()).unwrap_err().to_string();

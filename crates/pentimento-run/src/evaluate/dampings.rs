@@ -4,18 +4,25 @@
 use crate::error::Result;
 use crate::gradients::{Queries, Subject};
 use crate::scores::scores_around_damping;
-use pentimento_attribution::methods::Method;
+use pentimento_attribution::methods::{Family, Method};
 use pentimento_evaluation::datamodelling::setting_chosen_elsewhere;
 use pentimento_evaluation::statistics::StatisticsError;
 use pentimento_evaluation::statistics::linear_datamodelling::HeldOutChoice;
 use serde::Serialize;
 
 /// Multiples of the damping that a method takes, in steps of half a decade.
-pub const DAMPING_FACTORS: [f64; 13] =
-    [1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3];
+const FACTORS: [f64; 13] = [1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3];
 
-/// The place of the damping itself among them.
-const OWN: usize = 6;
+/// The same for influence functions. Their own damping is a small share of the eigenvalues, and less of it changes nothing
+/// (`SHARE_OF_BLOCK` in the attribution's `curvature/damping.rs`); with most of it nothing but the damping is left.
+const OF_INFLUENCE: [f64; 12] = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5];
+
+fn factors_of(method: &Method) -> &'static [f64] {
+    match method.family {
+        Family::Influence(_) => &OF_INFLUENCE,
+        _ => &FACTORS,
+    }
+}
 
 /// A method with a damping, judged at multiples of the one that it takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +42,7 @@ pub struct JudgedDampings {
 /// Scores of the methods that have a damping, at multiples of it.
 pub(super) struct AroundDampings {
     method: String,
+    factors: &'static [f64],
     /// `[factors][queries][images]`.
     scores: Vec<Vec<Vec<f64>>>,
 }
@@ -52,8 +60,9 @@ pub(super) fn around_dampings(
     let mut found = Vec::new();
     for &(method, groups) in methods {
         subject.workspace.options.stop.check()?;
-        if let Some(scores) = scores_around_damping(subject, queries, method, groups, &DAMPING_FACTORS)? {
-            found.push(AroundDampings { method: method.name.into(), scores });
+        let factors = factors_of(&method);
+        if let Some(scores) = scores_around_damping(subject, queries, method, groups, factors)? {
+            found.push(AroundDampings { method: method.name.into(), factors, scores });
         }
     }
     Ok(found)
@@ -74,11 +83,12 @@ impl AroundDampings {
         seed: u64,
     ) -> Result<Option<JudgedDampings>, StatisticsError> {
         let choice = setting_chosen_elsewhere(&self.scores, masks, outcomes, seed)?;
+        let own = self.factors.iter().position(|&factor| factor == 1.0);
         Ok(choice.map(|choice| JudgedDampings {
             method: self.method.clone(),
             target,
-            factors: DAMPING_FACTORS.to_vec(),
-            own: choice.scores.get(OWN).copied().flatten(),
+            factors: self.factors.to_vec(),
+            own: own.and_then(|own| choice.scores.get(own).copied().flatten()),
             choice,
         }))
     }

@@ -20,7 +20,7 @@ mod subsets;
 mod table;
 
 pub use arrays::{ArraysToJudge, judge_arrays};
-pub use dampings::{DAMPING_FACTORS, JudgedDampings};
+pub use dampings::JudgedDampings;
 pub use outcomes::{MeasuringOutcomes, Outcomes};
 pub use retrieval::{MethodRetrieved, Retrieval, evaluate_retrieval};
 pub use subsets::{Evaluation, EvaluationSettings, Judged, JudgedSet, TARGETS, evaluate};

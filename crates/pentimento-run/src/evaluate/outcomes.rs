@@ -152,6 +152,10 @@ impl Stage for MeasuringOutcomes<'_> {
 
     fn summary(&self, missing: &[Piece]) -> Option<String> {
         let networks = counted(missing.len(), "network");
-        Some(format!("{networks}, {} draws of each of {} queries", self.draws(), self.queries.len()))
+        Some(format!(
+            "{networks}, {} draws of each of {}",
+            self.draws(),
+            counted(self.queries.len(), "query")
+        ))
     }
 }

@@ -112,7 +112,10 @@ fn known_sources(table: &Path, queries: &Queries, images: &PreparedSet) -> Resul
         let line = record.position().map_or(0, csv::Position::line);
         let (query, image) = (&record[0], &record[1]);
         let place = queries.images.iter().position(|known| known.name == query).ok_or_else(|| {
-            let bound = format!("one of the {} queries ({})", queries.images.len(), queries.set);
+            let bound = match queries.images.len() {
+                1 => format!("the only query ({})", queries.set),
+                count => format!("one of the {count} queries ({})", queries.set),
+            };
             broken(format!("query in line {line}"), query, bound)
         })?;
         let source = images.find(image).ok_or_else(|| {

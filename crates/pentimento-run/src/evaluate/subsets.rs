@@ -26,7 +26,7 @@ use std::path::Path;
 pub const TARGETS: [&str; 2] = ["loss", "weighted loss"];
 
 /// Fewer subsets have too few orders to tell scores from chance.
-const FEWEST_SUBSETS: usize = 4;
+pub(super) const FEWEST_SUBSETS: usize = 4;
 
 /// How scores are judged.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -166,7 +166,7 @@ fn missing_of(
     let images = measurement.images.len();
     let last = &match kind {
         InfluenceKind::Linear(..) => subject.in_last_round(),
-        InfluenceKind::Unlearning => *subject,
+        InfluenceKind::Unlearning(_) => *subject,
     };
     let rounds = (subject.draws().groups, batches(last.draws().groups));
     let of_group = last.draws().count() / last.draws().groups;
@@ -194,7 +194,7 @@ fn missing_of(
                     found_missing.add(products, groups.len() * of_group, groups.start < rounds.0);
                 }
             }
-            InfluenceKind::Unlearning => unlearned = queries.images.len(),
+            InfluenceKind::Unlearning(_) => unlearned = queries.images.len(),
         }
         return Ok(Missing {
             factors,
@@ -212,15 +212,24 @@ fn missing_of(
         InfluenceKind::Linear(measurement, inverse) => {
             let (measured, held) = (&measured, &HeldQueries::default());
             let name = method.name;
-            let of =
-                ProductsOf { subject: last, network, measured, dampings, name, measurement, inverse, held };
+            let of = ProductsOf {
+                subject: last,
+                network,
+                measured,
+                dampings,
+                factors: &[1.0],
+                name,
+                measurement,
+                inverse,
+                held,
+            };
             for groups in rounds.1 {
                 let (draws, is_first_round) = (groups.len() * of_group, groups.start < rounds.0);
                 let missing = of.stage(&gradients, &queries.images, groups)?.missing_images(run)?;
                 found_missing.add(missing, draws, is_first_round);
             }
         }
-        InfluenceKind::Unlearning => {
+        InfluenceKind::Unlearning(_) => {
             let of = UnlearningOf { subject, network, measured: &measured, dampings };
             found_missing.unlearned = missing(&of.stage(&gradients, &queries.images)?, run)?.len();
         }
@@ -265,7 +274,7 @@ impl Costs {
                     costs.whole = whole(subject, &curvature, &gradients, columns, draw)?;
                 }
             }
-            InfluenceKind::Unlearning => costs.losses = losses_of_image(subject, &parameters, threads)?,
+            InfluenceKind::Unlearning(_) => costs.losses = losses_of_image(subject, &parameters, threads)?,
         }
         Ok(costs)
     }
@@ -416,7 +425,7 @@ fn bytes_held(subject: &Subject<'_>, queries: usize, kind: InfluenceKind) -> usi
             };
             rows + whole + 2 * images_at_once(subject).min(64) * MOST_PARTS * parameters * F32
         }
-        InfluenceKind::Unlearning => 4 * parameters * F32,
+        InfluenceKind::Unlearning(_) => 4 * parameters * F32,
     };
     summing.max(decomposing).max(curvature + asking)
 }

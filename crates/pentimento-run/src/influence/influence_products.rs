@@ -50,6 +50,8 @@ pub struct ProductsOf<'a> {
     pub measured: &'a MeasuredCurvature,
     /// The damping of each block.
     pub dampings: &'a [f64],
+    /// Multiples of it at which each query goes through the inverse, one after another: 1 alone for scores.
+    pub factors: &'a [f64],
     /// What tells one measurement of queries from another.
     pub name: &'a str,
     /// What is measured of queries.
@@ -61,8 +63,9 @@ pub struct ProductsOf<'a> {
 }
 
 impl ProductsOf<'_> {
-    /// The products of all training images that the network saw with all queries, and the mean of what conjugate gradients left
-    /// of the queries, as a share; those that are in the run are not made again.
+    /// The products of all training images that the network saw with all queries, each at all multiples of the damping before the
+    /// next, and the mean of what conjugate gradients left of the queries, as a share; those that are in the run are not made
+    /// again.
     ///
     /// # Errors
     ///
@@ -75,6 +78,7 @@ impl ProductsOf<'_> {
     ) -> Result<(InfluenceProducts, Option<f64>)> {
         let (subject, workspace) = (self.subject, self.subject.workspace);
         let (plan, rows) = (image_draws(subject), self.query_draws().rows);
+        let factors = self.factors.len();
         let (blocks, of_block) = (plan.blocks(), plan.groups_per_block());
         let images = subject.training.images.len();
         let mut products = InfluenceProducts {
@@ -91,7 +95,7 @@ impl ProductsOf<'_> {
             let stage = self.stage(gradients, queries, groups.clone())?;
             if number == 0 {
                 for image in &stage.images {
-                    products.of_images[*image] = vec![vec![0.0; queries.len() * rows]; blocks];
+                    products.of_images[*image] = vec![vec![0.0; queries.len() * factors * rows]; blocks];
                 }
             }
             drive(workspace, &stage)?;
@@ -101,7 +105,7 @@ impl ProductsOf<'_> {
                 let name = stage.file_name(&piece);
                 let bytes = kept_or_made_again(workspace, &stage, &piece)?;
                 let arrays = ArrayReader::new(&bytes, &name)?;
-                let columns = batch.queries.len() * rows;
+                let columns = batch.queries.len() * factors * rows;
                 // Each file of a batch says the same of its queries.
                 if arrays.contains("residuals") {
                     residuals.extend(arrays.f64("residuals")?);
@@ -119,7 +123,7 @@ impl ProductsOf<'_> {
                     for (part, from) in parts.iter().zip(values.chunks_exact(columns)) {
                         let share = part.len() as f64 / of_block as f64;
                         let to = &mut products.of_images[image][part.start / of_block];
-                        let to = to.iter_mut().skip(batch.first * rows);
+                        let to = to.iter_mut().skip(batch.first * factors * rows);
                         to.zip(from).for_each(|(sum, value)| *sum += share * value);
                     }
                 }
@@ -129,9 +133,11 @@ impl ProductsOf<'_> {
         Ok((products, (!residuals.is_empty()).then_some(mean)))
     }
 
-    /// The draws of queries.
+    /// The draws of queries. Several multiples of the damping are for scores alone and not for their intervals, so their parts
+    /// are not told apart.
     pub fn query_draws(&self) -> QueryDraws {
-        QueryDraws::new(self.subject, self.measurement)
+        let draws = QueryDraws::new(self.subject, self.measurement);
+        if self.factors.len() > 1 { QueryDraws { rows: 1, ..draws } } else { draws }
     }
 
     /// The stage that makes the products with some queries of training images in a batch of groups of draws.
@@ -147,7 +153,8 @@ impl ProductsOf<'_> {
     ) -> Result<MakingProducts<'s>> {
         let subject = self.subject;
         let query_draws = self.query_draws();
-        let bytes_per_query = (query_draws.rows * subject.networks.architecture.parameter_count()).max(1);
+        let rows = query_draws.rows * self.factors.len();
+        let bytes_per_query = (rows * subject.networks.architecture.parameter_count()).max(1);
         let at_once = (MOST_QUERY_BYTES / bytes_per_query).clamp(1, queries.len().max(1));
         let batch = |(number, queries): (usize, &'s [Query])| -> Result<Batch<'s>> {
             Ok(Batch { first: number * at_once, queries, identity: self.identity(queries, &groups)? })
@@ -188,6 +195,10 @@ impl ProductsOf<'_> {
                 Fingerprint::of("influence through the whole curvature, version 2")
                     .json(&(settings.steps(), count))?
             }
+        };
+        let label = match self.factors {
+            [1.0] => label,
+            factors => label.text("at multiples of the damping").json(&factors)?,
         };
         Ok(label
             .fingerprint(measured.identity)
@@ -342,7 +353,7 @@ impl MakingProducts<'_> {
     }
 
     fn rows(&self, batch: &Batch<'_>) -> Result<Arc<SolvedQueries>> {
-        let ProductsOf { subject, measured, dampings, network, inverse, held, .. } = *self.of;
+        let ProductsOf { subject, measured, dampings, factors, network, inverse, held, .. } = *self.of;
         let mut held = held.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (self.query_draws.groups, batch.first);
         if let Some(rows) = held.get(&key) {
@@ -359,9 +370,15 @@ impl MakingProducts<'_> {
                 Some((self.whole.get_or_try_init(sample)?, steps))
             }
         };
-        let inverse = InverseOf { curvature: &measured.curvature, dampings, whole };
+        let at = |factor: &f64| InverseOf {
+            curvature: &measured.curvature,
+            dampings: dampings.iter().map(|damping| factor * damping).collect(),
+            whole,
+        };
+        let inverses: Vec<InverseOf<'_>> = factors.iter().map(at).collect();
+        let (queries, draws) = ((batch.first, batch.queries), self.query_draws);
         let (rows, residuals) =
-            self.gradients.solved(subject, &self.parameters, batch.queries, batch.first, &inverse)?;
+            self.gradients.solved(subject, &self.parameters, queries, draws, &inverses)?;
         let rows = Arc::new(SolvedQueries { rows, residuals });
         held.insert(key, Arc::clone(&rows));
         Ok(rows)

@@ -2,7 +2,7 @@
 //!
 //! * `curvature_store`: the curvature of a network, kept in the run; `curvature_sums` sums it shard by shard, `decomposition` takes
 //!   its eigenvectors.
-//! * `damping`: what is added to it.
+//! * `damping`: what is added to it; `around_damping`: scores at multiples of it.
 //! * `query_gradients`: gradients of the queries, through the inverse, in 8 bits.
 //! * `influence_products`: gradients of the training images against all of them, kept in the run.
 //! * `forecast`: how long all this will take.
@@ -11,6 +11,7 @@
 //! * `stages`: the stages of all this by their names.
 //! * `unlearning`: what unlearning a query does to the loss of each training image.
 
+mod around_damping;
 mod curvature_store;
 mod curvature_sums;
 mod damping;
@@ -23,6 +24,7 @@ mod stages;
 mod unlearning;
 mod whole_curvature;
 
+pub use around_damping::scores_around_damping;
 pub use forecast::forecast;
 pub use influence_products::products_of;
 pub use score::{check_influence, score_influence};

@@ -21,7 +21,7 @@ pub struct InverseOf<'a> {
     /// The curvature in blocks.
     pub curvature: &'a Curvature,
     /// The damping of each block.
-    pub dampings: &'a [f64],
+    pub dampings: Vec<f64>,
     /// A sample of the whole one with the steps that are taken, if that is to be inverted.
     pub whole: Option<(&'a SampledCurvature, usize)>,
 }
@@ -38,12 +38,12 @@ impl InverseOf<'_> {
         }
     }
 
-    fn solve(&self, gradients: Vec<Vec<f32>>) -> Result<Solved> {
+    fn solve(&self, gradients: &[Vec<f32>]) -> Result<Solved> {
         if let Some((sample, steps)) = self.whole {
-            return Ok(sample.solve(self.curvature, self.dampings, &gradients, steps)?);
+            return Ok(sample.solve(self.curvature, &self.dampings, gradients, steps)?);
         }
         let vectors =
-            side_by_side(gradients.len(), |index| self.curvature.solve(&gradients[index], self.dampings))?;
+            side_by_side(gradients.len(), |index| self.curvature.solve(&gradients[index], &self.dampings))?;
         Ok(Solved { vectors, residuals: Vec::new() })
     }
 }
@@ -80,8 +80,9 @@ impl QueryGradients {
         Ok(Self { measurement, trajectories })
     }
 
-    /// The gradients of some queries in each part of their draws, through the inverse of a network's curvature and in 8 bits,
-    /// query by query; and for the whole curvature, what conjugate gradients left of each, as a share.
+    /// The gradients of some queries, of which the first has its number among all, in each part of their draws, through inverses of a
+    /// network's curvature and in 8 bits: query by query, inverse by inverse, part by part. And for the whole curvature, what
+    /// conjugate gradients left of each, as a share.
     ///
     /// # Errors
     ///
@@ -90,26 +91,29 @@ impl QueryGradients {
         &self,
         subject: &Subject<'_>,
         parameters: &Parameters,
-        queries: &[Query],
-        first: usize,
-        inverse: &InverseOf<'_>,
+        (first, queries): (usize, &[Query]),
+        draws: QueryDraws,
+        inverses: &[InverseOf<'_>],
     ) -> Result<(QuantisedRows, Vec<f64>)> {
-        let draws = QueryDraws::new(subject, self.measurement);
         let count = queries.len() * draws.rows;
         let length = subject.networks.architecture.parameter_count();
-        let mut rows = QuantisedRows::zeros(length, count);
+        let mut rows = QuantisedRows::zeros(length, count * inverses.len());
         let mut residuals = Vec::new();
-        for first_row in (0..count).step_by(inverse.at_once(length)) {
-            let of_step = inverse.at_once(length).min(count - first_row);
+        let at_once = inverses.iter().map(|inverse| inverse.at_once(length)).min().unwrap_or(1);
+        for first_row in (0..count).step_by(at_once) {
+            let of_step = at_once.min(count - first_row);
             let gradients = side_by_side(of_step, |index| -> Result<Vec<f32>> {
                 let (query, row) = ((first_row + index) / draws.rows, (first_row + index) % draws.rows);
                 self.gradient(subject, parameters, &queries[query], first + query, draws.groups_of(row))
             })?;
-            let Solved { vectors, residuals: left } = inverse.solve(gradients)?;
-            for (index, solved) in vectors.iter().enumerate() {
-                rows.set(first_row + index, solved)?;
+            for (number, inverse) in inverses.iter().enumerate() {
+                let Solved { vectors, residuals: left } = inverse.solve(&gradients)?;
+                for (index, solved) in vectors.iter().enumerate() {
+                    let (query, row) = ((first_row + index) / draws.rows, (first_row + index) % draws.rows);
+                    rows.set((query * inverses.len() + number) * draws.rows + row, solved)?;
+                }
+                residuals.extend(left);
             }
-            residuals.extend(left);
         }
         Ok((rows, residuals))
     }
@@ -206,7 +210,7 @@ impl QueryDraws {
     pub fn of_kind(subject: &Subject<'_>, kind: InfluenceKind) -> Self {
         let measurement = match kind {
             InfluenceKind::Linear(measurement, _) => measurement,
-            InfluenceKind::Unlearning => QueryMeasurement::OfImage(Measurement::Loss),
+            InfluenceKind::Unlearning(_) => QueryMeasurement::OfImage(Measurement::Loss),
         };
         Self::new(subject, measurement)
     }

@@ -13,7 +13,7 @@ use crate::gradients::{
     Subject, in_rounds,
 };
 use pentimento_attribution::curvature::{
-    InfluenceKind, Inverse, QueryMeasurement, loss_increases, predicted_changes,
+    InfluenceKind, Inverse, QueryMeasurement, loss_changes, predicted_changes,
 };
 use pentimento_attribution::gradient::{Measurement, Spread};
 use pentimento_attribution::methods::Method;
@@ -71,7 +71,7 @@ pub fn score_influence(
         Ok(Round { spread: Spread::new(std::mem::take(&mut scores.replicates)), scores, note })
     };
     // What one query costs to unlearn is the losses of all training images: their draws are a fixed number.
-    let adapts = kind != InfluenceKind::Unlearning;
+    let adapts = !matches!(kind, InfluenceKind::Unlearning(_));
     let InRounds { found, draws, ended_by } = in_rounds(subject, method.name, adapts, of_round, |round| {
         (round.scores.scores.as_slice(), &round.spread)
     })?;
@@ -83,7 +83,7 @@ pub fn score_influence(
             field: format!("the score of training image {}", subject.training.images.source_indices()[image]),
             value: format!("not finite for {}", queries.images[query].title),
             bound: match kind {
-                InfluenceKind::Unlearning => {
+                InfluenceKind::Unlearning(_) => {
                     format!("a shorter step is needed than `influence.unlearning_step` = {step}")
                 }
                 InfluenceKind::Linear(..) => {
@@ -138,8 +138,17 @@ impl Asked<'_> {
         match kind {
             InfluenceKind::Linear(measurement, inverse) => {
                 let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
-                let of =
-                    ProductsOf { subject, network, measured, dampings, name, measurement, inverse, held };
+                let of = ProductsOf {
+                    subject,
+                    network,
+                    measured,
+                    dampings,
+                    factors: &[1.0],
+                    name,
+                    measurement,
+                    inverse,
+                    held,
+                };
                 let (products, residual) = of.complete(&gradients, &queries.images)?;
                 let seen = saw.iter().filter(|&&saw| saw).count();
                 let is_drawn = measurement != QueryMeasurement::Trajectory;
@@ -150,11 +159,12 @@ impl Asked<'_> {
                 }
                 Ok((scores, residual))
             }
-            InfluenceKind::Unlearning => {
+            InfluenceKind::Unlearning(change) => {
                 let loss = QueryMeasurement::OfImage(Measurement::Loss);
                 let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
                 let of = UnlearningOf { subject, network, measured, dampings };
-                Ok((loss_increases(&of.complete(&gradients, &queries.images)?, blocks, &saw), None))
+                let losses = of.complete(&gradients, &queries.images, change)?;
+                Ok((loss_changes(&losses, change, blocks, &saw), None))
             }
         }
     }

@@ -56,12 +56,23 @@ pub fn with_influence_stage<R>(
         InfluenceKind::Linear(measurement, inverse) => {
             let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
             let (name, held) = (method, &HeldQueries::default());
-            let of = ProductsOf { subject, network, measured, dampings, name, measurement, inverse, held };
+            let factors = &[1.0];
+            let of = ProductsOf {
+                subject,
+                network,
+                measured,
+                dampings,
+                factors,
+                name,
+                measurement,
+                inverse,
+                held,
+            };
             let groups = batches(subject.draws().groups).into_iter().find(|groups| groups.start == first);
             let Some(groups) = groups else { return Ok(None) };
             then(&of.stage(&gradients, &queries.images, groups)?).map(Some)
         }
-        InfluenceKind::Unlearning => {
+        InfluenceKind::Unlearning(_) => {
             let loss = QueryMeasurement::OfImage(Measurement::Loss);
             let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
             let of = UnlearningOf { subject, network, measured, dampings };

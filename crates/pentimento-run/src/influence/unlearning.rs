@@ -9,8 +9,9 @@ use crate::event::Progress;
 use crate::gradients::{Query, Subject, noise_id, row_key};
 use crate::kept::kept_or_made_again;
 use crate::piece::{Making, Object, Piece, Stage};
+use crate::words::counted;
 use once_cell::sync::OnceCell;
-use pentimento_attribution::curvature::{InfluenceKind, losses, moved};
+use pentimento_attribution::curvature::{InfluenceKind, LossChange, UnlearningLosses, losses, moved};
 use pentimento_attribution::gradient::side_by_side;
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
@@ -29,30 +30,39 @@ pub struct UnlearningOf<'a> {
 }
 
 impl UnlearningOf<'_> {
-    /// The increase of each training image's loss in each block of draws when a query is unlearned,
-    /// `[queries][images][blocks]`. Queries that are in the run are not unlearned again.
+    /// The losses of each training image in each block of draws, as far as they are compared so. Queries that are in the run are not
+    /// unlearned again.
     ///
     /// # Errors
     ///
     /// [`Stopped`](crate::error::RunError::Stopped) on Ctrl-C, finished queries are kept; as taking gradients.
-    pub fn complete(&self, gradients: &QueryGradients, queries: &[Query]) -> Result<Vec<Vec<Vec<f64>>>> {
+    pub fn complete(
+        &self,
+        gradients: &QueryGradients,
+        queries: &[Query],
+        change: LossChange,
+    ) -> Result<UnlearningLosses> {
         let workspace = self.subject.workspace;
         let stage = self.stage(gradients, queries)?;
         drive(workspace, &stage)?;
         let (images, plan) = (self.subject.training.images.len(), self.subject.draws());
         let (groups, of_block) = (plan.groups, plan.groups_per_block());
         let mean = |block: &[f64]| block.iter().sum::<f64>() / of_block as f64;
-        let mut found = Vec::with_capacity(queries.len());
+        let blocks = |groups: &[f64]| -> Vec<f64> { groups.chunks_exact(of_block).map(mean).collect() };
+        let before = match change {
+            LossChange::Increase => Vec::new(),
+            LossChange::Ratio => stage.before()?.iter().map(|groups| blocks(groups)).collect(),
+        };
+        let mut increases = Vec::with_capacity(queries.len());
         for piece in stage.pieces()? {
             let name = &stage.name_of(piece.made_from);
             let bytes = kept_or_made_again(workspace, &stage, &piece)?;
             let arrays = ArrayReader::new(&bytes, name)?;
             arrays.expect_shape("loss_increase", &[images, groups])?;
             let increase = arrays.f64("loss_increase")?;
-            let blocks = |groups: &[f64]| groups.chunks_exact(of_block).map(mean).collect();
-            found.push(increase.chunks_exact(groups).map(blocks).collect());
+            increases.push(increase.chunks_exact(groups).map(blocks).collect());
         }
-        Ok(found)
+        Ok(UnlearningLosses { before, increases })
     }
 
     /// The stage that unlearns queries.
@@ -109,7 +119,7 @@ impl UnlearningOf<'_> {
 
     /// The draws of a query: as many as for its influence.
     fn query_draws(&self) -> QueryDraws {
-        QueryDraws::of_kind(self.subject, InfluenceKind::Unlearning)
+        QueryDraws::of_kind(self.subject, InfluenceKind::Unlearning(LossChange::Increase))
     }
 
     /// What an unlearned query follows from, but for the query.
@@ -216,6 +226,9 @@ impl Stage for Unlearning<'_> {
 
     fn summary(&self, _missing: &[Piece]) -> Option<String> {
         let images = self.of.subject.training.images.len();
-        Some(format!("{} queries, the loss of {images} training images after each", self.queries.len()))
+        Some(format!(
+            "{}, the loss of {images} training images after each",
+            counted(self.queries.len(), "query")
+        ))
     }
 }

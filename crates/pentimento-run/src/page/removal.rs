@@ -29,7 +29,7 @@ pub fn report_removal(subject: &Subject<'_>, queries: &Queries, one: &OneImage) 
     let scores = Scores::new(subject, queries, tables)?;
     let html = render(&view(subject, &scores, one)?)?;
     let method = one.removals.first().map_or("", |removal| removal.table.method.name);
-    let name = format!("{}.html", name_of_one(&queries.set, &one.found.query, method));
+    let name = format!("{}.html", name_of_one(&queries.set, &one.found.query, method, one.found.count));
     let run = &subject.workspace.run;
     run.put(&name, Fingerprint::of("page of a removal").text(&html).finish(), html.as_bytes())?;
     Ok(run.root().join(name))

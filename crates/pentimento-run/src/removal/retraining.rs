@@ -162,9 +162,16 @@ fn seed_of_run(
     training: &BankTraining<'_>,
 ) -> Result<u32> {
     let own = subject.networks.weights.first().map(|weights| weights.digest);
-    // A network that is not trained yet is none of the run.
-    let is_own = |&number: &usize| training.weights(number).ok().map(|weights| weights.digest) == own;
-    let found = (0..data.networks()).find(is_own).map(|number| data.network(number));
+    let mut found = None;
+    for number in 0..data.networks() {
+        match training.weights(number) {
+            Ok(weights) if Some(weights.digest) == own => found = Some(data.network(number)),
+            // A network that is not trained yet is none of the run.
+            Ok(_) | Err(RunError::Missing { .. }) => continue,
+            Err(error) => return Err(error),
+        }
+        break;
+    }
     let problem = match found {
         Some((0, seed)) => return Ok(seed),
         Some((subset, seed)) => format!(

@@ -25,8 +25,8 @@ const SCHEMA: &str = "message queries {
     required double image_change;
 }";
 
-/// The name of what was found of a query by a method, without its ending.
-pub(crate) fn name_of_one(set: &QuerySet, query: &str, method: &str) -> String {
+/// The name of what was found of a query without the first images by a method, without its ending.
+pub(crate) fn name_of_one(set: &QuerySet, query: &str, method: &str, images: usize) -> String {
     let asked = match set {
         QuerySet::Samples => query.to_owned(),
         set => format!("{}-{query}", set.name()),
@@ -39,7 +39,7 @@ pub(crate) fn name_of_one(set: &QuerySet, query: &str, method: &str) -> String {
         true => named,
         false => format!("{named}-{}", &Digest::of(asked.as_bytes()).to_string()[..8]),
     };
-    format!("evaluation/removal-{named}-{method}")
+    format!("evaluation/removal-{named}-{method}-{images}")
 }
 
 /// Writes what was found of one query.
@@ -49,7 +49,7 @@ pub(super) fn write_one_image(
     found: &VerifiedRemoval,
 ) -> Result<()> {
     let method = found.rows.first().map_or("", |row| row.method);
-    let name = format!("{}.json", name_of_one(&queries.set, &found.query, method));
+    let name = format!("{}.json", name_of_one(&queries.set, &found.query, method, found.count));
     let bytes = serde_json::to_vec_pretty(found)?;
     workspace.run.put(&name, Fingerprint::of("removal").bytes(&bytes).finish(), &bytes)?;
     Ok(())
@@ -107,9 +107,9 @@ mod tests {
 
     #[test]
     fn queries_have_names_of_files_of_their_own() {
-        let name = |query| name_of_one(&QuerySet::HeldOut(4), query, "das");
-        assert_eq!(name_of_one(&QuerySet::Samples, "3", "das"), "evaluation/removal-3-das");
-        assert_eq!(name("7"), "evaluation/removal-held-out-4-7-das");
+        let name = |query| name_of_one(&QuerySet::HeldOut(4), query, "das", 50);
+        assert_eq!(name_of_one(&QuerySet::Samples, "3", "das", 50), "evaluation/removal-3-das-50");
+        assert_eq!(name("7"), "evaluation/removal-held-out-4-7-das-50");
         let [a, b] = ["cat/7.png", "cat-7.png"].map(name);
         assert!(a.starts_with("evaluation/removal-held-out-4-cat-7.png-") && a != b, "{a} {b}");
     }

@@ -20,6 +20,7 @@ use pentimento_run::evaluate::{
     evaluate, evaluate_retrieval, judge_arrays,
 };
 use pentimento_run::gradients::{Queries, QuerySet, Subject, TrainingImages};
+use pentimento_run::words::counted;
 use pentimento_run::{Networks, RunError, RunOptions, Workspace};
 use std::path::Path;
 
@@ -105,11 +106,11 @@ fn retrieval(run: &Path, sources: &Path, query: QuerySet, asked: &Asked, options
         count => format!("; {count} without known sources left out"),
     };
     print(&format!(
-        "{} queries ({}) with {} sources among {} training images{left_out}; sources among the first, in %",
-        found.names.len(),
+        "{} ({}) with {} among {}{left_out}; sources among the first, in %",
+        counted(found.names.len(), "query"),
         found.queries,
-        found.sources,
-        found.images
+        counted(found.sources, "source"),
+        counted(found.images, "training image")
     ))?;
     for MethodRetrieved { method, retrieved } in &found.methods {
         let at: Vec<String> = retrieved
@@ -141,8 +142,8 @@ fn print_set(set: &JudgedSet) -> Result<()> {
     for (place, target) in TARGETS.into_iter().enumerate() {
         print("")?;
         print(&format!(
-            "{} queries ({}), {target}: linear datamodelling score in %",
-            set.names.len(),
+            "{} ({}), {target}: linear datamodelling score in %",
+            counted(set.names.len(), "query"),
             set.queries
         ))?;
         print(&row([
@@ -215,12 +216,15 @@ fn of_arrays(files: &ArraysToJudge) -> Result<()> {
         let [value, interval] = estimate(score.mean);
         let undefined = match score.undefined {
             0 => String::new(),
-            count => format!("; {count} without a correlation left out"),
+            count => format!(
+                "; {} left out, as outcomes or sums of scores are the same for all subsets",
+                counted(count, "query")
+            ),
         };
         let share = score.significant_share.map_or(0.0, |share| 100.0 * share);
         format!(
-            "{what}: {value} % {interval}, {} queries, {share:.0} % of them with p < 0.05{undefined}",
-            score.defined
+            "{what}: {value} % {interval}, {}, {share:.0} % of them with p < 0.05{undefined}",
+            counted(score.defined, "query")
         )
     };
     print(&line("linear datamodelling score", &judged.score))?;
