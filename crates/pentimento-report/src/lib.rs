@@ -39,6 +39,7 @@ mod error;
 mod evaluation;
 mod page;
 mod picture;
+mod removal_view;
 mod sections;
 mod text;
 mod ticks;
@@ -52,10 +53,10 @@ pub use evaluation::view::{
 };
 pub use page::render;
 pub use picture::Picture;
+pub use removal_view::{PooledMeasurementView, PooledRemovalView, PooledRowView, RemovalView, RemovedView};
 pub use view::{
     AgreementRow, ApproximationView, Basis, CounterfactualView, DampingCurve, DampingCurvePoint, Estimate,
     FidelityRow, GroupScore, GroupTableRow, GroupTableView, HeadlineFigure, Interval, LossCurve, LossPoint,
-    MadeWith, MethodComparison, MethodView, PooledMeasurementView, PooledRemovalView, PooledRowView,
-    Reference, RemovalView, Removed, RemovedView, ReportView, SampleView, SeenAs, StageCost, Statement,
-    TimestepScore, TopImageView, TrainingImageList, Unit,
+    MadeWith, MethodComparison, MethodView, Reference, Removed, ReportView, SampleView, SeenAs, StageCost,
+    Statement, TimestepScore, TopImageView, TrainingImageList, Unit,
 };

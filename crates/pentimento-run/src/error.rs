@@ -1,6 +1,10 @@
 //! What a run can fail with. Every failure has a [`FailureKind`], from which exit codes follow. Messages say what is wrong;
 //! how a person mends it with the commands of a program is for the program to add.
 
+mod kind;
+
+pub use kind::FailureKind;
+
 use crate::words::{counted, first_of};
 use parquet::errors::ParquetError;
 use pentimento_attribution::curvature::CurvatureError;
@@ -18,22 +22,11 @@ use pentimento_evaluation::statistics::StatisticsError;
 use pentimento_report::ReportError;
 use pentimento_store::StoreError;
 use std::error::Error;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The result of whatever works on a run.
 pub type Result<T, E = RunError> = std::result::Result<T, E>;
-
-/// What a failure means to whoever asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// What was given is wrong; trying again will not help.
-    Input,
-    /// It cannot be done now: stopped, in use, no space, no answer. Trying again may help.
-    NotNow,
-    /// It was tried and failed.
-    Failed,
-}
 
 /// What makes something that a run lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -577,137 +570,6 @@ impl RunError {
     /// A value that cannot be written, for `map_err`.
     pub fn encoding<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Encoding { what, source: source.into() }
-    }
-
-    /// What the failure means to whoever asked.
-    pub fn kind(&self) -> FailureKind {
-        use FailureKind::{Failed, Input, NotNow};
-        let of_library: &(dyn Error + 'static) = match self {
-            Self::Stopped | Self::RecipeBeingReplaced { .. } => return NotNow,
-            Self::Io { source, .. } if source.kind() == ErrorKind::StorageFull => return NotNow,
-            Self::Recipe { .. }
-            | Self::RecipeValue { .. }
-            | Self::ClassifierWithoutSet { .. }
-            | Self::ColourLost { .. }
-            | Self::Setting { .. }
-            | Self::NoSuch { .. }
-            | Self::QueriesWithoutClass { .. }
-            | Self::NoRun { .. }
-            | Self::NoRecipe { .. }
-            | Self::InsideARun { .. }
-            | Self::ImagesGone { .. }
-            | Self::WouldReplace { .. }
-            | Self::WouldRemove { .. }
-            | Self::OfOtherRecipe { .. }
-            | Self::Missing { .. }
-            | Self::NoScores { .. }
-            | Self::SeveralMethods { .. }
-            | Self::NoMember { .. }
-            | Self::Occupied { .. }
-            | Self::NoCodes { .. }
-            | Self::IsBank { .. }
-            | Self::OtherImages { .. }
-            | Self::NothingToTrainAgain { .. }
-            | Self::NotOfBank { .. }
-            | Self::TooManyRemoved { .. }
-            | Self::TooFewSamples { .. }
-            | Self::NumpyFile { .. }
-            | Self::NotBank { .. }
-            | Self::NoTrainingImages
-            | Self::NoClassifier { .. }
-            | Self::AnotherNetwork { .. }
-            | Self::OtherUse { .. }
-            | Self::KindOfTable { .. }
-            | Self::NoFolderOfSet { .. }
-            | Self::NoSampleSize { .. }
-            | Self::NothingToCompare { .. }
-            | Self::MembersWithoutImages { .. }
-            | Self::NotFinite { .. }
-            | Self::NoMemberRemains { .. }
-            | Self::UnfinishedByOtherNumerics { .. }
-            | Self::Device { .. } => return Input,
-            Self::Threads { .. }
-            | Self::Inconsistent { .. }
-            | Self::Damaged { .. }
-            | Self::Io { .. }
-            | Self::Encoding { .. }
-            | Self::Json(_)
-            | Self::Parquet(_) => return Failed,
-            Self::Store(error) => error,
-            Self::Diffusion(error) => error,
-            Self::Data(error) => error,
-            Self::Fetch(error) => error,
-            Self::Array(error) => error,
-            Self::Ensemble(error) => error,
-            Self::CodeFile(error) => error,
-            Self::Feature(error) => error,
-            Self::Kernel(error) => error,
-            Self::Row(error) => error,
-            Self::Curvature(error) => error,
-            Self::Likeness(error) => error,
-            Self::Classifier(error) => error,
-            Self::ClassAblation(error) => error,
-            Self::Fidelity(error) => error,
-            Self::Statistics(error) => error,
-            Self::Report(error) => error,
-        };
-        FailureKind::of(of_library)
-    }
-}
-
-impl FailureKind {
-    /// What a failure of one of the libraries means; whatever is not known here has failed.
-    pub fn of(error: &(dyn Error + 'static)) -> Self {
-        if let Some(error) = error.downcast_ref::<RunError>() {
-            return error.kind();
-        }
-        if let Some(error) = error.downcast_ref() {
-            return match error {
-                StoreError::Locked { .. } | StoreError::DiskFull { .. } => Self::NotNow,
-                StoreError::NotARun { .. } | StoreError::Format { .. } | StoreError::Manifest { .. } => {
-                    Self::Input
-                }
-                _ => Self::Failed,
-            };
-        }
-        if let Some(error) = error.downcast_ref() {
-            return match error {
-                DiffusionError::Diverged { .. } => Self::Failed,
-                _ => Self::Input,
-            };
-        }
-        if let Some(error) = error.downcast_ref() {
-            return match error {
-                // A recipe names a file that is not there, or whose compressed data are damaged.
-                DataError::Io { source, .. } => match source.kind() {
-                    ErrorKind::NotFound
-                    | ErrorKind::IsADirectory
-                    | ErrorKind::InvalidData
-                    | ErrorKind::InvalidInput => Self::Input,
-                    _ => Self::Failed,
-                },
-                DataError::OutOfMemory { .. } => Self::Failed,
-                _ => Self::Input,
-            };
-        }
-        if let Some(error) = error.downcast_ref() {
-            return match error {
-                FetchError::NothingAnswered { .. } => Self::NotNow,
-                _ => Self::Failed,
-            };
-        }
-        if let Some(error) = error.downcast_ref() {
-            return match error {
-                CodeFileError::Io { source, .. } if source.kind() != ErrorKind::NotFound => Self::Failed,
-                _ => Self::Input,
-            };
-        }
-        let is_input = error.is::<EnsembleError>()
-            || error.is::<FeatureError>()
-            || error.is::<KernelError>()
-            || error.is::<CurvatureError>()
-            || matches!(error.downcast_ref(), Some(ClassifierError::Config { .. }));
-        if is_input { Self::Input } else { Self::Failed }
     }
 }
 

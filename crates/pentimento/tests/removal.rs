@@ -52,10 +52,10 @@ fn one_image_and_many_are_made_again_without_what_a_method_names() {
             "Without its 7 images by das the picture changes by",
             ", without 7 random ones by",
             "one draw",
-            "removal-2-das.html",
+            "removal-2-das-7.html",
         ],
     );
-    let page = fs::read_to_string(run.join("evaluation/removal-2-das.html")).unwrap();
+    let page = fs::read_to_string(run.join("evaluation/removal-2-das-7.html")).unwrap();
     assert_names(
         &page,
         &[
@@ -66,7 +66,7 @@ fn one_image_and_many_are_made_again_without_what_a_method_names() {
     );
     // The picture, three made again and where they differ; seven images of each removal.
     assert_eq!(page.matches("<img ").count(), 1 + 3 * 2 + 3 * 7);
-    let found = fs::read(run.join("evaluation/removal-2-das.json")).unwrap();
+    let found = fs::read(run.join("evaluation/removal-2-das-7.json")).unwrap();
     let found: serde_json::Value = serde_json::from_slice(&found).unwrap();
     assert_eq!(found["rows"][1]["method"], "random");
     let weights = run.join(found["rows"][1]["network"].as_str().unwrap()).join("unet/config.json");

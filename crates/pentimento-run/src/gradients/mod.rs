@@ -5,7 +5,7 @@
 //!
 //! * `training_images`: the images that scores are for.
 //! * `subject`: the networks that are asked, and what their features follow from.
-//! * `queries`: the images that are asked about, and in which parts their gradients are taken.
+//! * `queries`: the images that are asked about; `query_parts`: in which parts their gradients are taken.
 //! * `featuring`: the stage that makes features, in pieces of some images; `feature_store`: features in the run, as Arrow files.
 //! * `network_features`: what one network is asked, and its features.
 //! * `row_key`: the digest by which an image is found again.
@@ -24,6 +24,7 @@ mod featuring;
 mod network_features;
 mod projection_quality;
 mod queries;
+mod query_parts;
 mod replay;
 mod rounds;
 mod row_key;
@@ -37,7 +38,8 @@ pub use baseline::{compared_patches, open_classifier, score_baseline};
 pub(crate) use network_features::batch_ending;
 pub use network_features::{Asked, AskedNetwork};
 pub use projection_quality::ProjectionQuality;
-pub use queries::{Queries, Query, QueryParts, QuerySet};
+pub use queries::{Queries, Query, QuerySet};
+pub use query_parts::QueryParts;
 pub use rounds::EndedBy;
 pub(crate) use rounds::{InRounds, in_rounds};
 pub(super) use row_key::{noise_id, row_key};

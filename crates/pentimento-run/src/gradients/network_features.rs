@@ -5,7 +5,7 @@ use super::featuring::{FeatureKind, Featuring, ImageDraws, Item};
 use super::projection_quality::{
     ItemSource, ProjectionQuality, bytes_of_whole_gradients, projection_quality, taking_part,
 };
-use super::queries::QueryParts;
+use super::query_parts::QueryParts;
 use super::replay::Replay;
 use super::row_key::{noise_id, row_key};
 use super::subject::{Network, Subject};

@@ -2,7 +2,8 @@
 
 use super::candidates::{candidates, quality, sample};
 use super::network_features::{AskedNetwork, Batch, NetworkFeatures};
-use super::queries::{Queries, QueryParts};
+use super::queries::Queries;
+use super::query_parts::QueryParts;
 use super::rounds::{InRounds, in_rounds};
 use super::score_table::{Details, FollowedTraining, GradientDetails, GradientsTaken, ScoreTable};
 use super::subject::{Network, Subject};
