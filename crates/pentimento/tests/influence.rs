@@ -82,6 +82,12 @@ fn conjugate_gradients_solve_the_whole_curvature() {
     let said = succeed(&mut attribute(&run, &asked));
     assert_names(&said.stdout, &["5 steps of conjugate gradients"]);
     let of_few = left(&said.stdout);
+    let last_step = |said: &str| -> f64 {
+        let (_, rest) = said.split_once("the last one added ").unwrap();
+        rest.split_once(" %").unwrap().0.parse().unwrap()
+    };
+    let last_of_few = last_step(&said.stdout);
+    assert!(last_of_few > 0.0 && last_of_few < 50.0, "{last_of_few}");
     let [blocks, whole] = ["influence", "influence-cg"].map(|method| scores(&run, method, 62));
     for (blocks, whole) in blocks.iter().zip(&whole) {
         let correlation = spearman(blocks, whole).unwrap().unwrap();
@@ -104,6 +110,7 @@ fn conjugate_gradients_solve_the_whole_curvature() {
     );
     let said = succeed(&mut attribute(&longer, &["--method", "influence-cg", "--query", "3,17"]));
     assert!(left(&said.stdout) < of_few.min(20.0), "{}", said.stdout);
+    assert!(last_step(&said.stdout) < last_of_few, "{}", said.stdout);
     let few = laboratory.path("few");
     import(&few, &laboratory.path("set.npy"), &["--set", "influence.cg_gradients=8"]);
     let said = fail(&mut attribute(&few, &["--method", "influence-cg", "--query", "3,17"]), 42);

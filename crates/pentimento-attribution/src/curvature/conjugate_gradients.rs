@@ -30,6 +30,10 @@ pub struct Solved {
     /// The length of what is left of each right-hand side as a share of its own, both in the norm of the preconditioner's inverse,
     /// in which all directions weigh alike; 0 for a right-hand side of zero.
     pub residuals: Vec<f64>,
+    /// What the last step added to `x'q`, as a share of what all steps added; 0 for a right-hand side of zero. Each step adds `alpha
+    /// rho` (Hestenes and Stiefel 1952), by which the squared error of x in the norm of the matrix falls: unlike the residual, it
+    /// only gets smaller.
+    pub last_steps: Vec<f64>,
 }
 
 /// One system that is being solved.
@@ -41,6 +45,9 @@ struct System {
     measure: f64,
     /// The same of the right-hand side.
     of_right: f64,
+    /// What all steps, and the last of them, added to the solution times the right-hand side.
+    gained: f64,
+    last_gain: f64,
 }
 
 impl SampledCurvature {
@@ -95,6 +102,8 @@ impl SampledCurvature {
                 direction,
                 measure,
                 of_right: measure,
+                gained: 0.0,
+                last_gain: 0.0,
             })
         };
         let mut systems = right.iter().map(begin).collect::<Result<Vec<_>, _>>()?;
@@ -111,7 +120,10 @@ impl SampledCurvature {
             false => 0.0,
         };
         let residuals = systems.iter().map(left).collect();
-        Ok(Solved { vectors: systems.into_iter().map(|system| system.x).collect(), residuals })
+        let share =
+            |system: &System| if system.gained > 0.0 { system.last_gain / system.gained } else { 0.0 };
+        let last_steps = systems.iter().map(share).collect();
+        Ok(Solved { vectors: systems.into_iter().map(|system| system.x).collect(), residuals, last_steps })
     }
 
     fn damped_times(
@@ -143,8 +155,11 @@ impl System {
         let curved = dot(&self.direction, applied);
         // Nothing is left, or rounding is.
         if !(self.measure > 0.0 && curved > 0.0) {
+            self.last_gain = 0.0;
             return Ok(());
         }
+        self.last_gain = self.measure * self.measure / curved;
+        self.gained += self.last_gain;
         let length = (self.measure / curved) as f32;
         for (x, direction) in self.x.iter_mut().zip(&self.direction) {
             *x += length * direction;
@@ -244,12 +259,19 @@ mod tests {
         }
         // Each step comes nearer in the norm of the matrix: x'(H + D)x / 2 - x'q falls.
         let mut before = f64::INFINITY;
+        let mut along_right = 0.0;
         for steps in 0..6 {
-            let x = sample.solve(&curvature, &dampings, &right[..1], steps).unwrap().vectors;
+            let Solved { vectors: x, last_steps, .. } =
+                sample.solve(&curvature, &dampings, &right[..1], steps).unwrap();
             let applied = sample.damped_times(curvature.bases(), &dampings, &slices(&x)).unwrap();
             let energy = dot(&x[0], &applied[0]) / 2.0 - dot(&x[0], &right[0]);
             assert!(energy < before, "{steps}: {energy} {before}");
             before = energy;
+            // What a step added to the solution along the right-hand side is what is told of it.
+            let now = dot(&x[0], &right[0]);
+            let added = (now - along_right) / now;
+            assert!((last_steps[0] - added).abs() < 1e-4, "{steps}: {} {added}", last_steps[0]);
+            along_right = now;
         }
         // Systems do not see each other, and zero is solved by zero.
         let zero = vec![0.0; parameters];
@@ -258,7 +280,7 @@ mod tests {
             sample.solve(&curvature, &dampings, &[right[0].clone(), right[1].clone(), zero.clone()], 3);
         let together = together.unwrap();
         assert_eq!(alone.vectors[0], together.vectors[1]);
-        assert_eq!((&together.vectors[2], together.residuals[2]), (&zero, 0.0));
+        assert_eq!((&together.vectors[2], together.residuals[2], together.last_steps[2]), (&zero, 0.0, 0.0));
     }
 
     #[test]

@@ -154,6 +154,9 @@ pub struct InfluenceNote {
     /// The mean of what conjugate gradients left of the queries, as a share of each, if they were taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub residual: Option<f64>,
+    /// What their last step added to the solution along a query, as a share of what all steps did, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_step: Option<f64>,
 }
 
 /// What was followed of a training.

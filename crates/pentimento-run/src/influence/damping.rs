@@ -55,6 +55,7 @@ pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64
         mean_loss: measured.mean_loss,
         settings: recipe.influence,
         residual: None,
+        last_step: None,
     };
     (dampings, note)
 }

@@ -5,6 +5,7 @@
 
 use super::curvature_store::{MeasuredCurvature, Measurement};
 use super::query_gradients::{InverseOf, QueryDraws, QueryGradients, image_draws};
+use super::score::Solution;
 use super::whole_curvature::whole_curvature;
 use crate::drive::drive;
 use crate::error::Result;
@@ -64,8 +65,7 @@ pub struct ProductsOf<'a> {
 
 impl ProductsOf<'_> {
     /// The products of all training images that the network saw with all queries, each at all multiples of the damping before the
-    /// next, and the mean of what conjugate gradients left of the queries, as a share; those that are in the run are not made
-    /// again.
+    /// next, and how far conjugate gradients came with the queries, if they were taken; those that are in the run are not made again.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl ProductsOf<'_> {
         &self,
         gradients: &QueryGradients,
         queries: &[Query],
-    ) -> Result<(InfluenceProducts, Option<f64>)> {
+    ) -> Result<(InfluenceProducts, Option<Solution>)> {
         let (subject, workspace) = (self.subject, self.subject.workspace);
         let (plan, rows) = (image_draws(subject), self.query_draws().rows);
         let factors = self.factors.len();
@@ -90,7 +90,7 @@ impl ProductsOf<'_> {
         let all = batches(plan.groups);
         let counts = |batch: &Range<usize>| if batch.len() > 1 || all.len() == 1 { batch.len() } else { 0 };
         let counted: usize = all.iter().map(counts).sum();
-        let mut residuals = Vec::new();
+        let (mut residuals, mut last_steps) = (Vec::new(), Vec::new());
         for (number, groups) in all.iter().enumerate() {
             let stage = self.stage(gradients, queries, groups.clone())?;
             if number == 0 {
@@ -109,6 +109,7 @@ impl ProductsOf<'_> {
                 // Each file of a batch says the same of its queries.
                 if arrays.contains("residuals") {
                     residuals.extend(arrays.f64("residuals")?);
+                    last_steps.extend(arrays.f64("last_steps")?);
                 }
                 arrays.expect_shape("products", &[images.len(), parts.len(), columns])?;
                 arrays.expect_shape("self_influence", &[images.len()])?;
@@ -129,8 +130,9 @@ impl ProductsOf<'_> {
                 }
             }
         }
-        let mean = residuals.iter().sum::<f64>() / residuals.len().max(1) as f64;
-        Ok((products, (!residuals.is_empty()).then_some(mean)))
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let solution = Solution { residual: mean(&residuals), last_step: mean(&last_steps) };
+        Ok((products, (!residuals.is_empty()).then_some(solution)))
     }
 
     /// The draws of queries. Several multiples of the damping are for scores alone and not for their intervals, so their parts
@@ -192,7 +194,7 @@ impl ProductsOf<'_> {
             Inverse::Blocks => Fingerprint::of("influence"),
             Inverse::Whole => {
                 let count = settings.pseudo_gradients(subject.networks.architecture.parameter_count());
-                Fingerprint::of("influence through the whole curvature, version 2")
+                Fingerprint::of("influence through the whole curvature, version 3")
                     .json(&(settings.steps(), count))?
             }
         };
@@ -216,7 +218,7 @@ impl ProductsOf<'_> {
     fn file(
         &self,
         parameters: &Parameters,
-        SolvedQueries { rows, residuals }: &SolvedQueries,
+        SolvedQueries { rows, residuals, last_steps }: &SolvedQueries,
         images: &[usize],
         groups: &Range<usize>,
         show: impl Fn() + Sync,
@@ -275,6 +277,7 @@ impl ProductsOf<'_> {
         arrays.put_f64("self_influence", &[images.len()], &own);
         if !residuals.is_empty() {
             arrays.put_f64("residuals", &[residuals.len()], residuals);
+            arrays.put_f64("last_steps", &[last_steps.len()], last_steps);
         }
         Ok(arrays)
     }
@@ -291,10 +294,11 @@ fn add_share(mean: &mut [f32], vector: &[f32], count: usize) {
 pub struct HeldQueries(Mutex<BTreeMap<(usize, usize), Arc<SolvedQueries>>>);
 
 /// The gradients of queries through the inverse.
-struct SolvedQueries {
-    rows: QuantisedRows,
-    /// What conjugate gradients left of each, as a share; empty without them.
-    residuals: Vec<f64>,
+pub(super) struct SolvedQueries {
+    pub(super) rows: QuantisedRows,
+    /// What conjugate gradients left of each, and what their last step added, as shares; empty without them.
+    pub(super) residuals: Vec<f64>,
+    pub(super) last_steps: Vec<f64>,
 }
 
 /// Queries whose gradients are held at once.
@@ -377,9 +381,8 @@ impl MakingProducts<'_> {
         };
         let inverses: Vec<InverseOf<'_>> = factors.iter().map(at).collect();
         let (queries, draws) = ((batch.first, batch.queries), self.query_draws);
-        let (rows, residuals) =
-            self.gradients.solved(subject, &self.parameters, queries, draws, &inverses)?;
-        let rows = Arc::new(SolvedQueries { rows, residuals });
+        let solved = self.gradients.solved(subject, &self.parameters, queries, draws, &inverses)?;
+        let rows = Arc::new(solved);
         held.insert(key, Arc::clone(&rows));
         Ok(rows)
     }

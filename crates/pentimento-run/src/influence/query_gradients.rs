@@ -1,5 +1,6 @@
 //! Gradients of queries, through the inverse of the curvature.
 
+use super::influence_products::SolvedQueries;
 use crate::analyse::Ensemble;
 use crate::error::{Result, RunError};
 use crate::gradients::{Query, QuerySet, Subject, noise_id, row_key};
@@ -44,7 +45,7 @@ impl InverseOf<'_> {
         }
         let vectors =
             side_by_side(gradients.len(), |index| self.curvature.solve(&gradients[index], &self.dampings))?;
-        Ok(Solved { vectors, residuals: Vec::new() })
+        Ok(Solved { vectors, residuals: Vec::new(), last_steps: Vec::new() })
     }
 }
 
@@ -81,8 +82,7 @@ impl QueryGradients {
     }
 
     /// The gradients of some queries, of which the first has its number among all, in each part of their draws, through inverses of a
-    /// network's curvature and in 8 bits: query by query, inverse by inverse, part by part. And for the whole curvature, what
-    /// conjugate gradients left of each, as a share.
+    /// network's curvature and in 8 bits: query by query, inverse by inverse, part by part.
     ///
     /// # Errors
     ///
@@ -94,11 +94,11 @@ impl QueryGradients {
         (first, queries): (usize, &[Query]),
         draws: QueryDraws,
         inverses: &[InverseOf<'_>],
-    ) -> Result<(QuantisedRows, Vec<f64>)> {
+    ) -> Result<SolvedQueries> {
         let count = queries.len() * draws.rows;
         let length = subject.networks.architecture.parameter_count();
         let mut rows = QuantisedRows::zeros(length, count * inverses.len());
-        let mut residuals = Vec::new();
+        let (mut residuals, mut last_steps) = (Vec::new(), Vec::new());
         let at_once = inverses.iter().map(|inverse| inverse.at_once(length)).min().unwrap_or(1);
         for first_row in (0..count).step_by(at_once) {
             let of_step = at_once.min(count - first_row);
@@ -107,15 +107,16 @@ impl QueryGradients {
                 self.gradient(subject, parameters, &queries[query], first + query, draws.groups_of(row))
             })?;
             for (number, inverse) in inverses.iter().enumerate() {
-                let Solved { vectors, residuals: left } = inverse.solve(&gradients)?;
+                let Solved { vectors, residuals: left, last_steps: last } = inverse.solve(&gradients)?;
                 for (index, solved) in vectors.iter().enumerate() {
                     let (query, row) = ((first_row + index) / draws.rows, (first_row + index) % draws.rows);
                     rows.set((query * inverses.len() + number) * draws.rows + row, solved)?;
                 }
                 residuals.extend(left);
+                last_steps.extend(last);
             }
         }
-        Ok((rows, residuals))
+        Ok(SolvedQueries { rows, residuals, last_steps })
     }
 
     /// The gradient of a query in some groups of draws, the mean over them. Of a trajectory, whose steps are no draws, it is

@@ -64,9 +64,13 @@ pub fn score_influence(
                 bound: error.to_string(),
             })?;
             let of = Asked { subject, network, measured, dampings, queries, name: method.name, held };
-            let (found, residual) = of.scores(kind)?;
+            let (found, solution) = of.scores(kind)?;
             scores.add(share, &found);
-            note.get_or_insert(InfluenceNote { residual, query_draws, ..of_network.clone() });
+            let note = note.get_or_insert(InfluenceNote { query_draws, ..of_network.clone() });
+            if let Some(Solution { residual, last_step }) = solution {
+                *note.residual.get_or_insert(0.0) += share * residual;
+                *note.last_step.get_or_insert(0.0) += share * last_step;
+            }
         }
         Ok(Round { spread: Spread::new(std::mem::take(&mut scores.replicates)), scores, note })
     };
@@ -116,6 +120,15 @@ struct Round {
     note: Option<InfluenceNote>,
 }
 
+/// How far conjugate gradients came, mean over queries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Solution {
+    /// What is left of a query, as a share of it.
+    pub residual: f64,
+    /// What the last step added to the solution along the query, as a share of what all steps did.
+    pub last_step: f64,
+}
+
 /// One network that is asked.
 struct Asked<'a> {
     subject: &'a Subject<'a>,
@@ -129,8 +142,8 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What the network says, and the mean of what conjugate gradients left of the queries, if they were taken.
-    fn scores(&self, kind: InfluenceKind) -> Result<(Scores, Option<f64>)> {
+    /// What the network says, and how far conjugate gradients came, if they were taken.
+    fn scores(&self, kind: InfluenceKind) -> Result<(Scores, Option<Solution>)> {
         let Self { subject, network, measured, dampings, queries, name, held } = *self;
         let saw: Vec<bool> =
             (0..subject.training.images.len()).map(|image| subject.networks.saw(network, image)).collect();
@@ -149,7 +162,7 @@ impl Asked<'_> {
                     inverse,
                     held,
                 };
-                let (products, residual) = of.complete(&gradients, &queries.images)?;
+                let (products, solution) = of.complete(&gradients, &queries.images)?;
                 let seen = saw.iter().filter(|&&saw| saw).count();
                 let is_drawn = measurement != QueryMeasurement::Trajectory;
                 let mut scores = predicted_changes(&products, count, blocks, seen, is_drawn);
@@ -157,7 +170,7 @@ impl Asked<'_> {
                     // What an image does to itself went through the blocks: another number than its scores.
                     scores.self_influence.fill(f64::NAN);
                 }
-                Ok((scores, residual))
+                Ok((scores, solution))
             }
             InfluenceKind::Unlearning(change) => {
                 let loss = QueryMeasurement::OfImage(Measurement::Loss);

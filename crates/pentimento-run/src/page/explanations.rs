@@ -48,6 +48,7 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
         damping_rule,
         settings,
         residual,
+        last_step,
         ..
     }) = table.influence()
     {
@@ -57,11 +58,13 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
              its damping is {middle:.1e} in the middle block ({least:.1e} to {most:.1e}), {damping_rule}.",
             table.method.meaning
         ));
-        if let Some(residual) = residual {
+        if let (Some(residual), Some(last_step)) = (residual, last_step) {
             text.push_str(&format!(
-                " {} steps of conjugate gradients on the whole curvature left {:.0} % of a query's gradient, measured on the sample of it.",
+                " {} steps of conjugate gradients on the whole curvature left {:.0} % of a query's gradient, measured on the sample of it; \
+                 the last one added {:.1} % of the solution along it.",
                 settings.steps(),
-                100.0 * residual
+                100.0 * residual,
+                100.0 * last_step
             ));
         }
     }

@@ -109,13 +109,14 @@ pub(super) fn print_scores(
             influence.curvature_draws,
             influence.damping_rule
         ))?;
-        if let Some(residual) = influence.residual {
+        if let (Some(residual), Some(last_step)) = (influence.residual, influence.last_step) {
             print(&format!(
                 "{} steps of conjugate gradients on the whole curvature, sampled by {} pseudo-gradients, left {:.0} % of a query's \
-                 gradient (of the sample, with the damping that is shown)",
+                 gradient (of the sample, with the damping that is shown); the last one added {:.1} % of the solution along it",
                 influence.settings.steps(),
                 influence.settings.pseudo_gradients(parameters),
-                100.0 * residual
+                100.0 * residual,
+                100.0 * last_step
             ))?;
             if residual > 1.0 {
                 print(
