@@ -283,8 +283,8 @@ impl UnetConfig {
             (Condition::None, Some(_)) => {
                 of_text("absent".into(), "a text, as the network was trained with texts".into())
             }
-            (Condition::Class(class), _) => self.check_class(Some(*class)),
-            (Condition::None, None) => self.check_class(None),
+            (Condition::Class(class), _) => self.check_known_class(Some(*class)),
+            (Condition::None, None) => self.check_known_class(None),
         }
     }
 
@@ -301,12 +301,16 @@ impl UnetConfig {
         }
     }
 
-    /// Checks that samples can be of this class, or of none. A network with texts is asked by [`Self::check_condition`].
+    /// Checks that samples can be of this class, or of none, and under no other condition.
     ///
     /// # Errors
     ///
-    /// [`DiffusionError::Config`] naming the class and what the network knows.
+    /// As [`check_condition`](Self::check_condition).
     pub fn check_class(&self, class: Option<u32>) -> Result<(), DiffusionError> {
+        self.check_condition(&class.into())
+    }
+
+    fn check_known_class(&self, class: Option<u32>) -> Result<(), DiffusionError> {
         let (value, bound) = match (class, self.classes()) {
             (None, None) => return Ok(()),
             (Some(class), Some(classes)) if class < classes => return Ok(()),
