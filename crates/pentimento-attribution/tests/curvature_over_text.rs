@@ -5,8 +5,8 @@
 
 use burn::tensor::{DType, Tensor, TensorData};
 use pentimento_attribution::curvature::{
-    Block, BlockKind, Curvature, CurvatureDraw, CurvaturePass, EigenvalueSums, FactorSums, WeightSharing, bases,
-    blocks,
+    Block, BlockKind, Curvature, CurvatureDraw, CurvaturePass, EigenvalueSums, FactorSums, WeightSharing,
+    bases, blocks,
 };
 use pentimento_diffusion::condition::{Condition, TextEmbedding};
 use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
@@ -67,7 +67,12 @@ fn examples() -> Vec<Example> {
 }
 
 /// The pseudo-gradient of one draw in all parameters.
-fn gradient(architecture: &Architecture, values: &[Vec<f32>], example: &Example, draw: &CurvatureDraw) -> Vec<f64> {
+fn gradient(
+    architecture: &Architecture,
+    values: &[Vec<f32>],
+    example: &Example,
+    draw: &CurvatureDraw,
+) -> Vec<f64> {
     let wide = values.iter().map(|values| values.iter().copied().map(f64::from).collect()).collect();
     let tracked = Parameters::from_memory::<f64>(architecture, wide).tracked();
     let NoisyBatch { input, condition, .. } = Denoising::<f64>::new(&ScheduleConfig::default()).batch::<f64>(

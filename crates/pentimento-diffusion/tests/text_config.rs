@@ -57,20 +57,22 @@ fn published_networks() {
         ("only_cross_attention", json!(false)),
         ("num_class_embeds", Value::Null),
     ];
-    for (changes, parameters, tensors) in [
-        (&[][..], 859_520_964, 686),
-        (&second, 865_910_724, 686),
-        (&of_coco, 57_373_316, 684),
-    ] {
+    for (changes, parameters, tensors) in
+        [(&[][..], 859_520_964, 686), (&second, 865_910_724, 686), (&of_coco, 57_373_316, 684)]
+    {
         let config = read(&with(changes)).unwrap();
         let architecture = Architecture::new(&config).unwrap();
-        let names: std::collections::BTreeSet<_> = architecture.parameters().iter().map(|spec| &spec.name).collect();
+        let names: std::collections::BTreeSet<_> =
+            architecture.parameters().iter().map(|spec| &spec.name).collect();
         assert_eq!((architecture.parameter_count(), names.len()), (parameters, tensors), "{changes:?}");
         assert_eq!(read(&serde_json::from_str(&config.to_json()).unwrap()).unwrap(), config);
     }
     // A missing key has the default of `UNet2DConditionModel.__init__`, which is Stable Diffusion 1 over wider texts.
     let defaults = read(&json!({ "_class_name": "UNet2DConditionModel" })).unwrap();
-    assert_eq!(defaults, read(&with(&[("cross_attention_dim", json!(1280)), ("sample_size", Value::Null)])).unwrap());
+    assert_eq!(
+        defaults,
+        read(&with(&[("cross_attention_dim", json!(1280)), ("sample_size", Value::Null)])).unwrap()
+    );
 }
 
 /// `attention_head_dim` counts heads, whatever its name says, and widths that they do not divide are refused.
@@ -119,7 +121,10 @@ fn other_networks_are_refused_by_name() {
         ("timestep_post_act", json!("silu")),
         ("mid_block_type", json!("UNetMidBlock2DSimpleCrossAttn")),
         ("mid_block_type", Value::Null),
-        ("down_block_types", json!(["SimpleCrossAttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"])),
+        (
+            "down_block_types",
+            json!(["SimpleCrossAttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"]),
+        ),
         ("down_block_types", json!(["AttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"])),
         ("up_block_types", json!(["UpBlock2D", "ResnetUpsampleBlock2D", "UpBlock2D", "UpBlock2D"])),
         ("class_embed_type", json!("projection")),

@@ -31,14 +31,18 @@ fn main() {
         let backward = median_milliseconds(|| {
             layer_norm_backward(&shape, &x, &scale, &d, &mut y, &mut of_scale, &mut of_shift);
         });
-        println!("layer norm, {tokens:4} tokens of {channels:4}: forward {forward:.3}, backward {backward:.3} ms");
+        println!(
+            "layer norm, {tokens:4} tokens of {channels:4}: forward {forward:.3}, backward {backward:.3} ms"
+        );
 
         let inner = 4 * channels;
         let [x, mut of_x] = [7, 8].map(|seed| made(seed, tokens * 2 * inner));
         let [d, mut y] = [9, 10].map(|seed| made(seed, tokens * inner));
         let forward = median_milliseconds(|| geglu(inner, &x, &mut y));
         let backward = median_milliseconds(|| geglu_backward(inner, &x, &d, &mut of_x));
-        println!("GEGLU,      {tokens:4} tokens of {inner:4}: forward {forward:.3}, backward {backward:.3} ms");
+        println!(
+            "GEGLU,      {tokens:4} tokens of {inner:4}: forward {forward:.3}, backward {backward:.3} ms"
+        );
 
         for (name, images, height, width, input, output) in [
             ("queries", 4, side, side, channels, channels),

@@ -58,8 +58,8 @@ impl BatchCondition {
         });
         let text = config.cross_attention.as_ref().map(|cross| {
             let texts = texts_of(conditions);
-            let tokens = texts.first().map(|text| text.tokens());
-            let Some(tokens) = tokens else { panic!("a network with texts is told none") };
+            assert!(!texts.is_empty(), "a network with texts is told none");
+            let tokens = texts.first().map_or(0, |text| text.tokens());
             let fits = |text: &&TextEmbedding| text.tokens() == tokens && text.width() == cross.text_width;
             assert!(texts.iter().all(fits), "texts of {tokens} tokens of {} values", cross.text_width);
             let values = texts.iter().flat_map(|text| text.states());
@@ -95,11 +95,14 @@ fn classes_of(conditions: &[Condition]) -> Vec<u32> {
 
 #[allow(clippy::panic, reason = "as above")]
 fn texts_of(conditions: &[Condition]) -> Vec<&TextEmbedding> {
-    let text = |condition| match condition {
-        &Condition::Text(ref text) => text,
-        other => panic!("a network with texts is told {other:?}"),
-    };
-    conditions.iter().map(text).collect()
+    let mut texts = Vec::with_capacity(conditions.len());
+    for condition in conditions {
+        match condition {
+            Condition::Text(text) => texts.push(text),
+            other => panic!("a network with texts is told {other:?}"),
+        }
+    }
+    texts
 }
 
 /// The sinusoidal embedding of timesteps, `[timesteps, 1, 1, channels]` as diffusers has it:
