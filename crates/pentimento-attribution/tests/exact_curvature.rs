@@ -16,7 +16,7 @@ use pentimento_attribution::curvature::{
 use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::training::{Trainer, TrainingConfig, TrainingImages};
-use pentimento_diffusion::unet::{Architecture, Condition, Parameters, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, BatchCondition, Parameters, UnetConfig};
 use pentimento_kernels::extension::device_for;
 
 const SIDE: usize = 8;
@@ -79,7 +79,7 @@ fn gradients(network: &Network, image: usize, timestep: usize, directions: &[Vec
         let data = TensorData::new(values, [1, SIDE, SIDE, 1]);
         Tensor::from_data(data, (&device_for(DType::F64), DType::F64))
     };
-    let condition = Condition::new::<f64>(architecture, &[timestep], &[]);
+    let condition = BatchCondition::new::<f64>(architecture, &[timestep], &[]);
     let of = |direction: &Vec<f64>| {
         let tracked = parameters.tracked();
         let output = architecture.forward(&tracked, tensor(noisy.clone()), &condition);

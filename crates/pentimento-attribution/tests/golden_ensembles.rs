@@ -196,7 +196,7 @@ fn finite_differences(name: &str) -> Vec<Vec<Vec<f64>>> {
     let moved = |sample: u32, member: usize, by: f64| -> Vec<f64> {
         let mut weights = full_weights(case.mixture.members());
         weights[member] += by;
-        let trajectory = Trajectory { sample, weights };
+        let trajectory = Trajectory { sample, weights, condition: None };
         case.mixture.sample::<f64, Infallible>(&sampler, 9, &[trajectory], |_| Ok(())).unwrap()
     };
     let column = |sample: u32, member: usize| {
@@ -304,7 +304,9 @@ fn the_control_variate_is_exact_when_the_survivors_agree() {
     let varied =
         control_variates::<f64, Infallible>(&mixture, &sampler, &base, &[request], |_| Ok(())).unwrap();
     let exact = mixture
-        .sample::<f64, Infallible>(&sampler, 1, &[Trajectory { sample: 1, weights }], |_| Ok(()))
+        .sample::<f64, Infallible>(&sampler, 1, &[Trajectory { sample: 1, weights, condition: None }], |_| {
+            Ok(())
+        })
         .unwrap();
     assert!(largest_error(&varied, &exact) < 1e-12);
     assert!(largest_error(base.image(1), &exact) > 1e-3, "the ablation must change something");

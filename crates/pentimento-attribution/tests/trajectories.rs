@@ -64,7 +64,7 @@ fn a_journey_ends_at_the_sample() {
     assert_eq!((journey.len(), journey[0].len()), (2, STEPS));
     let clipped = journeys(&mixture, &case.sampler, SEED, 2, Some(0.25), go_on).unwrap();
     for (sample, images) in journey.iter().enumerate() {
-        let trajectory = Trajectory { sample: sample as u32, weights: vec![1.0] };
+        let trajectory = Trajectory { sample: sample as u32, weights: vec![1.0], condition: None };
         let end: Vec<f32> =
             mixture.sample(&case.sampler, SEED, &[trajectory], |_| Ok::<_, Infallible>(())).unwrap();
         let last = &images[STEPS - 1];

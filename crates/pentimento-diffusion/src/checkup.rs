@@ -1,9 +1,10 @@
 //! Whether an opened network is what it should be: its derivatives against differences, its outputs against the batch, and
 //! its predictions against images.
 
+use crate::condition::Condition;
 use crate::denoising::{Denoising, Draw, NoisyBatch};
 use crate::schedule::ScheduleConfig;
-use crate::unet::{Architecture, Condition, Dual, Parameters};
+use crate::unet::{Architecture, BatchCondition, Dual, Parameters};
 use burn::tensor::{DType, Tensor, TensorData};
 use pentimento_kernels::extension::device_for;
 use pentimento_noise::{Purpose, Stream};
@@ -71,8 +72,7 @@ pub fn check(
     let config = architecture.config();
     let shape = [1, height, width, config.in_channels];
     let length = height * width * config.in_channels;
-    let class: &[u32] = if config.classes().is_some() { &[0] } else { &[] };
-    let condition = Condition::new::<f32>(architecture, &[timesteps / 2], class);
+    let condition = BatchCondition::new::<f32>(architecture, &[timesteps / 2], &[config.any_condition()]);
     let parameters = Parameters::from_memory(architecture, memory.to_vec());
     let run = |parameters: &Parameters, images: Vec<f32>| {
         let shape = [images.len() / length, height, width, config.in_channels];
@@ -158,9 +158,9 @@ pub fn prediction_error(
     for (index, image) in images.chunks_exact(length).enumerate() {
         let timestep = timesteps / 4 + timesteps * (2 * index + 1) / (4 * count);
         let draw = Draw { timestep, noise: normals(3 + index as u32, length) };
-        let class = classes.get(index).map(std::slice::from_ref).unwrap_or_default();
+        let condition = Condition::from(classes.get(index).copied());
         let NoisyBatch { input, condition, target } =
-            denoising.batch::<f32>(architecture, image, [height, width], [&draw], class);
+            denoising.batch::<f32>(architecture, image, [height, width], [&draw], &[condition]);
         let output = values(architecture.forward(parameters, input, &condition));
         for (output, target) in output.into_iter().zip(target) {
             let target = f64::from(target);

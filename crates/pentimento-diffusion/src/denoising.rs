@@ -4,8 +4,9 @@
 //! ([`Draw`]; Ho et al. 2020, equation 14). An image x0 at a draw (t, eps) is `x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps`,
 //! and the network, told t, should give eps, x0 or v, as its schedule says. This arithmetic is here and nowhere else.
 
+use crate::condition::Condition;
 use crate::schedule::ScheduleConfig;
-use crate::unet::{Architecture, Condition, Precision};
+use crate::unet::{Architecture, BatchCondition, Precision};
 use burn::tensor::{Tensor, TensorData};
 use pentimento_kernels::extension::device_for;
 
@@ -33,8 +34,8 @@ pub struct Denoising<A> {
 pub struct NoisyBatch<A> {
     /// The noised images, `[draws, height, width, channels]`.
     pub input: Tensor<4>,
-    /// Their timesteps and classes.
-    pub condition: Condition,
+    /// Their timesteps, and the conditions under which they were made.
+    pub condition: BatchCondition,
     /// What the network should give, `[draws, height, width, channels]`.
     pub target: Vec<A>,
 }
@@ -64,19 +65,19 @@ impl<A: Precision> Denoising<A> {
     }
 
     /// Noises `images`, `[images, height, width, channels]` in [-1, 1], for a network of precision `T`. Of images and of
-    /// classes there is one for each draw, or one for all draws; no class for a network without them.
+    /// conditions there is one for each draw, or one for all draws; a network without conditions may be told none.
     ///
     /// # Panics
     ///
     /// If the images do not fit the network or the draws, a noise does not fit its image, or a timestep the schedule; as
-    /// [`Condition::new`].
+    /// [`BatchCondition::new`].
     pub fn batch<'d, T: Precision>(
         &self,
         architecture: &Architecture,
         images: &[f32],
         [height, width]: [usize; 2],
         draws: impl IntoIterator<Item = &'d Draw>,
-        classes: &[u32],
+        conditions: &[Condition],
     ) -> NoisyBatch<A> {
         let draws: Vec<&Draw> = draws.into_iter().collect();
         let channels = architecture.config().in_channels;
@@ -104,7 +105,7 @@ impl<A: Precision> Denoising<A> {
         let input = TensorData::new(input, [draws.len(), height, width, channels]);
         NoisyBatch {
             input: Tensor::from_data(input, (&device_for(T::dtype()), T::dtype())),
-            condition: Condition::new::<T>(architecture, &timesteps, classes),
+            condition: BatchCondition::new::<T>(architecture, &timesteps, conditions),
             target,
         }
     }

@@ -4,6 +4,7 @@
 //! * [`unet`]: one description of the network, run on plain tensors, on tensors under automatic differentiation, and
 //!   on values with tangents.
 //! * [`schedule`] and [`sampler`]: betas, respaced subsets of timesteps, and one denoising step with its derivative.
+//! * [`condition`]: what an image is made under: nothing, a class or a text.
 //! * [`mixture`]: sampling from a weighted mixture of members, many trajectories at once.
 //! * [`denoising`]: draws (a timestep and a noise each), noised images, and what a network should give for them.
 //! * [`training`]: Algorithm 1 of Ho et al. (2020), resumable to the byte.
@@ -14,6 +15,7 @@
 pub mod arrays;
 pub mod checkpoint;
 pub mod checkup;
+pub mod condition;
 pub mod denoising;
 /// What networks compute on.
 pub mod device {

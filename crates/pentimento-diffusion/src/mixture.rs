@@ -3,14 +3,17 @@
 //! Many trajectories with different weights run together: in each step every member is evaluated once, on the batch
 //! of all trajectories that still use it. What a trajectory becomes does not depend on which others run beside it.
 
+mod parts;
+
 use crate::DiffusionError;
+use crate::condition::Condition;
 use crate::sampler::Sampler;
-use crate::unet::{Architecture, Condition, Dual, Parameters, Precision};
+use crate::unet::{Architecture, Dual, Parameters, Precision};
 use burn::tensor::{Tensor, TensorData};
-use pentimento_kernels::extension::{DeviceKind, chosen_device_kind, device_for};
+use parts::{Part, Told, parts_of_calls};
+use pentimento_kernels::extension::device_for;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Members with one architecture, and how many images a network sees at once.
@@ -21,7 +24,7 @@ pub struct Mixture {
     height: usize,
     width: usize,
     batch: usize,
-    class: Option<u32>,
+    condition: Condition,
     calls: Arc<Mutex<BTreeMap<CallShape, u64>>>,
 }
 
@@ -41,6 +44,8 @@ pub struct Trajectory {
     pub sample: u32,
     /// A weight for each member; members of weight zero are never evaluated for it.
     pub weights: Vec<f64>,
+    /// Under which condition it is made; that of the mixture if absent.
+    pub condition: Option<Condition>,
 }
 
 impl Mixture {
@@ -57,9 +62,9 @@ impl Mixture {
         batch: usize,
     ) -> Result<Self, DiffusionError> {
         architecture.config().check_image(height, width, architecture.config().in_channels)?;
-        let class = architecture.config().classes().map(|_| 0);
+        let condition = architecture.config().classes().map(|_| 0).into();
         let batch = batch.max(1);
-        Ok(Self { architecture, members, height, width, batch, class, calls: Arc::default() })
+        Ok(Self { architecture, members, height, width, batch, condition, calls: Arc::default() })
     }
 
     /// The same mixture for images of one class. Before this is called, a network with classes is told class 0.
@@ -67,9 +72,19 @@ impl Mixture {
     /// # Errors
     ///
     /// [`DiffusionError::Config`] if the network knows no such class.
-    pub fn of_class(mut self, class: Option<u32>) -> Result<Self, DiffusionError> {
-        self.architecture.config().check_class(class)?;
-        self.class = class;
+    pub fn of_class(self, class: Option<u32>) -> Result<Self, DiffusionError> {
+        self.under(class.into())
+    }
+
+    /// The same mixture for images that are made under one condition, where trajectories do not name theirs. A network with
+    /// texts has to be told one.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] if the condition is none of the network's.
+    pub fn under(mut self, condition: Condition) -> Result<Self, DiffusionError> {
+        self.architecture.config().check_condition(&condition)?;
+        self.condition = condition;
         Ok(self)
     }
 
@@ -131,20 +146,30 @@ impl Mixture {
         calls: &[(usize, impl AsRef<[T]> + Sync)],
         timestep: usize,
     ) -> Vec<Vec<T>> {
-        let condition = Condition::new::<T>(&self.architecture, &[timestep], self.class.as_slice());
+        self.predict_each_under(calls, |_, _| &self.condition, timestep)
+    }
+
+    /// The same where `condition` says, by call and image, under which condition each image is made.
+    pub fn predict_each_under<'c, T: Precision>(
+        &self,
+        calls: &[(usize, impl AsRef<[T]> + Sync)],
+        condition: impl Fn(usize, usize) -> &'c Condition + Sync,
+        timestep: usize,
+    ) -> Vec<Vec<T>> {
         let length = self.image_length();
         let images = |(_, images): &(usize, _)| AsRef::<[T]>::as_ref(images).len() / length;
         for call in calls {
             self.count_calls(images(call), 0, self.batch);
         }
         let parts = parts_of_calls(calls.iter().map(images), self.batch);
+        let told = Told::new::<T>(&self.architecture, timestep, &parts, condition);
         let outputs: Vec<Vec<T>> = parts
             .par_iter()
             .map(|part| {
                 let (member, images) = &calls[part.call];
                 let images = &images.as_ref()[part.images.start * length..part.images.end * length];
                 let input = self.tensor(images.to_vec());
-                let output = self.architecture.forward(&self.members[*member], input, &condition);
+                let output = self.architecture.forward(&self.members[*member], input, &told.of::<T>(part));
                 Self::values::<T>(output)
             })
             .collect();
@@ -158,12 +183,23 @@ impl Mixture {
 
     /// Predicted noise of every member for those of the images `x` that `users[member]` lists, in their order.
     pub fn predict_for<T: Precision>(&self, users: &[Vec<usize>], x: &[T], timestep: usize) -> Vec<Vec<T>> {
+        self.predict_for_under(users, x, |_| &self.condition, timestep)
+    }
+
+    /// The same where `condition` says, by its place in `x`, under which condition each image is made.
+    pub fn predict_for_under<'c, T: Precision>(
+        &self,
+        users: &[Vec<usize>],
+        x: &[T],
+        condition: impl Fn(usize) -> &'c Condition + Sync,
+        timestep: usize,
+    ) -> Vec<Vec<T>> {
         let length = self.image_length();
         let images = |users: &Vec<usize>| -> Vec<T> {
             users.iter().flat_map(|&index| &x[index * length..][..length]).copied().collect()
         };
         let calls: Vec<(usize, Vec<T>)> = users.iter().map(images).enumerate().collect();
-        self.predict_each(&calls, timestep)
+        self.predict_each_under(&calls, |member, image| condition(users[member][image]), timestep)
     }
 
     /// Predicted noise of one member and its derivatives along `directions` tangents of each image, the tangents of an
@@ -198,6 +234,30 @@ impl Mixture {
         directions: usize,
         timestep: usize,
     ) -> Vec<(Vec<T>, Vec<T>)> {
+        self.predict_each_with_tangents_under(
+            members,
+            images,
+            tangents,
+            directions,
+            |_| &self.condition,
+            timestep,
+        )
+    }
+
+    /// The same where `condition` says under which condition each image is made.
+    ///
+    /// # Panics
+    ///
+    /// As [`predict_each_with_tangents`](Self::predict_each_with_tangents).
+    pub fn predict_each_with_tangents_under<'c, T: Precision>(
+        &self,
+        members: &[usize],
+        images: &[T],
+        tangents: &[T],
+        directions: usize,
+        condition: impl Fn(usize) -> &'c Condition + Sync,
+        timestep: usize,
+    ) -> Vec<(Vec<T>, Vec<T>)> {
         assert_eq!(
             tangents.len(),
             directions * images.len(),
@@ -206,12 +266,11 @@ impl Mixture {
         if directions == 0 {
             let calls: Vec<(usize, &[T])> = members.iter().map(|&member| (member, images)).collect();
             return self
-                .predict_each(&calls, timestep)
+                .predict_each_under(&calls, |_, image| condition(image), timestep)
                 .into_iter()
                 .map(|output| (output, Vec::new()))
                 .collect();
         }
-        let condition = Condition::new::<T>(&self.architecture, &[timestep], self.class.as_slice());
         let length = self.image_length();
         // Tangents are images to the network: keep the batch's size with them.
         let together = (self.batch / (directions + 1)).max(1);
@@ -219,14 +278,16 @@ impl Mixture {
             self.count_calls(images.len() / length, directions, together);
         }
         let parts = parts_of_calls(members.iter().map(|_| images.len() / length), together);
+        let told = Told::new::<T>(&self.architecture, timestep, &parts, |_, image| condition(image));
         let outputs: Vec<(Vec<T>, Vec<T>)> = parts
             .par_iter()
-            .map(|Part { call, images: range }| {
+            .map(|part @ Part { call, images: range }| {
                 let images = &images[range.start * length..range.end * length];
                 let tangents = &tangents[range.start * directions * length..range.end * directions * length];
                 let primal = self.tensor(images.to_vec());
                 let input = Dual::new(primal, self.tensor(tangents.to_vec()));
-                let output = self.architecture.forward(&self.members[members[*call]], input, &condition);
+                let member = &self.members[members[*call]];
+                let output = self.architecture.forward(member, input, &told.of::<T>(part));
                 let (output, derivative) = output.into_parts(directions);
                 (Self::values::<T>(output), Self::values::<T>(derivative))
             })
@@ -317,8 +378,9 @@ impl Mixture {
         let users: Vec<Vec<usize>> = (0..self.members.len())
             .map(|member| (0..trajectories.len()).filter(|&index| weight(index, member) != 0.0).collect())
             .collect();
-        for (member, (users, outputs)) in users.iter().zip(self.predict_for(&users, x, timestep)).enumerate()
-        {
+        let condition = |index: usize| trajectories[index].condition.as_ref().unwrap_or(&self.condition);
+        let outputs = self.predict_for_under(&users, x, condition, timestep);
+        for (member, (users, outputs)) in users.iter().zip(outputs).enumerate() {
             for (&index, output) in users.iter().zip(outputs.chunks_exact(length)) {
                 let weight = T::of(weight(index, member));
                 for (sum, &value) in predicted[index * length..][..length].iter_mut().zip(output) {
@@ -328,36 +390,4 @@ impl Mixture {
         }
         predicted
     }
-}
-
-/// Some images of a call that pass through the network together, on one thread.
-struct Part {
-    call: usize,
-    images: Range<usize>,
-}
-
-/// Most images of a part: more leave the second-level cache between two layers, fewer make each layer prepare its weight
-/// too often. (64 images of 28x28 through 1.2 million parameters on 2 cores, in parts of 8: 1.57 s, 12: 1.56 s, 16:
-/// 1.51 s, 32: 1.59 s for seven members and three steps; 2026-11-22.)
-const IMAGES_OF_A_PART: usize = 16;
-
-/// Cuts calls of so many images each so that every thread has as much to do and its share of `together` images, at least
-/// one, is on its way at once.
-///
-/// Threads then meet at the end of the network and not after every layer, which took 2.50 s where parts of 32 took 1.86 s
-/// (the work above, before buffers were matched by size). Other devices share out each layer by themselves, so a call stays whole there.
-fn parts_of_calls(images: impl Iterator<Item = usize> + Clone, together: usize) -> Vec<Part> {
-    let threads = rayon::current_num_threads();
-    let share = images.clone().sum::<usize>().min(together).div_ceil(threads);
-    let most = match chosen_device_kind() {
-        DeviceKind::Cpu => share.clamp(1, IMAGES_OF_A_PART),
-        _ => together.max(1),
-    };
-    let mut parts = Vec::new();
-    for (call, images) in images.enumerate() {
-        let even = images.div_ceil(images.div_ceil(most).max(1)).max(1);
-        let cut = |first| Part { call, images: first..(first + even).min(images) };
-        parts.extend((0..images).step_by(even).map(cut));
-    }
-    parts
 }

@@ -238,6 +238,14 @@ impl Trainer {
                     .into(),
             });
         }
+        if architecture.config().cross_attention.is_some() {
+            return Err(DiffusionError::Config {
+                file: "model".into(),
+                field: "_class_name".into(),
+                value: architecture.config().class_name().into(),
+                bound: "only in checkpoints that were trained elsewhere: training here knows no texts".into(),
+            });
+        }
         let values = Parameters::initial(&architecture, seed, stream);
         let adam = Adam::new(config.optimiser, values.iter().map(Vec::len));
         Ok(Self {

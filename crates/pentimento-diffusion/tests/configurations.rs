@@ -13,8 +13,9 @@ mod common;
 use burn::tensor::Tensor;
 use common::*;
 use pentimento_diffusion::checkpoint::{CheckpointFiles, SchedulerFile, Selection};
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
-use pentimento_diffusion::unet::{Architecture, Condition, Dual, Precision, to_disk_layout};
+use pentimento_diffusion::unet::{Architecture, BatchCondition, Dual, Precision, to_disk_layout};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -42,7 +43,7 @@ struct Case {
     architecture: Architecture,
     values: Vec<Vec<f32>>,
     golden: Golden,
-    classes: Vec<u32>,
+    conditions: Vec<Condition>,
 }
 
 impl Case {
@@ -55,8 +56,8 @@ impl Case {
         assert!(checkpoint.unknown_keys.is_empty(), "{name}: {:?}", checkpoint.unknown_keys);
         let golden = Golden::open(&std::fs::read(folder.join("golden.safetensors")).unwrap());
         let classes = if golden.has("class") { golden.whole_numbers("class") } else { Vec::new() };
-        let classes = classes.into_iter().map(|class| class as u32).collect();
-        Self { name, architecture: checkpoint.architecture, values: checkpoint.values, golden, classes }
+        let conditions = classes.into_iter().map(|class| Condition::Class(class as u32)).collect();
+        Self { name, architecture: checkpoint.architecture, values: checkpoint.values, golden, conditions }
     }
 
     fn images<T: Precision>(&self, name: &str) -> Tensor<4> {
@@ -65,8 +66,8 @@ impl Case {
         tensor::<T>(&self.golden.images(name), [3, side, side, channels])
     }
 
-    fn condition<T: Precision>(&self) -> Condition {
-        Condition::new::<T>(&self.architecture, &self.golden.whole_numbers("t"), &self.classes)
+    fn condition<T: Precision>(&self) -> BatchCondition {
+        BatchCondition::new::<T>(&self.architecture, &self.golden.whole_numbers("t"), &self.conditions)
     }
 
     fn check<T: Precision>(&self, relative: f64) {
@@ -110,7 +111,8 @@ fn one_class_for_all_images() {
         let case = Case::open(name);
         let parameters = parameters::<f64>(&case.architecture, &case.values);
         let run = |classes: &[u32]| {
-            let condition = Condition::new::<f64>(&case.architecture, &[7], classes);
+            let conditions: Vec<Condition> = classes.iter().map(|&class| Condition::Class(class)).collect();
+            let condition = BatchCondition::new::<f64>(&case.architecture, &[7], &conditions);
             values_of::<f64>(case.architecture.forward(&parameters, case.images::<f64>("x"), &condition))
         };
         assert_eq!(run(&[3]), run(&[3, 3, 3]));

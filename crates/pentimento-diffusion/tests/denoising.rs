@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use burn::tensor::Tensor;
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::{PredictionType, ScheduleConfig};
-use pentimento_diffusion::unet::{Architecture, Condition, Parameters, Precision, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, BatchCondition, Parameters, Precision, UnetConfig};
 use pentimento_noise::{Purpose, Stream};
 
 const SIZE: [usize; 2] = [4, 6];
@@ -149,9 +150,15 @@ fn one_image_and_class_serve_all_draws() {
     let output = |batch: &NoisyBatch<f64>| {
         values(architecture.forward(&parameters, batch.input.clone(), &batch.condition))
     };
-    let one = denoising.batch::<f32>(&architecture, &image, SIZE, &draws, &[2]);
+    let one = denoising.batch::<f32>(&architecture, &image, SIZE, &draws, &[Condition::Class(2)]);
     let copies = image.repeat(draws.len());
-    let each = denoising.batch::<f32>(&architecture, &copies, SIZE, &draws, &[2; TIMESTEPS.len()]);
+    let each = denoising.batch::<f32>(
+        &architecture,
+        &copies,
+        SIZE,
+        &draws,
+        &vec![Condition::Class(2); TIMESTEPS.len()],
+    );
     assert_eq!(one.target, each.target);
     assert_eq!(output(&one), output(&each));
 }
@@ -163,19 +170,21 @@ fn conditions_are_those_of_the_draws() {
     let denoising = Denoising::<f32>::new(&ScheduleConfig::default());
     for knows_classes in [false, true] {
         let architecture = network(knows_classes.then_some(3));
-        let classes: &[u32] = if knows_classes { &[2, 0, 1, 1, 0] } else { &[] };
+        let classes = [2, 0, 1, 1, 0].map(Condition::Class);
+        let classes: &[Condition] = if knows_classes { &classes } else { &[] };
         let parameters = parameters(&architecture);
         let NoisyBatch { input, condition, .. } =
             denoising.batch::<f32>(&architecture, &images.concat(), SIZE, &draws, classes);
         let together = values(architecture.forward(&parameters, input.clone(), &condition));
         for (place, draw) in draws.iter().enumerate() {
             let class = classes.get(place).map(std::slice::from_ref).unwrap_or_default();
-            let condition = Condition::new::<f32>(&architecture, &[draw.timestep], class);
+            let condition = BatchCondition::new::<f32>(&architecture, &[draw.timestep], class);
             let alone = input.clone().narrow(0, place, 1);
             let alone = values(architecture.forward(&parameters, alone, &condition));
             assert_eq!(together[place * LENGTH..][..LENGTH], alone, "draw {place}");
         }
-        let other = Condition::new::<f32>(&architecture, &[7], if knows_classes { &[0] } else { &[] });
+        let other = if knows_classes { Condition::Class(0) } else { Condition::None };
+        let other = BatchCondition::new::<f32>(&architecture, &[7], &[other]);
         assert_ne!(together, values(architecture.forward(&parameters, input, &other)));
     }
 }

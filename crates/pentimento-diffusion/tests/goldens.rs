@@ -19,7 +19,7 @@ use common::*;
 use pentimento_diffusion::mixture::Mixture;
 use pentimento_diffusion::sampler::{Sampler, SamplerKind, SamplingConfig, Variance};
 use pentimento_diffusion::schedule::TimestepSpacing;
-use pentimento_diffusion::unet::{Architecture, Condition, Precision, to_disk_layout};
+use pentimento_diffusion::unet::{Architecture, BatchCondition, Precision, to_disk_layout};
 
 const IN_F64: f64 = 1e-6;
 const IN_F32: f64 = 2e-4;
@@ -40,7 +40,7 @@ fn forward<T: Precision>(case: &str, folder: &str, relative: f64) {
     let (side, config) = (side(&architecture), architecture.config().clone());
     let timesteps = golden.whole_numbers("forward.t");
     let input = tensor::<T>(&golden.images("forward.x"), [timesteps.len(), side, side, config.in_channels]);
-    let condition = Condition::new::<T>(&architecture, &timesteps, &[]);
+    let condition = BatchCondition::new::<T>(&architecture, &timesteps, &[]);
     let output = architecture.forward(&parameters::<T>(&architecture, &values), input, &condition);
     assert_eq!(output.dims(), [timesteps.len(), side, side, config.out_channels]);
     let what = format!("output of {case}/{folder}");
@@ -121,7 +121,7 @@ fn gradients<T: Precision>(
     let noised: Vec<f64> =
         image.iter().zip(&noise).map(|(x, e)| bar.sqrt() * x + (1.0 - bar).sqrt() * e).collect();
     let tracked = parameters::<T>(&architecture, &values).tracked();
-    let condition = Condition::new::<T>(&architecture, &[timestep], &[]);
+    let condition = BatchCondition::new::<T>(&architecture, &[timestep], &[]);
     let output = architecture.forward(&tracked, tensor::<T>(&noised, shape), &condition);
     let value = function(output, tensor::<T>(&noise, shape).autodiff());
     let number = value.clone().inner().into_data().iter::<f64>().next().unwrap();

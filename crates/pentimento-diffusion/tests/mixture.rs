@@ -57,7 +57,11 @@ fn trajectories() -> Vec<Trajectory> {
         vec![0.2, 0.3, 0.5],
     ];
     (0..11u32)
-        .map(|index| Trajectory { sample: index / 3, weights: weights[index as usize % 6].clone() })
+        .map(|index| Trajectory {
+            sample: index / 3,
+            weights: weights[index as usize % 6].clone(),
+            condition: None,
+        })
         .collect()
 }
 
@@ -96,9 +100,9 @@ fn one_weight_is_the_member_alone() {
     for member in 0..MEMBERS {
         let mut weights = vec![0.0; MEMBERS];
         weights[member] = 1.0;
-        let mixed = run(&mixture(4), &short(), &[Trajectory { sample: 9, weights }]);
+        let mixed = run(&mixture(4), &short(), &[Trajectory { sample: 9, weights, condition: None }]);
         let alone = mixture_of::<f32>(&tiny(), &[member as u32 + 1], 4);
-        let alone = run(&alone, &short(), &[Trajectory { sample: 9, weights: vec![1.0] }]);
+        let alone = run(&alone, &short(), &[Trajectory { sample: 9, weights: vec![1.0], condition: None }]);
         assert_eq!(bits(&mixed), bits(&alone), "member {member}");
     }
 }
@@ -124,7 +128,7 @@ fn a_mixture_is_the_weighted_sum_of_its_members() {
         },
     ] {
         let sampler = sampler(config);
-        let trajectory = Trajectory { sample: 4, weights: weights.to_vec() };
+        let trajectory = Trajectory { sample: 4, weights: weights.to_vec(), condition: None };
         let mut steps = Vec::new();
         let sampled: Result<Vec<f64>, Infallible> = mixture.sample(&sampler, SEED, &[trajectory], |done| {
             steps.push(done);

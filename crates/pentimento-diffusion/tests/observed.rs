@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use burn::tensor::{Tensor, TensorData};
+use pentimento_diffusion::condition::{Condition, TextEmbedding};
 use pentimento_diffusion::unet::{
-    Architecture, Condition, Gradient, LayerRecord, Parameters, Precision, UnetConfig,
+    Architecture, BatchCondition, Gradient, LayerRecord, Parameters, Precision, UnetConfig,
 };
 use pentimento_kernels::extension::device_for;
 use pentimento_kernels::{ConvShape, reference};
@@ -35,7 +36,7 @@ fn config(changes: &[(&str, serde_json::Value)]) -> UnetConfig {
 
 /// Gradients in all parameters of the inner product of the output with some values, from what layers saw, and from
 /// automatic differentiation.
-fn check<T: Precision>(config: &UnetConfig, classes: &[u32], bound: f64) {
+fn check<T: Precision>(config: &UnetConfig, conditions: &[Condition], bound: f64) {
     let architecture = &Architecture::new(config).unwrap();
     let values = architecture.parameters().iter().enumerate().map(|(place, spec)| {
         let scale = 0.5 / (spec.len() as f64 / spec.disk_shape[0] as f64).sqrt();
@@ -48,7 +49,7 @@ fn check<T: Precision>(config: &UnetConfig, classes: &[u32], bound: f64) {
         let values: Vec<T> = normals(number, length).into_iter().map(T::of).collect();
         Tensor::from_data(TensorData::new(values, shape), (&device_for(T::dtype()), T::dtype()))
     };
-    let condition = Condition::new::<T>(architecture, &[5, 500, 999], classes);
+    let condition = BatchCondition::new::<T>(architecture, &[5, 500, 999], conditions);
     let tracked = parameters.tracked();
     let output = architecture.forward(&tracked, tensor(1000), &condition);
     let mut gradients = (output.clone() * tensor(1001)).sum().backward();
@@ -69,8 +70,9 @@ fn check<T: Precision>(config: &UnetConfig, classes: &[u32], bound: f64) {
     for record in &records {
         let (first, second) = parameter_gradients(record);
         assert!(found.insert(record.at, first).is_none(), "a layer is seen once");
-        // A table has no second parameter.
-        if config.num_class_embeds != Some(record.input.sides[3]) || record.input.sides[1..3] != [1, 1] {
+        // A table has no second parameter, and not every linear layer has a bias.
+        let [own, next] = [0, 1].map(|place| architecture.parameters().get(record.at + place));
+        if next.is_some_and(|next| own.is_some_and(|own| next.is_added_by(own))) {
             found.insert(record.at + 1, second);
         }
     }
@@ -110,14 +112,31 @@ fn parameter_gradients<T: Precision>(record: &LayerRecord<T>) -> (Vec<f64>, Vec<
 
 #[test]
 fn what_layers_see_gives_the_gradients_of_their_parameters() {
+    let classes = || [4, 0, 4].map(Condition::Class).to_vec();
+    let over_text = |linear: bool| {
+        config(&[
+            ("_class_name", "UNet2DConditionModel".into()),
+            ("down_block_types", ["DownBlock2D", "CrossAttnDownBlock2D"].into()),
+            ("up_block_types", ["CrossAttnUpBlock2D", "UpBlock2D"].into()),
+            ("attention_head_dim", [1, 2].into()),
+            ("cross_attention_dim", 6.into()),
+            ("use_linear_projection", linear.into()),
+        ])
+    };
+    let texts = || -> Vec<Condition> {
+        let text = |number| normals(number, 5 * 6).into_iter().map(|value| value as f32).collect();
+        [2000, 2001, 2000].map(|number| Condition::Text(TextEmbedding::new(text(number), 6))).to_vec()
+    };
     let cases = [
         (config(&[]), vec![]),
         (config(&[("resnet_time_scale_shift", "scale_shift".into())]), vec![]),
-        (config(&[("num_class_embeds", 5.into())]), vec![4, 0, 4]),
-        (config(&[("class_embed_type", "timestep".into())]), vec![4, 0, 4]),
+        (config(&[("num_class_embeds", 5.into())]), classes()),
+        (config(&[("class_embed_type", "timestep".into())]), classes()),
+        (over_text(false), texts()),
+        (over_text(true), texts()),
     ];
-    for (config, classes) in cases {
-        check::<f64>(&config, &classes, 1e-10);
-        check::<f32>(&config, &classes, 2e-4);
+    for (config, conditions) in cases {
+        check::<f64>(&config, &conditions, 1e-10);
+        check::<f32>(&config, &conditions, 2e-4);
     }
 }

@@ -6,6 +6,8 @@
 mod configurations;
 #[path = "goldens.rs"]
 mod goldens;
+#[path = "goldens_latent.rs"]
+mod goldens_latent;
 
 /// The switch is one for the process, so the cases follow each other here. (They also run as tests of their own beside
 /// it, with either body.)
@@ -20,4 +22,7 @@ fn every_case_with_portable_bodies() {
     goldens::ensembles_and_ablations();
     goldens::old_names_are_the_same_network();
     configurations::networks();
+    goldens_latent::outputs();
+    goldens_latent::derivatives_along_directions();
+    goldens_latent::gradients_in_all_parameters();
 }

@@ -58,7 +58,7 @@ fn main() {
     let (a, b) = (vec![1.0; 32], vec![0.0; 32]);
     let seconds = median(|| group_norm(&shape, &x, &a, &b, &mut y, &mut s));
     println!("group norm with SiLU: {:.2} GB/s of input", x.len() as f64 * 4e-9 / seconds);
-    let attention_shape = AttentionShape { images: 64, tokens: 196, channels: 64, heads: 1 };
+    let attention_shape = AttentionShape { images: 64, queries: 196, keys: 196, channels: 64, heads: 1 };
     let q = vec![0.1f32; 64 * 196 * 64];
     let mut o = q.clone();
     let seconds = median(|| attention(&attention_shape, &q, &q, &q, &mut o));

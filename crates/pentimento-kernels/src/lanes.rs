@@ -471,16 +471,45 @@ pub(crate) mod tests {
             all.extend([("group_norm", y), ("statistics", statistics), ("of_x", of_x)]);
             all.extend([("of_scale", of_scale), ("of_shift", of_shift), ("along", along)]);
         }
-        let shape = AttentionShape { images: 2, tokens: 29, channels: 2 * 19, heads: 2 };
-        let length = 2 * 29 * 38;
-        let [q, k, v, d] = [10, 11, 12, 13].map(|seed| made(seed, length));
-        let [dq, dk, dv] = [14, 15, 16].map(|seed| made(seed, 2 * length));
-        let [mut y, mut of_q, mut of_k, mut of_v] = [0; 4].map(|_| vec![0.0; length]);
-        attention(&shape, &q, &k, &v, &mut y);
-        attention_backward(&shape, &q, &k, &v, &d, &mut of_q, &mut of_k, &mut of_v);
-        let mut along = vec![0.0; 2 * length];
-        attention_tangent(&shape, &q, &k, &v, &dq, &dk, &dv, &mut along);
-        all.extend([("attention", y), ("of_q", of_q), ("of_k", of_k), ("of_v", of_v), ("along", along)]);
+        for keys in [29, 77] {
+            let shape = AttentionShape { images: 2, queries: 29, keys, channels: 2 * 19, heads: 2 };
+            let (of_queries, of_keys) = (2 * 29 * 38, 2 * keys * 38);
+            let [q, d] = [10, 13].map(|seed| made(seed, of_queries));
+            let [k, v] = [11, 12].map(|seed| made(seed, of_keys));
+            let dq = made(14, 2 * of_queries);
+            let [dk, dv] = [15, 16].map(|seed| made(seed, 2 * of_keys));
+            let [mut y, mut of_q] = [0; 2].map(|_| vec![0.0; of_queries]);
+            let [mut of_k, mut of_v] = [0; 2].map(|_| vec![0.0; of_keys]);
+            attention(&shape, &q, &k, &v, &mut y);
+            attention_backward(&shape, &q, &k, &v, &d, &mut of_q, &mut of_k, &mut of_v);
+            let [mut along, mut of_queries_alone] = [0; 2].map(|_| vec![0.0; 2 * of_queries]);
+            attention_tangent(&shape, &q, &k, &v, &dq, &dk, &dv, &mut along);
+            attention_query_tangent(&shape, &q, &k, &v, &dq, &mut of_queries_alone);
+            all.extend([("attention", y), ("of_q", of_q), ("of_k", of_k), ("of_v", of_v)]);
+            all.extend([("along", along), ("along queries", of_queries_alone)]);
+        }
+        let [q, k, d] = [10, 11, 13].map(|seed| made(seed, 2 * 29 * 38));
+        let shape = LayerNormShape { tokens: 29, channels: 2 * 38, epsilon: 1e-5 };
+        let (scale, shift) = (made(17, 76), made(18, 76));
+        let [mut y, mut of_x, mut along] = [0; 3].map(|_| q.clone());
+        let (mut of_scale, mut of_shift) = (scale.clone(), shift.clone());
+        layer_norm(&shape, &q, &scale, &shift, &mut y);
+        layer_norm_backward(&shape, &q, &scale, &d, &mut of_x, &mut of_scale, &mut of_shift);
+        layer_norm_tangent(&shape, &q, &scale, &k, &mut along);
+        all.extend([("layer_norm", y), ("of_x", of_x), ("along", along)]);
+        all.extend([("of_scale", of_scale), ("of_shift", of_shift)]);
+        for form in [Gelu::Exact, Gelu::Tanh, Gelu::Quick] {
+            let [mut y, mut slope] = [0; 2].map(|_| q.clone());
+            gelu(form, &q, &mut y);
+            gelu_times_slope(form, &q, &d, &mut slope);
+            all.extend([("gelu", y), ("slope of gelu", slope)]);
+        }
+        let [mut y, mut along] = [0; 2].map(|_| vec![0.0; 29 * 38]);
+        let mut of_x = q.clone();
+        geglu(38, &q, &mut y);
+        geglu_backward(38, &q, &d[..29 * 38], &mut of_x);
+        geglu_tangent(38, &q, &k, &mut along);
+        all.extend([("geglu", y), ("of_x", of_x), ("along", along)]);
         let (mut y, mut slope) = (q.clone(), q.clone());
         silu(&q, &mut y);
         silu_times_slope(&q, &d, &mut slope);

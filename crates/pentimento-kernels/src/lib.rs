@@ -17,8 +17,10 @@ mod conv2d;
 mod conv_shape;
 mod dense;
 pub mod extension;
+mod gelu;
 mod group_norm;
 mod lanes;
+mod layer_norm;
 mod memory;
 mod peak;
 mod product;
@@ -31,17 +33,21 @@ mod widen;
 mod winograd;
 
 pub use activation::{silu, silu_times_slope};
-pub use attention::{AttentionShape, MOST_TOKENS, attention, attention_backward, attention_tangent};
+pub use attention::{
+    AttentionShape, MOST_TOKENS, attention, attention_backward, attention_query_tangent, attention_tangent,
+};
 pub use concatenate::{concatenate, split};
 pub use conv_shape::{ConvAddends, ConvGeometry, ConvShape};
 pub use conv2d::{
     bias_backward, conv2d, conv2d_backward_input, conv2d_backward_weight, conv2d_backward_weight_of_taps,
     conv2d_on, conv2d_with,
 };
+pub use gelu::{Gelu, geglu, geglu_backward, geglu_tangent, gelu, gelu_times_slope};
 pub use group_norm::{
     GroupNormShape, group_norm, group_norm_backward, group_norm_statistics, group_norm_tangent,
 };
 pub use lanes::Instructions;
+pub use layer_norm::{LayerNormShape, layer_norm, layer_norm_backward, layer_norm_tangent};
 pub use memory::buffers_made;
 pub use peak::multiply_adds_in_registers;
 pub use query_products::PackedQueries;

@@ -2,7 +2,15 @@
 //!
 //! They are the measure of the fast kernels in tests, and the path for `f64`, which only proofs use.
 
-use crate::{AttentionShape, ConvAddends, ConvShape, GroupNormShape};
+mod attention;
+mod gelu;
+mod layer_norm;
+
+pub use attention::{attention, attention_backward, attention_query_tangent, attention_tangent};
+pub use gelu::{geglu, geglu_backward, geglu_tangent, gelu, gelu_times_slope};
+pub use layer_norm::{layer_norm, layer_norm_backward, layer_norm_tangent};
+
+use crate::{ConvAddends, ConvShape, GroupNormShape};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
@@ -262,158 +270,5 @@ pub fn group_norm_tangent<T: Real>(
             }
         }
     });
-    output
-}
-
-/// Softmax weights of one head of one image, `[tokens][tokens]`.
-fn attention_weights<T: Real>(
-    shape: &AttentionShape,
-    queries: &[T],
-    keys: &[T],
-    image: usize,
-    head: usize,
-) -> Vec<T> {
-    let at = |token: usize, channel: usize| index(shape, image, token, head, channel);
-    let (tokens, depth) = (shape.tokens, shape.channels / shape.heads);
-    let scale = T::of(1.0 / (depth as f64).sqrt());
-    let mut weights = Vec::with_capacity(tokens * tokens);
-    for query in 0..tokens {
-        let scores: Vec<T> = (0..tokens)
-            .map(|key| scale * (0..depth).map(|c| queries[at(query, c)] * keys[at(key, c)]).sum::<T>())
-            .collect();
-        let largest = scores.iter().copied().fold(scores[0], |a, b| if b > a { b } else { a });
-        let powers: Vec<T> = scores.iter().map(|&score| T::of(libm::exp((score - largest).wide()))).collect();
-        let sum: T = powers.iter().copied().sum();
-        weights.extend(powers.into_iter().map(|power| power / sum));
-    }
-    weights
-}
-
-fn index(shape: &AttentionShape, image: usize, token: usize, head: usize, channel: usize) -> usize {
-    (image * shape.tokens + token) * shape.channels + head * (shape.channels / shape.heads) + channel
-}
-
-/// `direction -> scale * weights * (direction - sum of weights * direction)`, row by row.
-fn softmax_derivative<T: Real>(shape: &AttentionShape, weights: &[T], direction: &mut [T]) {
-    let scale = T::of(1.0 / ((shape.channels / shape.heads) as f64).sqrt());
-    for (row, weights) in direction.chunks_exact_mut(shape.tokens).zip(weights.chunks_exact(shape.tokens)) {
-        let mean: T = row.iter().zip(weights).map(|(&d, &w)| d * w).sum();
-        for (value, &weight) in row.iter_mut().zip(weights) {
-            *value = scale * weight * (*value - mean);
-        }
-    }
-}
-
-/// See [`crate::attention`].
-pub fn attention<T: Real>(shape: &AttentionShape, queries: &[T], keys: &[T], values: &[T]) -> Vec<T> {
-    let mut output = vec![T::of(0.0); queries.len()];
-    for image in 0..shape.images {
-        for head in 0..shape.heads {
-            let weights = attention_weights(shape, queries, keys, image, head);
-            for query in 0..shape.tokens {
-                for channel in 0..shape.channels / shape.heads {
-                    output[index(shape, image, query, head, channel)] = (0..shape.tokens)
-                        .map(|key| {
-                            weights[query * shape.tokens + key]
-                                * values[index(shape, image, key, head, channel)]
-                        })
-                        .sum();
-                }
-            }
-        }
-    }
-    output
-}
-
-/// See [`crate::attention_backward`]; returns the gradients of queries, keys and values.
-pub fn attention_backward<T: Real>(
-    shape: &AttentionShape,
-    queries: &[T],
-    keys: &[T],
-    values: &[T],
-    output_gradient: &[T],
-) -> (Vec<T>, Vec<T>, Vec<T>) {
-    let zero = || vec![T::of(0.0); queries.len()];
-    let (mut dq, mut dk, mut dv) = (zero(), zero(), zero());
-    let tokens = shape.tokens;
-    for image in 0..shape.images {
-        for head in 0..shape.heads {
-            let at = |token: usize, channel: usize| index(shape, image, token, head, channel);
-            let channels = shape.channels / shape.heads;
-            let weights = attention_weights(shape, queries, keys, image, head);
-            let mut scores = vec![T::of(0.0); tokens * tokens];
-            for query in 0..tokens {
-                for key in 0..tokens {
-                    for channel in 0..channels {
-                        let upstream = output_gradient[at(query, channel)];
-                        dv[at(key, channel)] += weights[query * tokens + key] * upstream;
-                        scores[query * tokens + key] += upstream * values[at(key, channel)];
-                    }
-                }
-            }
-            softmax_derivative(shape, &weights, &mut scores);
-            for query in 0..tokens {
-                for key in 0..tokens {
-                    for channel in 0..channels {
-                        dq[at(query, channel)] += scores[query * tokens + key] * keys[at(key, channel)];
-                        dk[at(key, channel)] += scores[query * tokens + key] * queries[at(query, channel)];
-                    }
-                }
-            }
-        }
-    }
-    (dq, dk, dv)
-}
-
-/// See [`crate::attention_tangent`].
-#[allow(clippy::too_many_arguments, reason = "three inputs and their tangents")]
-pub fn attention_tangent<T: Real>(
-    shape: &AttentionShape,
-    queries: &[T],
-    keys: &[T],
-    values: &[T],
-    query_tangent: &[T],
-    key_tangent: &[T],
-    value_tangent: &[T],
-) -> Vec<T> {
-    let mut output = vec![T::of(0.0); query_tangent.len()];
-    if queries.is_empty() {
-        return output;
-    }
-    let tangents = query_tangent.len() / queries.len();
-    let (tokens, channels) = (shape.tokens, shape.channels / shape.heads);
-    for image in 0..shape.images {
-        for head in 0..shape.heads {
-            let weights = attention_weights(shape, queries, keys, image, head);
-            let at = |token: usize, channel: usize| index(shape, image, token, head, channel);
-            for number in 0..tangents {
-                let moved = |token: usize, channel: usize| {
-                    index(shape, image * tangents + number, token, head, channel)
-                };
-                let mut scores = vec![T::of(0.0); tokens * tokens];
-                for query in 0..tokens {
-                    for key in 0..tokens {
-                        scores[query * tokens + key] = (0..channels)
-                            .map(|c| {
-                                query_tangent[moved(query, c)] * keys[at(key, c)]
-                                    + queries[at(query, c)] * key_tangent[moved(key, c)]
-                            })
-                            .sum();
-                    }
-                }
-                softmax_derivative(shape, &weights, &mut scores);
-                for query in 0..tokens {
-                    for c in 0..channels {
-                        output[moved(query, c)] = (0..tokens)
-                            .map(|key| {
-                                scores[query * tokens + key] * values[at(key, c)]
-                                    + weights[query * tokens + key] * value_tangent[moved(key, c)]
-                            })
-                            .sum();
-                    }
-                }
-            }
-        }
-    }
     output
 }

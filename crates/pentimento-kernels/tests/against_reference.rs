@@ -216,43 +216,123 @@ fn check_attention(shape: &AttentionShape, tangents: usize, seed: u64) {
 
 /// The same with queries and keys that are `size` times as large.
 fn check_attention_of_size(size: f32, shape: &AttentionShape, tangents: usize, seed: u64) {
-    let length = shape.images * shape.tokens * shape.channels;
-    let [mut q, mut k, v, d] = [0, 1, 2, 3].map(|number| values(seed + number, length));
+    let [of_queries, of_keys] = attention_lengths(shape);
+    let [mut q, d] = [0, 3].map(|number| values(seed + number, of_queries));
+    let [mut k, v] = [1, 2].map(|number| values(seed + number, of_keys));
     for value in q.iter_mut().chain(&mut k) {
         *value *= size;
     }
     let [wq, wk, wv, wd] = [&q, &k, &v, &d].map(|values| wide(values));
-    let (depth, tokens) = ((shape.channels / shape.heads) as f64, shape.tokens as f64);
+    let (depth, keys) = ((shape.channels / shape.heads) as f64, shape.keys as f64);
     let root = depth.sqrt();
     let largest_score = root * largest(&wq) * largest(&wk);
-    let weight_error = EPSILON * ((depth + 4.0) * largest_score + tokens + 8.0);
+    let weight_error = EPSILON * ((depth + 4.0) * largest_score + keys + 8.0);
 
-    let mut output = vec![f32::NAN; length];
+    let mut output = vec![f32::NAN; of_queries];
     attention(shape, &q, &k, &v, &mut output);
     let truth = reference::attention(shape, &wq, &wk, &wv);
-    assert_within("attention", &output, &truth, largest(&wv) * (weight_error + tokens * EPSILON));
+    assert_within("attention", &output, &truth, largest(&wv) * (weight_error + keys * EPSILON));
 
-    let [mut of_q, mut of_k, mut of_v] = [0; 3].map(|_| vec![f32::NAN; length]);
+    let mut of_q = vec![f32::NAN; of_queries];
+    let [mut of_k, mut of_v] = [0; 2].map(|_| vec![f32::NAN; of_keys]);
     attention_backward(shape, &q, &k, &v, &d, &mut of_q, &mut of_k, &mut of_v);
     let (true_q, true_k, true_v) = reference::attention_backward(shape, &wq, &wk, &wv, &wd);
     // The derivative of the scores is `weight * (product - mean)` with products of `depth` terms.
     let product = depth * largest(&wd) * largest(&wv);
-    let score_error = 2.0 * product * (2.0 * weight_error + (depth + 2.0 * tokens) * EPSILON) / root;
+    let score_error = 2.0 * product * (2.0 * weight_error + (depth + 2.0 * keys) * EPSILON) / root;
     assert_within("attention's query gradient", &of_q, &true_q, score_error * largest(&wk));
-    // A key's weights, unlike a query's, need not add up to one.
-    assert_within("attention's key gradient", &of_k, &true_k, tokens * score_error * largest(&wq));
-    let value_error = tokens * largest(&wd) * (weight_error + tokens * EPSILON);
+    // A key's weights, unlike a query's, need not add up to one, and are as many as there are queries.
+    let queries = shape.queries as f64;
+    let over_queries = 1.0 + queries * EPSILON;
+    let key_error = queries * over_queries * score_error * largest(&wq);
+    assert_within("attention's key gradient", &of_k, &true_k, key_error);
+    let value_error = queries * largest(&wd) * (weight_error + queries.max(keys) * EPSILON);
     assert_within("attention's value gradient", &of_v, &true_v, value_error);
 
-    let [dq, dk, dv] = [5, 6, 7].map(|number| values(seed + number, tangents * length));
+    let dq = values(seed + 5, tangents * of_queries);
+    let [dk, dv] = [6, 7].map(|number| values(seed + number, tangents * of_keys));
     let [wdq, wdk, wdv] = [&dq, &dk, &dv].map(|values| wide(values));
-    let mut along = vec![f32::NAN; tangents * length];
+    let mut along = vec![f32::NAN; tangents * of_queries];
     attention_tangent(shape, &q, &k, &v, &dq, &dk, &dv, &mut along);
     let truth = reference::attention_tangent(shape, &wq, &wk, &wv, &wdq, &wdk, &wdv);
     let product = depth * (largest(&wdq) * largest(&wk) + largest(&wq) * largest(&wdk));
-    let score_error = 2.0 * product * (2.0 * weight_error + (depth + 2.0 * tokens) * EPSILON) / root;
-    let tolerance = score_error * largest(&wv) + largest(&wdv) * (weight_error + tokens * EPSILON);
+    let score_error = 2.0 * product * (2.0 * weight_error + (depth + 2.0 * keys) * EPSILON) / root;
+    let tolerance = score_error * largest(&wv) + largest(&wdv) * (weight_error + keys * EPSILON);
     assert_within("attention_tangent", &along, &truth, tolerance);
+    attention_query_tangent(shape, &q, &k, &v, &dq, &mut along);
+    let truth = reference::attention_query_tangent(shape, &wq, &wk, &wv, &wdq);
+    assert_within("attention_query_tangent", &along, &truth, score_error * largest(&wv));
+}
+
+/// Sums over channels are at most `channels / 32 + 5` roundings deep, and some eight more operations follow. Both count
+/// against the largest terms, as for group normalisations.
+fn check_layer_norm(shape: &LayerNormShape, offset: f32, seed: u64) {
+    let length = shape.tokens * shape.channels;
+    let x: Vec<f32> = values(seed, length).into_iter().map(|x| x + offset).collect();
+    let (scale, shift) = (values(seed + 1, shape.channels), values(seed + 2, shape.channels));
+    let (wide_x, wide_scale, wide_shift) = (wide(&x), wide(&scale), wide(&shift));
+    // A token is a pixel of its own image with one group.
+    let as_groups = GroupNormShape {
+        images: shape.tokens,
+        pixels: 1,
+        channels: shape.channels,
+        groups: 1,
+        epsilon: shape.epsilon,
+        silu: false,
+    };
+    let conditions = norm_conditions(&as_groups, &wide_x, &wide_scale);
+    let roundings = (shape.channels as f64 / 32.0 + 16.0) * EPSILON;
+
+    let mut output = vec![f32::NAN; length];
+    layer_norm(shape, &x, &scale, &shift, &mut output);
+    let truth = reference::layer_norm(shape, &wide_x, &wide_scale, &wide_shift);
+    let error = roundings * (conditions.cancellation * conditions.scale + largest(&wide_shift));
+    assert_within("layer_norm", &output, &truth, error);
+
+    let spread = 1.0 + conditions.cancellation;
+    let direction_error = |direction: &[f64]| {
+        3.0 * conditions.inverse * conditions.scale * largest(direction) * roundings * spread * spread
+    };
+    let d = values(seed + 3, length);
+    let mut of_input = vec![f32::NAN; length];
+    let [mut of_scale, mut of_shift] = [0; 2].map(|_| vec![f32::NAN; shape.channels]);
+    layer_norm_backward(shape, &x, &scale, &d, &mut of_input, &mut of_scale, &mut of_shift);
+    let (true_input, true_scale, true_shift) =
+        reference::layer_norm_backward(shape, &wide_x, &wide_scale, &wide(&d));
+    assert_within("layer norm's input gradient", &of_input, &true_input, direction_error(&wide(&d)));
+    let tokens = shape.tokens as f64;
+    let summed = tokens * largest(&wide(&d));
+    let scale_error = summed * spread * (3.0 * roundings + tokens * EPSILON);
+    assert_within("layer norm's scale gradient", &of_scale, &true_scale, scale_error);
+    assert_within("layer norm's shift gradient", &of_shift, &true_shift, summed * tokens * EPSILON);
+
+    let u = values(seed + 4, length);
+    let mut along = vec![f32::NAN; length];
+    layer_norm_tangent(shape, &x, &scale, &u, &mut along);
+    let truth = reference::layer_norm_tangent(shape, &wide_x, &wide_scale, &wide(&u));
+    assert_within("layer_norm_tangent", &along, &truth, direction_error(&wide(&u)));
+}
+
+/// What a form of GELU and its slope may be off by at z. The exact weight is a product of an exponential, good to two units
+/// in the last place at an exponent that is itself rounded, and of a polynomial of ten terms that add up to at most 2.3 times
+/// its value; the others are sigmoids of a rounded argument.
+fn gelu_error(form: Gelu, z: f64) -> [f64; 2] {
+    let exponent = match form {
+        Gelu::Exact => 0.5 * z * z,
+        Gelu::Tanh => 1.6 * z.abs() * (1.0 + 0.0447 * z * z),
+        Gelu::Quick => 1.702 * z.abs(),
+    };
+    // The weight of negative z, and what is not weighed of positive z, fall like this.
+    let fall = libm::exp(-exponent);
+    let relative = EPSILON * (8.0 + 2.0 * exponent);
+    let weight = relative * fall + if z > 0.0 { 2.0 * EPSILON } else { 0.0 };
+    // The slope of the exact weight falls as fast. A sigmoid s has s (1 - s), where what is left of 1 is rounded like 1.
+    let of_weight = relative * fall + if z > 0.0 && form != Gelu::Exact { EPSILON } else { 0.0 };
+    let steepness = exponent / z.abs().max(1e-3) + 2.0;
+    let slope = weight + 2.0 * steepness * z.abs() * of_weight;
+    // Of weight and slope the sum is rounded, and then its product with a direction.
+    // At e^-87 the exponential ends.
+    [z.abs() * (weight + 1e-37), slope + 2.0 * EPSILON]
 }
 
 proptest! {
@@ -301,6 +381,60 @@ proptest! {
     #[test]
     fn attentions(shape in attention_shapes(4, 36), tangents in 1usize..=3, seed in any::<u32>()) {
         check_attention(&shape, tangents, u64::from(seed));
+    }
+
+    #[test]
+    fn layer_norms(
+        shape in layer_norm_shapes(100),
+        offset in prop::sample::select(vec![0.0f32, 0.0, 5.0, -40.0]),
+        seed in any::<u32>(),
+    ) {
+        check_layer_norm(&shape, offset, u64::from(seed));
+    }
+
+    #[test]
+    fn gelus_and_their_slopes(
+        z in prop::collection::vec(prop_oneof![-6.0f32..6.0, -30.0f32..30.0], 1..70),
+        form in prop::sample::select(vec![Gelu::Exact, Gelu::Tanh, Gelu::Quick]),
+        seed in any::<u32>(),
+    ) {
+        let d = values(u64::from(seed), z.len());
+        let [mut output, mut along] = [0; 2].map(|_| vec![f32::NAN; z.len()]);
+        gelu(form, &z, &mut output);
+        gelu_times_slope(form, &z, &d, &mut along);
+        let errors = z.iter().map(|&z| gelu_error(form, f64::from(z)));
+        let (of_values, of_slopes): (Vec<f64>, Vec<f64>) =
+            errors.zip(&d).map(|([value, slope], d)| (value, slope * f64::from(d.abs()))).unzip();
+        assert_each_within("gelu", &output, &reference::gelu(form, &wide(&z)), &of_values);
+        let truth = reference::gelu_times_slope(form, &wide(&z), &wide(&d));
+        assert_each_within("gelu_times_slope", &along, &truth, &of_slopes);
+    }
+
+    /// GEGLU is products of two and three of what is checked above: two more roundings for each.
+    #[test]
+    fn geglus((rows, channels) in (1usize..50, 1usize..70), seed in any::<u32>()) {
+        let seed = u64::from(seed);
+        let length = rows * channels;
+        let [x, u] = [0, 1].map(|number| {
+            values(seed + number, 2 * length).into_iter().map(|value| 3.0 * value).collect::<Vec<f32>>()
+        });
+        let d = values(seed + 2, length);
+        let [mut y, mut along] = [0; 2].map(|_| vec![f32::NAN; length]);
+        let mut gradient = vec![f32::NAN; 2 * length];
+        geglu(channels, &x, &mut y);
+        geglu_backward(channels, &x, &d, &mut gradient);
+        geglu_tangent(channels, &x, &u, &mut along);
+        // Values and gates are below 4.5, a slope below 1.2; the errors of GELU and its slope are largest in the middle.
+        let [of_value, of_slope] = [0, 1].map(|which| {
+            (-450..=450).map(|at| gelu_error(Gelu::Exact, f64::from(at) / 100.0)[which]).fold(0.0, f64::max)
+        });
+        let of_value = of_value + 2.0 * EPSILON * 4.5;
+        let of_slope = of_slope + 2.0 * EPSILON * 1.2;
+        assert_within("geglu", &y, &reference::geglu(channels, &wide(&x)), 4.5 * of_value);
+        let truth = reference::geglu_backward(channels, &wide(&x), &wide(&d));
+        assert_within("geglu_backward", &gradient, &truth, 1.5 * (4.5 * of_slope).max(of_value));
+        let truth = reference::geglu_tangent(channels, &wide(&x), &wide(&u));
+        assert_within("geglu_tangent", &along, &truth, 4.5 * (of_value + 4.5 * of_slope) + EPSILON * 4.5 * 10.0);
     }
 
     /// SiLU is `z / (1 + e^-z)` with an exponential good to two units in the last place: a few units in all.
@@ -378,13 +512,10 @@ fn convolutions_of_real_layers() {
 
 #[test]
 fn attentions_of_real_layers() {
-    for (seed, (tokens, channels, heads)) in [(49, 64, 1), (196, 32, 4), (64, 40, 5)].into_iter().enumerate()
-    {
-        check_attention(
-            &AttentionShape { images: 1, tokens, channels, heads }.checked().unwrap(),
-            2,
-            seed as u64,
-        );
+    let cases = [(49, 49, 64, 1), (196, 196, 32, 4), (64, 64, 40, 5), (256, 77, 80, 2), (16, 77, 160, 2)];
+    for (seed, (queries, keys, channels, heads)) in cases.into_iter().enumerate() {
+        let shape = AttentionShape { images: 1, queries, keys, channels, heads };
+        check_attention(&shape.checked().unwrap(), 2, seed as u64);
     }
 }
 
@@ -394,8 +525,11 @@ fn attentions_at_the_borders_of_vectors() {
     for tokens in [1, 2, 13, 14, 15, 16, 17, 28, 29, 31, 32, 33, 48, 49, 65] {
         for head_channels in [1, 3, 7, 8, 9, 15, 16, 17, 24, 40] {
             for heads in [1, 3] {
-                let shape = AttentionShape { images: 2, tokens, channels: heads * head_channels, heads };
-                check_attention(&shape.checked().unwrap(), 3, (tokens * 100 + head_channels) as u64);
+                for keys in [tokens, 1, 77 - tokens] {
+                    let channels = heads * head_channels;
+                    let shape = AttentionShape { images: 2, queries: tokens, keys, channels, heads };
+                    check_attention(&shape.checked().unwrap(), 3, (tokens * 100 + head_channels) as u64);
+                }
             }
         }
     }
@@ -405,7 +539,8 @@ fn attentions_at_the_borders_of_vectors() {
 #[test]
 fn attentions_with_large_scores() {
     for (tokens, head_channels, heads) in [(1, 8, 1), (15, 1, 2), (33, 8, 2), (49, 24, 1)] {
-        let shape = AttentionShape { images: 1, tokens, channels: heads * head_channels, heads };
+        let channels = heads * head_channels;
+        let shape = AttentionShape { images: 1, queries: tokens, keys: tokens, channels, heads };
         // The largest score is about `sqrt(channels) * (1.5 * size)^2`.
         let size = (1e4 / (head_channels as f32).sqrt()).sqrt() / 1.5;
         check_attention_of_size(size, &shape.checked().unwrap(), 2, tokens as u64);
@@ -426,10 +561,41 @@ fn a_constant_image_normalises_to_the_shift() {
     assert_within("group norm of a constant", &output, &truth, 0.5 * EPSILON * 1.5 * 316.3 * 0.75 + EPSILON);
 }
 
+/// A token of equal values has no variance: its output is the shift.
+#[test]
+fn a_constant_token_normalises_to_the_shift() {
+    let shape = LayerNormShape { tokens: 3, channels: 37, epsilon: 1e-5 };
+    let (scale, shift) = (values(1, 37), values(2, 37));
+    let mut output = vec![f32::NAN; 3 * 37];
+    layer_norm(&shape, &[0.75; 3 * 37], &scale, &shift, &mut output);
+    for token in output.chunks_exact(37) {
+        assert_eq!(token, shift);
+    }
+}
+
+/// Far from zero GELU is the identity or zero, and nothing overflows on the way.
+#[test]
+fn gelus_of_large_values() {
+    for form in [Gelu::Exact, Gelu::Tanh, Gelu::Quick] {
+        let z = [100.0f32, 1e4, 1e10, -100.0, -1e4];
+        let [mut output, mut slope] = [[f32::NAN; 5]; 2];
+        gelu(form, &z, &mut output);
+        gelu_times_slope(form, &z, &[1.0; 5], &mut slope);
+        assert_eq!(output[..3], z[..3], "{form:?}");
+        assert!(output[3..].iter().all(|y| y.abs() < 1e-30), "{form:?}: {output:?}");
+        assert!(
+            slope.iter().zip([1.0, 1.0, 1.0, 0.0, 0.0]).all(|(s, one)| (s - one).abs() < 1e-10),
+            "{slope:?}"
+        );
+        gelu(form, &[f32::NAN; 5], &mut output);
+        assert!(output.iter().all(|y| y.is_nan()), "{form:?} hides what is no number");
+    }
+}
+
 /// Scores far apart: softmax becomes a choice, without overflow.
 #[test]
 fn an_attention_with_huge_scores_chooses() {
-    let shape = AttentionShape { images: 1, tokens: 3, channels: 2, heads: 1 }.checked().unwrap();
+    let shape = AttentionShape { images: 1, queries: 3, keys: 3, channels: 2, heads: 1 }.checked().unwrap();
     let q = [1e6f32, 0.0, 0.0, 1e6, -1e6, 0.0];
     let k = [1e6f32, 0.0, 0.0, 1e6, -1e6, 0.0];
     let v = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];

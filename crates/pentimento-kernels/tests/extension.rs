@@ -40,10 +40,13 @@ fn a_convolution_has_the_bytes_of_the_kernel() {
         let mut expected = vec![f32::NAN; outputs];
         conv2d(&shape, &x, &w, Some(&b), &mut expected);
         let side = |length| geometry.output_side(length).unwrap();
-        let result = extension::conv2d(tensor(&x, sides), weight.clone(), tensor(&b, [output]), geometry);
+        let result =
+            extension::conv2d(tensor(&x, sides), weight.clone(), Some(tensor(&b, [output])), geometry);
         assert_eq!(result.dims(), [sides[0], side(sides[1]), side(sides[2]), output]);
         assert_same_bytes("conv2d", &values_of(result), &expected);
         conv2d(&shape, &x, &w, None, &mut expected);
+        let result = extension::conv2d(tensor(&x, sides), weight.clone(), None, geometry);
+        assert_same_bytes("conv2d without bias", &values_of(result), &expected);
         let result = extension::conv2d_tangent(tensor(&x, sides), weight, geometry);
         assert_same_bytes("conv2d_tangent", &values_of(result), &expected);
     }
@@ -76,22 +79,73 @@ fn a_group_norm_has_the_bytes_of_the_kernel() {
 
 #[test]
 fn an_attention_has_the_bytes_of_the_kernel() {
-    let sides = [2, 2, 3, 8];
-    let shape = AttentionShape { images: 2, tokens: 6, channels: 8, heads: 2 };
-    let points = [1, 2, 3].map(|seed| values(seed, 96));
-    let directions = [4, 5, 6].map(|seed| values(seed, 2 * 96));
-    let [q, k, v] = &points;
-    let [dq, dk, dv] = &directions;
-    let mut expected = vec![f32::NAN; 96];
-    attention(&shape, q, k, v, &mut expected);
-    let point = points.each_ref().map(|values| tensor(values, sides));
-    let [a, b, c] = point.clone();
-    assert_same_bytes("attention", &values_of(extension::attention(a, b, c, 2)), &expected);
-    let mut expected = vec![f32::NAN; 2 * 96];
-    attention_tangent(&shape, q, k, v, dq, dk, dv, &mut expected);
-    let directions = directions.each_ref().map(|values| tensor(values, [4, 2, 3, 8]));
-    let result = extension::attention_tangent(point, directions, 2);
-    assert_same_bytes("attention_tangent", &values_of(result), &expected);
+    // Six pixels over themselves and over five parts of a text.
+    for (keys, of_keys) in [(6, [2, 2, 3, 8]), (5, [2, 1, 5, 8])] {
+        let of_queries = [2, 2, 3, 8];
+        let shape = AttentionShape { images: 2, queries: 6, keys, channels: 8, heads: 2 };
+        let lengths = [96, 2 * keys * 8, 2 * keys * 8];
+        let made = |seed: u64, copies: usize| -> [Vec<f32>; 3] {
+            [0, 1, 2].map(|place| values(seed + place as u64, copies * lengths[place]))
+        };
+        let (points, directions) = (made(1, 1), made(4, 2));
+        let ([q, k, v], [dq, dk, dv]) = (&points, &directions);
+        let tensors = |[q, k, v]: &[Vec<f32>; 3], copies: usize| -> [Tensor<4>; 3] {
+            let copied = |[images, rest @ ..]: [usize; 4]| [copies * images, rest[0], rest[1], rest[2]];
+            let (of_queries, of_keys) = (copied(of_queries), copied(of_keys));
+            [tensor(q, of_queries), tensor(k, of_keys), tensor(v, of_keys)]
+        };
+        let mut expected = vec![f32::NAN; 96];
+        attention(&shape, q, k, v, &mut expected);
+        let point = tensors(&points, 1);
+        let [a, b, c] = point.clone();
+        assert_same_bytes("attention", &values_of(extension::attention(a, b, c, 2)), &expected);
+        let mut expected = vec![f32::NAN; 2 * 96];
+        attention_tangent(&shape, q, k, v, dq, dk, dv, &mut expected);
+        let along = tensors(&directions, 2);
+        let result = extension::attention_tangent(point.clone(), along.clone(), 2);
+        assert_same_bytes("attention_tangent", &values_of(result), &expected);
+        attention_query_tangent(&shape, q, k, v, dq, &mut expected);
+        let [of_queries, _, _] = along;
+        let result = extension::attention_query_tangent(point, of_queries, 2);
+        assert_same_bytes("attention_query_tangent", &values_of(result), &expected);
+    }
+}
+
+/// Two images of six tokens each, with three directions of each image.
+#[test]
+fn layers_of_tokens_have_the_bytes_of_the_kernels() {
+    let (sides, along, channels) = ([2, 2, 3, 10], [6, 2, 3, 10], 10);
+    let (x, u) = (values(1, 120), values(2, 360));
+    let (scale, shift) = (values(3, channels), values(4, channels));
+    let mut expected = vec![f32::NAN; 120];
+    let shape = LayerNormShape { tokens: 12, channels, epsilon: 1e-5 };
+    layer_norm(&shape, &x, &scale, &shift, &mut expected);
+    let of_scale = || tensor::<1, f32>(&scale, [channels]);
+    let result = extension::layer_norm(tensor(&x, sides), of_scale(), tensor(&shift, [channels]), 1e-5);
+    assert_same_bytes("layer_norm", &values_of(result), &expected);
+    gelu(Gelu::Tanh, &x, &mut expected);
+    let result = extension::gelu(tensor(&x, sides), Gelu::Tanh);
+    assert_same_bytes("gelu", &values_of(result), &expected);
+    let mut halves = vec![f32::NAN; 60];
+    geglu(5, &x, &mut halves);
+    let result = extension::geglu(tensor(&x, sides));
+    assert_eq!(result.dims(), [2, 2, 3, 5]);
+    assert_same_bytes("geglu", &values_of(result), &halves);
+
+    // Direction `number` of image `image` belongs to that image.
+    let points: Vec<f32> = x.chunks_exact(60).flat_map(|image| image.repeat(3)).collect();
+    let mut expected = vec![f32::NAN; 360];
+    layer_norm_tangent(&LayerNormShape { tokens: 36, ..shape }, &points, &scale, &u, &mut expected);
+    let result = extension::layer_norm_tangent(tensor(&x, sides), of_scale(), tensor(&u, along), 1e-5);
+    assert_same_bytes("layer_norm_tangent", &values_of(result), &expected);
+    gelu_times_slope(Gelu::Quick, &points, &u, &mut expected);
+    let result = extension::gelu_tangent(tensor(&x, sides), tensor(&u, along), Gelu::Quick);
+    assert_same_bytes("gelu_tangent", &values_of(result), &expected);
+    let mut halves = vec![f32::NAN; 180];
+    geglu_tangent(5, &points, &u, &mut halves);
+    let result = extension::geglu_tangent(tensor(&x, sides), tensor(&u, along));
+    assert_eq!(result.dims(), [6, 2, 3, 5]);
+    assert_same_bytes("geglu_tangent", &values_of(result), &halves);
 }
 
 #[test]
@@ -133,7 +187,7 @@ fn addends_have_the_bytes_of_the_kernel() {
             let result = extension::conv2d_with_embedding(
                 tensor(&x, sides),
                 weight(),
-                bias,
+                Some(bias),
                 embedding,
                 ConvGeometry::SAME_3X3,
             );
@@ -146,7 +200,7 @@ fn addends_have_the_bytes_of_the_kernel() {
         let result = extension::conv2d_with_residual(
             tensor(&x, sides),
             weight(),
-            bias,
+            Some(bias),
             residual(),
             ConvGeometry::SAME_3X3,
         );
@@ -187,7 +241,7 @@ fn views_are_read_through_their_strides() {
     let (weight, bias) = (tensor(&w, [3, 3, 6, 4]), tensor(&b, [4]));
     let input: Tensor<4> = tensor(&x, [3, 4, 5, 6]);
     let run = |input: Tensor<4>| {
-        values_of::<4, f32>(extension::conv2d(input, weight.clone(), bias.clone(), geometry))
+        values_of::<4, f32>(extension::conv2d(input, weight.clone(), Some(bias.clone()), geometry))
     };
     let whole = run(input.clone());
     let tail = run(input.clone().slice(s![1..3]));
@@ -267,7 +321,7 @@ fn gradients_by_hand<T: Real>(network: &Little<T>) -> [Vec<f64>; 8] {
     .map(|values| wide_of(values));
     let conv = ConvShape::new(INPUT, 6, ConvGeometry::SAME_3X3).unwrap();
     let norm = GroupNormShape { images: 2, pixels: 12, channels: 6, groups: 3, epsilon: 1e-5, silu: true };
-    let heads = AttentionShape { images: 2, tokens: 12, channels: 6, heads: HEADS };
+    let heads = AttentionShape { images: 2, queries: 12, keys: 12, channels: 6, heads: HEADS };
     let down = ConvShape::new([2, 8, 6, 12], 5, DOWN).unwrap();
 
     // h1 = conv(x) + e; h2 = conv(group_norm(h1)); a = attention(h1, h2, h2); r = conv(a) + h2;
@@ -329,13 +383,13 @@ fn gradients_by_burn<T: Real + Element>(network: &Little<T>, tracked: [bool; 8])
     let last_w = leaf(&network.last_weight, [3, 3, 12, 5], tracked[6]);
     let last_b = leaf(&network.last_bias, [5], tracked[7]);
     const SAME: ConvGeometry = ConvGeometry::SAME_3X3;
-    let h1 = extension::conv2d_with_embedding(x.clone(), w.clone(), b.clone(), e.clone(), SAME);
+    let h1 = extension::conv2d_with_embedding(x.clone(), w.clone(), Some(b.clone()), e.clone(), SAME);
     let n = extension::group_norm(h1.clone(), scale.clone(), shift.clone(), settings);
-    let h2 = extension::conv2d(n, w.clone(), b.clone(), SAME);
+    let h2 = extension::conv2d(n, w.clone(), Some(b.clone()), SAME);
     let a = extension::attention(h1.clone(), h2.clone(), h2.clone(), HEADS);
-    let r = extension::conv2d_with_residual(a, w.clone(), b.clone(), h2, SAME);
+    let r = extension::conv2d_with_residual(a, w.clone(), Some(b.clone()), h2, SAME);
     let s = extension::silu(extension::concatenate_channels(r, h1));
-    let y = extension::conv2d(extension::upsample_nearest(s), last_w.clone(), last_b.clone(), DOWN);
+    let y = extension::conv2d(extension::upsample_nearest(s), last_w.clone(), Some(last_b.clone()), DOWN);
     let cotangent = tensor(&network.cotangent, OUTPUT).autodiff();
     let gradients = (y * cotangent).sum().backward();
     let of = |data: Option<TensorData>| data.map(|data| wide_of(&data.try_into_vec::<T>().unwrap()));
@@ -402,7 +456,7 @@ fn nothing_tracked() {
         let input = lift(tensor(x, INPUT));
         let (weight, bias) = (lift(tensor(w, [3, 3, 6, 6])), tensor::<1, f32>(b, [6]));
         let bias = if input.clone().is_autodiff() { bias.autodiff() } else { bias };
-        extension::conv2d(input, weight, bias, ConvGeometry::SAME_3X3)
+        extension::conv2d(input, weight, Some(bias), ConvGeometry::SAME_3X3)
     };
     let plain = values_of::<4, f32>(run(|tensor| tensor));
     let lifted = run(|tensor| tensor.autodiff());

@@ -143,28 +143,71 @@ proptest! {
     #[test]
     fn attention_of_several_heads(shape in attention_shapes(2, 5), tangents in 1usize..=3, seed in any::<u32>()) {
         let seed = u64::from(seed);
-        let length = shape.images * shape.tokens * shape.channels;
-        let [q, k, v, u] = [0, 1, 2, 3].map(|number| wide_values(seed + number, length));
+        let [of_queries, of_keys] = attention_lengths(&shape);
+        let [q, u] = [0, 3].map(|number| wide_values(seed + number, of_queries));
+        let [k, v] = [1, 2].map(|number| wide_values(seed + number, of_keys));
         let (of_q, of_k, of_v) = reference::attention_backward(&shape, &q, &k, &v, &u);
         assert_gradient("queries", |q| reference::attention(&shape, q, &k, &v), &q, &u, &of_q);
         assert_gradient("keys", |k| reference::attention(&shape, &q, k, &v), &k, &u, &of_k);
         assert_gradient("values", |v| reference::attention(&shape, &q, &k, v), &v, &u, &of_v);
 
-        let image_length = length / shape.images;
-        let [dq, dk, dv] = [4, 5, 6].map(|number| wide_values(seed + number, tangents * length));
+        let dq = wide_values(seed + 4, tangents * of_queries);
+        let [dk, dv] = [5, 6].map(|number| wide_values(seed + number, tangents * of_keys));
         let derivatives = reference::attention_tangent(&shape, &q, &k, &v, &dq, &dk, &dv);
+        let of_queries_alone = reference::attention_query_tangent(&shape, &q, &k, &v, &dq);
         for number in 0..tangents {
             let pick = |all: &[f64]| -> Vec<f64> {
+                let image_length = all.len() / shape.images / tangents;
                 all.chunks_exact(image_length).skip(number).step_by(tangents).flatten().copied().collect()
             };
             let point = [q.clone(), k.clone(), v.clone()].concat();
             let direction = [pick(&dq), pick(&dk), pick(&dv)].concat();
             let all_three = |point: &[f64]| {
-                reference::attention(&shape, &point[..length], &point[length..2 * length], &point[2 * length..])
+                let (queries, others) = point.split_at(of_queries);
+                let (keys, values) = others.split_at(of_keys);
+                reference::attention(&shape, queries, keys, values)
             };
             // Sums over up to 35 channels of products of the size 2.
             assert_close("attention_tangent", &pick(&derivatives), &along(all_three, &point, &direction), 1e-6);
+            let expected = along(|q| reference::attention(&shape, q, &k, &v), &q, &pick(&dq));
+            assert_close("attention_query_tangent", &pick(&of_queries_alone), &expected, 1e-6);
         }
+    }
+
+    #[test]
+    fn layer_norm_of_several_tokens((tokens, channels) in (1usize..=6, 1usize..=40), seed in any::<u32>()) {
+        // A large epsilon, as for group normalisations.
+        let shape = LayerNormShape { tokens, channels, epsilon: 0.5 };
+        let seed = u64::from(seed);
+        let [x, u, v] = [0, 1, 2].map(|number| wide_values(seed + number, tokens * channels));
+        let [scale, shift] = [3, 4].map(|number| wide_values(seed + number, channels));
+        let (of_x, of_scale, of_shift) = reference::layer_norm_backward(&shape, &x, &scale, &u);
+        assert_gradient("input", |x| reference::layer_norm(&shape, x, &scale, &shift), &x, &u, &of_x);
+        assert_gradient("scale", |scale| reference::layer_norm(&shape, &x, scale, &shift), &scale, &u, &of_scale);
+        assert_gradient("shift", |shift| reference::layer_norm(&shape, &x, &scale, shift), &shift, &u, &of_shift);
+        let expected = along(|x| reference::layer_norm(&shape, x, &scale, &shift), &x, &v);
+        let found = reference::layer_norm_tangent(&shape, &x, &scale, &v);
+        assert_close("layer_norm_tangent", &found, &expected, 20.0 * TOLERANCE);
+    }
+
+    #[test]
+    fn slopes_of_gelu_and_geglu(
+        z in prop::collection::vec(-8.0f64..8.0, 1..20),
+        (rows, channels) in (1usize..=4, 1usize..=6),
+        seed in any::<u32>(),
+    ) {
+        let seed = u64::from(seed);
+        for form in [Gelu::Exact, Gelu::Tanh, Gelu::Quick] {
+            let u = wide_values(seed, z.len());
+            assert_gradient("gelu", |z| reference::gelu(form, z), &z, &u, &reference::gelu_times_slope(form, &z, &u));
+        }
+        let [x, v] = [1, 2].map(|number| wide_values(seed + number, 2 * rows * channels));
+        let u = wide_values(seed + 3, rows * channels);
+        let of_x = reference::geglu_backward(channels, &x, &u);
+        assert_gradient("geglu", |x| reference::geglu(channels, x), &x, &u, &of_x);
+        let expected = along(|x| reference::geglu(channels, x), &x, &v);
+        let found = reference::geglu_tangent(channels, &x, &v);
+        assert_close("geglu_tangent", &found, &expected, 20.0 * TOLERANCE);
     }
 
     #[test]
@@ -179,6 +222,7 @@ proptest! {
         conv in conv_shapes(3, 6, 20),
         norm in norm_shapes(3, 12),
         heads in attention_shapes(2, 36),
+        tokens in layer_norm_shapes(40),
         seed in any::<u32>(),
     ) {
         let seed = u64::from(seed);
@@ -215,17 +259,46 @@ proptest! {
         let pairs = [(&wide(&u)[..], &wide(&forward)[..]), (&wide(&backward), &wide(&dx))];
         assert_adjoint_but_for("group_norm", pairs, roundings, cancelled);
 
-        let length = heads.images * heads.tokens * heads.channels;
-        let [q, k, v, dq, dk, dv, u] = [8, 9, 10, 11, 12, 13, 14].map(|number| values(seed + number, length));
-        let mut forward = vec![0.0; length];
+        let [of_queries, of_keys] = attention_lengths(&heads);
+        let [q, dq, u] = [8, 11, 14].map(|number| values(seed + number, of_queries));
+        let [k, v, dk, dv] = [9, 10, 12, 13].map(|number| values(seed + number, of_keys));
+        let mut forward = vec![0.0; of_queries];
         attention_tangent(&heads, &q, &k, &v, &dq, &dk, &dv, &mut forward);
-        let [mut of_q, mut of_k, mut of_v] = [0; 3].map(|_| vec![0.0; length]);
+        let mut of_q = vec![0.0; of_queries];
+        let [mut of_k, mut of_v] = [0; 2].map(|_| vec![0.0; of_keys]);
         attention_backward(&heads, &q, &k, &v, &u, &mut of_q, &mut of_k, &mut of_v);
-        let backward = wide(&[of_q, of_k, of_v].concat());
+        let mut of_queries_alone = vec![0.0; of_queries];
+        attention_query_tangent(&heads, &q, &k, &v, &dq, &mut of_queries_alone);
         // Scores of up to 35 products of the size 2.25.
-        let roundings = 500.0 * EPSILON;
+        let pairs = [(&wide(&u)[..], &wide(&of_queries_alone)[..]), (&wide(&of_q), &wide(&dq))];
+        assert_adjoint("attention, queries", pairs, 500.0 * EPSILON);
+        let backward = wide(&[of_q, of_k, of_v].concat());
         let direction = wide(&[dq, dk, dv].concat());
-        assert_adjoint("attention", [(&wide(&u), &wide(&forward)), (&backward, &direction)], roundings);
+        assert_adjoint("attention", [(&wide(&u), &wide(&forward)), (&backward, &direction)], 500.0 * EPSILON);
+
+        // As for group normalisations; a token of one channel is a group of one value.
+        let tokens = LayerNormShape { epsilon: 1e-2, ..tokens };
+        let length = tokens.tokens * tokens.channels;
+        let [x, dx, u] = [15, 16, 17].map(|number| values(seed + number, length));
+        let scale = values(seed + 18, tokens.channels);
+        let mut forward = vec![0.0; length];
+        layer_norm_tangent(&tokens, &x, &scale, &dx, &mut forward);
+        let (mut backward, mut first, mut second) = (vec![0.0; length], scale.clone(), scale.clone());
+        layer_norm_backward(&tokens, &x, &scale, &u, &mut backward, &mut first, &mut second);
+        let largest_scale = scale.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        let cancelled = 8.0 * EPSILON * magnitude(&wide(&u), &wide(&dx)) * f64::from(largest_scale) / 0.1;
+        let pairs = [(&wide(&u)[..], &wide(&forward)[..]), (&wide(&backward), &wide(&dx))];
+        assert_adjoint_but_for("layer_norm", pairs, 225.0 * 30.0 * EPSILON, cancelled);
+
+        // The tokens as rows of values and gates.
+        let channels = tokens.channels;
+        let [x, dx] = [19, 20].map(|number| values(seed + number, 2 * length));
+        geglu_tangent(channels, &x, &dx, &mut forward);
+        let mut backward = vec![0.0; 2 * length];
+        geglu_backward(channels, &x, &u, &mut backward);
+        let pairs = [(&wide(&u)[..], &wide(&forward)[..]), (&wide(&backward), &wide(&dx))];
+        // Sums of two products of three factors each.
+        assert_adjoint("geglu", pairs, 8.0 * EPSILON);
     }
 
     /// The transposed upsampling is the transpose.

@@ -105,24 +105,64 @@ fn group_normalisation(
 }
 
 fn attentions(shape: &AttentionShape, tangents: usize, seed: u64, range: std::ops::Range<usize>) -> Bits {
-    let length = shape.images * shape.tokens * shape.channels;
-    let points = [0, 1, 2, 3].map(|number| values(seed + number, length));
-    let directions = [4, 5, 6].map(|number| values(seed + number, tangents * length));
-    let [q, k, v, d] = [0, 1, 2, 3].map(|number| cut(&points[number], shape.images, range.clone()));
-    let [dq, dk, dv] = [0, 1, 2].map(|number| cut(&directions[number], shape.images, range.clone()));
+    let [of_queries, of_keys] = attention_lengths(shape);
+    let [q, d] = [0, 3].map(|number| values(seed + number, of_queries));
+    let [k, v] = [1, 2].map(|number| values(seed + number, of_keys));
+    let dq = values(seed + 4, tangents * of_queries);
+    let [dk, dv] = [5, 6].map(|number| values(seed + number, tangents * of_keys));
+    let [q, k, v, d, dq, dk, dv] =
+        [&q, &k, &v, &d, &dq, &dk, &dv].map(|all| cut(all, shape.images, range.clone()));
     let shape = &AttentionShape { images: range.len(), ..*shape };
-    let [mut y, mut of_q, mut of_k, mut of_v] = [0; 4].map(|_| vec![f32::NAN; q.len()]);
+    let [mut y, mut of_q] = [0; 2].map(|_| vec![f32::NAN; q.len()]);
+    let [mut of_k, mut of_v] = [0; 2].map(|_| vec![f32::NAN; k.len()]);
     attention(shape, q, k, v, &mut y);
     attention_backward(shape, q, k, v, d, &mut of_q, &mut of_k, &mut of_v);
-    let mut along = vec![f32::NAN; dq.len()];
+    let [mut along, mut of_queries_alone] = [0; 2].map(|_| vec![f32::NAN; dq.len()]);
     attention_tangent(shape, q, k, v, dq, dk, dv, &mut along);
+    attention_query_tangent(shape, q, k, v, dq, &mut of_queries_alone);
     vec![
         ("attention", bits(&y)),
         ("query gradient", bits(&of_q)),
         ("key gradient", bits(&of_k)),
         ("value gradient", bits(&of_v)),
         ("attention_tangent", bits(&along)),
+        ("attention_query_tangent", bits(&of_queries_alone)),
     ]
+}
+
+/// The layers that treat each token by itself, for some of the tokens.
+fn layers_of_tokens(shape: &LayerNormShape, seed: u64, range: std::ops::Range<usize>) -> Bits {
+    let (tokens, channels) = (shape.tokens, shape.channels);
+    let [x, d, u] = [0, 1, 2].map(|number| awkward_values(seed + number, tokens * channels));
+    let [scale, shift] = [3, 4].map(|number| values(seed + number, channels));
+    let [wide_x, wide_u] = [5, 6].map(|number| awkward_values(seed + number, 2 * tokens * channels));
+    let [x, d, u, wide_x, wide_u] = [&x, &d, &u, &wide_x, &wide_u].map(|all| cut(all, tokens, range.clone()));
+    let shape = &LayerNormShape { tokens: range.len(), ..*shape };
+    let [mut y, mut of_x, mut along, mut glu, mut along_glu] = [0; 5].map(|_| vec![f32::NAN; x.len()]);
+    let mut of_wide_x = vec![f32::NAN; wide_x.len()];
+    let [mut of_scale, mut of_shift] = [0; 2].map(|_| vec![f32::NAN; channels]);
+    layer_norm(shape, x, &scale, &shift, &mut y);
+    layer_norm_backward(shape, x, &scale, d, &mut of_x, &mut of_scale, &mut of_shift);
+    layer_norm_tangent(shape, x, &scale, u, &mut along);
+    geglu(channels, wide_x, &mut glu);
+    geglu_backward(channels, wide_x, d, &mut of_wide_x);
+    geglu_tangent(channels, wide_x, wide_u, &mut along_glu);
+    let mut all = vec![
+        ("layer_norm", bits(&y)),
+        ("layer norm's input gradient", bits(&of_x)),
+        ("layer_norm_tangent", bits(&along)),
+        ("geglu", bits(&glu)),
+        ("geglu_backward", bits(&of_wide_x)),
+        ("geglu_tangent", bits(&along_glu)),
+    ];
+    for form in [Gelu::Exact, Gelu::Tanh, Gelu::Quick] {
+        gelu(form, x, &mut y);
+        gelu_times_slope(form, x, d, &mut along);
+        all.extend([("gelu", bits(&y)), ("gelu_times_slope", bits(&along))]);
+    }
+    // Sums over tokens.
+    all.extend([("scale gradient", bits(&of_scale)), ("shift gradient", bits(&of_shift))]);
+    all
 }
 
 /// One result from the results of single images.
@@ -165,10 +205,12 @@ proptest! {
         conv in prop_oneof![conv_shapes(5, 9, 20), wide_conv_shapes(15, 9, 40)],
         norm in norm_shapes(5, 20),
         heads in attention_shapes(4, 36),
+        tokens in layer_norm_shapes(100),
         seed in 0u64..1000,
     ) {
         let run = || {
             let mut all = convolution(&conv, seed);
+            all.extend(layers_of_tokens(&tokens, seed, 0..tokens.tokens));
             all.extend(group_normalisation(&norm, 2, seed, 0..norm.images));
             all.extend(attentions(&heads, 2, seed, 0..heads.images));
             all
@@ -185,8 +227,14 @@ proptest! {
         conv in prop_oneof![conv_shapes(5, 7, 20), wide_conv_shapes(15, 9, 40)],
         norm in norm_shapes(5, 20),
         heads in attention_shapes(5, 36),
+        tokens in layer_norm_shapes(40),
         seed in 0u64..1000,
     ) {
+        let together = layers_of_tokens(&tokens, seed, 0..tokens.tokens);
+        let apart = joined(tokens.tokens, |token| layers_of_tokens(&tokens, seed, token..token + 1));
+        let of_tokens = together.len() - 2;
+        assert_same("layers of tokens", &together[..of_tokens], &apart[..of_tokens]);
+
         let together = group_normalisation(&norm, 2, seed, 0..norm.images);
         let apart = joined(norm.images, |image| group_normalisation(&norm, 2, seed, image..image + 1));
         // The last two are sums over images.

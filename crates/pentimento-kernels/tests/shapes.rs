@@ -67,15 +67,20 @@ fn norms_and_attentions_that_do_not_fit() {
     ] {
         assert!(wrong.checked().is_err(), "{wrong:?}");
     }
-    let heads = AttentionShape { images: 1, tokens: 4, channels: 6, heads: 3 };
+    let heads = AttentionShape { images: 1, queries: 4, keys: 5, channels: 6, heads: 3 };
     assert!(heads.checked().is_ok());
     let text = AttentionShape { heads: 4, ..heads }.checked().unwrap_err().to_string();
     assert!(text.contains("4 heads") && text.contains("6 channels"), "{text}");
+    let text = AttentionShape { keys: 0, ..heads }.checked().unwrap_err().to_string();
+    assert!(text.contains("0 keys"), "{text}");
+    assert!(LayerNormShape { tokens: 3, channels: 0, epsilon: 1e-5 }.checked().is_err());
     for wrong in [
         AttentionShape { heads: 0, ..heads },
-        AttentionShape { tokens: 0, ..heads },
+        AttentionShape { queries: 0, ..heads },
+        AttentionShape { keys: 0, ..heads },
+        AttentionShape { queries: 16_385, ..heads },
         AttentionShape { channels: 0, ..heads },
-        AttentionShape { tokens: 16_385, ..heads },
+        AttentionShape { keys: 16_385, ..heads },
         AttentionShape { channels: 3 * 16_384, ..heads },
     ] {
         assert!(wrong.checked().is_err(), "{wrong:?}");
@@ -102,8 +107,15 @@ fn empty_batches() {
     let norm = GroupNormShape { images: 1, pixels: 2, channels: 2, groups: 1, epsilon: 1e-5, silu: false };
     let statistics = [0.0, 0.0, 1.0, 1.0];
     group_norm_tangent(&norm, &[1.0; 4], &[1.0; 2], &[0.0; 2], &statistics, &[], &mut []);
-    let heads = AttentionShape { images: 1, tokens: 2, channels: 2, heads: 1 };
+    let heads = AttentionShape { images: 1, queries: 2, keys: 2, channels: 2, heads: 1 };
     attention_tangent(&heads, &[1.0; 4], &[1.0; 4], &[1.0; 4], &[], &[], &[], &mut []);
+    attention_query_tangent(&heads, &[1.0; 4], &[1.0; 4], &[1.0; 4], &[], &mut []);
+    let norm = LayerNormShape { tokens: 0, channels: 2, epsilon: 1e-5 };
+    let (mut of_scale, mut of_shift) = ([f32::NAN; 2], [f32::NAN; 2]);
+    layer_norm(&norm, &[], &[1.0; 2], &[0.0; 2], &mut []);
+    layer_norm_backward(&norm, &[], &[1.0; 2], &[], &mut [], &mut of_scale, &mut of_shift);
+    assert_eq!([of_scale, of_shift], [[0.0; 2]; 2]);
+    geglu(3, &[], &mut []);
 }
 
 /// Sizes of any magnitude: what overflows is refused like everything else that is too large.
@@ -136,6 +148,6 @@ proptest! {
             prop_assert!(values(shape.height, shape.width, input).is_some_and(|values| values < 1 << 32));
         }
         let _ = GroupNormShape { images, pixels: height, channels: width, groups: input, epsilon: 1e-5, silu: true }.checked();
-        let _ = AttentionShape { images, tokens: height, channels: width, heads: input }.checked();
+        let _ = AttentionShape { images, queries: height, keys: kernel, channels: width, heads: input }.checked();
     }
 }

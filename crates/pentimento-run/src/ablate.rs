@@ -102,9 +102,12 @@ pub fn ablate(
     let go_on = |_: usize| workspace.options.stop.check();
     let base: BaseRun<f32> = BaseRun::new(mixture, sampler, *seed, &[sample], go_on)?;
     let without: Vec<f32> = match method {
-        AblationMethod::Exact => {
-            mixture.sample(sampler, *seed, &[Trajectory { sample, weights: weights.clone() }], go_on)?
-        }
+        AblationMethod::Exact => mixture.sample(
+            sampler,
+            *seed,
+            &[Trajectory { sample, weights: weights.clone(), condition: None }],
+            go_on,
+        )?,
         AblationMethod::ControlVariate => {
             let request = Request { sample: 0, weights: weights.clone() };
             control_variates(mixture, sampler, &base, &[request], go_on)?

@@ -9,7 +9,7 @@ pub enum BlockKind {
     Weight,
     /// The bias of a convolution or linear layer.
     Bias,
-    /// Scale and shift of a group normalisation.
+    /// Scale and shift of a normalisation.
     Norm,
 }
 
@@ -61,7 +61,8 @@ pub fn blocks(architecture: &Architecture) -> Vec<Block> {
     };
     while let Some(spec) = parameters.get(place) {
         let outputs = spec.memory_shape().last().copied().unwrap_or_default();
-        match (spec.kind, parameters.get(place + 1)) {
+        // A layer's bias, or a norm's shift, if it has one, is the next parameter.
+        match (spec.kind, parameters.get(place + 1).filter(|next| next.is_added_by(spec))) {
             (ParameterKind::Convolution | ParameterKind::Linear, Some(bias)) => {
                 add(&spec.name, BlockKind::Weight, place, spec.len(), outputs);
                 add(&bias.name, BlockKind::Bias, place, bias.len(), bias.len());

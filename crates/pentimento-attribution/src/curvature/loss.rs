@@ -1,9 +1,10 @@
 //! Losses of images, gradients in what a network puts out, and networks a step away.
 
 use burn::tensor::{DType, Tensor, TensorData};
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::ScheduleConfig;
-use pentimento_diffusion::unet::{Architecture, Condition, Parameters};
+use pentimento_diffusion::unet::{Architecture, BatchCondition, Parameters};
 use pentimento_kernels::extension::device_for;
 
 /// The gradient in all parameters of the inner product of a network's outputs with `cotangents`, both `[inputs, height,
@@ -18,10 +19,10 @@ pub fn output_gradient(
     inputs: Vec<f32>,
     size: [usize; 2],
     timesteps: &[usize],
-    class: Option<u32>,
+    condition: impl Into<Condition>,
     cotangents: Vec<f32>,
 ) -> Vec<f32> {
-    let condition = Condition::new::<f32>(architecture, timesteps, class.as_slice());
+    let condition = BatchCondition::new::<f32>(architecture, timesteps, &[condition.into()]);
     let shape = [timesteps.len(), size[0], size[1], architecture.config().in_channels];
     gradient_of_input(architecture, parameters, tensor(inputs, shape), &condition, cotangents)
 }
@@ -31,7 +32,7 @@ pub(super) fn gradient_of_input(
     architecture: &Architecture,
     parameters: &Parameters,
     input: Tensor<4>,
-    condition: &Condition,
+    condition: &BatchCondition,
     cotangents: Vec<f32>,
 ) -> Vec<f32> {
     let tracked = parameters.tracked();
@@ -53,11 +54,11 @@ pub fn losses(
     schedule: &ScheduleConfig,
     image: &[f32],
     size: [usize; 2],
-    class: Option<u32>,
+    condition: impl Into<Condition>,
     draws: &[Draw],
 ) -> Vec<f64> {
     let NoisyBatch { input, condition, target } =
-        Denoising::<f64>::new(schedule).batch::<f32>(architecture, image, size, draws, class.as_slice());
+        Denoising::<f64>::new(schedule).batch::<f32>(architecture, image, size, draws, &[condition.into()]);
     let output: Vec<f64> =
         architecture.forward(parameters, input, &condition).into_data().iter::<f64>().collect();
     let length = image.len();

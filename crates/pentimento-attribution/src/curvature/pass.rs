@@ -3,6 +3,7 @@
 use super::CurvatureError;
 use super::blocks::{Block, BlockKind};
 use super::loss::gradient_of_input;
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::unet::{Architecture, LayerRecord, Parameters};
@@ -119,10 +120,10 @@ impl<'a> CurvaturePass<'a> {
         let zeros = vec![0.0f32; size[0] * size[1] * architecture.config().in_channels];
         let draw = Draw { timestep: 0, noise: zeros.clone() };
         let draw = CurvatureDraw { draw, direction: zeros.clone() };
-        let class = architecture.config().classes().map(|_| 0);
+        let condition = architecture.config().any_condition();
         let of_layer =
             |record: &LayerRecord<f32>| record.input.values().len() + record.output_gradient.values().len();
-        let values: usize = pass.pass(&zeros, class, &[draw]).0.iter().map(of_layer).sum();
+        let values: usize = pass.pass(&zeros, &condition, &[draw]).0.iter().map(of_layer).sum();
         pass.draws_at_once = (MOST_VALUES_OF_A_PASS / values.max(1)).clamp(1, MOST_DRAWS_OF_A_PASS);
         pass
     }
@@ -144,12 +145,12 @@ impl<'a> CurvaturePass<'a> {
     pub fn records(
         &self,
         image: &[f32],
-        class: Option<u32>,
+        condition: impl Into<Condition>,
         draws: &[CurvatureDraw],
         name: &str,
     ) -> Result<ImageRecords, CurvatureError> {
         assert!((1..=self.draws_at_once).contains(&draws.len()), "draws of a pass");
-        let (records, loss) = self.pass(image, class, draws);
+        let (records, loss) = self.pass(image, &condition.into(), draws);
         self.check(&records, loss, name)?;
         Ok(ImageRecords { records, draws: draws.len(), loss })
     }
@@ -167,14 +168,14 @@ impl<'a> CurvaturePass<'a> {
     pub fn pseudo_gradient(
         &self,
         image: &[f32],
-        class: Option<u32>,
+        condition: impl Into<Condition>,
         draws: &[CurvatureDraw],
         name: &str,
     ) -> Result<Vec<f32>, CurvatureError> {
-        let classes: Vec<u32> = class.iter().flat_map(|&class| vec![class; draws.len()]).collect();
+        let conditions = vec![condition.into(); draws.len()];
         let of_draws = draws.iter().map(|draw| &draw.draw);
         let NoisyBatch { input, condition, .. } =
-            self.denoising.batch::<f32>(self.architecture, image, self.size, of_draws, &classes);
+            self.denoising.batch::<f32>(self.architecture, image, self.size, of_draws, &conditions);
         let length = draws.first().map_or(1, |draw| draw.direction.len());
         let scale = (2.0 / (length * draws.len().max(1)) as f64).sqrt();
         let direction = draws.iter().flat_map(|draw| &draw.direction);
@@ -195,13 +196,13 @@ impl<'a> CurvaturePass<'a> {
     fn pass(
         &self,
         image: &[f32],
-        class: Option<u32>,
+        condition: &Condition,
         draws: &[CurvatureDraw],
     ) -> (Vec<LayerRecord<f32>>, f64) {
-        let classes: Vec<u32> = class.iter().flat_map(|&class| vec![class; draws.len()]).collect();
+        let conditions = vec![condition.clone(); draws.len()];
         let of_draws = draws.iter().map(|draw| &draw.draw);
         let NoisyBatch { input, condition, .. } =
-            self.denoising.batch::<f32>(self.architecture, image, self.size, of_draws, &classes);
+            self.denoising.batch::<f32>(self.architecture, image, self.size, of_draws, &conditions);
         let mut loss = 0.0;
         let records = self.architecture.observe::<f32>(&self.parameters, input, &condition, |output| {
             let length = output.len() / draws.len();

@@ -30,8 +30,9 @@ pub fn trajectory_steps<E>(
     mut go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<Vec<Vec<TrajectoryStep>>, E> {
     let weights = vec![1.0 / mixture.members() as f64; mixture.members()];
-    let trajectories: Vec<Trajectory> =
-        (0..samples as u32).map(|sample| Trajectory { sample, weights: weights.clone() }).collect();
+    let trajectories: Vec<Trajectory> = (0..samples as u32)
+        .map(|sample| Trajectory { sample, weights: weights.clone(), condition: None })
+        .collect();
     let length = mixture.image_length();
     let mut steps: Vec<Vec<TrajectoryStep>> = vec![Vec::new(); samples];
     mixture.follow::<f32, E>(sampler, seed, &trajectories, |step, x, predicted| {

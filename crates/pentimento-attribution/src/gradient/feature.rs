@@ -7,6 +7,7 @@
 use super::measurement::Measurement;
 use super::projection::SparseProjection;
 use burn::tensor::{Tensor, TensorData};
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::unet::{Architecture, Gradient, Parameters, Precision};
@@ -61,7 +62,7 @@ impl<'a> FeatureExtractor<'a> {
         self.architecture.parameter_count()
     }
 
-    /// The gradient for one image `[height, width, channels]` in [-1, 1], averaged over the draws; the parameters follow
+    /// The gradient for one image `[height, width, channels]` in [-1, 1], made under a condition, averaged over the draws; the parameters follow
     /// each other as the architecture has them, each in memory layout. Errors call the image `name`.
     ///
     /// # Errors
@@ -75,12 +76,12 @@ impl<'a> FeatureExtractor<'a> {
         &self,
         image: &[f32],
         size: [usize; 2],
-        class: Option<u32>,
+        condition: impl Into<Condition>,
         draws: &[Draw],
         name: &str,
     ) -> Result<Vec<f32>, FeatureError> {
         let mut sum = vec![0.0f32; self.parameter_count()];
-        self.each_part::<T>(image, size, class, draws, name, |first, values, scale| {
+        self.each_part::<T>(image, size, &condition.into(), draws, name, |first, values, scale| {
             for (sum, value) in sum[first..].iter_mut().zip(values) {
                 *sum += (scale * value.wide()) as f32;
             }
@@ -101,14 +102,14 @@ impl<'a> FeatureExtractor<'a> {
         &self,
         image: &[f32],
         size: [usize; 2],
-        class: Option<u32>,
+        condition: impl Into<Condition>,
         draws: &[Draw],
         projection: &SparseProjection,
         name: &str,
     ) -> Result<Vec<f32>, FeatureError> {
         assert_eq!(projection.parameters(), self.parameter_count(), "parameters of a projection");
         let mut feature = vec![0.0f64; projection.dimension()];
-        self.each_part::<f32>(image, size, class, draws, name, |first, values, scale| {
+        self.each_part::<f32>(image, size, &condition.into(), draws, name, |first, values, scale| {
             projection.add(first, values, scale, &mut feature);
         })?;
         Ok(feature.into_iter().map(|value| value as f32).collect())
@@ -120,7 +121,7 @@ impl<'a> FeatureExtractor<'a> {
         &self,
         image: &[f32],
         size: [usize; 2],
-        class: Option<u32>,
+        condition: &Condition,
         draws: &[Draw],
         name: &str,
         mut add: impl FnMut(usize, &[T], f64),
@@ -133,7 +134,7 @@ impl<'a> FeatureExtractor<'a> {
             vec![draws]
         };
         for part in &parts {
-            let gradients = self.of_draws::<T>(image, size, class, part);
+            let gradients = self.of_draws::<T>(image, size, condition, part);
             self.check(&gradients, name)?;
             let squares = || gradients.iter().map(|gradient| sum_of_squares(gradient.as_ref())).sum::<f64>();
             let scale = match self.unit_length.then(|| squares().sqrt()) {
@@ -156,11 +157,11 @@ impl<'a> FeatureExtractor<'a> {
         &self,
         image: &[f32],
         size: [usize; 2],
-        class: Option<u32>,
+        condition: &Condition,
         draws: &[Draw],
     ) -> Vec<Gradient<T>> {
         let NoisyBatch { input, condition, target } =
-            self.denoising.batch::<T>(self.architecture, image, size, draws, class.as_slice());
+            self.denoising.batch::<T>(self.architecture, image, size, draws, std::slice::from_ref(condition));
         let tracked = self.parameters.tracked();
         let output = self.architecture.forward(&tracked, input, &condition);
         let values: Vec<f64> = output.clone().inner().into_data().iter::<f64>().collect();

@@ -1,11 +1,13 @@
 //! Finding a network and its scheduler in a folder, in every layout that diffusers and its training scripts leave behind.
 
 use super::other_files::{described, telling_file};
+use super::refusals::{
+    refuse_networks_with_texts, refuse_other_networks, refuse_other_outputs, refuse_other_pipelines,
+};
 use super::scheduler::SchedulerFile;
 use super::weight_files::{damage, has_weights, open_weights, weight_files};
 use super::weights::{ReadWeights, read_weights};
 use crate::DiffusionError;
-use crate::json;
 use crate::unet::{Architecture, UnetConfig};
 use std::fmt;
 use std::fs::File;
@@ -140,13 +142,35 @@ pub struct Checkpoint {
 }
 
 impl CheckpointFiles {
-    /// Finds the files of a network in a pipeline folder, a flat folder, a training checkpoint or a network's own folder.
+    /// Finds the files of a network that makes pictures by itself, in a pipeline folder, a flat folder, a training checkpoint
+    /// or a network's own folder.
     ///
     /// # Errors
     ///
     /// [`DiffusionError::Unclear`] where the folder leaves a choice that `selection` does not make,
-    /// [`DiffusionError::File`] for what is no checkpoint, or has weights only as pickles.
+    /// [`DiffusionError::File`] for what is no checkpoint, or has weights only as pickles, or is part of a pipeline with an
+    /// autoencoder or a text encoder; [`DiffusionError::Config`] for a network that is told texts.
     pub fn find(folder: &Path, selection: &Selection) -> Result<Self, DiffusionError> {
+        Self::find_where(folder, selection, refuse_other_pipelines, refuse_networks_with_texts)
+    }
+
+    /// [`find`](Self::find), also of the network that removes noise in a pipeline with an autoencoder and text encoders, such
+    /// as `StableDiffusionPipeline` and `LDMPipeline`, and of one that is told texts.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find), but for what it refuses of such networks.
+    pub fn find_denoiser(folder: &Path, selection: &Selection) -> Result<Self, DiffusionError> {
+        Self::find_where(folder, selection, |_| Ok(()), |_| Ok(()))
+    }
+
+    /// `pipelines` looks at the folder first, and `networks` at the network's configuration.
+    fn find_where(
+        folder: &Path,
+        selection: &Selection,
+        pipelines: fn(&Path) -> Result<(), DiffusionError>,
+        networks: fn(&Path) -> Result<(), DiffusionError>,
+    ) -> Result<Self, DiffusionError> {
         if !folder.exists() {
             return Err(DiffusionError::NoFolder { folder: folder.display().to_string() });
         }
@@ -158,9 +182,10 @@ impl CheckpointFiles {
             };
             return Err(broken(folder, format!("is a file, not a folder{told}")));
         }
-        refuse_other_pipelines(folder)?;
+        pipelines(folder)?;
         let (network, config) = network_and_config(folder, selection)?;
         refuse_other_networks(&config)?;
+        networks(&config)?;
         Ok(Self {
             weights: weight_files(&network, selection.variant.as_deref())?,
             scheduler: scheduler_file(folder, &network, &config, selection)?,
@@ -183,62 +208,6 @@ impl CheckpointFiles {
         let ReadWeights { values, prefix } = read_weights(&architecture, &mut files)?;
         Ok(Checkpoint { architecture, values, prefix, scheduler, unknown_keys })
     }
-}
-
-/// Refuses the configuration of another kind of network, before its scheduler and its weights are looked for.
-fn refuse_other_networks(config: &Path) -> Result<(), DiffusionError> {
-    // What else is wrong with it is said when it is opened.
-    let class = read_text(config).ok().and_then(|text| json::object(&text).ok()?.remove("_class_name"));
-    match class {
-        Some(class) if class != "UNet2DModel" => read_config(config).map(drop),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses a network that gives something else than a prediction for each channel that it is given.
-fn refuse_other_outputs(config: &UnetConfig, file: &Path) -> Result<(), DiffusionError> {
-    let UnetConfig { in_channels, out_channels, .. } = config;
-    let bound = if in_channels == out_channels {
-        return Ok(());
-    } else if *out_channels == 2 * in_channels {
-        format!("twice in_channels, {in_channels}: networks that learned a variance too are not supported")
-    } else if in_channels > out_channels {
-        format!(
-            "fewer than in_channels, {in_channels}: networks that are given a second picture or another condition in further \
-             channels, as for super-resolution or inpainting, are not supported"
-        )
-    } else {
-        format!("it must be as in_channels, {in_channels}")
-    };
-    Err(DiffusionError::Config {
-        file: file.display().to_string(),
-        field: "out_channels".into(),
-        value: out_channels.to_string(),
-        bound,
-    })
-}
-
-/// Parts of a pipeline whose network does not make images of pixels by itself.
-const PARTS_OF_LATENT_PIPELINES: [&str; 5] =
-    ["vae", "vqvae", "text_encoder", "text_encoder_2", "image_encoder"];
-
-/// Refuses a pipeline of which the network is only one part.
-fn refuse_other_pipelines(folder: &Path) -> Result<(), DiffusionError> {
-    let file = folder.join("model_index.json");
-    if !file.is_file() {
-        return Ok(());
-    }
-    let index = json::object(&read_text(&file)?)
-        .map_err(|problem| broken(&file, format!("no list of a pipeline's parts: {problem}")))?;
-    if let Some(part) =
-        PARTS_OF_LATENT_PIPELINES.iter().find(|part| index.get(**part).is_some_and(|p| !p.is_null()))
-    {
-        let problem = format!(
-            "the pipeline has a `{part}`, so its network makes no pixels by itself; supported are pipelines of a `unet` and a `scheduler`"
-        );
-        return Err(broken(&file, problem));
-    }
-    Ok(())
 }
 
 pub(super) fn broken(path: &Path, problem: String) -> DiffusionError {
@@ -266,7 +235,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, DiffusionError> {
     Ok(text)
 }
 
-fn read_config(path: &Path) -> Result<(UnetConfig, Vec<String>), DiffusionError> {
+pub(super) fn read_config(path: &Path) -> Result<(UnetConfig, Vec<String>), DiffusionError> {
     UnetConfig::from_json(&read_text(path)?, &path.display().to_string())
 }
 

@@ -2,13 +2,14 @@
 //! samples by DDIM) opens them, and read in every layout that is in use.
 //!
 //! * `folder` and `weight_files`: which files of a folder are the network, its weights and its scheduler.
-//! * `other_files`: what is said of files of other kinds.
+//! * `refusals` and `other_files`: what is said of networks, pipelines and files of other kinds.
 //! * `weights` and `tensor_file`: names, shapes and types of the weights.
 //! * `scheduler` and `scheduler_class`: the noise schedule and the sampler.
 //! * `signature`: what lies where a file of a checkpoint should be.
 
 mod folder;
 mod other_files;
+mod refusals;
 mod scheduler;
 mod scheduler_class;
 pub(crate) mod signature;

@@ -1,6 +1,6 @@
 //! Forward-mode differentiation: a value with its derivatives along several directions.
 
-use super::flow::{ConvLayer, Flow, NormLayer};
+use super::flow::{ConvLayer, Flow, LayerNormLayer, NormLayer};
 use burn::tensor::Tensor;
 use pentimento_kernels::extension;
 use std::ops::Range;
@@ -120,6 +120,15 @@ impl Flow for Dual {
         Self { primal: value, tangent: None }
     }
 
+    fn sides(&self) -> [usize; 4] {
+        self.primal.dims()
+    }
+
+    fn for_images(self, images: usize) -> Self {
+        let tangent = self.tangent_for_each(images);
+        Self { primal: self.primal.for_images(images), tangent }
+    }
+
     fn add(self, other: Self) -> Self {
         common_directions([&self, &other]);
         let images = self.images().max(other.images());
@@ -163,25 +172,48 @@ impl Flow for Dual {
         Self { primal: self.primal.group_norm(layer), tangent }
     }
 
+    fn layer_norm(self, layer: LayerNormLayer) -> Self {
+        let tangent = self.tangent.map(|tangent| {
+            let (input, scale) = (self.primal.clone(), layer.scale.clone());
+            extension::layer_norm_tangent(input, scale, tangent, layer.epsilon)
+        });
+        Self { primal: self.primal.layer_norm(layer), tangent }
+    }
+
     fn silu(self) -> Self {
         let tangent = self.tangent.map(|tangent| extension::silu_tangent(self.primal.clone(), tangent));
         Self { primal: Flow::silu(self.primal), tangent }
+    }
+
+    fn geglu(self) -> Self {
+        let tangent = self.tangent.map(|tangent| extension::geglu_tangent(self.primal.clone(), tangent));
+        Self { primal: self.primal.geglu(), tangent }
     }
 
     fn attention(self, keys: Self, values: Self, heads: usize) -> Self {
         let directions = common_directions([&self, &keys, &values]);
         let point = [&self, &keys, &values].map(|value| value.primal.clone());
         let [q, k, v] = point.clone();
-        // The kernel computes the three parts of the derivative in one pass over the weights.
-        let tangent = directions.map(|directions| {
-            let along = [self, keys, values].map(|value| value.tangents(directions));
-            extension::attention_tangent(point, along, heads)
-        });
+        let tangent = match (&self.tangent, &keys.tangent, &values.tangent) {
+            // A text stands still, and pixels see it.
+            (Some(of_queries), None, None) => {
+                Some(extension::attention_query_tangent(point, of_queries.clone(), heads))
+            }
+            // The kernel computes the three parts of the derivative in one pass over the weights.
+            _ => directions.map(|directions| {
+                let along = [self, keys, values].map(|value| value.tangents(directions));
+                extension::attention_tangent(point, along, heads)
+            }),
+        };
         Self { primal: q.attention(k, v, heads), tangent }
     }
 
     fn upsample_nearest(self) -> Self {
         self.map(Flow::upsample_nearest, Flow::upsample_nearest)
+    }
+
+    fn cropped(self, height: usize, width: usize) -> Self {
+        self.map(|x| x.cropped(height, width), |dx| dx.cropped(height, width))
     }
 
     fn average_pool(self) -> Self {

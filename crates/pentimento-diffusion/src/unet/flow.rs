@@ -1,6 +1,6 @@
 //! What can flow through the network.
 
-use super::architecture::ParameterIndex;
+use super::layers::ParameterIndex;
 use super::observer::Observer;
 use burn::tensor::{Tensor, s};
 use pentimento_kernels::ConvGeometry;
@@ -12,8 +12,8 @@ use std::ops::Range;
 pub struct ConvLayer {
     /// `[kernel, kernel, input channels, output channels]`.
     pub weight: Tensor<4>,
-    /// `[output channels]`.
-    pub bias: Tensor<1>,
+    /// `[output channels]`, if it has one.
+    pub bias: Option<Tensor<1>>,
     /// Kernel, stride and padding.
     pub geometry: ConvGeometry,
     /// Place of the weight among all parameters.
@@ -37,10 +37,29 @@ pub struct NormLayer {
     pub(super) observer: Option<Observer>,
 }
 
+/// A layer normalisation.
+#[derive(Clone, Debug)]
+pub struct LayerNormLayer {
+    /// `[channels]`.
+    pub scale: Tensor<1>,
+    /// `[channels]`.
+    pub shift: Tensor<1>,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Place of the scale among all parameters.
+    pub(super) at: ParameterIndex,
+    /// Who wants to know what the layer sees.
+    pub(super) observer: Option<Observer>,
+}
+
 /// A value that the network's layers act on, `[images, height, width, channels]`.
 pub trait Flow: Clone {
     /// A value that does not come from the image, such as the time embedding.
     fn constant(value: Tensor<4>) -> Self;
+    /// Images, height, width and channels.
+    fn sides(&self) -> [usize; 4];
+    /// One value for all images, of which there are so many, for each of them; a value of each image as it is.
+    fn for_images(self, images: usize) -> Self;
     /// The sum of two such values, of each one per image or one for all.
     fn add(self, other: Self) -> Self;
     /// Convolution or linear layer.
@@ -51,12 +70,18 @@ pub trait Flow: Clone {
     fn conv2d_with_residual(self, layer: ConvLayer, residual: Self) -> Self;
     /// Group normalisation, with SiLU if the layer says so.
     fn group_norm(self, layer: NormLayer) -> Self;
+    /// Layer normalisation of each pixel.
+    fn layer_norm(self, layer: LayerNormLayer) -> Self;
     /// `z * sigmoid(z)`.
     fn silu(self) -> Self;
-    /// Attention over pixels; `self` are the queries.
+    /// The first half of the channels times GELU of the second half.
+    fn geglu(self) -> Self;
+    /// Attention over pixels, or over the tokens of a text; `self` are the queries.
     fn attention(self, keys: Self, values: Self, heads: usize) -> Self;
     /// Each pixel becomes a block of 2x2.
     fn upsample_nearest(self) -> Self;
+    /// The first rows and columns.
+    fn cropped(self, height: usize, width: usize) -> Self;
     /// Each block of 2x2 pixels becomes their mean; height and width are even.
     fn average_pool(self) -> Self;
     /// `self * (1 + scale) + shift`, with one scale and shift per image and channel.
@@ -73,6 +98,13 @@ impl Flow for Tensor<4> {
     fn constant(value: Tensor<4>) -> Self {
         value
     }
+    fn sides(&self) -> [usize; 4] {
+        self.dims()
+    }
+    fn for_images(self, images: usize) -> Self {
+        let [values, ..] = self.dims();
+        if values == images { self } else { self.repeat_dim(0, images) }
+    }
     fn add(self, other: Self) -> Self {
         self + other
     }
@@ -88,14 +120,23 @@ impl Flow for Tensor<4> {
     fn group_norm(self, layer: NormLayer) -> Self {
         extension::group_norm(self, layer.scale, layer.shift, layer.settings)
     }
+    fn layer_norm(self, layer: LayerNormLayer) -> Self {
+        extension::layer_norm(self, layer.scale, layer.shift, layer.epsilon)
+    }
     fn silu(self) -> Self {
         extension::silu(self)
+    }
+    fn geglu(self) -> Self {
+        extension::geglu(self)
     }
     fn attention(self, keys: Self, values: Self, heads: usize) -> Self {
         extension::attention(self, keys, values, heads)
     }
     fn upsample_nearest(self) -> Self {
         extension::upsample_nearest(self)
+    }
+    fn cropped(self, height: usize, width: usize) -> Self {
+        self.slice(s![.., 0..height, 0..width, ..])
     }
     fn average_pool(self) -> Self {
         let [images, height, width, channels] = self.dims();

@@ -1,100 +1,20 @@
 //! The forward pass, for whatever flows through.
 
-use super::architecture::{Architecture, Attention, ClassEmbedding, Conv, Resampling, Resize, Resnet};
+use super::architecture::Architecture;
+use super::batch_condition::{BatchCondition, Class};
 use super::flow::Flow;
-use super::parameters::{Parameters, Precision};
-use burn::tensor::{Int, Tensor, TensorData};
-use pentimento_kernels::extension::device_for;
-
-/// What a network is told beside the images: at which timestep each one is and, if it was trained with classes, of which
-/// class it is.
-#[derive(Clone, Debug)]
-pub struct Condition {
-    sinusoids: Tensor<4>,
-    class: Option<Class>,
-}
-
-#[derive(Clone, Debug)]
-enum Class {
-    /// Rows of the table, `[classes]`.
-    Rows(Tensor<1, Int>),
-    /// The embedding of classes as timesteps, `[classes, 1, 1, channels]`.
-    Sinusoids(Tensor<4>),
-}
-
-impl Condition {
-    /// Timesteps and classes, of each one per image or one for all; no class for a network without them.
-    ///
-    /// # Panics
-    ///
-    /// If there are classes and the network knows none, or the other way round, or a class is not a row of
-    /// the table.
-    pub fn new<T: Precision>(architecture: &Architecture, timesteps: &[usize], classes: &[u32]) -> Self {
-        let class = architecture.class_embedding.map(|embedding| {
-            assert!(!classes.is_empty(), "a network with classes is told none");
-            match embedding {
-                ClassEmbedding::AsTimestep(_) => {
-                    let classes: Vec<usize> = classes.iter().map(|&class| class as usize).collect();
-                    Class::Sinusoids(timestep_embedding::<T>(architecture, &classes))
-                }
-                ClassEmbedding::Table(_) => {
-                    let bound = architecture.config().num_class_embeds.unwrap_or(0);
-                    assert!(classes.iter().all(|&class| (class as usize) < bound), "classes below {bound}");
-                    let rows: Vec<i32> = classes.iter().map(|&class| class as i32).collect();
-                    let data = TensorData::new(rows, [classes.len()]);
-                    Class::Rows(Tensor::from_data(data, &device_for(T::dtype())))
-                }
-            }
-        });
-        assert!(class.is_some() || classes.is_empty(), "a network without classes is told some");
-        Self { sinusoids: timestep_embedding::<T>(architecture, timesteps), class }
-    }
-}
-
-impl Condition {
-    /// The row of the table of classes for each image; none for networks without a table.
-    pub(super) fn class_rows(&self) -> Option<Vec<usize>> {
-        match &self.class {
-            Some(Class::Rows(rows)) => Some(rows.to_data().iter::<i32>().map(|row| row as usize).collect()),
-            _ => None,
-        }
-    }
-}
-
-/// The sinusoidal embedding of timesteps, `[timesteps, 1, 1, channels]` as diffusers has it:
-/// frequencies `exp(-ln(10000) i / (half - freq_shift))`, sines before cosines unless flipped.
-fn timestep_embedding<T: Precision>(architecture: &Architecture, timesteps: &[usize]) -> Tensor<4> {
-    let config = architecture.config();
-    let channels = config.block_out_channels[0];
-    let half = channels / 2;
-    let mut values = Vec::with_capacity(timesteps.len() * channels);
-    for &timestep in timesteps {
-        let angle = |index: usize| {
-            let exponent = -libm::log(10_000.0) * index as f64 / (half as f64 - config.freq_shift);
-            timestep as f64 * libm::exp(exponent)
-        };
-        let sines = (0..half).map(|index| libm::sin(angle(index)));
-        let cosines = (0..half).map(|index| libm::cos(angle(index)));
-        let row: Vec<f64> = if config.flip_sin_to_cos {
-            cosines.chain(sines).collect()
-        } else {
-            sines.chain(cosines).collect()
-        };
-        values.extend(row.into_iter().map(T::of));
-        // An odd width ends with a zero, as in diffusers.
-        values.extend(std::iter::repeat_n(T::of(0.0), channels - 2 * half));
-    }
-    let data = TensorData::new(values, [timesteps.len(), 1, 1, channels]);
-    Tensor::from_data(data, (&device_for(T::dtype()), T::dtype()))
-}
+use super::layers::{
+    Attention, ClassEmbedding, Conv, Heads, Mixer, Resampling, Resize, Resnet, Transformer, TransformerBlock,
+};
+use super::parameters::Parameters;
 
 impl Architecture {
     /// Runs the network on `input`, `[images, height, width, in_channels]`.
     ///
     /// # Panics
     ///
-    /// If the image does not fit ([`super::UnetConfig::check_image`]) or the parameters are another network's.
-    pub fn forward<F: Flow>(&self, parameters: &Parameters, input: F, condition: &Condition) -> F {
+    /// If the image does not fit ([`super::UnetConfig::check_image`]), or parameters or condition are another network's.
+    pub fn forward<F: Flow>(&self, parameters: &Parameters, input: F, condition: &BatchCondition) -> F {
         let pass = Pass { parameters, scale_shift: self.config().scale_shift() };
         let [first, second] = self.time_embedding;
         let embedding = pass.conv(first, F::constant(condition.sinusoids.clone())).silu();
@@ -110,42 +30,50 @@ impl Architecture {
             _ => {}
         }
         // Every residual block takes SiLU of the embedding; it is the same for all, so it is computed once.
-        let embedding = embedding.silu();
+        let told = Told { embedding: embedding.silu(), text: condition.text.clone().map(F::constant) };
         let input = if self.config().center_input_sample { pass.centred(input) } else { input };
 
         let mut x = pass.conv(self.conv_in, input);
         let mut skips = vec![x.clone()];
         for level in &self.down {
-            for (resnet, attention) in &level.blocks {
-                x = pass.block(resnet, attention.as_ref(), x, &embedding);
+            for (resnet, mixer) in &level.blocks {
+                x = pass.block(resnet, mixer.as_ref(), x, &told);
                 skips.push(x.clone());
             }
             if let Some(resize) = &level.resize {
                 x = match resize {
                     Resize::Conv(conv) => pass.conv(*conv, x),
-                    Resize::Resnet(resnet) => pass.resnet(resnet, x, &embedding),
+                    Resize::Resnet(resnet) => pass.resnet(resnet, x, &told),
                 };
                 skips.push(x.clone());
             }
         }
-        x = pass.block(&self.middle.before, self.middle.attention.as_ref(), x, &embedding);
-        x = pass.resnet(&self.middle.after, x, &embedding);
+        x = pass.block(&self.middle.before, self.middle.mixer.as_ref(), x, &told);
+        x = pass.resnet(&self.middle.after, x, &told);
         for level in &self.up {
-            for (resnet, attention) in &level.blocks {
+            for (resnet, mixer) in &level.blocks {
                 if let Some(skip) = skips.pop() {
                     x = x.concatenate_channels(skip);
                 }
-                x = pass.block(resnet, attention.as_ref(), x, &embedding);
+                x = pass.block(resnet, mixer.as_ref(), x, &told);
             }
             if let Some(resize) = &level.resize {
                 x = match resize {
-                    Resize::Conv(conv) => pass.conv(*conv, x.upsample_nearest()),
-                    Resize::Resnet(resnet) => pass.resnet(resnet, x, &embedding),
+                    Resize::Conv(conv) => pass.conv(*conv, doubled(x, skips.last())),
+                    Resize::Resnet(resnet) => pass.resnet(resnet, x, &told),
                 };
             }
         }
         pass.conv(self.conv_out, x.group_norm(parameters.norm(self.norm_out, true)))
     }
+}
+
+/// What all blocks of a pass are told.
+struct Told<F> {
+    /// Of timestep and class, behind SiLU.
+    embedding: F,
+    /// `[texts, 1, tokens, width]`, one for each image or one for all.
+    text: Option<F>,
 }
 
 struct Pass<'a> {
@@ -163,23 +91,25 @@ impl Pass<'_> {
         input.affine(2.0, -1.0)
     }
 
-    fn block<F: Flow>(&self, resnet: &Resnet, attention: Option<&Attention>, x: F, embedding: &F) -> F {
-        let x = self.resnet(resnet, x, embedding);
-        match attention {
-            Some(attention) => self.attention(attention, x),
-            None => x,
+    fn block<F: Flow>(&self, resnet: &Resnet, mixer: Option<&Mixer>, x: F, told: &Told<F>) -> F {
+        let x = self.resnet(resnet, x, told);
+        match (mixer, &told.text) {
+            (Some(Mixer::Pixels(attention)), _) => self.attention(attention, x),
+            (Some(Mixer::Transformer(transformer)), Some(text)) => self.transformer(transformer, x, text),
+            // A condition without a text is another network's, which it was checked for.
+            _ => x,
         }
     }
 
     /// `ResnetBlock2D` of diffusers: norm, SiLU, convolution, time embedding, norm, SiLU, convolution, shortcut.
-    fn resnet<F: Flow>(&self, resnet: &Resnet, x: F, embedding: &F) -> F {
+    fn resnet<F: Flow>(&self, resnet: &Resnet, x: F, told: &Told<F>) -> F {
         let hidden = x.clone().group_norm(self.parameters.norm(resnet.norm1, true));
         let (hidden, x) = match resnet.resampling {
             None => (hidden, x),
             Some(Resampling::Halve) => (hidden.average_pool(), x.average_pool()),
             Some(Resampling::Double) => (hidden.upsample_nearest(), x.upsample_nearest()),
         };
-        let projected = self.conv(resnet.time_projection, embedding.clone());
+        let projected = self.conv(resnet.time_projection, told.embedding.clone());
         let hidden = if self.scale_shift {
             let hidden = self.conv(resnet.conv1, hidden);
             let channels = resnet.output_channels;
@@ -205,12 +135,52 @@ impl Pass<'_> {
             Some(norm) => x.clone().group_norm(self.parameters.norm(norm, false)),
             None => x.clone(),
         };
-        let queries = self.conv(attention.query, normalised.clone());
-        let keys = self.conv(attention.key, normalised.clone());
-        let values = self.conv(attention.value, normalised);
-        let mixed = queries.attention(keys, values, attention.heads);
-        let sum = mixed.conv2d_with_residual(self.parameters.conv(attention.output), x);
+        let sum = self.attend(&attention.heads, normalised.clone(), normalised, x);
         rescaled(sum, attention.output_scale)
+    }
+
+    /// Queries of one value, keys and values of another, softmax, output, plus what goes past all of it. The keys of one text
+    /// serve all images.
+    fn attend<F: Flow>(&self, heads: &Heads, asking: F, asked: F, past: F) -> F {
+        let queries = self.conv(heads.query, asking);
+        let keys = self.conv(heads.key, asked.clone());
+        let values = self.conv(heads.value, asked);
+        let [images, ..] = queries.sides();
+        let [keys, values] = [keys, values].map(|of_text| of_text.for_images(images));
+        queries
+            .attention(keys, values, heads.heads)
+            .conv2d_with_residual(self.parameters.conv(heads.output), past)
+    }
+
+    /// `Transformer2DModel` of diffusers: norm, a linear layer, blocks, a linear layer, plus what came in.
+    fn transformer<F: Flow>(&self, transformer: &Transformer, x: F, text: &F) -> F {
+        let normalised = x.clone().group_norm(self.parameters.norm(transformer.norm, false));
+        let mut hidden = self.conv(transformer.project_in, normalised);
+        for block in &transformer.blocks {
+            hidden = self.transformer_block(block, hidden, text);
+        }
+        hidden.conv2d_with_residual(self.parameters.conv(transformer.project_out), x)
+    }
+
+    /// `BasicTransformerBlock` of diffusers: its pixels see each other, then the text, then each itself.
+    fn transformer_block<F: Flow>(&self, block: &TransformerBlock, hidden: F, text: &F) -> F {
+        let norm = |norm, hidden: &F| hidden.clone().layer_norm(self.parameters.layer_norm(norm));
+        let normalised = norm(block.before_pixels, &hidden);
+        let hidden = self.attend(&block.over_pixels, normalised.clone(), normalised, hidden);
+        let normalised = norm(block.before_text, &hidden);
+        let hidden = self.attend(&block.over_text, normalised, text.clone(), hidden);
+        let gated = self.conv(block.feed_in, norm(block.before_feed, &hidden)).geglu();
+        gated.conv2d_with_residual(self.parameters.conv(block.feed_out), hidden)
+    }
+}
+
+/// Twice as large, but for the last row and column where the images that are joined next have one less.
+fn doubled<F: Flow>(x: F, next: Option<&F>) -> F {
+    let x = x.upsample_nearest();
+    let [_, height, width, _] = x.sides();
+    match next.map(Flow::sides) {
+        Some([_, rows, columns, _]) if (rows, columns) != (height, width) => x.cropped(rows, columns),
+        _ => x,
     }
 }
 

@@ -3,9 +3,10 @@
 //! Those two are what the curvature of a layer is made of. The gradient of an output is that of a *probe*. Parameters are not
 //! tracked, so the backward pass spends nothing on their gradients.
 
-use super::architecture::{Architecture, ParameterIndex};
-use super::flow::{ConvLayer, Flow, NormLayer};
-use super::forward::Condition;
+use super::architecture::Architecture;
+use super::batch_condition::BatchCondition;
+use super::flow::{ConvLayer, Flow, LayerNormLayer, NormLayer};
+use super::layers::ParameterIndex;
 use super::observer::{Observation, ObservedLayer, Observer};
 use super::parameters::{Parameters, Precision};
 use burn::tensor::{Gradients, Tensor, TensorData};
@@ -39,15 +40,15 @@ impl<T: Precision> LayerValues<T> {
 /// What one layer saw in a pass and its backward pass.
 #[derive(Clone, Debug)]
 pub struct LayerRecord<T> {
-    /// Place of the layer's first parameter (weight or scale) among [`Architecture::parameters`]; the second, bias or
-    /// shift, follows it.
+    /// Place of the layer's first parameter (weight or scale) among [`Architecture::parameters`]; its bias, if it has one, or
+    /// its shift follows it.
     pub at: usize,
-    /// What went in. Of a group normalisation: the normalised values, before scale and shift. Of a table of classes: one
-    /// for the class of each image and zero for the others, `[images, 1, 1, classes]`.
+    /// What went in. Of a normalisation: the normalised values, before scale and shift. Of a table of classes: one for the
+    /// class of each image and zero for the others, `[images, 1, 1, classes]`.
     pub input: LayerValues<T>,
     /// The gradient in what came out, before SiLU.
     pub output_gradient: LayerValues<T>,
-    /// Kernel, stride and padding; none for a group normalisation.
+    /// Kernel, stride and padding; none for a normalisation.
     pub geometry: Option<ConvGeometry>,
 }
 
@@ -78,9 +79,9 @@ impl Observed {
     fn convolved(
         self,
         layer: ConvLayer,
-        with: impl FnOnce(Tensor<4>, Tensor<4>, Tensor<1>, ConvGeometry) -> Tensor<4>,
+        with: impl FnOnce(Tensor<4>, Tensor<4>, Option<Tensor<1>>, ConvGeometry) -> Tensor<4>,
     ) -> Self {
-        let output = with(self.0.clone(), lift(layer.weight), lift(layer.bias), layer.geometry);
+        let output = with(self.0.clone(), lift(layer.weight), layer.bias.map(lift), layer.geometry);
         Self::probed(layer.observer, layer.at, ObservedLayer::Convolution(layer.geometry), self, output)
     }
 }
@@ -88,6 +89,12 @@ impl Observed {
 impl Flow for Observed {
     fn constant(value: Tensor<4>) -> Self {
         Self(lift(value))
+    }
+    fn sides(&self) -> [usize; 4] {
+        self.0.sides()
+    }
+    fn for_images(self, images: usize) -> Self {
+        Self(self.0.for_images(images))
     }
     fn add(self, other: Self) -> Self {
         Self(self.0.add(other.0))
@@ -111,14 +118,25 @@ impl Flow for Observed {
         let output = Self::probed(layer.observer, layer.at, ObservedLayer::Norm(settings), self, output);
         if silu { Flow::silu(output) } else { output }
     }
+    fn layer_norm(self, layer: LayerNormLayer) -> Self {
+        let output =
+            extension::layer_norm(self.0.clone(), lift(layer.scale), lift(layer.shift), layer.epsilon);
+        Self::probed(layer.observer, layer.at, ObservedLayer::LayerNorm(layer.epsilon), self, output)
+    }
     fn silu(self) -> Self {
         Self(Flow::silu(self.0))
+    }
+    fn geglu(self) -> Self {
+        Self(self.0.geglu())
     }
     fn attention(self, keys: Self, values: Self, heads: usize) -> Self {
         Self(self.0.attention(keys.0, values.0, heads))
     }
     fn upsample_nearest(self) -> Self {
         Self(self.0.upsample_nearest())
+    }
+    fn cropped(self, height: usize, width: usize) -> Self {
+        Self(self.0.cropped(height, width))
     }
     fn average_pool(self) -> Self {
         Self(self.0.average_pool())
@@ -141,21 +159,23 @@ impl Architecture {
     /// Runs the network on `input`, `[images, height, width, in_channels]`, lets `cotangent` turn the values of the output
     /// into the gradient of something in it, and gives what every layer saw, in the order of the pass.
     ///
-    /// A condition must have a timestep, and a class if there are classes, for every image.
+    /// A condition must have a timestep, and a class or a text if the network is told such, for every image.
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward), or if `cotangent` gives another number of values, or `T` is not the float type of the
-    /// parameters.
+    /// As [`forward`](Self::forward), or if `cotangent` gives another number of values, there is not a text for every image,
+    /// or `T` is not the float type of the parameters.
     pub fn observe<T: Precision>(
         &self,
         parameters: &Parameters,
         input: Tensor<4>,
-        condition: &Condition,
+        condition: &BatchCondition,
         cotangent: impl FnOnce(&[T]) -> Vec<T>,
     ) -> Vec<LayerRecord<T>> {
         let observer = Observer::default();
         let images = input.dims()[0];
+        let texts = condition.text.as_ref().map_or(images, |text| text.dims()[0]);
+        assert_eq!(texts, images, "texts of observed images");
         let output =
             self.forward(&parameters.observed_by(&observer), Observed(input.autodiff()), condition).0;
         let values = taken::<T>(output.clone().inner());
@@ -183,7 +203,7 @@ impl Architecture {
     /// Place of the table of classes, and which row of it each image takes.
     fn class_rows<T: Precision>(
         &self,
-        condition: &Condition,
+        condition: &BatchCondition,
         images: usize,
     ) -> Option<(usize, LayerValues<T>)> {
         let (at, rows) = (self.class_table()?, condition.class_rows()?);
@@ -206,15 +226,22 @@ impl Observation {
         let (input, geometry) = match layer {
             ObservedLayer::Convolution(geometry) => (input, Some(geometry)),
             ObservedLayer::Norm(settings) => {
-                let channels = input.dims()[3];
-                let options = (&input.device(), T::dtype());
-                let [scale, shift] =
-                    [Tensor::<1>::ones([channels], options), Tensor::zeros([channels], options)];
+                let [scale, shift] = neutral::<T>(&input);
                 (extension::group_norm(input, scale, shift, settings), None)
+            }
+            ObservedLayer::LayerNorm(epsilon) => {
+                let [scale, shift] = neutral::<T>(&input);
+                (extension::layer_norm(input, scale, shift, epsilon), None)
             }
         };
         LayerRecord { at: at.0, input: taken(input), output_gradient: taken(gradient), geometry }
     }
+}
+
+/// Scale and shift that leave normalised values as they are.
+fn neutral<T: Precision>(input: &Tensor<4>) -> [Tensor<1>; 2] {
+    let (channels, options) = (input.dims()[3], (&input.device(), T::dtype()));
+    [Tensor::ones([channels], options), Tensor::zeros([channels], options)]
 }
 
 fn taken<T: Precision>(tensor: Tensor<4>) -> LayerValues<T> {

@@ -1,6 +1,6 @@
 //! Where the layers of a pass leave what they see.
 
-use super::architecture::ParameterIndex;
+use super::layers::ParameterIndex;
 use burn::tensor::Tensor;
 use pentimento_kernels::ConvGeometry;
 use pentimento_kernels::extension::GroupNormSettings;
@@ -35,4 +35,6 @@ pub(super) struct Observation {
 pub(super) enum ObservedLayer {
     Convolution(ConvGeometry),
     Norm(GroupNormSettings),
+    /// With what is added to the variance.
+    LayerNorm(f64),
 }

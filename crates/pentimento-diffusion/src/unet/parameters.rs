@@ -1,8 +1,10 @@
 //! The values of a network's parameters.
 
-use super::architecture::{Architecture, Conv, Norm, ParameterIndex, ParameterKind, ParameterSpec, Start};
-use super::flow::{ConvLayer, NormLayer};
+use super::architecture::Architecture;
+use super::flow::{ConvLayer, LayerNormLayer, NormLayer};
+use super::layers::{Conv, LayerNorm, Norm, ParameterIndex};
 use super::observer::Observer;
+use super::parameter_spec::{ParameterKind, ParameterSpec, Start};
 use burn::tensor::{DType, Element, Int, Tensor, TensorData};
 use pentimento_kernels::extension::{GroupNormSettings, device_for};
 use pentimento_kernels::reference::Real;
@@ -188,10 +190,9 @@ impl Parameters {
     }
 
     pub(crate) fn conv(&self, conv: Conv) -> ConvLayer {
-        let at = conv.at.0;
         ConvLayer {
-            weight: self.weight(at),
-            bias: self.vector(at + 1),
+            weight: self.weight(conv.at.0),
+            bias: conv.bias.map(|bias| self.vector(bias.0)),
             geometry: conv.geometry,
             at: conv.at,
             observer: self.observer.clone(),
@@ -210,6 +211,17 @@ impl Parameters {
             scale: self.vector(at),
             shift: self.vector(at + 1),
             settings,
+            at: norm.at,
+            observer: self.observer.clone(),
+        }
+    }
+
+    pub(crate) fn layer_norm(&self, norm: LayerNorm) -> LayerNormLayer {
+        let at = norm.at.0;
+        LayerNormLayer {
+            scale: self.vector(at),
+            shift: self.vector(at + 1),
+            epsilon: norm.epsilon,
             at: norm.at,
             observer: self.observer.clone(),
         }

@@ -3,9 +3,11 @@
 #![allow(dead_code, unused_imports, reason = "every test file uses its own part")]
 
 mod golden_cases;
+mod latent_cases;
 
 use burn::tensor::{Tensor, TensorData};
 pub use golden_cases::*;
+pub use latent_cases::*;
 use pentimento_diffusion::unet::{Architecture, Parameters, Precision, SampleSize, UnetConfig};
 use pentimento_kernels::extension::device_for;
 use pentimento_noise::{Purpose, Stream};

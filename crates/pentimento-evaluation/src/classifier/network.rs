@@ -160,8 +160,12 @@ impl Network {
         let (mut input, mut output) = (images.clone(), images);
         for (layer, tensors) in self.layers.iter().zip(tensors) {
             input = output;
-            output =
-                conv2d(input.clone(), tensors.weight.clone(), tensors.vectors[0].clone(), layer.geometry);
+            output = conv2d(
+                input.clone(),
+                tensors.weight.clone(),
+                Some(tensors.vectors[0].clone()),
+                layer.geometry,
+            );
             if let [_, scale, shift] = tensors.vectors.as_slice() {
                 let settings = GroupNormSettings { groups: GROUPS, epsilon: EPSILON, silu: true };
                 output = group_norm(output, scale.clone(), shift.clone(), settings);

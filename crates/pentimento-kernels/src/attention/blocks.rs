@@ -10,7 +10,7 @@ use super::products::{add_outer_products, add_over_tokens, scores, weighted_scor
 use super::scratch::Vector;
 use super::softmax::{derivative, exponentials};
 use super::transpose::{gather, interleave, scatter, separate, to_lanes, to_rows};
-use super::{Block, SharedOutput};
+use super::{Block, Directions, SharedOutput};
 use crate::lanes::{Instructions, LANES};
 
 /// Queries that lie in lanes side by side: two vectors of them where there are registers for it.
@@ -103,8 +103,10 @@ unsafe fn forward_block<V: Maximum, const VECTORS: usize>(
 ) {
     let Block { image, head, first, tokens } = block;
     let shape = output.shape;
-    let [queries, keys, values] = inputs.map(|all| shape.head(all, image, head));
-    let (by_channel, by_key) = (queries.padded_channels() * VECTORS, shape.tokens * VECTORS);
+    let [queries, keys, values] = inputs;
+    let queries = shape.of_queries(queries, image, head);
+    let [keys, values] = [keys, values].map(|all| shape.of_keys(all, image, head));
+    let (by_channel, by_key) = (queries.padded_channels() * VECTORS, shape.keys * VECTORS);
     let lengths = [by_channel, by_channel, by_channel, by_key];
     let [rows, lanes, spare, weights] = cut_to(lengths, scratch);
     gather(queries, first, tokens, &all::<VECTORS>(shape.scale()), rows);
@@ -145,9 +147,11 @@ unsafe fn backward_block<V: Maximum, const VECTORS: usize>(
 ) {
     let Block { image, head, first, tokens } = block;
     let shape = query_gradient.shape;
-    let [queries, keys, values, gradient] = inputs.map(|all| shape.head(all, image, head));
-    let (by_channel, by_key) = (queries.padded_channels() * VECTORS, shape.tokens * VECTORS);
-    let pairs = 2 * VECTORS * KEYS_AT_ONCE.min(shape.tokens);
+    let [queries, keys, values, gradient] = inputs;
+    let [queries, gradient] = [queries, gradient].map(|all| shape.of_queries(all, image, head));
+    let [keys, values] = [keys, values].map(|all| shape.of_keys(all, image, head));
+    let (by_channel, by_key) = (queries.padded_channels() * VECTORS, shape.keys * VECTORS);
+    let pairs = 2 * VECTORS * KEYS_AT_ONCE.min(shape.keys);
     let lengths = [by_channel, by_channel, by_channel, by_channel, by_key, by_key, 2 * by_channel, pairs];
     let [query_rows, gradient_rows, lanes, spare, weights, direction, right, pairs] =
         cut_to(lengths, scratch);
@@ -213,7 +217,7 @@ for_each_width! {
     /// Writes all tangents of the output for a block of queries.
     fn tangent calls tangent_block(
         inputs: [&[f32]; 3],
-        directions: [&[f32]; 3],
+        along: Directions<'_>,
         tangents: usize,
         output: SharedOutput<'_>,
         scratch: [&mut [Vector]; 6],
@@ -224,15 +228,17 @@ for_each_width! {
 unsafe fn tangent_block<V: Maximum, const VECTORS: usize>(
     block: Block,
     inputs: [&[f32]; 3],
-    directions: [&[f32]; 3],
+    along: Directions<'_>,
     tangents: usize,
     output: SharedOutput<'_>,
     scratch: [&mut [Vector]; 6],
 ) {
     let Block { image, head, first, tokens } = block;
     let shape = output.shape;
-    let [queries, keys, values] = inputs.map(|all| shape.head(all, image, head));
-    let (by_channel, by_key) = (queries.padded_channels() * VECTORS, shape.tokens * VECTORS);
+    let [queries, keys, values] = inputs;
+    let queries = shape.of_queries(queries, image, head);
+    let [keys, values] = [keys, values].map(|all| shape.of_keys(all, image, head));
+    let (by_channel, by_key) = (queries.padded_channels() * VECTORS, shape.keys * VECTORS);
     let lengths = [by_channel, by_channel, by_channel, by_channel, by_key, by_key];
     let [rows, query_lanes, lanes, spare, weights, direction] = cut_to(lengths, scratch);
     let scale = all::<VECTORS>(shape.scale());
@@ -244,16 +250,23 @@ unsafe fn tangent_block<V: Maximum, const VECTORS: usize>(
         let inverse = exponentials(&largest, weights);
         for number in 0..tangents {
             let image = image * tangents + number;
-            let along = directions.map(|all| shape.head(all, image, head));
-            let [query_tangent, key_tangent, value_tangent] = along;
-            gather(query_tangent, first, tokens, &scale, rows);
+            let others = along.others.map(|others| others.map(|all| shape.of_keys(all, image, head)));
+            gather(shape.of_queries(along.queries, image, head), first, tokens, &scale, rows);
             to_lanes::<VECTORS>(rows, lanes, spare);
-            let terms = [(keys, &*lanes), (key_tangent, &*query_lanes)];
-            let products = weighted_scores::<V, VECTORS, 2>(terms, weights, direction);
+            let of_queries = (keys, &*lanes);
+            let products = match others {
+                Some([key_tangent, _]) => {
+                    let terms = [of_queries, (key_tangent, &*query_lanes)];
+                    weighted_scores::<V, VECTORS, 2>(terms, weights, direction)
+                }
+                None => weighted_scores::<V, VECTORS, 1>([of_queries], weights, direction),
+            };
             derivative::<V, VECTORS>(weights, &inverse, &products, direction);
             lanes.fill(Vector::ZERO);
             add_over_tokens::<V, VECTORS>(values, direction, lanes);
-            add_over_tokens::<V, VECTORS>(value_tangent, weights, lanes);
+            if let Some([_, value_tangent]) = others {
+                add_over_tokens::<V, VECTORS>(value_tangent, weights, lanes);
+            }
             let rows = to_rows::<VECTORS>(lanes, spare);
             scatter(rows, tokens, &inverse, |query| output.token(image, head, first + query));
         }

@@ -4,14 +4,13 @@
 
 use super::{GroupNormSettings, LayerGradients, LayerOps};
 use crate::ConvGeometry;
-use burn::backend::Autodiff;
-use burn::backend::TensorMetadata;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, TensorMetadata};
 
 /// Registers one step: the output with its kept tensors if anything before it is tracked, else the output alone.
 macro_rules! step {
@@ -22,6 +21,8 @@ macro_rules! step {
         }
     };
 }
+
+mod tokens;
 
 #[derive(Debug)]
 struct Conv2dStep;
@@ -106,7 +107,7 @@ impl<B: LayerGradients> Backward<B, 3> for GroupNormStep {
     }
 }
 
-fn register_each<B: LayerGradients, const N: usize>(
+fn register_each<B: Backend, const N: usize>(
     parents: [Option<NodeId>; N],
     gradients: &mut Gradients,
     parts: [FloatTensor<B>; N],
@@ -116,6 +117,20 @@ fn register_each<B: LayerGradients, const N: usize>(
             gradients.register::<B>(node, part);
         }
     }
+}
+
+/// Takes the gradient that arrives at a step and registers what `parts` makes of it for each parent that is tracked.
+fn registered<B: Backend, S, const N: usize>(
+    ops: Ops<S, N>,
+    gradients: &mut Gradients,
+    parts: impl FnOnce(S, FloatTensor<B>) -> [FloatTensor<B>; N],
+) {
+    let upstream = gradients.consume::<B>(&ops.node);
+    register_each::<B, N>(
+        ops.parents.map(|node| node.map(|node| node.id)),
+        gradients,
+        parts(ops.state, upstream),
+    );
 }
 
 #[derive(Debug)]

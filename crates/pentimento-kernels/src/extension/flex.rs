@@ -75,9 +75,12 @@ fn norm_shape(input: &FlexTensor, settings: GroupNormSettings) -> GroupNormShape
     fitting(GroupNormShape { images, pixels: height * width, channels, groups, epsilon, silu }.checked())
 }
 
-fn attention_shape(queries: &FlexTensor, heads: usize) -> AttentionShape {
+fn attention_shape(queries: &FlexTensor, keys: &FlexTensor, heads: usize) -> AttentionShape {
     let [images, height, width, channels] = dims(queries);
-    fitting(AttentionShape { images, tokens: height * width, channels, heads }.checked())
+    let [key_images, key_height, key_width, key_channels] = dims(keys);
+    assert_eq!((key_images, key_channels), (images, channels), "images and channels of keys");
+    let (queries, keys) = (height * width, key_height * key_width);
+    fitting(AttentionShape { images, queries, keys, channels, heads }.checked())
 }
 
 /// Runs one expression for `f32` and another for `f64`.
@@ -91,6 +94,8 @@ macro_rules! by_type {
         }
     };
 }
+
+mod tokens;
 
 /// What a convolution adds to its sum besides the bias.
 enum Addend {
@@ -184,7 +189,7 @@ impl LayerOps for Flex {
         heads: usize,
     ) -> FlexTensor {
         let [q, k, v] = [queries, keys, values].map(|tensor| tensor.to_contiguous());
-        let shape = attention_shape(&q, heads);
+        let shape = attention_shape(&q, &k, heads);
         let sides = dims::<4>(&q);
         by_type!(q.dtype(),
             f32 => filled(sides, |output| crate::attention(&shape, q.values(), k.values(), v.values(), output)),
@@ -321,7 +326,7 @@ impl TangentOps for Flex {
     ) -> FlexTensor {
         let [q, k, v] = [queries, keys, values].map(|tensor| tensor.to_contiguous());
         let [dq, dk, dv] = [query_tangent, key_tangent, value_tangent].map(|tensor| tensor.to_contiguous());
-        let shape = attention_shape(&q, heads);
+        let shape = attention_shape(&q, &k, heads);
         let sides = dims::<4>(&dq);
         by_type!(q.dtype(),
             f32 => filled(sides, |output| crate::attention_tangent(
@@ -329,6 +334,29 @@ impl TangentOps for Flex {
             f64 => {
                 let output = reference::attention_tangent::<f64>(
                     &shape, q.values(), k.values(), v.values(), dq.values(), dk.values(), dv.values(),
+                );
+                tensor(output, sides)
+            }
+        )
+    }
+
+    fn attention_query_directional(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        query_tangent: FlexTensor,
+        heads: usize,
+    ) -> FlexTensor {
+        let [q, k, v, dq] = [queries, keys, values, query_tangent].map(|tensor| tensor.to_contiguous());
+        let shape = attention_shape(&q, &k, heads);
+        let sides = dims::<4>(&dq);
+        by_type!(q.dtype(),
+            f32 => filled(sides, |output| {
+                crate::attention_query_tangent(&shape, q.values(), k.values(), v.values(), dq.values(), output);
+            }),
+            f64 => {
+                let output = reference::attention_query_tangent::<f64>(
+                    &shape, q.values(), k.values(), v.values(), dq.values(),
                 );
                 tensor(output, sides)
             }
@@ -439,21 +467,21 @@ impl LayerGradients for Flex {
         heads: usize,
     ) -> [FlexTensor; 3] {
         let [q, k, v, d] = [queries, keys, values, output_gradient].map(|tensor| tensor.to_contiguous());
-        let shape = attention_shape(&q, heads);
-        let sides = dims::<4>(&q);
+        let shape = attention_shape(&q, &k, heads);
+        let (sides, key_sides) = (dims::<4>(&q), dims::<4>(&k));
         by_type!(q.dtype(),
             f32 => {
-                let length = q.values::<f32>().len();
-                let [mut dq, mut dk, mut dv] = [0; 3].map(|_| Buffer::new(length));
+                let like = |tensor: &FlexTensor| Buffer::new(tensor.values::<f32>().len());
+                let [mut dq, mut dk, mut dv] = [like(&q), like(&k), like(&v)];
                 crate::attention_backward(
                     &shape, q.values(), k.values(), v.values(), d.values(), dq.values(), dk.values(), dv.values(),
                 );
-                [made(dq, sides), made(dk, sides), made(dv, sides)]
+                [made(dq, sides), made(dk, key_sides), made(dv, key_sides)]
             },
             f64 => {
                 let (dq, dk, dv) =
                     reference::attention_backward::<f64>(&shape, q.values(), k.values(), v.values(), d.values());
-                [tensor(dq, sides), tensor(dk, sides), tensor(dv, sides)]
+                [tensor(dq, sides), tensor(dk, key_sides), tensor(dv, key_sides)]
             }
         )
     }

@@ -5,15 +5,19 @@
 //! [`LayerOps`] is routed by Burn to the backend of a tensor on the CPU: Flex runs the kernels of this crate, and
 //! tensors under automatic differentiation get the hand-written backward passes of `autodiff.rs`. [`TangentOps`] is
 //! the forward mode, which Burn does not have; it is not routed through automatic differentiation, since nothing here
-//! takes derivatives of derivatives.
+//! takes derivatives of derivatives. `tokens.rs` has the same two traits for what a transformer adds.
 
 mod autodiff;
 mod device;
 mod flex;
 mod portable;
+mod tokens;
 
 pub use device::{DeviceError, DeviceKind, choose_device, chosen_device_kind, device_for};
 pub use portable::use_portable_bodies;
+pub use tokens::{
+    TokenOps, TokenTangents, geglu, geglu_tangent, gelu, gelu_tangent, layer_norm, layer_norm_tangent,
+};
 
 use crate::ConvGeometry;
 use burn::backend::tensor::FloatTensor;
@@ -119,6 +123,14 @@ pub trait TangentOps: Backend {
         value_tangent: FloatTensor<Self>,
         heads: usize,
     ) -> FloatTensor<Self>;
+    /// See [`attention_query_tangent`].
+    fn attention_query_directional(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        query_tangent: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self>;
 }
 
 /// What the backward passes need of a backend that runs [`LayerOps`].
@@ -168,15 +180,29 @@ pub(crate) trait LayerGradients: LayerOps {
     fn concatenate_gradient(output_gradient: FloatTensor<Self>, channels: usize) -> [FloatTensor<Self>; 2];
 }
 
-/// `conv2d(input, weight) + bias`; weight `[kernel, kernel, input channels, output channels]`, bias `[output channels]`.
+/// The bias of a layer that has none: zeros, which change no byte of its output and get no gradient.
+fn no_bias(weight: &Tensor<4>) -> Tensor<1> {
+    let like = weight.clone().inner();
+    let zeros = Tensor::zeros([like.dims()[3]], (&like.device(), like.dtype()));
+    if weight.is_autodiff() { zeros.autodiff() } else { zeros }
+}
+
+/// `conv2d(input, weight) + bias`; weight `[kernel, kernel, input channels, output channels]`, bias `[output channels]` if
+/// the layer has one.
 ///
 /// # Panics
 ///
 /// If the shapes do not fit together; a network checks its own at construction.
-pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, geometry: ConvGeometry) -> Tensor<4> {
+pub fn conv2d(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    geometry: ConvGeometry,
+) -> Tensor<4> {
     if portable::wanted(&input) {
-        return portable::conv2d(input, weight, Some(bias), geometry);
+        return portable::conv2d(input, weight, bias, geometry);
     }
+    let bias = bias.unwrap_or_else(|| no_bias(&weight));
     Tensor::from_dispatch(Dispatch::conv2d_layer(
         input.into_dispatch(),
         weight.into_dispatch(),
@@ -194,13 +220,14 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, geometry: Co
 pub fn conv2d_with_embedding(
     input: Tensor<4>,
     weight: Tensor<4>,
-    bias: Tensor<1>,
+    bias: Option<Tensor<1>>,
     embedding: Tensor<4>,
     geometry: ConvGeometry,
 ) -> Tensor<4> {
     if portable::wanted(&input) {
-        return portable::conv2d(input, weight, Some(bias), geometry) + embedding;
+        return portable::conv2d(input, weight, bias, geometry) + embedding;
     }
+    let bias = bias.unwrap_or_else(|| no_bias(&weight));
     Tensor::from_dispatch(Dispatch::conv2d_embedding_layer(
         input.into_dispatch(),
         weight.into_dispatch(),
@@ -218,13 +245,14 @@ pub fn conv2d_with_embedding(
 pub fn conv2d_with_residual(
     input: Tensor<4>,
     weight: Tensor<4>,
-    bias: Tensor<1>,
+    bias: Option<Tensor<1>>,
     residual: Tensor<4>,
     geometry: ConvGeometry,
 ) -> Tensor<4> {
     if portable::wanted(&input) {
-        return portable::conv2d(input, weight, Some(bias), geometry) + residual;
+        return portable::conv2d(input, weight, bias, geometry) + residual;
     }
+    let bias = bias.unwrap_or_else(|| no_bias(&weight));
     Tensor::from_dispatch(Dispatch::conv2d_residual_layer(
         input.into_dispatch(),
         weight.into_dispatch(),
@@ -256,7 +284,8 @@ pub fn group_norm(
     ))
 }
 
-/// Attention over the pixels of each image.
+/// Attention of the tokens of each image over keys and values, `[images, .., .., channels]`, of which there may be another
+/// number.
 ///
 /// # Panics
 ///
@@ -397,9 +426,29 @@ pub fn silu_tangent(input: Tensor<4>, tangent: Tensor<4>) -> Tensor<4> {
 /// If the shapes do not fit together.
 pub fn attention_tangent(point: [Tensor<4>; 3], directions: [Tensor<4>; 3], heads: usize) -> Tensor<4> {
     if portable::wanted(&point[0]) {
-        return portable::attention_tangent(point, directions, heads);
+        let [of_queries, others @ ..] = directions;
+        return portable::attention_tangent(point, of_queries, Some(others), heads);
     }
     let [q, k, v] = point.map(Tensor::into_dispatch);
     let [dq, dk, dv] = directions.map(Tensor::into_dispatch);
     Tensor::from_dispatch(Dispatch::attention_directional(q, k, v, dq, dk, dv, heads))
+}
+
+/// [`attention_tangent`] where keys and values stand still.
+///
+/// # Panics
+///
+/// If the shapes do not fit together.
+pub fn attention_query_tangent(point: [Tensor<4>; 3], query_tangent: Tensor<4>, heads: usize) -> Tensor<4> {
+    if portable::wanted(&point[0]) {
+        return portable::attention_tangent(point, query_tangent, None, heads);
+    }
+    let [q, k, v] = point.map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::attention_query_directional(
+        q,
+        k,
+        v,
+        query_tangent.into_dispatch(),
+        heads,
+    ))
 }

@@ -3,6 +3,8 @@
 //! Burn differentiates them by itself. They follow the formulas of [`crate::reference`], in whatever order of sums the
 //! device likes: the promise of equal bytes is made for the kernels on the CPU only.
 
+pub(super) mod tokens;
+
 use super::GroupNormSettings;
 use crate::ConvGeometry;
 use burn::tensor::ops::ConvOptions;
@@ -146,20 +148,26 @@ pub(super) fn silu_tangent(input: Tensor<4>, tangent: Tensor<4>) -> Tensor<4> {
     beside(silu_slope(input), tangents) * tangent
 }
 
-/// The derivative of [`attention`] along the tangents of queries, keys and values.
+/// The derivative of [`attention`] along the tangents of queries and, if they move too, of keys and values.
 pub(super) fn attention_tangent(
     point: [Tensor<4>; 3],
-    directions: [Tensor<4>; 3],
+    of_queries: Tensor<4>,
+    others: Option<[Tensor<4>; 2]>,
     heads: usize,
 ) -> Tensor<4> {
-    let sides = directions[0].dims();
+    let sides = of_queries.dims();
     let tangents = sides[0] / point[0].dims()[0].max(1);
     let [q, k, v] = point.map(|tensor| heads_of(tensor, heads));
-    let [dq, dk, dv] = directions.map(|tensor| heads_of(tensor, heads));
     let (weights, scale) = attention_weights(q.clone(), k.clone());
     let [q, k, v, weights] = [q, k, v, weights].map(|tensor| beside(tensor, tangents));
-    let scores = (dq.matmul(k.swap_dims(2, 3)) + q.matmul(dk.swap_dims(2, 3))) * scale;
+    let of_queries = heads_of(of_queries, heads).matmul(k.swap_dims(2, 3));
+    let others = others.map(|others| others.map(|tensor| heads_of(tensor, heads)));
+    let (scores, of_values) = match others {
+        Some([dk, dv]) => (of_queries + q.matmul(dk.swap_dims(2, 3)), Some(weights.clone().matmul(dv))),
+        None => (of_queries, None),
+    };
+    let scores = scores * scale;
     let mean = (scores.clone() * weights.clone()).sum_dim(3);
-    let change = weights.clone() * (scores - mean);
-    (change.matmul(v) + weights.matmul(dv)).swap_dims(1, 2).reshape(sides)
+    let change = (weights * (scores - mean)).matmul(v);
+    of_values.into_iter().fold(change, |sum, part| sum + part).swap_dims(1, 2).reshape(sides)
 }

@@ -4,7 +4,7 @@
 
 pub mod winograd;
 
-use pentimento_kernels::{AttentionShape, ConvGeometry, ConvShape, GroupNormShape};
+use pentimento_kernels::{AttentionShape, ConvGeometry, ConvShape, GroupNormShape, LayerNormShape};
 use proptest::prelude::*;
 
 /// Distance from 1 to the next `f32`; one rounding is wrong by at most half of it.
@@ -129,9 +129,27 @@ pub fn norm_shapes(images: usize, pixels: usize) -> impl Strategy<Value = GroupN
         })
 }
 
-/// Attentions of up to `tokens` tokens, one to three heads of one to 35 channels.
+/// Layer normalisations of up to `tokens` tokens, with channels for no, one and several vectors and a rest.
+pub fn layer_norm_shapes(tokens: usize) -> impl Strategy<Value = LayerNormShape> {
+    (1..=tokens, 1usize..=150, prop::sample::select(vec![1e-6, 1e-5, 1e-2])).prop_map(
+        |(tokens, channels, epsilon)| LayerNormShape { tokens, channels, epsilon }.checked().unwrap(),
+    )
+}
+
+/// Attentions of up to `tokens` queries over themselves or over up to `tokens` keys, one to three heads of one to 35
+/// channels.
 pub fn attention_shapes(images: usize, tokens: usize) -> impl Strategy<Value = AttentionShape> {
-    (1..=images, 1..=tokens, 1usize..=3, 1usize..=35).prop_map(|(images, tokens, heads, head_channels)| {
-        AttentionShape { images, tokens, channels: heads * head_channels, heads }.checked().unwrap()
-    })
+    (1..=images, 1..=tokens, prop::option::of(1..=tokens), 1usize..=3, 1usize..=35).prop_map(
+        |(images, queries, keys, heads, head_channels)| {
+            let keys = keys.unwrap_or(queries);
+            AttentionShape { images, queries, keys, channels: heads * head_channels, heads }
+                .checked()
+                .unwrap()
+        },
+    )
+}
+
+/// Number of values of an attention's queries, and of its keys.
+pub fn attention_lengths(shape: &AttentionShape) -> [usize; 2] {
+    [shape.queries, shape.keys].map(|tokens| shape.images * tokens * shape.channels)
 }

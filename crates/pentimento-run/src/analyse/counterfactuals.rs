@@ -157,7 +157,11 @@ fn fidelity_inputs(
             .samples
             .iter()
             .flat_map(|&sample| {
-                (0..members).map(move |member| Trajectory { sample, weights: only(members, member) })
+                (0..members).map(move |member| Trajectory {
+                    sample,
+                    weights: only(members, member),
+                    condition: None,
+                })
             })
             .collect();
         Ok(images(&mixture.sample::<f32, _>(sampler, *seed, &trajectories, go_on)?, length))
@@ -186,7 +190,11 @@ pub(super) fn exact_images(
 ) -> Result<Vec<Vec<f32>>> {
     let trajectories: Vec<Trajectory> = requests
         .iter()
-        .map(|request| Trajectory { sample: ids[request.sample], weights: request.weights.clone() })
+        .map(|request| Trajectory {
+            sample: ids[request.sample],
+            weights: request.weights.clone(),
+            condition: None,
+        })
         .collect();
     let go_on = |_: usize| workspace.options.stop.check();
     let values: Vec<f32> = ensemble.mixture.sample(&ensemble.sampler, ensemble.seed, &trajectories, go_on)?;

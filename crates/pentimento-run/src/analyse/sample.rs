@@ -160,7 +160,7 @@ fn shard_objects(
     let mixture = &ensemble.mixture;
     let weights = full_weights(mixture.members());
     let trajectories: Vec<Trajectory> =
-        ids.iter().map(|&sample| Trajectory { sample, weights: weights.clone() }).collect();
+        ids.iter().map(|&sample| Trajectory { sample, weights: weights.clone(), condition: None }).collect();
     let images: Vec<f32> = mixture.sample(&ensemble.sampler, ensemble.seed, &trajectories, |done| {
         show(done);
         workspace.options.stop.check()

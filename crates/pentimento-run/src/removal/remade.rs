@@ -94,7 +94,7 @@ impl Stage for Remaking<'_> {
         let mixture = Mixture::new(architecture, parameters, height, width, self.workspace.batch())?
             .of_class(recipe.samples.class)?;
         let sampler = Sampler::new(&recipe.schedule, recipe.sampling)?;
-        let trajectory = |&sample: &u32| Trajectory { sample, weights: vec![1.0] };
+        let trajectory = |&sample: &u32| Trajectory { sample, weights: vec![1.0], condition: None };
         let trajectories: Vec<Trajectory> = self.samples.iter().map(trajectory).collect();
         let before = (making.there + making.place) * sampler.len();
         let images: Vec<f32> = mixture.sample(&sampler, recipe.seed, &trajectories, |done| {

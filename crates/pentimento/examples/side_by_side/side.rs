@@ -204,8 +204,10 @@ impl Side {
         let sampler = sampler(steps)?;
         let weights = full_weights(mixture.members());
         let ids: Vec<u32> = (0..images as u32).collect();
-        let trajectories: Vec<Trajectory> =
-            ids.iter().map(|&sample| Trajectory { sample, weights: weights.clone() }).collect();
+        let trajectories: Vec<Trajectory> = ids
+            .iter()
+            .map(|&sample| Trajectory { sample, weights: weights.clone(), condition: None })
+            .collect();
         let (seconds, made) = timed(|| mixture.sample::<f32, _>(&sampler, SEED, &trajectories, go_on))?;
         if let Some(file) = file {
             let mut arrays = noise_arrays(mixture, &sampler, &ids);

@@ -150,7 +150,7 @@ fn normalisation(stop: &Stop) -> Result<Vec<Measurement>> {
 
 fn attentions(stop: &Stop) -> Result<Vec<Measurement>> {
     let (images, tokens, channels) = (64, 14 * 14, 64);
-    let shape = AttentionShape { images, tokens, channels, heads: 1 }.checked()?;
+    let shape = AttentionShape { images, queries: tokens, keys: tokens, channels, heads: 1 }.checked()?;
     let length = images * tokens * channels;
     let x = normals(length);
     let [mut y, mut of_q, mut of_k, mut of_v] = [0; 4].map(|_| vec![0.0; length]);

@@ -76,7 +76,7 @@ pub fn exact_counterfactuals(
 ) -> Result<Vec<f32>> {
     let trajectories: Vec<Trajectory> = groups
         .iter()
-        .map(|&group| Ok(Trajectory { sample, weights: codes.weights_without(&[group])? }))
+        .map(|&group| Ok(Trajectory { sample, weights: codes.weights_without(&[group])?, condition: None }))
         .collect::<Result<_>>()?;
     mixture.sample(sampler, seed, &trajectories, go_on)
 }

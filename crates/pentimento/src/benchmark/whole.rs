@@ -77,8 +77,9 @@ fn sampling(
     operations: Operations,
 ) -> Result<Measurement> {
     let weights = full_weights(MEMBERS);
-    let trajectories: Vec<Trajectory> =
-        (0..IMAGES as u32).map(|sample| Trajectory { sample, weights: weights.clone() }).collect();
+    let trajectories: Vec<Trajectory> = (0..IMAGES as u32)
+        .map(|sample| Trajectory { sample, weights: weights.clone(), condition: None })
+        .collect();
     let timing = Timing::of(stop, BUDGET, || {
         mixture.sample::<f32, _>(sampler, SEED, &trajectories, |_| stop.check()).map(drop)?;
         Ok(())

@@ -177,7 +177,7 @@ mod tests {
 
             let trajectories: Vec<Trajectory> = ids
                 .iter()
-                .map(|&sample| Trajectory { sample, weights: full_weights(members as usize) })
+                .map(|&sample| Trajectory { sample, weights: full_weights(members as usize), condition: None })
                 .collect();
             let made = observed(&mixture, |mixture| {
                 mixture.sample::<f32, _>(&sampler, 1, &trajectories, never).unwrap();
@@ -198,7 +198,7 @@ mod tests {
             prop_assert_eq!(made, Calls::control_variates(sizes, &survivors).network);
             let removed: Vec<Trajectory> = requests
                 .iter()
-                .map(|request| Trajectory { sample: ids[request.sample], weights: request.weights.clone() })
+                .map(|request| Trajectory { sample: ids[request.sample], weights: request.weights.clone(), condition: None })
                 .collect();
             let made = observed(&mixture, |mixture| {
                 mixture.sample::<f32, _>(&sampler, 1, &removed, never).unwrap();

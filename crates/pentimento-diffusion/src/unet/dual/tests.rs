@@ -1,6 +1,6 @@
 //! Every operation, with and without tangents in each of its arguments.
 
-use super::super::architecture::ParameterIndex;
+use super::super::layers::ParameterIndex;
 use super::super::parameters::Precision;
 use super::*;
 use burn::tensor::TensorData;
@@ -18,9 +18,14 @@ enum Operation {
     Conv2dWithEmbedding,
     Conv2dWithResidual,
     GroupNorm,
+    LayerNorm,
     Silu,
+    Geglu,
     Attention,
+    AttentionOverText,
+    ForImages,
     UpsampleNearest,
+    Cropped,
     AveragePool,
     ScaleShift,
     ConcatenateChannels,
@@ -30,15 +35,20 @@ enum Operation {
 
 use Operation::*;
 
-const ALL: [Operation; 13] = [
+const ALL: [Operation; 18] = [
     Add,
     Conv2d,
     Conv2dWithEmbedding,
     Conv2dWithResidual,
     GroupNorm,
+    LayerNorm,
     Silu,
+    Geglu,
     Attention,
+    AttentionOverText,
+    ForImages,
     UpsampleNearest,
+    Cropped,
     AveragePool,
     ScaleShift,
     ConcatenateChannels,
@@ -66,10 +76,15 @@ fn cases() -> Vec<Case> {
                 Conv2dWithEmbedding => vec![image(input), [embeddings, 1, 1, output]],
                 Conv2dWithResidual => vec![image(input), image(output)],
                 Attention => vec![image(8); 3],
+                AttentionOverText => vec![image(8), [IMAGES, 1, 7, 8], [IMAGES, 1, 7, 8]],
+                ForImages => vec![[embeddings, 1, 3, 5]],
                 ScaleShift => vec![image(5), [embeddings, 1, 1, 5], [embeddings, 1, 1, 5]],
                 ConcatenateChannels => vec![image(3), image(5)],
                 Conv2d => vec![image(input)],
-                GroupNorm | Silu | UpsampleNearest | AveragePool | Channels | Affine => vec![image(6)],
+                GroupNorm | LayerNorm | Silu | Geglu | UpsampleNearest | Cropped | AveragePool | Channels
+                | Affine => {
+                    vec![image(6)]
+                }
             };
             for choice in 0..1 << sides.len() {
                 let has_tangent = (0..sides.len()).map(|place| choice >> place & 1 == 1).collect();
@@ -99,7 +114,7 @@ fn values_of<T: Precision>(tensor: Tensor<4>) -> Vec<T> {
 fn conv<T: Precision>(input: usize, output: usize) -> ConvLayer {
     ConvLayer {
         weight: tensor::<T, 4>(&normals(100, 9 * input * output), [3, 3, input, output]),
-        bias: tensor::<T, 1>(&normals(101, output), [output]),
+        bias: Some(tensor::<T, 1>(&normals(101, output), [output])),
         geometry: ConvGeometry::SAME_3X3,
         at: ParameterIndex(0),
         observer: None,
@@ -123,9 +138,19 @@ impl Case {
                 at: ParameterIndex(0),
                 observer: None,
             }),
+            LayerNorm => next().layer_norm(LayerNormLayer {
+                scale: tensor::<T, 1>(&normals(102, channels(0)), [channels(0)]),
+                shift: tensor::<T, 1>(&normals(103, channels(0)), [channels(0)]),
+                epsilon: 1e-2,
+                at: ParameterIndex(0),
+                observer: None,
+            }),
             Silu => next().silu(),
-            Attention => next().attention(next(), next(), 2),
+            Geglu => next().geglu(),
+            ForImages => next().for_images(IMAGES),
+            Attention | AttentionOverText => next().attention(next(), next(), 2),
             UpsampleNearest => next().upsample_nearest(),
+            Cropped => next().cropped(3, 5),
             AveragePool => next().average_pool(),
             ScaleShift => next().scale_shift(next(), next()),
             ConcatenateChannels => next().concatenate_channels(next()),

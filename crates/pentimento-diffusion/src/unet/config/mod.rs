@@ -1,10 +1,18 @@
-//! `config.json` of `UNet2DModel`: the keys of diffusers with their defaults.
+//! `config.json` of a U-Net: the keys of diffusers' `UNet2DModel` with their defaults, and what `UNet2DConditionModel` has
+//! beyond them (`cross_attention`). `validate` refuses what cannot be run, `images` sizes that do not pass through.
+
+mod cross_attention;
+mod images;
+mod validate;
+
+pub use cross_attention::CrossAttention;
 
 use super::sample_size::SampleSize;
 use crate::DiffusionError;
+use crate::condition::{Condition, TextEmbedding};
 use crate::error::from_object;
 use crate::json;
-use pentimento_kernels::MOST_TOKENS;
+use pentimento_noise::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
 /// Configuration of the network, key by key as diffusers writes it. A missing key has diffusers' default.
@@ -27,11 +35,12 @@ pub struct UnetConfig {
     pub freq_shift: f64,
     /// Cosines before sines in the sinusoidal embedding.
     pub flip_sin_to_cos: bool,
-    /// `DownBlock2D` or `AttnDownBlock2D` for each level.
+    /// `DownBlock2D` or `AttnDownBlock2D` for each level; with [`Self::cross_attention`] `CrossAttnDownBlock2D`.
     pub down_block_types: Vec<String>,
-    /// `UNetMidBlock2D` is the one kind that is supported.
+    /// `UNetMidBlock2D` is the one kind that is supported; with [`Self::cross_attention`] `UNetMidBlock2DCrossAttn`.
     pub mid_block_type: Option<String>,
-    /// `UpBlock2D` or `AttnUpBlock2D` for each level, the smallest images first.
+    /// `UpBlock2D` or `AttnUpBlock2D` for each level, the smallest images first; with [`Self::cross_attention`]
+    /// `CrossAttnUpBlock2D`.
     pub up_block_types: Vec<String>,
     /// Width of each level.
     pub block_out_channels: Vec<usize>,
@@ -49,7 +58,7 @@ pub struct UnetConfig {
     pub dropout: f64,
     /// `silu` is the one kind that is supported.
     pub act_fn: String,
-    /// Channels of an attention head; one head if absent.
+    /// Channels of an attention head; one head if absent. Not of transformers, see [`CrossAttention::heads`].
     pub attention_head_dim: Option<usize>,
     /// Groups of the group norms.
     pub norm_num_groups: usize,
@@ -67,7 +76,17 @@ pub struct UnetConfig {
     pub num_class_embeds: Option<usize>,
     /// Only used by time embeddings that are not supported.
     pub num_train_timesteps: Option<usize>,
+    /// How blocks attend over a text, which makes the network a `UNet2DConditionModel`.
+    #[serde(skip)]
+    pub cross_attention: Option<CrossAttention>,
 }
+
+/// The two classes of diffusers that are one network here.
+const PLAIN: &str = "UNet2DModel";
+const CONDITIONAL: &str = "UNet2DConditionModel";
+
+/// Tokens of a text where nobody says how many: what CLIP gives.
+const USUAL_TOKENS: usize = 77;
 
 /// Keys with which diffusers keeps count of a moving average of weights (`EMAModel`); they decide nothing here.
 const KEYS_OF_MOVING_AVERAGES: [&str; 8] = [
@@ -81,7 +100,8 @@ const KEYS_OF_MOVING_AVERAGES: [&str; 8] = [
     "foreach",
 ];
 
-/// Keys that newer configurations of other networks give level by level. `UNet2DModel` has one value for all levels.
+/// Keys that newer configurations give level by level. `UNet2DModel` has one value for all levels, and other networks are
+/// supported with one.
 const ONE_FOR_ALL_LEVELS: [&str; 8] = [
     "attention_head_dim",
     "layers_per_block",
@@ -97,6 +117,7 @@ const ONE_FOR_ALL_LEVELS: [&str; 8] = [
 fn one_for_all_levels(
     object: &mut serde_json::Map<String, serde_json::Value>,
     key: &str,
+    class: &str,
     file: &str,
 ) -> Result<(), DiffusionError> {
     let Some(serde_json::Value::Array(levels)) = object.get(key) else { return Ok(()) };
@@ -105,7 +126,7 @@ fn one_for_all_levels(
             file: file.into(),
             field: key.into(),
             value: serde_json::Value::from(levels.clone()).to_string(),
-            bound: "UNet2DModel has one number for all levels".into(),
+            bound: format!("{class} has one number for all levels"),
         });
     };
     let first = first.clone();
@@ -156,6 +177,7 @@ impl Default for UnetConfig {
             class_embed_type: None,
             num_class_embeds: None,
             num_train_timesteps: None,
+            cross_attention: None,
         }
     }
 }
@@ -173,16 +195,19 @@ impl UnetConfig {
             problem: format!("not a configuration of UNet2DModel: {problem}"),
         };
         let mut object = json::object(text).map_err(broken)?;
-        if let Some(class) = object.get("_class_name")
-            && class != "UNet2DModel"
-        {
-            return Err(DiffusionError::Config {
-                file: file.into(),
-                field: "_class_name".into(),
-                value: class.to_string(),
-                bound: "supported is UNet2DModel".into(),
-            });
-        }
+        let class = object.get("_class_name").cloned().unwrap_or_else(|| PLAIN.into());
+        let (class, cross_attention) = match class.as_str() {
+            Some(PLAIN) => (PLAIN, None),
+            Some(CONDITIONAL) => (CONDITIONAL, Some(CrossAttention::taken_from(&mut object, file)?)),
+            _ => {
+                return Err(DiffusionError::Config {
+                    file: file.into(),
+                    field: "_class_name".into(),
+                    value: class.to_string(),
+                    bound: format!("supported are {PLAIN} and {CONDITIONAL}"),
+                });
+            }
+        };
         let known = serde_json::to_value(Self::default()).map_err(|error| broken(error.to_string()))?;
         let unknown = object
             .keys()
@@ -191,9 +216,9 @@ impl UnetConfig {
             .cloned()
             .collect();
         for key in ONE_FOR_ALL_LEVELS {
-            one_for_all_levels(&mut object, key, file)?;
+            one_for_all_levels(&mut object, key, class, file)?;
         }
-        let config: Self = from_object(object, file)?;
+        let config = Self { cross_attention, ..from_object(object, file)? };
         config.validate(file)?;
         Ok((config, unknown))
     }
@@ -201,14 +226,22 @@ impl UnetConfig {
     /// The `config.json` that diffusers reads.
     pub fn to_json(&self) -> String {
         let mut object = serde_json::Map::new();
-        object.insert("_class_name".into(), "UNet2DModel".into());
+        object.insert("_class_name".into(), self.class_name().into());
         object.insert("_diffusers_version".into(), "0.30.0".into());
         if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(self) {
             object.extend(fields);
         }
+        if let Some(cross) = &self.cross_attention {
+            cross.put_into(&mut object);
+        }
         let mut text = serde_json::to_string_pretty(&object).unwrap_or_default();
         text.push('\n');
         text
+    }
+
+    /// What diffusers calls the network.
+    pub fn class_name(&self) -> &'static str {
+        if self.cross_attention.is_some() { CONDITIONAL } else { PLAIN }
     }
 
     /// Width of the time embedding.
@@ -227,12 +260,57 @@ impl UnetConfig {
         }
     }
 
-    /// Checks that samples can be of this class, or of none.
+    /// Checks that samples can be made under this condition: a class or a text if the network was trained with such.
     ///
     /// # Errors
     ///
-    /// [`DiffusionError::Config`] naming the class and what the network knows.
+    /// [`DiffusionError::Config`] naming what is missing, not known or of another width.
+    pub fn check_condition(&self, condition: &Condition) -> Result<(), DiffusionError> {
+        let of_text = |value: String, bound: String| {
+            let (file, field) = ("recipe".into(), "samples.prompt".into());
+            Err(DiffusionError::Config { file, field, value, bound })
+        };
+        let width = self.cross_attention.as_ref().map(|cross| cross.text_width);
+        match (condition, width) {
+            (Condition::Text(text), Some(width)) if text.width() == width => Ok(()),
+            (Condition::Text(text), Some(width)) => of_text(
+                format!("embedded with {} values for each token", text.width()),
+                format!("{width} values, as cross_attention_dim of the network says: another text encoder's"),
+            ),
+            (Condition::Text(_), None) => {
+                of_text("set".into(), "left out, as the network was trained without texts".into())
+            }
+            (Condition::None, Some(_)) => {
+                of_text("absent".into(), "a text, as the network was trained with texts".into())
+            }
+            (Condition::Class(class), _) => self.check_known_class(Some(*class)),
+            (Condition::None, None) => self.check_known_class(None),
+        }
+    }
+
+    /// Some condition that the network can be told, where any will do: to measure time or memory, or to compare a network
+    /// with itself. The text is noise.
+    pub fn any_condition(&self) -> Condition {
+        match &self.cross_attention {
+            Some(cross) => {
+                let mut states = vec![0.0; USUAL_TOKENS * cross.text_width];
+                Stream::new(0, Purpose::Test, 0, 0).fill_normal(&mut states);
+                Condition::Text(TextEmbedding::new(states, cross.text_width))
+            }
+            None => self.classes().map_or(Condition::None, |_| Condition::Class(0)),
+        }
+    }
+
+    /// Checks that samples can be of this class, or of none, and under no other condition.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_condition`](Self::check_condition).
     pub fn check_class(&self, class: Option<u32>) -> Result<(), DiffusionError> {
+        self.check_condition(&class.into())
+    }
+
+    fn check_known_class(&self, class: Option<u32>) -> Result<(), DiffusionError> {
         let (value, bound) = match (class, self.classes()) {
             (None, None) => return Ok(()),
             (Some(class), Some(classes)) if class < classes => return Ok(()),
@@ -257,123 +335,6 @@ impl UnetConfig {
         self.resnet_time_scale_shift == "scale_shift"
     }
 
-    /// Refuses by name what this project cannot run, and sizes that do not fit together.
-    ///
-    /// # Errors
-    ///
-    /// [`DiffusionError::Config`] with `file` as the place.
-    pub fn validate(&self, file: &str) -> Result<(), DiffusionError> {
-        let bad = |field: &str, value: String, bound: String| {
-            Err(DiffusionError::Config { file: file.into(), field: field.into(), value, bound })
-        };
-        let only = |field: &str, value: &str, accepted: &[&str]| {
-            if accepted.contains(&value) {
-                Ok(())
-            } else {
-                bad(field, format!("`{value}`"), format!("supported are {}", accepted.join(", ")))
-            }
-        };
-        only("time_embedding_type", &self.time_embedding_type, &["positional"])?;
-        only("mid_block_type", self.mid_block_type.as_deref().unwrap_or("null"), &["UNetMidBlock2D"])?;
-        only("downsample_type", &self.downsample_type, &["conv", "resnet"])?;
-        only("upsample_type", &self.upsample_type, &["conv", "resnet"])?;
-        only("act_fn", &self.act_fn, &["silu", "swish"])?;
-        only("resnet_time_scale_shift", &self.resnet_time_scale_shift, &["default", "scale_shift"])?;
-        only("class_embed_type", self.class_embed_type.as_deref().unwrap_or("null"), &["null", "timestep"])?;
-        if let Some(classes) = self.num_class_embeds
-            && !(1..=1_000_000).contains(&classes)
-        {
-            return bad("num_class_embeds", classes.to_string(), "1 to 1,000,000 classes".into());
-        }
-        if self.downsample_padding > 1 {
-            return bad(
-                "downsample_padding",
-                self.downsample_padding.to_string(),
-                "supported are 0 and 1".into(),
-            );
-        }
-        let levels = self.block_out_channels.len();
-        if levels == 0 || levels > 16 {
-            return bad("block_out_channels", format!("{levels} levels"), "1 to 16 levels".into());
-        }
-        for (field, types, accepted) in [
-            ("down_block_types", &self.down_block_types, ["DownBlock2D", "AttnDownBlock2D"]),
-            ("up_block_types", &self.up_block_types, ["UpBlock2D", "AttnUpBlock2D"]),
-        ] {
-            if types.len() != levels {
-                let bound = format!("as many as block_out_channels has, {levels}");
-                return bad(field, format!("{} blocks", types.len()), bound);
-            }
-            for name in types {
-                only(field, name, &accepted)?;
-            }
-        }
-        if !(1..=64).contains(&self.layers_per_block) {
-            return bad("layers_per_block", self.layers_per_block.to_string(), "1 to 64".into());
-        }
-        for (field, channels) in [("in_channels", self.in_channels), ("out_channels", self.out_channels)] {
-            if !(1..=1024).contains(&channels) {
-                return bad(field, channels.to_string(), "1 to 1024".into());
-            }
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return bad("dropout", self.dropout.to_string(), "at least 0 and below 1".into());
-        }
-        if self.norm_num_groups == 0 {
-            return bad("norm_num_groups", "0".into(), "at least 1".into());
-        }
-        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
-            return bad("norm_eps", self.norm_eps.to_string(), "a positive number".into());
-        }
-        if !(self.mid_block_scale_factor > 0.0 && self.mid_block_scale_factor.is_finite()) {
-            return bad(
-                "mid_block_scale_factor",
-                self.mid_block_scale_factor.to_string(),
-                "a positive number".into(),
-            );
-        }
-        for (level, &width) in self.block_out_channels.iter().enumerate() {
-            if width == 0 || width > 8192 || width % self.norm_num_groups != 0 {
-                let bound = format!("multiples of norm_num_groups = {} up to 8192", self.norm_num_groups);
-                return bad("block_out_channels", width.to_string(), bound);
-            }
-            let head = self.attention_head_dim.unwrap_or(width);
-            if self.attends(level) && (head == 0 || width % head != 0) {
-                return bad(
-                    "attention_head_dim",
-                    head.to_string(),
-                    format!("a divisor of the width {width}"),
-                );
-            }
-        }
-        let embedding = self.time_embedding_width();
-        if embedding == 0 || embedding > 16_384 {
-            let bound = "1 to 16384; four times the first of block_out_channels if absent";
-            return bad("time_embedding_dim", embedding.to_string(), bound.into());
-        }
-        let half = self.block_out_channels[0] / 2;
-        if half == 0 || half as f64 - self.freq_shift <= 0.0 {
-            return bad(
-                "freq_shift",
-                self.freq_shift.to_string(),
-                format!("below half the first width, {half}"),
-            );
-        }
-        if let Some(groups) = self.attn_norm_num_groups
-            && (groups == 0 || !self.block_out_channels[levels - 1].is_multiple_of(groups))
-        {
-            return bad("attn_norm_num_groups", groups.to_string(), "a divisor of the last width".into());
-        }
-        Ok(())
-    }
-
-    /// The finest level that attends, counted from 0, and how many pixels it has for images of this size.
-    fn finest_attention(&self, height: usize, width: usize) -> Option<(usize, usize)> {
-        (0..self.block_out_channels.len())
-            .find(|&level| self.attends(level))
-            .map(|level| (level, (height >> level.min(16)).saturating_mul(width >> level.min(16))))
-    }
-
     /// Whether a level has attention, on either way or between them.
     fn attends(&self, level: usize) -> bool {
         let Attends { down, middle, up } = self.attention(level);
@@ -383,44 +344,14 @@ impl UnetConfig {
     /// Where a level has attention; levels are counted from that of the largest images.
     pub(crate) fn attention(&self, level: usize) -> Attends {
         let levels = self.block_out_channels.len();
-        let by_name = |kind: Option<&String>| kind.is_some_and(|kind| kind.starts_with("Attn"));
+        let by_name = |kind: Option<&String>| {
+            kind.is_some_and(|kind| kind.starts_with("Attn") || kind.starts_with("CrossAttn"))
+        };
         Attends {
             down: by_name(self.down_block_types.get(level)),
             middle: self.add_attention && level + 1 == levels,
             // The last level is the first one on the way back.
             up: by_name(self.up_block_types.get(levels - 1 - level)),
         }
-    }
-
-    /// Checks that images of this size pass through: each level but the last halves them, and no level attends over more
-    /// than [`MOST_TOKENS`] pixels.
-    ///
-    /// # Errors
-    ///
-    /// [`DiffusionError::Image`] naming the size and the divisor.
-    pub fn check_image(&self, height: usize, width: usize, channels: usize) -> Result<(), DiffusionError> {
-        let halvings = self.block_out_channels.len().saturating_sub(1);
-        let divisor = 1usize << halvings.min(16);
-        let problem = if channels != self.in_channels {
-            format!("the network takes {} channels", self.in_channels)
-        } else if height == 0
-            || width == 0
-            || !height.is_multiple_of(divisor)
-            || !width.is_multiple_of(divisor)
-        {
-            format!(
-                "the network halves its images {halvings} times, so height and width must be multiples of {divisor}"
-            )
-        } else if let Some((level, tokens)) =
-            self.finest_attention(height, width).filter(|&(_, tokens)| tokens > MOST_TOKENS)
-        {
-            format!(
-                "level {level} of the network attends over {tokens} pixels, of which it takes at most {MOST_TOKENS}: \
-                 take blocks without attention there"
-            )
-        } else {
-            return Ok(());
-        };
-        Err(DiffusionError::Image { height, width, channels, problem })
     }
 }
