@@ -198,7 +198,8 @@ fn tokenizers_that_are_cut_short() {
     assert_says(&folder, &[merges, "does not exist"]);
 
     let vocabulary = "tokenizer/vocab.json";
-    let edits: [(&dyn Fn(&mut serde_json::Map<String, Value>), &[&str]); 4] = [
+    type Change = dyn Fn(&mut serde_json::Map<String, Value>);
+    let edits: [(&Change, &[&str]); 4] = [
         (&|all| drop(all.remove("an")), &["merges.txt", "`an`", "not in the vocabulary"]),
         (&|all| drop(all.remove("Z</w>")), &["`Z</w>`", "not in the vocabulary"]),
         (&|all| drop(all.insert("an".into(), json!(-1))), &[vocabulary, "`an` is -1", "below 2^32"]),
