@@ -157,7 +157,11 @@ impl From<ArrayError> for DiffusionError {
 }
 
 /// Reads the keys of a JSON object, which errors call `file`; one of another kind is named with its value.
-pub(crate) fn from_object<T: DeserializeOwned>(
+///
+/// # Errors
+///
+/// [`DiffusionError::Config`].
+pub fn from_object<T: DeserializeOwned>(
     object: serde_json::Map<String, Value>,
     file: &str,
 ) -> Result<T, DiffusionError> {

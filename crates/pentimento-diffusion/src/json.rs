@@ -13,7 +13,7 @@ const NOT_FINITE: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 /// # Errors
 ///
 /// What is wrong with the text, without the name of its file.
-pub(crate) fn object(text: &str) -> Result<Map<String, Value>, String> {
+pub fn object(text: &str) -> Result<Map<String, Value>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some(instead) = what_it_is(text.as_bytes()) {
         return Err(instead.into());

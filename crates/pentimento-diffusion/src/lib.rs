@@ -22,7 +22,7 @@ pub mod device {
     pub use pentimento_kernels::extension::{DeviceError, DeviceKind, choose_device, chosen_device_kind};
 }
 pub mod error;
-mod json;
+pub mod json;
 pub mod mixture;
 pub mod optimiser;
 pub mod sampler;

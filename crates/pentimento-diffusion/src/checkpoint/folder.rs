@@ -222,7 +222,12 @@ pub(super) fn unclear(folder: &Path, what: Unclear) -> DiffusionError {
     DiffusionError::Unclear { folder: folder.display().to_string(), what }
 }
 
-pub(super) fn read_text(path: &Path) -> Result<String, DiffusionError> {
+/// Reads a JSON file of at most 16 MiB.
+///
+/// # Errors
+///
+/// [`DiffusionError::File`] if it cannot be read, is longer, or is no text.
+pub fn read_text(path: &Path) -> Result<String, DiffusionError> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let mut text = String::new();
     file.take(LONGEST_JSON_BYTES + 1).read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;

@@ -19,10 +19,12 @@ mod weights;
 
 pub use folder::{
     Checkpoint, CheckpointFiles, CheckpointInside, NetworkFolder, Selection, Unclear, checkpoints_inside,
+    read_text,
 };
 pub use scheduler::{SCHEDULER_FILES, SchedulerFile, scheduler_files};
 pub use tensor_file::TensorFile;
-pub use weights::{ReadWeights, read_weights, weights_from_bytes, weights_to_bytes};
+pub use weight_files::{open_weights, weight_files};
+pub use weights::{ReadWeights, read_parameters, read_weights, weights_from_bytes, weights_to_bytes};
 
 use crate::DiffusionError;
 use crate::unet::Architecture;

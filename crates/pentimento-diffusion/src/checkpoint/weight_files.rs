@@ -24,8 +24,13 @@ struct ShardIndex {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The weights of a variant: one file, or those that an index lists.
-pub(super) fn weight_files(network: &Path, variant: Option<&str>) -> Result<Vec<PathBuf>, DiffusionError> {
+/// The weights of a variant in a network's folder: one file, or those that an index lists.
+///
+/// # Errors
+///
+/// [`DiffusionError::File`] if there are none, or a file that is listed is not there; [`DiffusionError::Unclear`] if there are
+/// only other variants; [`DiffusionError::Pickle`] if there are only pickles.
+pub fn weight_files(network: &Path, variant: Option<&str>) -> Result<Vec<PathBuf>, DiffusionError> {
     if let Some(variant) = variant
         && (variant.is_empty() || !variant.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
     {
@@ -100,7 +105,6 @@ fn shards(network: &Path, index: &Path) -> Result<Vec<PathBuf>, DiffusionError> 
 
 /// Why there are no weights where they should be.
 fn no_weights(network: &Path, wanted: &Path) -> Result<DiffusionError, DiffusionError> {
-    let [weights, _] = NAMES;
     let mut variants = BTreeSet::new();
     let mut pickle = None;
     for entry in network.read_dir().map_err(|error| unreadable(network, &error))? {
@@ -110,10 +114,12 @@ fn no_weights(network: &Path, wanted: &Path) -> Result<DiffusionError, Diffusion
             pickle.get_or_insert(name);
             continue;
         }
-        let Some(rest) = name.strip_prefix(weights) else { continue };
+        let Some(rest) = NAMES.iter().find_map(|weights| name.strip_prefix(weights)) else { continue };
         if let Some(variant) = rest.strip_prefix('.').and_then(|rest| rest.strip_suffix(".safetensors")) {
-            // `diffusion_pytorch_model.fp16.safetensors`, and not `...-00001-of-00002.safetensors`.
-            variants.insert(variant.to_owned());
+            // `diffusion_pytorch_model.fp16.safetensors`, and not `...fp16-00001-of-00002.safetensors`, which an index lists.
+            if !variant.contains('-') {
+                variants.insert(variant.to_owned());
+            }
         } else if let Some(variant) =
             rest.strip_prefix(".safetensors.index.").and_then(|rest| rest.strip_suffix(".json"))
         {
@@ -187,7 +193,11 @@ pub(super) fn damage(network: &Path, variant: Option<&str>) -> Option<String> {
 }
 
 /// Opens one file of weights.
-pub(super) fn open_weights(path: &Path) -> Result<TensorFile<BufReader<File>>, DiffusionError> {
+///
+/// # Errors
+///
+/// As [`TensorFile::open`].
+pub fn open_weights(path: &Path) -> Result<TensorFile<BufReader<File>>, DiffusionError> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     Ok(TensorFile::open(BufReader::new(file), &path.display().to_string())?)
 }

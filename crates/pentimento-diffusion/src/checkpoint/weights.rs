@@ -60,6 +60,19 @@ pub fn read_weights<R: Read + Seek>(
     architecture: &Architecture,
     files: &mut [TensorFile<R>],
 ) -> Result<ReadWeights, DiffusionError> {
+    read_parameters(architecture.parameters(), &[], files)
+}
+
+/// As [`read_weights`], for the parameters of any network; tensors whose names end with one of `buffers` are passed over.
+///
+/// # Errors
+///
+/// As [`read_weights`].
+pub fn read_parameters<R: Read + Seek>(
+    parameters: &[ParameterSpec],
+    buffers: &[&str],
+    files: &mut [TensorFile<R>],
+) -> Result<ReadWeights, DiffusionError> {
     let mut file_of = BTreeMap::<String, usize>::new();
     for (index, file) in files.iter().enumerate() {
         for name in file.names() {
@@ -70,10 +83,11 @@ pub fn read_weights<R: Read + Seek>(
             file_of.insert(name, index);
         }
     }
-    let prefix = common_prefix(architecture, &file_of);
+    file_of.retain(|name, _| !buffers.iter().any(|buffer| name.ends_with(buffer)));
+    let prefix = common_prefix(parameters, &file_of);
     let mut differences = Differences::default();
-    let mut found = Vec::with_capacity(architecture.parameters().len());
-    for spec in architecture.parameters() {
+    let mut found = Vec::with_capacity(parameters.len());
+    for spec in parameters {
         let names = names_of(spec).into_iter().map(|name| format!("{prefix}{name}"));
         let Some((name, index)) = names.into_iter().find_map(|name| file_of.remove_entry(&name)) else {
             differences.missing.push(spec.name.clone());
@@ -90,7 +104,7 @@ pub fn read_weights<R: Read + Seek>(
     }
     differences.superfluous = file_of.into_keys().collect();
     let all_files = || files.iter().map(TensorFile::name).collect::<Vec<_>>().join(", ");
-    differences.none_or_error(all_files, architecture.parameters().len())?;
+    differences.none_or_error(all_files, parameters.len())?;
     let mut values = Vec::with_capacity(found.len());
     for (spec, name, index) in found {
         values.push(to_memory_layout(spec, &files[index].finite_f32(&name)?));
@@ -99,9 +113,8 @@ pub fn read_weights<R: Read + Seek>(
 }
 
 /// What stands before the names of diffusers in all names of a file; empty if they have none in common.
-fn common_prefix(architecture: &Architecture, file_of: &BTreeMap<String, usize>) -> String {
-    let Some(spec) = architecture.parameters().first().filter(|spec| !file_of.contains_key(&spec.name))
-    else {
+fn common_prefix(parameters: &[ParameterSpec], file_of: &BTreeMap<String, usize>) -> String {
+    let Some(spec) = parameters.first().filter(|spec| !file_of.contains_key(&spec.name)) else {
         return String::new();
     };
     let prefixes = file_of.keys().filter_map(|name| name.strip_suffix(spec.name.as_str()));

@@ -27,6 +27,11 @@ pub struct ParameterSpec {
 }
 
 impl ParameterSpec {
+    /// A parameter of another network than this crate's U-Net.
+    pub fn new(name: String, kind: ParameterKind, disk_shape: Vec<usize>) -> Self {
+        Self { name, kind, disk_shape, start: Start::Uniform }
+    }
+
     /// Number of its values.
     pub fn len(&self) -> usize {
         self.disk_shape.iter().product()
