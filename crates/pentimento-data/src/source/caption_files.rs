@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::caption_candidates::Candidates;
 use super::caption_faults::{CaptionFaultKind, Fault};
-use super::captions::{Candidates, MAX_CAPTION_BYTES, Said};
+use super::captions::{MAX_CAPTION_BYTES, Said};
 use super::indexing::with_cause;
 use super::notes::{dotted_ending, stem};
 use super::place::Place;
 use crate::error::DataError;
+
+/// Files that are read at once.
+const WINDOW_FILES: usize = 1024;
 
 /// Files that have the names of images beside them, by these names without their endings.
 pub(super) struct CaptionFiles<'a> {
@@ -44,28 +48,34 @@ impl<'a> CaptionFiles<'a> {
         stem(names).and_then(|stem| self.files.get(&stem)).is_some_and(|(own, _)| own == names)
     }
 
-    /// Adds what they say of images, each by its names.
+    /// Adds what they say of images, each by its names. If they have nothing but numbers, they are no captions.
     ///
     /// # Errors
     /// If the system fails; a file that is not there, or cannot be opened, is a fault of its image.
     pub(super) fn add_to(
-        &self,
+        &mut self,
         candidates: &mut Candidates,
         images: &[&Vec<String>],
     ) -> Result<(), DataError> {
         if self.files.is_empty() {
             return Ok(());
         }
-        let said: Vec<Said> = images
-            .par_iter()
-            .map(|names| match stem(names).and_then(|stem| self.files.get(&stem)) {
-                Some((_, path)) => of_file(path),
-                None => Ok(Said::Nothing),
-            })
-            .collect::<Result<_, _>>()?;
         candidates.add(&self.ending);
-        for (index, said) in said.into_iter().enumerate() {
-            candidates.set(index, &self.ending, said);
+        for (window, names) in images.chunks(WINDOW_FILES).enumerate() {
+            let said: Vec<Said> = names
+                .par_iter()
+                .map(|names| match stem(names).and_then(|stem| self.files.get(&stem)) {
+                    Some((_, path)) => of_file(path),
+                    None => Ok(Said::Nothing),
+                })
+                .collect::<Result<_, _>>()?;
+            for (index, said) in (window * WINDOW_FILES..).zip(said) {
+                candidates.set(index, &self.ending, said);
+            }
+        }
+        candidates.remove_numbers(&self.ending);
+        if !candidates.has(&self.ending) {
+            self.files.clear();
         }
         Ok(())
     }

@@ -1,17 +1,13 @@
-//! The captions of images: which of the texts that lie with them are meant, and what each image has.
+//! The captions of a set: what each image has, and what is wrong with it.
 //!
-//! Columns of tables and Parquet files, fields of JSON beside images and files of text beside them are candidates. One that is
-//! asked for by its name counts; without a name, the only one does, or several that say the same. A set never fails to open
-//! because of its captions: what is wrong with them is kept by image, as damage is, and refused where captions are needed
-//! (`check_captions`).
+//! A set never fails to open because of its captions: what is wrong with them is kept by image, as damage is, and refused where
+//! captions are needed (`check_captions`). `caption_candidates.rs` finds them.
 
 use std::collections::BTreeMap;
 
 use super::caption_faults::{CaptionFaultKind, Fault};
 use super::notes::Note;
 use super::place::Place;
-use super::words::{counted, listed};
-use crate::error::DataError;
 
 /// What columns and fields of captions are usually called.
 pub(super) const CAPTION_COLUMNS: [&str; 4] = ["caption", "captions", "prompt", "text"];
@@ -19,6 +15,8 @@ pub(super) const CAPTION_COLUMNS: [&str; 4] = ["caption", "captions", "prompt", 
 pub(super) const CAPTION_FILES: &str = ".txt";
 /// Longest caption. Text encoders read 77 tokens, or 512.
 pub(super) const MAX_CAPTION_BYTES: u64 = 64 << 10;
+/// Bytes of memory that each text and each row takes besides those of the texts.
+const BYTES_OF_EACH: usize = 32;
 
 /// What one candidate says of one image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -78,8 +76,18 @@ impl Said {
         Self::Texts(vec![text.trim_end_matches(['\n', '\r']).to_owned()])
     }
 
+    /// Memory that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Texts(texts) => {
+                texts.iter().map(|text| text.len() + BYTES_OF_EACH).sum::<usize>() + BYTES_OF_EACH
+            }
+            Self::Nothing | Self::Fault(_) => BYTES_OF_EACH,
+        }
+    }
+
     /// The texts, but those that are empty and blanks at the ends; none if there is something wrong.
-    fn words(&self) -> Option<Vec<&str>> {
+    pub(super) fn words(&self) -> Option<Vec<&str>> {
         match self {
             Self::Nothing => Some(Vec::new()),
             Self::Texts(texts) => {
@@ -105,171 +113,8 @@ fn checked(bytes: Vec<u8>, place: &Place) -> Result<String, Fault> {
     })
 }
 
-/// The candidates of a set, row by row.
-pub(super) struct Candidates {
-    /// The one that is asked for.
-    named: Option<String>,
-    columns: BTreeMap<String, Column>,
-}
-
-#[derive(Default)]
-struct Column {
-    /// Up to the last row that says something.
-    said: Vec<Said>,
-    /// What is wrong with the column as a whole.
-    fault: Option<Fault>,
-}
-
-impl Candidates {
-    pub(super) fn new(named: Option<&str>) -> Self {
-        Self { named: named.map(str::to_owned), columns: BTreeMap::new() }
-    }
-
-    /// Whether a column, or a field, of this name may have captions.
-    pub(super) fn is_column(&self, name: &str) -> bool {
-        match &self.named {
-            Some(named) => named == name,
-            None => CAPTION_COLUMNS.contains(&name),
-        }
-    }
-
-    /// The ending of files beside images that may have captions, with its dot.
-    pub(super) fn ending(&self) -> String {
-        match &self.named {
-            Some(named) => format!(".{}", named.trim_start_matches('.').to_lowercase()),
-            None => CAPTION_FILES.to_owned(),
-        }
-    }
-
-    /// Whether a name was asked for.
-    pub(super) fn is_named(&self) -> bool {
-        self.named.is_some()
-    }
-
-    /// Notes that there is such a column, whatever it says.
-    pub(super) fn add(&mut self, name: &str) {
-        self.columns.entry(name.to_owned()).or_default();
-    }
-
-    pub(super) fn set(&mut self, row: usize, name: &str, said: Said) {
-        if !self.columns.contains_key(name) {
-            self.add(name);
-        }
-        if let Some(Column { said: rows, fault: None }) = self.columns.get_mut(name) {
-            rows.resize_with(rows.len().max(row + 1), Said::default);
-            rows[row] = said;
-        }
-    }
-
-    /// Gives a column up.
-    pub(super) fn refuse(&mut self, name: &str, fault: Fault) {
-        self.columns.insert(name.to_owned(), Column { said: Vec::new(), fault: Some(fault) });
-    }
-
-    /// One more than the last row that says something.
-    pub(super) fn rows(&self) -> usize {
-        self.columns.values().map(|column| column.said.len()).max().unwrap_or_default()
-    }
-
-    /// Whether there is such a column.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.columns.contains_key(name)
-    }
-
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.columns.keys().map(String::as_str)
-    }
-
-    /// Whether some of them says something.
-    pub(super) fn say_something(&self) -> bool {
-        let says =
-            |column: &Column| column.fault.is_some() || column.said.iter().any(|said| *said != Said::Nothing);
-        self.columns.values().any(says)
-    }
-
-    /// The same with other rows: those at these positions, of which each is taken once.
-    pub(super) fn at(mut self, rows: &[usize]) -> Self {
-        for column in self.columns.values_mut() {
-            let mut taken = |&row: &usize| column.said.get_mut(row).map(std::mem::take).unwrap_or_default();
-            column.said = rows.iter().map(&mut taken).collect();
-        }
-        self
-    }
-
-    /// The captions of so many images. `available` is what could be named, where what is asked for is not there.
-    ///
-    /// # Errors
-    /// If what is asked for by its name is not there.
-    pub(super) fn choose(
-        self,
-        images: usize,
-        place: &Place,
-        available: impl FnOnce() -> Vec<String>,
-    ) -> Result<Captions, DataError> {
-        let Self { named, mut columns } = self;
-        match &named {
-            Some(named) if columns.is_empty() => {
-                let mut shown: Vec<String> = available().iter().map(|name| format!("`{name}`")).collect();
-                shown.sort_unstable();
-                shown.dedup();
-                let bound = match shown.len() {
-                    0 => "something that the set has; it has no texts that could be captions".to_owned(),
-                    _ => format!("something that the set has: {}", listed(&shown)),
-                };
-                return Err(place.broken("the column of captions", format!("`{named}`"), bound));
-            }
-            Some(_) => {}
-            None => columns.retain(|_, column| {
-                column.fault.is_some() || column.said.iter().any(|said| *said != Said::Nothing)
-            }),
-        }
-        for column in columns.values_mut().filter(|column| column.fault.is_none()) {
-            column.said.resize_with(images, Said::default);
-        }
-        let names: Vec<String> = columns.keys().cloned().collect();
-        let columns: Vec<Column> = columns.into_values().collect();
-        let Some((first, others)) = columns.split_first() else { return Ok(Captions::default()) };
-        if !others.iter().all(|other| agree(first, other)) {
-            let count = |column: &Column| column.said.iter().filter(|said| **said != Said::Nothing).count();
-            let each = names.iter().zip(&columns).map(|(name, column)| match column.fault {
-                Some(_) => title(name),
-                None => format!("{} (of {})", title(name), counted(count(column), "image")),
-            });
-            let each: Vec<String> = each.collect();
-            let value = format!("in {}, which differ", each.join(" and in "));
-            let example = names.last().map(String::as_str).unwrap_or_default();
-            let bound = format!("in one place: name it, as in `data.captions = {example:?}`");
-            let error = place.broken("the caption", value, bound);
-            return Ok(Captions::refused(Fault::new(CaptionFaultKind::Unclear, &error)));
-        }
-        // Of several that say the same, the one that says it of most images.
-        let nothing = |column: &Column| column.said.iter().filter(|said| **said == Said::Nothing).count();
-        let best = (0..columns.len()).min_by_key(|&index| nothing(&columns[index])).unwrap_or_default();
-        let same: Vec<String> = names
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| *index != best)
-            .map(|(_, name)| title(name))
-            .collect();
-        let Some((name, column)) = names.into_iter().zip(columns).nth(best) else {
-            return Ok(Captions::default());
-        };
-        Ok(Captions::of_column(&name, &same, column))
-    }
-}
-
-/// Whether two columns say the same of every image, but for blanks.
-fn agree(one: &Column, other: &Column) -> bool {
-    one.fault.is_none()
-        && other.fault.is_none()
-        && one.said.iter().zip(&other.said).all(|(one, other)| match (one.words(), other.words()) {
-            (Some(one), Some(other)) => one == other,
-            _ => false,
-        })
-}
-
 /// What a candidate is called.
-fn title(name: &str) -> String {
+pub(super) fn title(name: &str) -> String {
     match name.strip_prefix('.') {
         Some(_) => format!("the {name} files"),
         None => format!("`{name}`"),
@@ -291,14 +136,12 @@ pub(super) struct Captions {
 }
 
 impl Captions {
-    fn refused(fault: Fault) -> Self {
+    pub(super) fn refused(fault: Fault) -> Self {
         Self { refused: Some(fault), ..Self::default() }
     }
 
-    fn of_column(name: &str, same: &[String], Column { said, fault }: Column) -> Self {
-        if let Some(fault) = fault {
-            return Self::refused(fault);
-        }
+    /// Those of a candidate; `same` are the titles of others that say the same.
+    pub(super) fn of_candidate(name: &str, same: &[String], said: Vec<Said>) -> Self {
         let there = said.iter().filter(|said| **said != Said::Nothing).count();
         let bound =
             format!("there, as {} one", if there == 1 { "another image has" } else { "other images have" });

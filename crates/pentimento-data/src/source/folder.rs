@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::caption_candidates::Candidates;
 use super::caption_files::{self, CaptionFiles};
-use super::captions::Candidates;
 use super::decode::{MAX_ENCODED_BYTES, Raw};
 use super::found::Absent;
 use super::halves::part_of_folder;
@@ -67,7 +67,7 @@ pub(super) fn read(root: &Path, captions: Option<&str>) -> Result<Structure, Dat
     }
     let mut candidates = Candidates::new(captions);
     let images: Vec<&Vec<String>> = walk.images.iter().map(|(names, _)| names).collect();
-    let files = CaptionFiles::among(&walk.others, images.iter().copied(), &candidates);
+    let mut files = CaptionFiles::among(&walk.others, images.iter().copied(), &candidates);
     files.add_to(&mut candidates, &images)?;
     listing.captions = candidates.choose(listing.count, &Place::file(root), || endings(&walk))?;
     notes.extend(not_read(&walk, other_folders, |names| files.has(names)));

@@ -11,8 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
+use super::caption_candidates::Candidates;
 use super::caption_files::CaptionFiles;
-use super::captions::Candidates;
 use super::folder::{endings, not_read, structure};
 use super::found::{Absent, Finder, names_of};
 use super::halves::{Part, SplitFolders, no_half, part_named, whole_only, word_of};
@@ -92,7 +92,7 @@ pub(super) fn read(
     let rows: Vec<usize> = kept.iter().map(|listed| listed.row).collect();
     let mut candidates = candidates.at(&rows);
     let images = walk.images.iter().map(|(names, _)| names).chain(all.iter().map(|listed| &listed.names));
-    let files = CaptionFiles::among(&walk.others, images, &candidates);
+    let mut files = CaptionFiles::among(&walk.others, images, &candidates);
     // A column of the name that is asked for is meant before files with such an ending.
     if !candidates.is_named() || candidates.names().next().is_none() {
         files.add_to(&mut candidates, &kept.iter().map(|listed| &listed.names).collect::<Vec<_>>())?;

@@ -3,9 +3,11 @@
 //! [`open`] tells the layout of a path by what is in it, indexes the set once, and gives an [`IndexedSource`]. Images
 //! are read and decoded one by one; a set is never in memory as a whole.
 
+mod archive_tables;
 mod array_labels;
 mod array_pixels;
 mod arrays;
+mod caption_candidates;
 mod caption_faults;
 mod caption_files;
 mod captions;

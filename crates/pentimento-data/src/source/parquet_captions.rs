@@ -9,19 +9,15 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
+use super::caption_candidates::Candidates;
 use super::caption_faults::{CaptionFaultKind, Fault};
-use super::captions::{Candidates, Said, TEXTS};
+use super::captions::{Said, TEXTS};
 use super::parquet_shards::{guarded, open_column};
 use super::place::Place;
 use crate::error::DataError;
 
 /// Rows that are read at once.
 const BATCH_ROWS: usize = 8192;
-/// Most bytes that a set's captions take. Compressed, they may claim more than memory holds.
-const MAX_BYTES: usize = 1 << 30;
-/// Bytes that every text takes besides its own.
-const BYTES_OF_EACH: usize = 32;
-
 /// Where the texts of a column are.
 struct Leaf {
     number: usize,
@@ -70,24 +66,6 @@ fn is_list_of_values(leaf: &ColumnDescriptor) -> bool {
     }
 }
 
-/// Memory that captions may still take.
-pub(super) struct Budget(usize);
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self(MAX_BYTES)
-    }
-}
-
-impl Budget {
-    /// Whether it is enough for one more text.
-    fn take(&mut self, bytes: usize) -> bool {
-        let left = self.0.checked_sub(bytes.saturating_add(BYTES_OF_EACH));
-        self.0 = left.unwrap_or_default();
-        left.is_some()
-    }
-}
-
 /// Adds the columns of a file that may have captions; `first` is the position of its first row. Those that are `taken`, as
 /// labels are, are none, unless one is asked for by its name.
 pub(super) fn append(
@@ -95,7 +73,6 @@ pub(super) fn append(
     file: &SerializedFileReader<File>,
     first: usize,
     taken: &[&str],
-    budget: &mut Budget,
     place: &Place,
 ) -> Result<(), DataError> {
     let schema = file.metadata().file_metadata().schema_descr();
@@ -113,7 +90,7 @@ pub(super) fn append(
             }
         };
         candidates.add(&name);
-        append_column(candidates, file, first, &name, &leaf, budget, place)?;
+        append_column(candidates, file, first, &name, &leaf, place)?;
     }
     Ok(())
 }
@@ -129,7 +106,6 @@ fn append_column(
     first: usize,
     name: &str,
     leaf: &Leaf,
-    budget: &mut Budget,
     place: &Place,
 ) -> Result<(), DataError> {
     let mut row_of_file = 0;
@@ -149,16 +125,6 @@ fn append_column(
             }
             for texts in batch {
                 let at_row = Place::entry(&place.path, format!("row {row_of_file}"));
-                let bytes = texts.iter().flatten().map(|text| text.len() + BYTES_OF_EACH).sum();
-                if !budget.take(bytes) {
-                    let error = here.broken(
-                        "the length of the captions",
-                        "more",
-                        format!("at most {MAX_BYTES} bytes"),
-                    );
-                    candidates.refuse(name, Fault::new(CaptionFaultKind::Length, &error));
-                    return Ok(());
-                }
                 candidates.set(first + row_of_file, name, said(texts, leaf, &at_row));
                 row_of_file += 1;
                 read += 1;

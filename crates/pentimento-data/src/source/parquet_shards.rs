@@ -20,7 +20,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
-use super::captions::Candidates;
+use super::caption_candidates::Candidates;
 use super::decode::{MAX_ENCODED_BYTES, Raw};
 use super::folder::structure;
 use super::found::{Absent, Finder};
@@ -28,7 +28,7 @@ use super::labels;
 use super::metadata::inside;
 use super::notes::Note;
 use super::page_headers;
-use super::parquet_captions::{self, Budget};
+use super::parquet_captions;
 use super::parquet_values::{Column, Values};
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
@@ -96,7 +96,7 @@ pub(super) fn read(paths: &[PathBuf], captions: Option<&str>) -> Result<Structur
     let mut shards: Vec<Shard> = Vec::new();
     let mut names: Option<Vec<String>> = None;
     let (mut label_values, mut group_values) = (Values::default(), Values::default());
-    let (mut candidates, mut budget) = (Candidates::new(captions), Budget::default());
+    let mut candidates = Candidates::new(captions);
     let mut available = Vec::new();
     let mut rows_in_all = 0_u64;
     for path in paths {
@@ -145,7 +145,7 @@ pub(super) fn read(paths: &[PathBuf], captions: Option<&str>) -> Result<Structur
             .flatten()
             .map(|column| column.name.as_str())
             .collect();
-        parquet_captions::append(&mut candidates, &file, first, &taken, &mut budget, &place)?;
+        parquet_captions::append(&mut candidates, &file, first, &taken, &place)?;
         available.extend(parquet_captions::names(metadata.file_metadata().schema_descr()));
         shards.push(Shard { path: path.clone(), row_group_ends, first, columns });
     }
@@ -538,7 +538,7 @@ pub(super) fn texts_of(
     let file = open_shard(path)?;
     let schema = file.metadata().file_metadata().schema_descr();
     let names = parquet_captions::names(schema);
-    parquet_captions::append(captions, &file, first, &[], &mut Budget::default(), &place)?;
+    parquet_captions::append(captions, &file, first, &[], &place)?;
     let mut rows: Vec<TextRow> = Vec::new();
     for name in wanted {
         let Some(column) = Column::find(schema, name) else { continue };

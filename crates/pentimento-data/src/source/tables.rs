@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::captions::{CAPTION_COLUMNS, Candidates, Said};
+use super::caption_candidates::Candidates;
+use super::captions::{CAPTION_COLUMNS, Said};
 use super::found::Finder;
 use super::halves::{Part, part_named};
 use super::labels::{self, ListLength};

@@ -13,16 +13,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use super::captions::{CAPTION_FILES, Candidates, MAX_CAPTION_BYTES, Said};
+use super::archive_tables::ArchiveTables;
+use super::caption_candidates::Candidates;
+use super::captions::{CAPTION_FILES, MAX_CAPTION_BYTES, Said};
 use super::decode::{MAX_ENCODED_BYTES, Raw};
 use super::formats::is_image_ending;
 use super::halves::{SplitFolders, whole_only};
 use super::labels::{self, ListLength};
 use super::notes::{Note, ending};
-use super::parquet_shards::texts_of;
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
-use super::tables::{GROUP_COLUMNS, LABEL_COLUMNS, scalar_text};
+use super::tables::{GROUP_COLUMNS, scalar_text};
 use super::words::{counted, listed};
 use crate::error::DataError;
 use crate::names::composed;
@@ -143,19 +144,18 @@ pub(super) fn read(
     };
     let mut listing = Listing::named(samples.iter().map(|sample| sample.key.clone()).collect());
     let mut files = archives.to_vec();
-    let mut table = Table::read(tables, captions)?;
+    let mut table = ArchiveTables::read(tables, captions)?;
     let mut labels = texts(|sample| sample.class.clone(), "the field cls")?;
     if labels.is_none() {
         labels = texts(|sample| sample.label.clone(), "the label")?;
     }
-    let (mut reads_tables, mut texts_are_labels) = (false, false);
+    let mut texts_are_labels = false;
     if labels.is_none() && table.labels.values().any(Option::is_some) {
         let of_key = |sample: &Sample| table.labels.get(&sample.key).cloned().flatten();
         labels = labels::all_or_none(samples.iter().map(of_key).collect(), "the label", place_of)?;
-        reads_tables = true;
+        files.extend(tables.iter().cloned());
     }
     let is_number = |sample: &Sample| sample.text.as_ref().is_some_and(|text| text.parse::<u32>().is_ok());
-    // Numbers are no captions, unless these are asked for there.
     let texts_are_asked_for = candidates.is_named() && candidates.ending() == CAPTION_FILES;
     let are_numbers = samples.iter().all(is_number) && !texts_are_asked_for;
     if labels.is_none() && are_numbers {
@@ -164,11 +164,10 @@ pub(super) fn read(
     }
     for (index, said) in caption_texts.into_iter().enumerate() {
         for (name, said) in said {
-            if name != CAPTION_FILES || !are_numbers {
-                candidates.set(index, &name, said);
-            }
+            candidates.set(index, &name, said);
         }
     }
+    candidates.remove_numbers(CAPTION_FILES);
     let has_text = |sample: &&Sample| sample.fields.iter().any(|field| field == "txt");
     let texts_there = samples.iter().filter(has_text).count();
     if texts_there > 0 && !texts_are_labels && !candidates.has(CAPTION_FILES) {
@@ -177,10 +176,6 @@ pub(super) fn read(
     if !candidates.say_something() && table.captions.say_something() {
         let keys: Vec<&str> = samples.iter().map(|sample| sample.key.as_str()).collect();
         candidates = table.captions_of(&keys);
-        reads_tables = true;
-    }
-    if reads_tables {
-        files.extend(tables.iter().cloned());
     }
     let place = Place::file(archives.first().map_or(Path::new(""), PathBuf::as_path));
     let available = || names.into_iter().chain(table.columns).collect();
@@ -273,47 +268,6 @@ fn folders_of(samples: &[Sample]) -> Option<Note> {
     let what = format!("the names of folders as labels, {}", listed(&folders));
     let reason = "labels of WebDataset are in .cls, in the `label` of .json, or a number in .txt".into();
     Some(Note::NotRead { what, reason })
-}
-
-/// What the Parquet files beside archives say of the samples by their keys.
-struct Table {
-    labels: BTreeMap<String, Option<String>>,
-    /// Row by row, through all files.
-    captions: Candidates,
-    row_of: BTreeMap<String, usize>,
-    columns: BTreeSet<String>,
-}
-
-impl Table {
-    fn read(paths: &[PathBuf], captions: Option<&str>) -> Result<Self, DataError> {
-        let captions = Candidates::new(captions);
-        let mut table =
-            Self { labels: BTreeMap::new(), captions, row_of: BTreeMap::new(), columns: BTreeSet::new() };
-        let wanted: Vec<&str> = LABEL_COLUMNS.into_iter().chain(["key"]).collect();
-        let mut first = 0;
-        for path in paths {
-            let (columns, rows) = texts_of(path, &wanted, first, &mut table.captions)?;
-            table.columns.extend(columns);
-            let end = table.captions.rows().max(first + rows.len());
-            for (row, mut texts) in (first..).zip(rows) {
-                let Some(key) = texts.remove("key") else { continue };
-                let key = composed(&key);
-                table.row_of.insert(key.clone(), row);
-                table.labels.insert(key, texts.into_values().next());
-            }
-            first = end;
-        }
-        Ok(table)
-    }
-
-    /// What the rows of these keys have of captions. Of a key without a row, nothing is said.
-    fn captions_of(&mut self, keys: &[&str]) -> Candidates {
-        let captions = std::mem::replace(&mut self.captions, Candidates::new(None));
-        captions.at(&keys
-            .iter()
-            .map(|key| self.row_of.get(*key).copied().unwrap_or(usize::MAX))
-            .collect::<Vec<_>>())
-    }
 }
 
 fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), DataError> {

@@ -398,6 +398,18 @@ fn numbers_are_labels_unless_they_are_asked_for_as_captions() {
         (all(&source), source.labels().unwrap()),
         (vec![vec!["x".to_owned()], vec!["y".into()]], [4, 4].as_slice())
     );
+    // Files of boxes are no captions either; a file without a box is empty.
+    let boxes = beside(
+        3,
+        &[("a.txt", b"0 0.5 0.5 0.25 0.125\n3 0.1 0.2 0.3 0.4\n"), ("b.txt", b""), ("c.txt", b"1 0 0 1 1\n")],
+    );
+    let source = try_open(boxes.path()).unwrap();
+    assert_eq!(source.caption_summary(), None);
+    assert_names(
+        &notes(&source),
+        &["not read: 3 .txt (with the names of images: captions and labels are not taken"],
+    );
+    assert_eq!(open_named(boxes.path(), "txt").unwrap().captions(2), ["1 0 0 1 1"]);
     // Where labels are elsewhere, numbers are neither, as ever.
     let tar = archive(&[&[("txt", b"1"), ("cls", b"cat")]]);
     let source = try_open(tar.path()).unwrap();
