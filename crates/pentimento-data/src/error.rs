@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::source::{DamageSummary, DamagedImage};
+use crate::source::{CaptionFaultSummary, DamageSummary, DamagedImage, FaultyCaption};
 
 /// An image set, a setting or a table that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +85,14 @@ pub enum DataError {
     Damaged {
         /// All of them.
         images: Vec<DamagedImage>,
+        /// Number of images that were selected.
+        of: usize,
+    },
+    /// Captions of selected images cannot be used.
+    #[error("{} of {of} images have no captions that can be used:\n{}", faults.len(), CaptionFaultSummary(faults))]
+    Captions {
+        /// All of them.
+        faults: Vec<FaultyCaption>,
         /// Number of images that were selected.
         of: usize,
     },

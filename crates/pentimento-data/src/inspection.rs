@@ -9,7 +9,7 @@ use crate::error::DataError;
 use crate::image::{Image, ImageId};
 use crate::near_duplicates::{NEAR_DUPLICATE_BITS, NearPair, near_duplicates_telling, perceptual_hash};
 use crate::resize::{ImageResizer, ResizeFilter};
-use crate::source::{DamagedImage, ImageSource, IndexedSource, Meter, OpenEvent, Work};
+use crate::source::{CaptionSummary, DamagedImage, ImageSource, IndexedSource, Meter, OpenEvent, Work};
 
 /// Images, and bytes of them, that are decoded before their hashes are taken together.
 const WINDOW_IMAGES: usize = 512;
@@ -29,6 +29,8 @@ pub struct Inspection {
     pub near_pairs: u64,
     /// The first of these pairs.
     pub first_near_pairs: Vec<NearPair>,
+    /// The captions, counted; none if the set has none.
+    pub captions: Option<CaptionSummary>,
     /// Images that cannot be decoded.
     pub damaged: Vec<DamagedImage>,
     /// Number of images that had transparent pixels.
@@ -93,6 +95,7 @@ impl Inspection {
             exact_duplicates: exact,
             near_pairs,
             first_near_pairs,
+            captions: source.caption_summary(),
             damaged: source.damaged(),
             transparent: source.transparent(),
             first_of_several: source.first_of_several(),

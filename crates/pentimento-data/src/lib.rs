@@ -9,6 +9,7 @@
 //!   [`near_duplicates`] pairs that look alike, and [`nearly_the_same`] images whose pixels hardly differ.
 //! - [`Preprocessing`] says which images of a set are used and how they are cropped, padded and resized;
 //!   [`prepare`] does it and gives a [`PreparedSet`].
+//! - A set's captions are [`ImageSource::captions`] and [`PreparedSet::captions`]; [`check_captions`] refuses images without.
 //! - [`Groups`] puts images together that are traced as one.
 //! - [`fetch`] brings a [`PublicSet`] into a local cache. It is the only function here that uses the network.
 //!
@@ -62,6 +63,7 @@ pub use preprocessing::{
 pub use public_sets::{PublicFile, PublicSet, Split};
 pub use resize::ResizeFilter;
 pub use source::{
-    Channels, Colours, Conversion, DamageKind, DamageSummary, DamagedImage, ImageSource, IndexedSource,
-    Layout, Note, OpenEvent, OpenOptions, Work, converted, converted_without_loss, open,
+    CaptionFaultKind, CaptionFaultSummary, CaptionSummary, Channels, Colours, Conversion, DamageKind,
+    DamageSummary, DamagedImage, FaultyCaption, ImageSource, IndexedSource, Layout, Note, OpenEvent,
+    OpenOptions, Work, check_captions, converted, converted_without_loss, open,
 };

@@ -137,6 +137,55 @@ fn a_set_is_described_in_json() {
     assert_eq!(described["left_out"]["damaged"], json!({ "damaged": 1 }));
 }
 
+/// Captions are counted with an example, and what is wrong with some of them stands beside.
+#[test]
+fn captions_are_inspected() {
+    let laboratory = Laboratory::new();
+    let set = laboratory.path("set");
+    fs::create_dir(&set).unwrap();
+    let lines = [
+        json!({ "file_name": "0.png", "prompt": "" }),
+        json!({ "file_name": "1.png", "prompt": ["a \"red\" bar", "a bar"] }),
+        json!({ "file_name": "2.png", "prompt": "a bar" }),
+        json!({ "file_name": "3.png", "prompt": 3 }),
+    ];
+    for number in 0..lines.len() {
+        let image = &pixels()[number * SIDE * SIDE..(number + 1) * SIDE * SIDE];
+        fs::write(set.join(format!("{number}.png")), png(image)).unwrap();
+    }
+    let table: Vec<String> = lines.iter().map(Value::to_string).collect();
+    fs::write(set.join("metadata.jsonl"), table.join("\n")).unwrap();
+    let arguments = [Path::new("data"), Path::new("inspect"), &set];
+    let finished = succeed(&mut with_cache(&laboratory, program(arguments)));
+    let said = finished.stdout;
+    assert_names(
+        &said,
+        &[
+            "captions: 2 images with one each, 1 with several, 1 empty; e.g. \"a \\\"red\\\" bar\" (1.png)\n",
+            "  1 with something else than texts: 3.png (",
+            "captions: `prompt`\n",
+        ],
+    );
+    assert_eq!(said.matches("with something else than texts").count(), 1, "{said}");
+    let mut command = with_cache(&laboratory, program(arguments));
+    let described: Value = serde_json::from_str(&succeed(command.arg("--json")).stdout).unwrap();
+    let captions = &described["captions"];
+    assert_eq!(captions["source"], "`prompt`");
+    let counts =
+        ["images_with_one", "images_with_several", "empty"].map(|name| captions[name].as_u64().unwrap());
+    assert_eq!(counts, [2, 1, 1]);
+    assert_eq!(captions["example"], json!({ "image": "1.png", "caption": "a \"red\" bar" }));
+    assert_eq!(
+        (&captions["faults"][0]["name"], &captions["faults"][0]["kind"]),
+        (&json!("3.png"), &json!("kind"))
+    );
+    // A set without captions says nothing of them.
+    fs::remove_file(set.join("metadata.jsonl")).unwrap();
+    let mut command = with_cache(&laboratory, program(arguments));
+    let described: Value = serde_json::from_str(&succeed(command.arg("--json")).stdout).unwrap();
+    assert!(described["captions"].is_null());
+}
+
 /// Where there is no folder for a cache, the work is done without one.
 #[test]
 fn without_a_home_nothing_is_kept_and_that_is_said() {

@@ -94,7 +94,12 @@ pub fn prepare_telling(
         meter.set(ids.len(), on_event);
     }
     let names = source_indices.iter().map(|&index| set.key(index)).collect();
-    Ok(PreparedSet { height, width, channels, pixels, labels, ids, names, source_indices })
+    let mut captions: Vec<Vec<String>> =
+        source_indices.iter().map(|&index| set.captions(index).to_vec()).collect();
+    if captions.iter().all(Vec::is_empty) {
+        captions.clear();
+    }
+    Ok(PreparedSet { height, width, channels, pixels, labels, ids, names, captions, source_indices })
 }
 
 /// The size that all selected images end with.

@@ -15,6 +15,8 @@ pub struct PreparedSet {
     pub(super) source_indices: Vec<usize>,
     pub(super) ids: Vec<ImageId>,
     pub(super) names: Vec<String>,
+    /// Empty if no image has any.
+    pub(super) captions: Vec<Vec<String>>,
 }
 
 impl PreparedSet {
@@ -77,6 +79,15 @@ impl PreparedSet {
     /// image's position.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The captions of an image, one or several in the order of the source set; none if the set has none. An empty text is the
+    /// unconditional prompt. [`check_captions`](crate::check_captions) of the source says what is wrong where there are none.
+    ///
+    /// # Panics
+    /// As [`image`](Self::image).
+    pub fn captions(&self, index: usize) -> &[String] {
+        if self.captions.is_empty() && index < self.len() { &[] } else { &self.captions[index] }
     }
 
     /// The image that a person means: by its name in either form of Unicode, or else by its position in the source set.

@@ -1,5 +1,6 @@
 //! A set whose images are brought to another number of channels.
 
+use super::caption_faults::FaultyCaption;
 use super::damage::DamagedImage;
 use super::decode::{Channels, to_channels};
 use super::{ImageSource, listed};
@@ -71,6 +72,14 @@ impl ImageSource for Converted {
 
     fn class_names(&self) -> &[String] {
         self.source.class_names()
+    }
+
+    fn captions(&self, index: usize) -> &[String] {
+        self.source.captions(index)
+    }
+
+    fn caption_fault(&self, index: usize) -> Option<FaultyCaption> {
+        self.source.caption_fault(index)
     }
 
     fn key(&self, index: usize) -> String {

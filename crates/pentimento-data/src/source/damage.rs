@@ -1,6 +1,5 @@
 //! Images that cannot be read: which, of what kind, and why, all of a set in one go.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::FORMAT;
 use super::found::ABSENT;
-use super::words::listed;
+use super::words::write_by_kind;
 use crate::error::DataError;
 use crate::image::{PIXELS, SIDES};
 
@@ -87,18 +86,7 @@ pub struct DamageSummary<'a>(pub &'a [DamagedImage]);
 
 impl fmt::Display for DamageSummary<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut kinds = BTreeMap::<DamageKind, Vec<&DamagedImage>>::new();
-        for image in self.0 {
-            kinds.entry(image.kind).or_default().push(image);
-        }
-        for (position, (kind, images)) in kinds.into_iter().enumerate() {
-            let separator = if position > 0 { "\n" } else { "" };
-            let names: Vec<&String> = images.iter().map(|image| &image.key).collect();
-            write!(formatter, "{separator}  {} {kind}: {}", images.len(), listed(&names))?;
-            if let Some(first) = images.first() {
-                write!(formatter, " ({})", first.reason)?;
-            }
-        }
-        Ok(())
+        let damaged = self.0.iter().map(|image| (image.kind, image.key.as_str(), image.reason.as_str()));
+        write_by_kind(formatter, damaged)
     }
 }

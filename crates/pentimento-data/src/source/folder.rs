@@ -3,16 +3,19 @@
 //!
 //! Images are in the order of their paths, compared name by name. Class folders are numbered in the order of their
 //! names; if all of these are numbers, in the order of the numbers. A class folder without any file is a class without
-//! images, so that the classes after it keep their numbers.
+//! images, so that the classes after it keep their numbers. A `.txt` file with the name of an image beside it is the image's
+//! caption.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::caption_candidates::Candidates;
+use super::caption_files::{self, CaptionFiles};
 use super::decode::{MAX_ENCODED_BYTES, Raw};
 use super::found::Absent;
 use super::halves::part_of_folder;
 use super::labels;
-use super::notes::Note;
+use super::notes::{Note, dotted_ending};
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
 use super::walk::Walk;
@@ -23,7 +26,7 @@ struct FolderReader {
 }
 
 /// Opens a folder without a table of metadata.
-pub(super) fn read(root: &Path) -> Result<Structure, DataError> {
+pub(super) fn read(root: &Path, captions: Option<&str>) -> Result<Structure, DataError> {
     let mut walk = Walk::through(root)?;
     let depth = walk.images.first().map_or(0, |(names, _)| names.len());
     let mut notes = keep_lost(&mut walk, depth);
@@ -62,7 +65,12 @@ pub(super) fn read(root: &Path) -> Result<Structure, DataError> {
         listing = listing.with_labels(labelled);
         listing.groups = Some(folders);
     }
-    notes.extend(not_read(&walk, other_folders, |_| false));
+    let mut candidates = Candidates::new(captions);
+    let images: Vec<&Vec<String>> = walk.images.iter().map(|(names, _)| names).collect();
+    let mut files = CaptionFiles::among(&walk.others, images.iter().copied(), &candidates);
+    files.add_to(&mut candidates, &images)?;
+    listing.captions = candidates.choose(listing.count, &Place::file(root), || endings(&walk))?;
+    notes.extend(not_read(&walk, other_folders, |names| files.has(names)));
     let Walk { images, absent, .. } = walk;
     let place = |path: PathBuf| match absent.get(&path) {
         Some(absent) => Err(absent.clone()),
@@ -89,10 +97,24 @@ fn keep_lost(walk: &mut Walk, depth: usize) -> Vec<Note> {
     notes
 }
 
+/// The endings of files that are no images.
+pub(super) fn endings(walk: &Walk) -> Vec<String> {
+    let names = walk.others.iter().filter_map(|(names, _)| names.last());
+    names.map(|name| dotted_ending(name)).filter(|ending| !ending.is_empty()).collect()
+}
+
 /// Opens a single image file.
-pub(super) fn read_one(path: &Path) -> Structure {
+pub(super) fn read_one(path: &Path, captions: Option<&str>) -> Result<Structure, DataError> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    structure(Layout::Image, Listing::named(vec![name]), vec![Ok(path.into())], None, Vec::new())
+    let mut listing = Listing::named(vec![name]);
+    let mut candidates = Candidates::new(captions);
+    let ending = candidates.ending();
+    let beside = path.with_extension(ending.trim_start_matches('.'));
+    if beside.is_file() {
+        candidates.set(0, &ending, caption_files::of_file(&beside)?);
+    }
+    listing.captions = candidates.choose(1, &Place::file(path), Vec::new)?;
+    Ok(structure(Layout::Image, listing, vec![Ok(path.into())], None, Vec::new()))
 }
 
 /// What is to be said of the rest of a folder whose images are read; `is_read` says of the names of a file whether it is.
@@ -106,7 +128,8 @@ pub(super) fn not_read(
         .iter()
         .filter_map(|(names, _)| if names.len() > 1 { names.first() } else { None })
         .collect();
-    let others: Vec<&Vec<String>> = walk.others.iter().filter(|names| !is_read(names)).collect();
+    let others: Vec<&Vec<String>> =
+        walk.others.iter().map(|(names, _)| names).filter(|names| !is_read(names)).collect();
     folders.extend(others.iter().filter(|names| names.len() > 1).filter_map(|names| names.first().cloned()));
     folders.retain(|name| !with_images.contains(name));
     folders.sort_unstable();

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::array_pixels::Conversion;
+use super::caption_faults::{CaptionSummary, FaultyCaption};
 use super::damage::DamagedImage;
 use super::decode::{Channels, Colours, to_channels};
 use super::event::{OpenEvent, Tell};
@@ -31,6 +32,9 @@ pub struct OpenOptions {
     /// The folder in which indexes are kept; see [`default_cache_dir`](crate::default_cache_dir). Without it, the set is
     /// indexed each time.
     pub cache_dir: Option<PathBuf>,
+    /// The name of what has the captions: a column, a field of JSON, or the ending of files beside the images. Without it, they are
+    /// where they usually are, if that is one place.
+    pub captions: Option<String>,
     /// Whether every file is read to see if it is what it was; otherwise length, time stamps and inode tell.
     pub verify: bool,
     /// Whether damaged images are left out of every selection; otherwise selecting one is an error.
@@ -65,8 +69,12 @@ pub fn open(
     options: &OpenOptions,
     on_event: &mut dyn FnMut(OpenEvent<'_>),
 ) -> Result<IndexedSource, DataError> {
-    let Structure { layout, listing, files, reader, mut notes } = layout::read(path, options.split)?;
+    let Structure { layout, listing, files, reader, mut notes } = layout::read(path, options)?;
     let listing = listing.composed();
+    if let (Some(name), true) = (&options.captions, listing.captions.is_none()) {
+        let bound = format!("not asked for of {layout}, which have no captions");
+        return Err(Place::file(path).broken("the column of captions", format!("`{name}`"), bound));
+    }
     // Class folders without images are told as such.
     let are_told = notes.iter().any(|note| matches!(note, Note::EmptyClasses { .. }));
     if let (Some(labels), false) = (&listing.labels, are_told) {
@@ -75,6 +83,7 @@ pub fn open(
     if listing.count == 0 {
         return Err(Place::file(path).broken("the number of images", 0, "at least 1"));
     }
+    notes.extend(caption_notes(&listing));
     let structure_told = |on_event: &mut Tell<'_>| {
         on_event(OpenEvent::Found { path, layout, images: listing.count, files: files.len() });
         for note in &notes {
@@ -117,6 +126,18 @@ pub fn open(
         source.tell_known(on_event);
     }
     Ok(source)
+}
+
+/// What is to be said of captions.
+fn caption_notes(listing: &Listing) -> Vec<Note> {
+    let captions = &listing.captions;
+    let mut notes = captions.notes(|index| listing.key(index));
+    if captions.has_faults() {
+        let fault = |index| Some(captions.fault(index)?.of_image(index, listing.key(index)));
+        let faults = (0..listing.count).filter_map(fault).collect();
+        notes.push(Note::CaptionFaults { faults, of: listing.count });
+    }
+    notes
 }
 
 /// What the index has, which is built and kept if there is none that fits.
@@ -185,6 +206,12 @@ impl IndexedSource {
     /// Number of images that had transparent pixels before they were laid on the background.
     pub fn transparent(&self) -> usize {
         self.with_trait(|traits| traits.was_transparent).count()
+    }
+
+    /// The captions of all images, counted; none if the set has none.
+    pub fn caption_summary(&self) -> Option<CaptionSummary> {
+        let captions = &self.listing.captions;
+        (!captions.is_none()).then(|| CaptionSummary::of(self, captions.source()))
     }
 
     /// Positions of the images whose files hold several pictures, of which the first one is taken.
@@ -301,8 +328,16 @@ impl ImageSource for IndexedSource {
         &self.listing.class_names
     }
 
+    fn captions(&self, index: usize) -> &[String] {
+        self.listing.captions.of(index)
+    }
+
+    fn caption_fault(&self, index: usize) -> Option<FaultyCaption> {
+        Some(self.listing.captions.fault(index)?.of_image(index, self.key(index)))
+    }
+
     fn key(&self, index: usize) -> String {
-        self.listing.keys.get(index).cloned().unwrap_or_else(|| index.to_string())
+        self.listing.key(index)
     }
 
     fn groups(&self) -> Option<&[String]> {

@@ -187,7 +187,7 @@ fn see(
 }
 
 /// An error and what caused it.
-fn with_cause(error: &DataError) -> String {
+pub(super) fn with_cause(error: &DataError) -> String {
     match std::error::Error::source(error) {
         // Some decoders end their messages with a line break.
         Some(cause) => format!("{error}: {}", cause.to_string().trim_end().replace('\n', " ")),

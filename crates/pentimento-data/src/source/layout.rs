@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::array_labels::{is_label_name, stem};
 use super::formats::{format_of, is_image_ending};
 use super::halves::{SplitFolders, no_half, of_half, part_named, part_of_folder, whole_only, word_of};
+use super::index::OpenOptions;
 use super::notes::{Note, ending};
 use super::parquet_shards::{Pictures, pictures_of};
 use super::place::Place;
@@ -24,9 +25,10 @@ const KNOWN: &str = "IDX files, CIFAR-10 .bin files or strips, PNG, JPEG, WebP, 
      metadata.csv or metadata.jsonl), .parquet, .tar, images.npy or .npz";
 
 /// Reads the structure of the set at a path.
-pub(super) fn read(path: &Path, split: Split) -> Result<Structure, DataError> {
+pub(super) fn read(path: &Path, options: &OpenOptions) -> Result<Structure, DataError> {
+    let (split, captions) = (options.split, options.captions.as_deref());
     let metadata = std::fs::metadata(path).map_err(|source| Place::file(path).io("open", source))?;
-    if metadata.is_dir() { read_folder(path, split) } else { read_file(path, split) }
+    if metadata.is_dir() { read_folder(path, split, captions) } else { read_file(path, split, captions) }
 }
 
 /// The names in a folder, sorted by what they could be.
@@ -108,7 +110,7 @@ impl Contents {
     }
 }
 
-fn read_folder(path: &Path, split: Split) -> Result<Structure, DataError> {
+fn read_folder(path: &Path, split: Split, captions: Option<&str>) -> Result<Structure, DataError> {
     let place = Place::file(path);
     let mut contents = Contents::of(path)?;
     if let Some(container) = containers::folder(path, &contents.names) {
@@ -133,7 +135,7 @@ fn read_folder(path: &Path, split: Split) -> Result<Structure, DataError> {
     let mut table = None;
     if let Some(name) = &usual_table {
         found.push((Layout::Metadata, name.clone()));
-        table = Some(tables::open(path, name)?);
+        table = Some(tables::open(path, name, captions)?);
     } else if !names_images_beside && (contents.has_images() || found.is_empty()) {
         let splits = if found.is_empty() && contents.loose.is_empty() {
             splits_of(path, &contents, split)?
@@ -142,13 +144,13 @@ fn read_folder(path: &Path, split: Split) -> Result<Structure, DataError> {
         };
         let bases = bases(path, &contents, splits.as_ref());
         if contents.has_images() && found.is_empty() {
-            table = tables::under_another_name(path, &contents.names, &bases, split, &mut notes)?;
+            table = tables::under_another_name(path, &contents.names, &bases, split, captions, &mut notes)?;
         }
         if let Some(table) = &table {
             let name = table.path.file_name().map(|name| name.to_string_lossy().into_owned());
             found.push((Layout::Metadata, name.unwrap_or_default()));
         } else if let Some(splits) = splits {
-            return read_split(path, &contents, splits, notes);
+            return read_split(path, &contents, splits, captions, notes);
         } else if let Some(image) = contents.loose.first() {
             found.push((Layout::Folder, image.clone()));
         } else if let Some((name, _)) = contents.with_images().first_key_value() {
@@ -165,24 +167,24 @@ fn read_folder(path: &Path, split: Split) -> Result<Structure, DataError> {
         }
     };
     let Contents { names, parquet, tar, npy, npz, idx, binary, .. } = &contents;
-    let mut structure = match (layout, &table) {
-        (Layout::Metadata, Some(table)) => return metadata::read(path, table, split, notes),
+    let mut structure = match (layout, table) {
+        (Layout::Metadata, Some(table)) => return metadata::read(path, table, split, captions, notes),
         (Layout::Folder | Layout::Image | Layout::Metadata, _) => {
             whole_only(path, split)?;
-            let mut structure = folder::read(path)?;
+            let mut structure = folder::read(path, captions)?;
             structure.notes.splice(..0, notes);
             return Ok(structure);
         }
         (Layout::Idx, _) => read_idx_pair(&one_of(path, &of_half(path, idx, split)?)?)?,
         (Layout::CifarBinary, _) => cifar::read(&cifar::batches_of(path, binary, ".bin", split)?)?,
         (Layout::CifarStrips, _) => strips::read(path, names, split)?,
-        (Layout::Parquet, _) => parquet_shards::read(&shards(path, parquet, split)?)?,
+        (Layout::Parquet, _) => parquet_shards::read(&shards(path, parquet, split)?, captions)?,
         (Layout::WebDataset, _) => {
             let tables: Vec<PathBuf> = tables_beside.iter().map(|name| path.join(name)).collect();
             // Where the names of archives say no split, those of the images may.
             let named = tar.iter().any(|name| part_named(name).is_some());
             let (of_names, of_keys) = if named { (split, None) } else { (Split::Train, Some(split)) };
-            webdataset::read(&shards(path, tar, of_names)?, &tables, of_keys)?
+            webdataset::read(&shards(path, tar, of_names)?, &tables, of_keys, captions)?
         }
         (Layout::Npz, _) => arrays::read_npz(&one_of(path, npz)?, split)?,
         (Layout::Npy, _) => arrays::read_npy(&one_of(path, &of_half(path, npy, split)?)?)?,
@@ -272,6 +274,7 @@ fn read_split(
     path: &Path,
     contents: &Contents,
     taken: Taken,
+    captions: Option<&str>,
     mut notes: Vec<Note>,
 ) -> Result<Structure, DataError> {
     let Taken { folder, other_splits, other_folders } = taken;
@@ -286,7 +289,7 @@ fn read_split(
         .collect();
     let files = contents.names.iter().filter(|name| !told.contains(name)).map(String::as_str);
     notes.extend(Note::left_out(files, other_folders));
-    let mut structure = read_folder(&inner, Split::Train)?;
+    let mut structure = read_folder(&inner, Split::Train, captions)?;
     structure.notes.splice(..0, notes);
     Ok(structure)
 }
@@ -336,7 +339,7 @@ fn read_idx_pair(images: &Path) -> Result<Structure, DataError> {
 }
 
 /// A single file, by its first bytes.
-fn read_file(path: &Path, split: Split) -> Result<Structure, DataError> {
+fn read_file(path: &Path, split: Split, captions: Option<&str>) -> Result<Structure, DataError> {
     let place = Place::file(path);
     let (mut file, length) = place.open()?;
     let start = containers::first_bytes(path)?;
@@ -359,17 +362,17 @@ fn read_file(path: &Path, split: Split) -> Result<Structure, DataError> {
         whole_only(path, split)?;
     }
     if start.starts_with(b"PAR1") {
-        parquet_shards::read(&[path.into()])
+        parquet_shards::read(&[path.into()], captions)
     } else if start.starts_with(b"\x93NUMPY") {
         arrays::read_npy(path)
     } else if is_tar {
-        webdataset::read(&[path.into()], &[], (!is_half).then_some(split))
+        webdataset::read(&[path.into()], &[], (!is_half).then_some(split), captions)
     } else if start.starts_with(&[0, 0, 8, 3]) || idx_labels_name(&name).is_some() {
         read_idx_pair(path)
     } else if name.ends_with(".bin") && length.is_multiple_of(cifar::RECORD_BYTES as u64) && length > 0 {
         cifar::read(&[path.into()])
     } else if ending(&name).is_some_and(|ending| is_image_ending(&ending)) || format_of(&start).is_ok() {
-        Ok(folder::read_one(path))
+        folder::read_one(path, captions)
     } else if let Some(container) = containers::file(path, &start) {
         Err(container.refused(path))
     } else {

@@ -3,7 +3,7 @@
 //!
 //! The column `file_name` has the path of an image inside the folder; the set is in the order of the table. `label`, or
 //! `labels`, or `class` are labels: numbers or names. `group`, or `contributor`, or `artist` say what an image is traced
-//! together with. The names of folders are no labels where there is a table. Every image of the folder must be in it.
+//! together with. `text`, `caption`, `captions` or `prompt` has captions, and so have `.txt` files beside the images. The names of folders are no labels where there is a table. Every image of the folder must be in it.
 //!
 //! Above folders that are splits (`train`, `test`), or with a column `split`, a table counts for the images of the split
 //! that is asked for.
@@ -11,7 +11,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-use super::folder::{not_read, structure};
+use super::caption_candidates::Candidates;
+use super::caption_files::CaptionFiles;
+use super::folder::{endings, not_read, structure};
 use super::found::{Absent, Finder, names_of};
 use super::halves::{Part, SplitFolders, no_half, part_named, whole_only, word_of};
 use super::labels;
@@ -36,10 +38,13 @@ struct Listed {
 
 pub(super) fn read(
     root: &Path,
-    table: &Table,
+    mut table: Table,
     split: Split,
+    captions: Option<&str>,
     mut notes: Vec<Note>,
 ) -> Result<Structure, DataError> {
+    let candidates = std::mem::replace(&mut table.captions, Candidates::new(captions));
+    let table = &table;
     let all = listed_files(root, table, &mut notes)?;
     let walk = Walk::through(root)?;
     let folders = split_folders(root, &walk, &all)?;
@@ -77,14 +82,24 @@ pub(super) fn read(
             notes.extend(labels::note("names in the table", &labelled));
             listing = listing.with_labels(labelled);
         }
-        None => notes.extend(without_labels(table, &walk, taken.is_some())),
+        None => notes.extend(without_labels(table, &candidates, &walk, taken.is_some())),
     }
     if let Some(name) = one_column(&GROUP_COLUMNS, table)? {
         listing.groups = column(name, "the group")?;
     }
     let table_name = names_of(&table.path).pop();
     let is_table = |names: &[String]| matches!(names, [name] if Some(name) == table_name.as_ref());
-    notes.extend(not_read(&walk, Vec::new(), is_table));
+    let rows: Vec<usize> = kept.iter().map(|listed| listed.row).collect();
+    let mut candidates = candidates.at(&rows);
+    let images = walk.images.iter().map(|(names, _)| names).chain(all.iter().map(|listed| &listed.names));
+    let mut files = CaptionFiles::among(&walk.others, images, &candidates);
+    // A column of the name that is asked for is meant before files with such an ending.
+    if !candidates.is_named() || candidates.names().next().is_none() {
+        files.add_to(&mut candidates, &kept.iter().map(|listed| &listed.names).collect::<Vec<_>>())?;
+    }
+    let available = || table.columns.iter().cloned().chain(endings(&walk)).collect();
+    listing.captions = candidates.choose(listing.count, &Place::file(&table.path), available)?;
+    notes.extend(not_read(&walk, Vec::new(), |names| is_table(names) || files.has(names)));
     Ok(structure(Layout::Metadata, listing, paths, Some(table.path.clone()), notes))
 }
 
@@ -254,10 +269,14 @@ fn by_split_column<'a>(
 }
 
 /// What is to be said of a table that has no labels: what there is instead.
-fn without_labels(table: &Table, walk: &Walk, has_splits: bool) -> Option<Note> {
+fn without_labels(table: &Table, captions: &Candidates, walk: &Walk, has_splits: bool) -> Option<Note> {
     let file = table.file_column().unwrap_or_default();
     let known = |name: &str| {
-        name == file || name == SPLIT_COLUMN || GROUP_COLUMNS.contains(&name) || LABEL_COLUMNS.contains(&name)
+        name == file
+            || name == SPLIT_COLUMN
+            || GROUP_COLUMNS.contains(&name)
+            || LABEL_COLUMNS.contains(&name)
+            || captions.has(name)
     };
     let columns: Vec<String> =
         table.columns.iter().filter(|name| !known(name)).map(|name| format!("`{name}`")).collect();

@@ -3,9 +3,14 @@
 //! [`open`] tells the layout of a path by what is in it, indexes the set once, and gives an [`IndexedSource`]. Images
 //! are read and decoded one by one; a set is never in memory as a whole.
 
+mod archive_tables;
 mod array_labels;
 mod array_pixels;
 mod arrays;
+mod caption_candidates;
+mod caption_faults;
+mod caption_files;
+mod captions;
 mod channels;
 mod cifar;
 mod containers;
@@ -26,6 +31,7 @@ mod layout;
 mod metadata;
 mod notes;
 mod page_headers;
+mod parquet_captions;
 mod parquet_shards;
 mod parquet_values;
 mod place;
@@ -40,6 +46,9 @@ mod webdataset;
 mod words;
 
 pub use array_pixels::Conversion;
+pub use caption_faults::{
+    CaptionFaultKind, CaptionFaultSummary, CaptionSummary, FaultyCaption, check_captions,
+};
 pub use channels::{converted, converted_without_loss};
 pub(crate) use cifar::{
     CLASS_NAMES as CIFAR10_CLASS_NAMES, RECORD_BYTES as CIFAR10_RECORD_BYTES, read_cifar10,
@@ -91,6 +100,13 @@ pub trait ImageSource: Send + Sync {
     /// The names of the classes; empty if they are not known.
     fn class_names(&self) -> &[String];
 
+    /// The captions of one image, in the order of the set; none if the set has none, or if there is something wrong with those of
+    /// this image. An empty text is a caption, too.
+    fn captions(&self, index: usize) -> &[String];
+
+    /// What is wrong with the captions of an image in a set that has some.
+    fn caption_fault(&self, index: usize) -> Option<FaultyCaption>;
+
     /// What the set calls one image: its path in a folder, its key or its row.
     fn key(&self, index: usize) -> String;
 
@@ -139,6 +155,14 @@ impl ImageSource for ImageSet {
 
     fn class_names(&self) -> &[String] {
         &[]
+    }
+
+    fn captions(&self, _: usize) -> &[String] {
+        &[]
+    }
+
+    fn caption_fault(&self, _: usize) -> Option<FaultyCaption> {
+        None
     }
 
     fn key(&self, index: usize) -> String {

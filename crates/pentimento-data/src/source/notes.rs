@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::caption_faults::{CaptionFaultSummary, FaultyCaption};
 use super::words::{counted, listed};
 
 /// Something that whoever opened a set should know.
@@ -70,6 +71,25 @@ pub enum Note {
         what: String,
         /// What puts them together.
         remedy: String,
+    },
+    /// The set has captions.
+    Captions {
+        /// Where they are, such as a column's name.
+        source: String,
+    },
+    /// Files of captions have several lines, of which each file is one caption.
+    CaptionsOfLines {
+        /// How many.
+        images: usize,
+        /// The first image whose caption is such a file.
+        first: String,
+    },
+    /// Some images have no captions that can be used, where others have.
+    CaptionFaults {
+        /// All of them.
+        faults: Vec<FaultyCaption>,
+        /// Number of images in the set.
+        of: usize,
     },
     /// Something that could be meant as part of the set is not read.
     NotRead {
@@ -144,6 +164,24 @@ impl fmt::Display for Note {
                 )
             }
             Self::Apart { what, remedy } => write!(formatter, "{what}: {remedy}"),
+            Self::Captions { source } => write!(formatter, "captions: {source}"),
+            Self::CaptionsOfLines { images, first } => {
+                let (files, verb) = if *images == 1 { ("file", "has") } else { ("files", "have") };
+                write!(
+                    formatter,
+                    "captions: {images} {files} of captions {verb} several lines, of which each file is one caption (first that \
+                     of {first})"
+                )
+            }
+            Self::CaptionFaults { faults, of } => {
+                let verb = if faults.len() == 1 { "has" } else { "have" };
+                write!(
+                    formatter,
+                    "captions: {} of {of} images {verb} none that can be used:\n",
+                    faults.len()
+                )?;
+                CaptionFaultSummary(faults).fmt(formatter)
+            }
             Self::NotRead { what, reason } => write!(formatter, "not read: {what} ({reason})"),
         }
     }
@@ -200,13 +238,13 @@ impl Note {
 }
 
 /// The folder that a file lies in, and its name without its ending.
-fn stem(names: &[String]) -> Option<(&[String], &str)> {
+pub(super) fn stem(names: &[String]) -> Option<(&[String], &str)> {
     let (name, folder) = names.split_last()?;
     let length = ending(name).map_or(0, |ending| ending.len() + 1);
     Some((folder, name.get(..name.len() - length)?))
 }
 
-fn dotted_ending(name: &str) -> String {
+pub(super) fn dotted_ending(name: &str) -> String {
     ending(name).map(|ending| format!(".{ending}")).unwrap_or_default()
 }
 

@@ -3,7 +3,7 @@
 //! The column of images is found by its shape: a struct with the bytes of an encoded image in `bytes`, or its path in
 //! `path`. Labels are in `label`, `labels`, `fine_label` or `class`, or in the one column that the metadata call a
 //! `ClassLabel`; the metadata, where they are there, name the classes. A column of texts names the classes itself.
-//! `parquet_values.rs` reads these columns. A file without images is a table (`tables.rs`).
+//! `parquet_values.rs` reads these columns, `parquet_captions.rs` those of captions. A file without images is a table (`tables.rs`).
 //!
 //! Rows are read one by one: whole pages are passed over by their headers, so that reading in order costs one pass.
 
@@ -20,6 +20,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
+use super::caption_candidates::Candidates;
 use super::decode::{MAX_ENCODED_BYTES, Raw};
 use super::folder::structure;
 use super::found::{Absent, Finder};
@@ -27,6 +28,7 @@ use super::labels;
 use super::metadata::inside;
 use super::notes::Note;
 use super::page_headers;
+use super::parquet_captions;
 use super::parquet_values::{Column, Values};
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
@@ -90,10 +92,12 @@ pub(super) fn guarded<T>(
     }
 }
 
-pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
+pub(super) fn read(paths: &[PathBuf], captions: Option<&str>) -> Result<Structure, DataError> {
     let mut shards: Vec<Shard> = Vec::new();
     let mut names: Option<Vec<String>> = None;
     let (mut label_values, mut group_values) = (Values::default(), Values::default());
+    let mut candidates = Candidates::new(captions);
+    let mut available = Vec::new();
     let mut rows_in_all = 0_u64;
     for path in paths {
         let place = Place::file(path);
@@ -136,12 +140,21 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Structure, DataError> {
                 values.append(&file, column, &place)?;
             }
         }
+        let taken: Vec<&str> = [&columns.label, &columns.group]
+            .into_iter()
+            .flatten()
+            .map(|column| column.name.as_str())
+            .collect();
+        parquet_captions::append(&mut candidates, &file, first, &taken, &place)?;
+        available.extend(parquet_captions::names(metadata.file_metadata().schema_descr()));
         shards.push(Shard { path: path.clone(), row_group_ends, first, columns });
     }
     let count = rows_in_all as usize;
     let mut listing = Listing::numbered(count);
     let mut notes: Vec<Note> =
-        shards.first().and_then(|shard| without_labels(&shard.columns)).into_iter().collect();
+        shards.first().and_then(|shard| without_labels(&shard.columns, &candidates)).into_iter().collect();
+    let folder = paths.first().map_or(Path::new(""), PathBuf::as_path);
+    listing.captions = candidates.choose(count, &Place::file(folder), || available)?;
     let place_of = |index: usize| place_of(&shards, index);
     if shards.first().is_some_and(|shard| shard.columns.label.is_some()) {
         let are_named = names.is_some();
@@ -285,11 +298,12 @@ fn columns(
 }
 
 /// What is to be said of a set without labels that has other columns.
-fn without_labels(columns: &Columns) -> Option<Note> {
-    if columns.label.is_some() || columns.others.is_empty() {
+fn without_labels(columns: &Columns, captions: &Candidates) -> Option<Note> {
+    let others = columns.others.iter().filter(|name| !captions.has(name));
+    let others: Vec<String> = others.map(|name| format!("`{name}`")).collect();
+    if columns.label.is_some() || others.is_empty() {
         return None;
     }
-    let others: Vec<String> = columns.others.iter().map(|name| format!("`{name}`")).collect();
     let noun = if others.len() == 1 { "column" } else { "columns" };
     let what = format!("the {noun} {}", listed(&others));
     let reason = format!(
@@ -512,12 +526,19 @@ pub(super) fn pictures_of(path: &Path) -> Result<Pictures, DataError> {
 /// A row's values by column.
 type TextRow = BTreeMap<String, String>;
 
-/// The names of all columns of a file, and for each row the values that it has in some of them, as texts.
-pub(super) fn texts_of(path: &Path, wanted: &[&str]) -> Result<(BTreeSet<String>, Vec<TextRow>), DataError> {
+/// The names of all columns of a file, and for each row the values that it has in some of them, as texts; what it has of
+/// captions is added to the candidates, its first row as the row `first` of these.
+pub(super) fn texts_of(
+    path: &Path,
+    wanted: &[&str],
+    first: usize,
+    captions: &mut Candidates,
+) -> Result<(BTreeSet<String>, Vec<TextRow>), DataError> {
     let place = Place::file(path);
     let file = open_shard(path)?;
     let schema = file.metadata().file_metadata().schema_descr();
-    let names = schema.columns().iter().filter_map(|column| column.path().parts().first().cloned()).collect();
+    let names = parquet_captions::names(schema);
+    parquet_captions::append(captions, &file, first, &[], &place)?;
     let mut rows: Vec<TextRow> = Vec::new();
     for name in wanted {
         let Some(column) = Column::find(schema, name) else { continue };

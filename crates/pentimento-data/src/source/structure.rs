@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::array_pixels::Conversion;
+use super::captions::Captions;
 use super::decode::Raw;
 use super::labels::Labelled;
 use super::notes::Note;
@@ -79,6 +80,7 @@ pub(super) struct Listing {
     pub(super) labels: Option<Vec<u32>>,
     pub(super) class_names: Vec<String>,
     pub(super) groups: Option<Vec<String>>,
+    pub(super) captions: Captions,
 }
 
 impl Listing {
@@ -98,6 +100,11 @@ impl Listing {
         Self { keys: all(self.keys), groups: self.groups.map(all), ..self }
     }
 
+    /// What the set calls an image.
+    pub(super) fn key(&self, index: usize) -> String {
+        self.keys.get(index).cloned().unwrap_or_else(|| index.to_string())
+    }
+
     pub(super) fn with_labels(self, (labels, class_names): Labelled) -> Self {
         Self { labels: Some(labels), class_names, ..self }
     }
@@ -107,7 +114,8 @@ impl Listing {
 pub(super) struct Structure {
     pub(super) layout: Layout,
     pub(super) listing: Listing,
-    /// Every file that what is read depends on.
+    /// Every file that images and labels depend on. Captions are read anew each time, and files that have nothing else are not
+    /// among them.
     pub(super) files: Vec<PathBuf>,
     pub(super) reader: Box<dyn Reader>,
     /// What is to be said of it.

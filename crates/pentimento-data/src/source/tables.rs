@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::caption_candidates::Candidates;
+use super::captions::{CAPTION_COLUMNS, Said};
 use super::found::Finder;
 use super::halves::{Part, part_named};
 use super::labels::{self, ListLength};
@@ -47,6 +49,7 @@ pub(super) struct Table {
     pub(super) columns: BTreeSet<String>,
     /// The folder that the names of files start from.
     pub(super) base: PathBuf,
+    pub(super) captions: Candidates,
     /// Whether the table's own name says that it lists one split, as `train.csv` does.
     pub(super) is_of_split: bool,
 }
@@ -94,8 +97,8 @@ pub(super) fn usual(folder: &Path, names: &[String]) -> Result<Option<String>, D
 }
 
 /// Opens the table of a set that has the usual name.
-pub(super) fn open(folder: &Path, name: &str) -> Result<Table, DataError> {
-    let table = parse(folder, name)?;
+pub(super) fn open(folder: &Path, name: &str, captions: Option<&str>) -> Result<Table, DataError> {
+    let table = parse(folder, name, captions)?;
     if table.file_column().is_none() && !table.rows.is_empty() {
         let bound = "with the paths of images in the column `file_name`";
         return Err(Place::file(&table.path).broken("the list of columns", shown(&table.columns), bound));
@@ -110,18 +113,25 @@ pub(super) fn under_another_name(
     names: &[String],
     bases: &[PathBuf],
     split: Split,
+    captions: Option<&str>,
     notes: &mut Vec<Note>,
 ) -> Result<Option<Table>, DataError> {
     let mut known: Vec<(String, Table)> = Vec::new();
     for name in names {
         let Some(ending) = ending(name) else { continue };
         let not_read = |reason: String| Note::NotRead { what: name.clone(), reason };
-        match (ending.as_str(), parse(folder, name)) {
+        match (ending.as_str(), parse(folder, name, captions)) {
             ("csv" | "tsv" | "jsonl" | "ndjson" | "json", Ok(mut table)) => {
                 match bases.iter().find(|base| table.names_a_file_of(base)) {
                     // A table of captions, say, would take the place of class folders.
                     Some(_) if !table.says_something() => {
-                        notes.push(not_read("it has no column of labels, groups or splits".into()));
+                        let reason = "it has no column of labels, groups or splits";
+                        notes.push(not_read(match table.captions.names().next() {
+                            None => reason.into(),
+                            Some(column) => format!(
+                                "{reason}; called metadata.csv, it is read, with its captions in `{column}`, in place of class folders"
+                            ),
+                        }));
                     }
                     Some(base) => {
                         table.base = base.clone();
@@ -167,7 +177,7 @@ fn shown(columns: &BTreeSet<String>) -> String {
     listed(&columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>())
 }
 
-fn parse(folder: &Path, name: &str) -> Result<Table, DataError> {
+fn parse(folder: &Path, name: &str, captions: Option<&str>) -> Result<Table, DataError> {
     let path = folder.join(name);
     let mut table = Table {
         path: path.clone(),
@@ -175,6 +185,7 @@ fn parse(folder: &Path, name: &str) -> Result<Table, DataError> {
         rows: Vec::new(),
         columns: BTreeSet::new(),
         base: folder.into(),
+        captions: Candidates::new(captions),
         is_of_split: false,
     };
     let ending = ending(name).unwrap_or_default();
@@ -186,7 +197,7 @@ fn parse(folder: &Path, name: &str) -> Result<Table, DataError> {
             .chain(GROUP_COLUMNS)
             .chain([SPLIT_COLUMN])
             .collect();
-        let (columns, rows) = parquet_shards::texts_of(&path, &wanted)?;
+        let (columns, rows) = parquet_shards::texts_of(&path, &wanted, 0, &mut table.captions)?;
         (table.columns, table.rows) = (columns, (0..).zip(rows).collect());
         return Ok(table);
     }
@@ -212,24 +223,42 @@ fn csv_rows(bytes: &[u8], delimiter: u8, table: &mut Table) -> Result<(), DataEr
     let has = |byte: u8| first_line.contains(&byte);
     let delimiter = if delimiter == b',' && has(b';') && !has(b',') { b';' } else { delimiter };
     let unreadable = |error| table_error(&path, bytes, error);
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).delimiter(delimiter).from_reader(bytes);
+    // Captions keep their blanks.
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(bytes);
     let header = reader.headers().map_err(unreadable)?.clone();
     let mut lines = Lines::of(bytes);
     let header_line = lines.at(header.position());
-    for name in &header {
-        if !table.columns.insert(name.to_owned()) {
+    let names: Vec<&str> = header.iter().map(str::trim).collect();
+    for name in &names {
+        if !table.columns.insert((*name).to_owned()) {
             let value = format!("the column {name:?} twice");
             return Err(broken(header_line, value, "a header of different names"));
         }
     }
     if table.file_column().is_none() {
-        let value = format!("the columns {:?}", header.iter().collect::<Vec<_>>());
+        let value = format!("the columns {names:?}");
         return Err(broken(header_line, value, "a header with the column `file_name`"));
     }
-    for record in reader.records() {
+    for name in &names {
+        if table.captions.is_column(name) {
+            table.captions.add(name);
+        }
+    }
+    for record in reader.byte_records() {
         let record = record.map_err(unreadable)?;
-        let row = header.iter().zip(&record).map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-        table.rows.push((lines.at(record.position()), row));
+        let line = lines.at(record.position());
+        let mut row = Row::new();
+        for (name, bytes) in names.iter().copied().zip(&record) {
+            if table.captions.is_column(name) {
+                let place = Place::entry(&path, format!("line {line}"));
+                table.captions.set(table.rows.len(), name, Said::of_text(bytes.to_vec(), &place));
+            }
+            if !CAPTION_COLUMNS.contains(&name) {
+                let text = str::from_utf8(bytes).map_err(|_| broken(line, "not UTF-8".into(), "UTF-8"))?;
+                row.insert(name.to_owned(), text.trim().to_owned());
+            }
+        }
+        table.rows.push((line, row));
     }
     Ok(())
 }
@@ -244,7 +273,7 @@ fn json_rows(bytes: &[u8], table: &mut Table) -> Result<(), DataError> {
         let place = Place::entry(&table.path, format!("line {line}"));
         let object = serde_json::from_slice(text)
             .map_err(|error| place.broken("the text", format!("unreadable ({error})"), "a JSON object"))?;
-        let row = row_of(object, &place, &mut table.columns, &mut lists)?;
+        let row = row_of(object, &place, table, &mut lists)?;
         table.rows.push((line, row));
     }
     Ok(())
@@ -267,7 +296,7 @@ fn document(bytes: &[u8], table: &mut Table) -> Result<(), DataError> {
             for (number, value) in (0..).zip(list) {
                 let Value::Object(object) = value else { return Err(unknown()) };
                 let here = Place::entry(&table.path, format!("entry {number}"));
-                let row = row_of(object, &here, &mut table.columns, &mut lists)?;
+                let row = row_of(object, &here, table, &mut lists)?;
                 table.rows.push((number, row));
             }
             return Ok(());
@@ -293,17 +322,17 @@ fn document(bytes: &[u8], table: &mut Table) -> Result<(), DataError> {
     for (number, (name, label)) in (0..).zip(pairs) {
         let here = Place::entry(&table.path, format!("entry {number}"));
         let object = [("file_name".to_owned(), name), ("label".to_owned(), label)].into_iter().collect();
-        let row = row_of(object, &here, &mut table.columns, &mut lists)?;
+        let row = row_of(object, &here, table, &mut lists)?;
         table.rows.push((number, row));
     }
     Ok(())
 }
 
-/// The texts of an object: those of the columns that mean something.
+/// The texts of an object, which is the next row: those of the columns that mean something.
 fn row_of(
     object: serde_json::Map<String, Value>,
     place: &Place,
-    columns: &mut BTreeSet<String>,
+    table: &mut Table,
     lists: &mut ListLength,
 ) -> Result<Row, DataError> {
     let mut row = Row::new();
@@ -326,7 +355,11 @@ fn row_of(
             };
             row.insert(name.clone(), text);
         }
-        columns.insert(name);
+        if table.captions.is_column(&name) {
+            let said = Said::of_json(value, &name, place);
+            table.captions.set(table.rows.len(), &name, said);
+        }
+        table.columns.insert(name);
     }
     Ok(row)
 }

@@ -94,7 +94,7 @@ pub(super) struct Walk {
     /// Links to what is not there whose names do not say whether that is an image, a folder of a class or something else.
     pub(super) lost: Vec<(Vec<String>, PathBuf, Absent)>,
     /// Files that are no images.
-    pub(super) others: Vec<Vec<String>>,
+    pub(super) others: Vec<(Vec<String>, PathBuf)>,
     /// Folders without any file, also in folders inside them.
     pub(super) empty: Vec<Vec<String>>,
     /// Links to a folder that they lie in.
@@ -187,7 +187,7 @@ impl Folder {
                         walk.absent.insert(path.clone(), absent);
                         walk.images.push((names, path));
                     }
-                    Some(_) => walk.others.push(names),
+                    Some(_) => walk.others.push((names, path)),
                 }
                 continue;
             }
@@ -196,7 +196,7 @@ impl Folder {
                 if is_image(&name, &path)? {
                     walk.images.push((names, path));
                 } else {
-                    walk.others.push(names);
+                    walk.others.push((names, path));
                 }
                 continue;
             }

@@ -3,9 +3,9 @@
 //!
 //! A sample has one image: `.png`, `.jpg`, `.webp` and so on, or, if it has none that is called so, the only one that is
 //! called `.NAME.png`. Its label is in `.cls`, a number or a name; or in the `label` or `cls` of `.json`; or in `.txt`, if that
-//! is a whole number in every sample. Another text is a caption and no label. A `group`, `contributor` or `artist` of
-//! `.json` is its group. If no sample has a label, tables beside the archives may have them by `key`, as img2dataset
-//! writes them.
+//! is a whole number in every sample. Another text is a caption, and so is `caption`, `captions`, `prompt` or `text` of `.json`. A
+//! `group`, `contributor` or `artist` of `.json` is its group. If no sample has a label, or a caption, tables beside the archives
+//! may have them by `key`, as img2dataset writes them.
 //!
 //! Only places and lengths are kept; images are read where they are, so archives must not be compressed.
 
@@ -13,26 +13,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
+use super::archive_tables::ArchiveTables;
+use super::caption_candidates::Candidates;
+use super::captions::{CAPTION_FILES, MAX_CAPTION_BYTES, Said};
 use super::decode::{MAX_ENCODED_BYTES, Raw};
 use super::formats::is_image_ending;
 use super::halves::{SplitFolders, whole_only};
 use super::labels::{self, ListLength};
 use super::notes::{Note, ending};
-use super::parquet_shards::texts_of;
 use super::place::Place;
 use super::structure::{Layout, Listing, Reader, Structure};
-use super::tables::{GROUP_COLUMNS, LABEL_COLUMNS, scalar_text};
+use super::tables::{GROUP_COLUMNS, scalar_text};
 use super::words::{counted, listed};
 use crate::error::DataError;
 use crate::names::composed;
 use crate::public_sets::Split;
 
-/// A label or a JSON object; captions are shorter, too.
+/// A label or a JSON object.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// Length of a header, and what entries are padded to.
 const BLOCK_BYTES: u64 = 512;
 /// Members of a JSON object that are labels, of which the first counts.
 const LABEL_MEMBERS: [&str; 4] = ["label", "cls", "labels", "class"];
+
+/// Names that are kept, to be told where another one is asked for.
+const MOST_NAMES: usize = 64;
 
 struct TarReader {
     archives: Vec<PathBuf>,
@@ -58,13 +63,15 @@ struct Sample {
     dotted: Vec<(String, Member)>,
     class: Option<String>,
     label: Option<String>,
+    /// Of `.txt`, without blanks, if it is UTF-8.
     text: Option<String>,
     group: Option<String>,
+    /// What could be captions: by the name of a field of JSON, or by an ending with its dot.
+    captions: BTreeMap<String, Said>,
     fields: Vec<String>,
 }
 
 /// What was found in archives.
-#[derive(Default)]
 struct Found {
     samples: Vec<Sample>,
     /// Samples whose files do not lie together.
@@ -72,6 +79,10 @@ struct Found {
     /// Names without a key or an ending.
     nameless: Vec<String>,
     lists: ListLength,
+    /// Tells what could be captions.
+    candidates: Candidates,
+    /// What captions can be called: endings with their dots, and the first fields of JSON.
+    names: BTreeSet<String>,
 }
 
 /// Opens archives, one after another; `tables` are Parquet files that lie beside them. `split` is the one that keys must say,
@@ -80,12 +91,20 @@ pub(super) fn read(
     archives: &[PathBuf],
     tables: &[PathBuf],
     split: Option<Split>,
+    captions: Option<&str>,
 ) -> Result<Structure, DataError> {
-    let mut found = Found::default();
+    let mut found = Found {
+        samples: Vec::new(),
+        apart: 0,
+        nameless: Vec::new(),
+        lists: ListLength::default(),
+        candidates: Candidates::new(captions),
+        names: BTreeSet::new(),
+    };
     for (number, path) in archives.iter().enumerate() {
         read_archive(number, path, &mut found)?;
     }
-    let Found { mut samples, apart, nameless, .. } = found;
+    let Found { mut samples, apart, nameless, mut candidates, names, .. } = found;
     let mut notes = Vec::new();
     if apart > 0 {
         let what = format!("the files of {} lie apart", counted(apart, "sample"));
@@ -106,16 +125,16 @@ pub(super) fn read(
         }
     }
     let mut images = Vec::with_capacity(samples.len());
-    let has_text = |sample: &Sample| sample.text.is_some();
-    let texts_there = samples.iter().filter(|sample| has_text(sample)).count();
     let mut unread = BTreeMap::<String, usize>::new();
     for sample in &mut samples {
         let (field, image) = the_image(sample, &archives[sample.archive])?;
-        for other in sample.fields.iter().filter(|name| **name != field && !is_read(name)) {
+        for other in sample.fields.iter().filter(|name| **name != field && !is_read(name, &sample.captions)) {
             *unread.entry(format!(".{other}")).or_default() += 1;
         }
         images.push(image);
     }
+    let caption_texts: Vec<BTreeMap<String, Said>> =
+        samples.iter_mut().map(|sample| std::mem::take(&mut sample.captions)).collect();
     let place_of = |index: usize| match samples.get(index) {
         Some(sample) => Place::entry(&archives[sample.archive], format!("sample {:?}", sample.key)),
         None => Place::file(Path::new("")),
@@ -125,23 +144,42 @@ pub(super) fn read(
     };
     let mut listing = Listing::named(samples.iter().map(|sample| sample.key.clone()).collect());
     let mut files = archives.to_vec();
-    let table = Table::read(tables)?;
+    let mut table = ArchiveTables::read(tables, captions)?;
     let mut labels = texts(|sample| sample.class.clone(), "the field cls")?;
     if labels.is_none() {
         labels = texts(|sample| sample.label.clone(), "the label")?;
     }
+    let mut texts_are_labels = false;
     if labels.is_none() && table.labels.values().any(Option::is_some) {
         let of_key = |sample: &Sample| table.labels.get(&sample.key).cloned().flatten();
         labels = labels::all_or_none(samples.iter().map(of_key).collect(), "the label", place_of)?;
         files.extend(tables.iter().cloned());
     }
     let is_number = |sample: &Sample| sample.text.as_ref().is_some_and(|text| text.parse::<u32>().is_ok());
-    if labels.is_none() && samples.iter().all(is_number) {
+    let texts_are_asked_for = candidates.is_named() && candidates.ending() == CAPTION_FILES;
+    let are_numbers = samples.iter().all(is_number) && !texts_are_asked_for;
+    if labels.is_none() && are_numbers {
         labels = texts(|sample| sample.text.clone(), "the field txt")?;
-    } else if texts_there > 0 {
-        // Captions, or what the labels were not taken from.
-        unread.insert(".txt".into(), texts_there);
+        texts_are_labels = true;
     }
+    for (index, said) in caption_texts.into_iter().enumerate() {
+        for (name, said) in said {
+            candidates.set(index, &name, said);
+        }
+    }
+    candidates.remove_numbers(CAPTION_FILES);
+    let has_text = |sample: &&Sample| sample.fields.iter().any(|field| field == "txt");
+    let texts_there = samples.iter().filter(has_text).count();
+    if texts_there > 0 && !texts_are_labels && !candidates.has(CAPTION_FILES) {
+        unread.insert(CAPTION_FILES.into(), texts_there);
+    }
+    if !candidates.say_something() && table.captions.say_something() {
+        let keys: Vec<&str> = samples.iter().map(|sample| sample.key.as_str()).collect();
+        candidates = table.captions_of(&keys);
+    }
+    let place = Place::file(archives.first().map_or(Path::new(""), PathBuf::as_path));
+    let available = || names.into_iter().chain(table.columns).collect();
+    listing.captions = candidates.choose(listing.count, &place, available)?;
     match labels {
         Some(labels) => {
             let labelled = labels::from_texts(&labels, &[], place_of)?;
@@ -156,9 +194,9 @@ pub(super) fn read(
     Ok(Structure { layout: Layout::WebDataset, listing, files, reader: Box::new(reader), notes })
 }
 
-/// Whether the files of samples that are called so are read, beside images.
-fn is_read(field: &str) -> bool {
-    matches!(field, "cls" | "txt" | "json")
+/// Whether a file of a sample that is called so is read, beside images.
+fn is_read(field: &str, captions: &BTreeMap<String, Said>) -> bool {
+    matches!(field, "cls" | "txt" | "json") || captions.contains_key(&format!(".{field}"))
 }
 
 /// Keeps the samples of one split, if the folders in the keys are splits.
@@ -230,26 +268,6 @@ fn folders_of(samples: &[Sample]) -> Option<Note> {
     let what = format!("the names of folders as labels, {}", listed(&folders));
     let reason = "labels of WebDataset are in .cls, in the `label` of .json, or a number in .txt".into();
     Some(Note::NotRead { what, reason })
-}
-
-/// What the Parquet files beside archives say of the samples by their keys.
-#[derive(Default)]
-struct Table {
-    labels: BTreeMap<String, Option<String>>,
-}
-
-impl Table {
-    fn read(paths: &[PathBuf]) -> Result<Self, DataError> {
-        let mut table = Self::default();
-        let wanted: Vec<&str> = LABEL_COLUMNS.into_iter().chain(["key"]).collect();
-        for path in paths {
-            for mut row in texts_of(path, &wanted)?.1 {
-                let Some(key) = row.remove("key") else { continue };
-                table.labels.insert(composed(&key), row.into_values().next());
-            }
-        }
-        Ok(table)
-    }
 }
 
 fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), DataError> {
@@ -325,6 +343,11 @@ fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), Dat
                 .map(|_| text.trim().to_owned())
         };
         let member = || Member { archive: number, path: entry_path.clone(), offset, bytes };
+        let dotted_field = format!(".{field}");
+        let is_caption = dotted_field == found.candidates.ending();
+        if found.names.len() < MOST_NAMES {
+            found.names.insert(dotted_field.clone());
+        }
         match field.as_str() {
             image if is_image_ending(image) => {
                 if sample.image.is_some() {
@@ -336,7 +359,6 @@ fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), Dat
                 sample.dotted.push((field.clone(), member()));
             }
             "cls" => sample.class = Some(text(&mut entry)?),
-            "txt" => sample.text = Some(text(&mut entry)?),
             "json" => {
                 let text = text(&mut entry)?;
                 let value: serde_json::Value = serde_json::from_str(&text)
@@ -345,6 +367,31 @@ fn read_archive(number: usize, path: &Path, found: &mut Found) -> Result<(), Dat
                     LABEL_MEMBERS.iter().find_map(|name| value.get(name)).filter(|label| !label.is_null());
                 sample.label = label.map(|label| label_of(label, &mut found.lists, &here)).transpose()?;
                 sample.group = GROUP_COLUMNS.iter().find_map(|name| value.get(name)).and_then(scalar_text);
+                if let serde_json::Value::Object(object) = value {
+                    for (name, value) in object {
+                        if found.names.len() < MOST_NAMES {
+                            found.names.insert(name.clone());
+                        }
+                        if found.candidates.is_column(&name) {
+                            let said = Said::of_json(value, &name, &here);
+                            sample.captions.insert(name, said);
+                        }
+                    }
+                }
+            }
+            field if is_caption || field == "txt" => {
+                let mut text = Vec::new();
+                // A byte more tells that it is too long.
+                (&mut entry)
+                    .take(MAX_CAPTION_BYTES + 1)
+                    .read_to_end(&mut text)
+                    .map_err(|source| here.io("read", source))?;
+                if field == "txt" {
+                    sample.text = str::from_utf8(&text).ok().map(|text| text.trim().to_owned());
+                }
+                if is_caption {
+                    sample.captions.insert(dotted_field, Said::of_file(text, &here));
+                }
             }
             _ => {}
         }

@@ -172,7 +172,7 @@ fn files_beside_archives_and_tables_are_told() {
 }
 
 #[test]
-fn files_of_captions_are_counted_and_said() {
+fn files_beside_images_are_counted_and_said() {
     let folder = TempDir::new().unwrap();
     for class in ["ant", "bee"] {
         fs::create_dir(folder.path().join(class)).unwrap();
@@ -186,17 +186,17 @@ fn files_of_captions_are_counted_and_said() {
     fs::write(folder.path().join("0.txt"), "of no image").unwrap();
     fs::write(folder.path().join("bee/license.xml"), "").unwrap();
     let left_out = Note::LeftOut {
-        files: [(".caption".into(), 2), (".txt".into(), 5), (".xml".into(), 1)].into(),
-        named_as_images: [(".caption".into(), 2), (".txt".into(), 4)].into(),
+        files: [(".caption".into(), 2), (".txt".into(), 1), (".xml".into(), 1)].into(),
+        named_as_images: [(".caption".into(), 2)].into(),
         folders: vec![],
     };
     let source = try_open(folder.path()).unwrap();
-    assert_eq!(source.notes().last(), Some(&left_out));
+    assert!(source.notes().contains(&left_out), "{}", notes(&source));
     assert_names(
         &notes(&source),
         &[
-            "not read: 2 .caption (with the names of images: captions and labels are not taken from them), 5 .txt (4 of them with the \
-         names of images: captions and labels are not taken from them), 1 .xml\n",
+            "captions: the .txt files\n",
+            "not read: 2 .caption (with the names of images: captions and labels are not taken from them), 1 .txt, 1 .xml\n",
         ],
     );
     // Beside a table, and in an archive.
@@ -205,7 +205,10 @@ fn files_of_captions_are_counted_and_said() {
         "file_name\nant/0.png\nant/1.photo.png\nbee/0.png\nbee/1.photo.png\n",
     )
     .unwrap();
-    assert_names(&notes(&try_open(folder.path()).unwrap()), &["5 .txt (4 of them with the names of images"]);
+    assert_names(
+        &notes(&try_open(folder.path()).unwrap()),
+        &["2 .caption (with the names of images", " 1 .txt, "],
+    );
     let archive = TempDir::new().unwrap();
     let file = |name: &str, bytes: &[u8]| (name.to_owned(), bytes.to_vec());
     let image = png(&noise(4, 4, 1, 0));
@@ -217,7 +220,10 @@ fn files_of_captions_are_counted_and_said() {
         file("b.cls", b"0"),
     ];
     fs::write(archive.path().join("set.tar"), tar_of(&entries)).unwrap();
-    assert_names(&notes(&try_open(archive.path()).unwrap()), &["not read: 1 .txt\n"]);
+    assert_names(
+        &notes(&try_open(archive.path()).unwrap()),
+        &["captions: 1 of 2 images has none that can be used:\n  1 without one: b ("],
+    );
     // A number is the label.
     let entries = [file("a.png", &image), file("a.txt", b"1"), file("b.png", &image), file("b.txt", b"0")];
     fs::write(archive.path().join("set.tar"), tar_of(&entries)).unwrap();

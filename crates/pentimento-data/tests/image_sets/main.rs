@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod arrays;
+mod captions;
 mod channels;
 mod damage;
 mod every_layout;

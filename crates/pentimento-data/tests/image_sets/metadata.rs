@@ -142,7 +142,12 @@ fn tables_that_are_not_read_are_told() {
     let folder = with_table("captions.csv", b"file_name,text\na.png,one\nb.png,two\n");
     let source = try_open(folder.path()).unwrap();
     assert_eq!(source.layout(), Layout::Folder);
-    assert_names(&notes(&source), &["not read: captions.csv (it has no column of labels"]);
+    assert_names(
+        &notes(&source),
+        &[
+            "not read: captions.csv (it has no column of labels, groups or splits; called metadata.csv, it is read",
+        ],
+    );
     // Where a table has the usual name, they do, as `datasets` has it; and that is said.
     fs::rename(folder.path().join("captions.csv"), folder.path().join("metadata.csv")).unwrap();
     fs::create_dir(folder.path().join("cat")).unwrap();
@@ -150,7 +155,7 @@ fn tables_that_are_not_read_are_told() {
     fs::write(folder.path().join("metadata.csv"), "file_name,text\na.png,one\ncat/b.png,two\n").unwrap();
     let source = try_open(folder.path()).unwrap();
     assert_eq!((source.layout(), source.labels()), (Layout::Metadata, None));
-    assert_names(&notes(&source), &["not read: the column `text` and the names of folders ("]);
+    assert_names(&notes(&source), &["not read: the names of folders (", "captions: `text`\n"]);
     // A column of labels under another name.
     let folder = with_table("metadata.csv", b"file_name,breed\na.png,pug\nb.png,elkhound\n");
     assert_names(&notes(&try_open(folder.path()).unwrap()), &["not read: the column `breed` (", "`label`"]);

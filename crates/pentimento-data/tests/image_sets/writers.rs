@@ -262,14 +262,26 @@ pub fn write_parquet_paths(path: &Path, images: &[&str]) {
 
 /// A file of one row group with these values and levels, or of none.
 pub fn write_parquet_schema(path: &Path, schema: &str, columns: &[(Vec<ByteArray>, Vec<i16>)]) {
+    let columns: Vec<Levels> =
+        columns.iter().map(|(values, levels)| (values.clone(), levels.clone(), None)).collect();
+    write_parquet_lists(path, schema, &columns);
+}
+
+/// Values, levels of definition, and those of repetition where values are in lists.
+pub type Levels = (Vec<ByteArray>, Vec<i16>, Option<Vec<i16>>);
+
+/// The same with lists.
+pub fn write_parquet_lists(path: &Path, schema: &str, columns: &[Levels]) {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let file = std::fs::File::create(path).unwrap();
     let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
     if !columns.is_empty() {
         let mut row_group = writer.next_row_group().unwrap();
-        for (values, levels) in columns {
+        for (values, levels, starts) in columns {
             let mut column = row_group.next_column().unwrap().unwrap();
-            column.typed::<ByteArrayType>().write_batch(values, Some(levels), None).unwrap();
+            // Of a column that is required, there are none.
+            let levels = (!levels.is_empty()).then_some(levels.as_slice());
+            column.typed::<ByteArrayType>().write_batch(values, levels, starts.as_deref()).unwrap();
             column.close().unwrap();
         }
         row_group.close().unwrap();

@@ -1,6 +1,6 @@
 //! Which images of a set the doctor looks at: some of every class, from all over the set.
 
-use pentimento_data::{DamagedImage, DataError, Image, ImageSource};
+use pentimento_data::{DamagedImage, DataError, FaultyCaption, Image, ImageSource};
 use std::collections::BTreeMap;
 
 /// Images that predictions are tried on, if there are no more classes.
@@ -48,6 +48,15 @@ impl ImageSource for Chosen {
 
     fn class_names(&self) -> &[String] {
         self.set.class_names()
+    }
+
+    fn captions(&self, index: usize) -> &[String] {
+        self.set.captions(self.indices[index])
+    }
+
+    fn caption_fault(&self, index: usize) -> Option<FaultyCaption> {
+        let fault = self.set.caption_fault(self.indices[index])?;
+        Some(FaultyCaption { index, ..fault })
     }
 
     fn key(&self, index: usize) -> String {

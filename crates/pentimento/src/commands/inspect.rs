@@ -4,8 +4,8 @@ use super::print;
 use crate::error::ProgramError;
 use anyhow::{Context, Result};
 use pentimento_data::{
-    Conversion, DamagedImage, ImageSource as _, IndexedSource, Inspection, NEAR_DUPLICATE_BITS, Note,
-    OpenEvent, Split, contact_sheet,
+    CaptionFaultSummary, CaptionSummary, Conversion, DamagedImage, ImageSource as _, IndexedSource,
+    Inspection, NEAR_DUPLICATE_BITS, Note, OpenEvent, Split, contact_sheet,
 };
 use pentimento_run::RunOptions;
 use pentimento_run::data::{open_path_telling, telling};
@@ -91,6 +91,25 @@ fn by_kind(damaged: &[DamagedImage]) -> BTreeMap<String, usize> {
     counts
 }
 
+/// What there is of captions.
+fn captions_described(captions: &CaptionSummary) -> Value {
+    let faults: Vec<Value> = captions
+        .faults
+        .iter()
+        .map(|fault| {
+            json!({ "position": fault.index, "name": fault.key, "kind": fault.kind, "reason": &*fault.reason })
+        })
+        .collect();
+    json!({
+        "source": captions.source,
+        "images_with_one": captions.with_one,
+        "images_with_several": captions.with_several,
+        "empty": captions.empty,
+        "example": captions.example.as_ref().map(|(name, text)| json!({ "image": name, "caption": text })),
+        "faults": faults,
+    })
+}
+
 /// All that the lines say, and all of the lists.
 fn description(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -> Value {
     let Inspection {
@@ -99,6 +118,7 @@ fn description(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -
         exact_duplicates,
         near_pairs,
         first_near_pairs,
+        captions,
         damaged,
         transparent,
         first_of_several,
@@ -154,6 +174,7 @@ fn description(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -
         "sizes": sizes,
         "classes": classes,
         "groups": groups,
+        "captions": captions.as_ref().map(captions_described),
         "exact_duplicates": {
             "too_many": exact_duplicates.iter().map(|same| same.len() - 1).sum::<usize>(),
             "images": exact_duplicates.iter().map(|same| names(same)).collect::<Vec<_>>(),
@@ -174,6 +195,7 @@ fn lines(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -> Vec<
         exact_duplicates,
         near_pairs,
         first_near_pairs,
+        captions,
         damaged,
         transparent,
         first_of_several,
@@ -198,6 +220,10 @@ fn lines(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -> Vec<
     }
     if let Some(groups) = groups(source) {
         lines.push(format!("groups: {}", groups.len()));
+    }
+    if let Some(captions) = captions {
+        lines.push(format!("captions: {captions}"));
+        lines.extend(CaptionFaultSummary(&captions.faults).to_string().lines().map(str::to_owned));
     }
     let too_many: usize = exact_duplicates.iter().map(|same| same.len() - 1).sum();
     let verb = if too_many == 1 { "is" } else { "are" };
@@ -234,7 +260,9 @@ fn lines(source: &IndexedSource, inspection: &Inspection, how: &How<'_>) -> Vec<
     lines.push(format!("damaged images: {}{left_out}", damaged.len()));
     lines.extend(by_kind(damaged).into_iter().map(|(kind, count)| format!("  {count} {kind}")));
     lines.extend(damaged.iter().map(|image| format!("  {}: {}", image.key, image.reason)));
-    lines.extend(source.notes().iter().map(ToString::to_string));
+    // What is wrong with captions stands beside them.
+    let others = source.notes().iter().filter(|note| !matches!(note, Note::CaptionFaults { .. }));
+    lines.extend(others.map(ToString::to_string));
     lines
 }
 
