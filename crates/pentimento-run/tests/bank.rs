@@ -6,7 +6,6 @@ mod common;
 
 use common::{Laboratory, digests, idx, pixels};
 use pentimento_diffusion::checkpoint::{TensorFile, read_weights};
-use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::Parameters;
@@ -181,7 +180,7 @@ fn a_bank_makes_samples_again_without_images() {
         let members: Vec<_> = networks.iter().map(open).collect();
         let weights = vec![1.0 / members.len() as f64; members.len()];
         let mixture = Mixture::new(training.architecture().clone(), members, 8, 8, 4).unwrap();
-        let trajectory = Trajectory { sample: 1, weights, condition: Condition::None };
+        let trajectory = Trajectory { sample: 1, weights, condition: None };
         mixture.sample(&sampler, recipe.seed, &[trajectory], |_| Ok::<_, RunError>(())).unwrap()
     };
     let lacking = |image: usize| -> Vec<usize> {
