@@ -3,7 +3,7 @@
 use super::plan::{Attention, Coder, Conv, Level, Middle, Norm, Plan, Resnet};
 use burn::tensor::{DType, Tensor, TensorData};
 use pentimento_diffusion::side_by_side::side_by_side;
-use pentimento_kernels::extension::{self, GroupNormSettings, device_for};
+use pentimento_kernels::extension::{self, DeviceKind, GroupNormSettings, chosen_device_kind, device_for};
 use std::convert::Infallible;
 
 /// Added to the variance in every norm of an autoencoder, whatever else a pipeline says.
@@ -147,6 +147,7 @@ impl Network {
 
 /// Runs `pass` on a few images at a time, parts side by side on threads of their own. `pixels` are those of an image where it
 /// is largest. How images are cut into parts changes no byte, as the layers work image by image.
+#[allow(clippy::panic, reason = "the layers keep the type of their values")]
 fn in_parts(
     values: &[f32],
     [height, width, channels]: [usize; 3],
@@ -159,13 +160,18 @@ fn in_parts(
     let per_thread = images.div_ceil(rayon::current_num_threads()).max(1);
     let together = (PIXELS_TOGETHER / pixels).clamp(1, per_thread);
     let parts: Vec<&[f32]> = values.chunks(together * length).collect();
-    let done = side_by_side(parts.len(), |index| {
+    let work = |index: usize| {
         let part = parts[index];
         let shape = [part.len() / length, height, width, channels];
         let options = (&device_for(DType::F32), DType::F32);
         let data = pass(Tensor::from_data(TensorData::new(part.to_vec(), shape), options)).into_data();
-        Ok::<_, Infallible>(data.as_slice::<f32>().unwrap_or_default().to_vec())
-    });
+        Ok::<Vec<f32>, Infallible>(data.try_into_vec().unwrap_or_else(|error| panic!("images: {error:?}")))
+    };
+    let done = match chosen_device_kind() {
+        DeviceKind::Cpu => side_by_side(parts.len(), work),
+        // Other devices share out each layer by themselves.
+        _ => (0..parts.len()).map(work).collect(),
+    };
     match done {
         Ok(parts) => parts.concat(),
         Err(never) => match never {},

@@ -148,7 +148,7 @@ mod tests {
         let [q, k, v] = [1, 2, 3].map(|salt| values(prompts * tokens * width, salt));
         let output = causal_attention([&q, &k, &v], tokens, width, heads);
         let channels = width / heads;
-        for at in 0..output.len() {
+        for (at, found) in output.iter().enumerate() {
             let (prompt, token, channel) = (at / (tokens * width), at / width % tokens, at % width);
             let head = channel / channels * channels;
             let place = |token: usize, channel: usize| (prompt * tokens + token) * width + channel;
@@ -160,7 +160,7 @@ mod tests {
             };
             let sum: f64 = (0..=token).map(weight).sum();
             let truth: f64 = (0..=token).map(|seen| weight(seen) * f64::from(v[place(seen, channel)])).sum();
-            assert!((f64::from(output[at]) - truth / sum).abs() < 1e-5, "value {at}");
+            assert!((f64::from(*found) - truth / sum).abs() < 1e-5, "value {at}");
         }
     }
 }
