@@ -12,7 +12,8 @@ use pentimento_attribution::scores::ScoreRows;
 
 /// Scores in so many groups of draws at multiples of the damping of each block, `[factors][queries][images]`; none for unlearning,
 /// whose every multiple would measure all losses again. Gradients are taken once for all of them, apart from those of the
-/// method's own scores, whose queries are kept in more parts.
+/// method's own scores, whose queries are kept in more parts: these differ by the rounding of one part, and by what conjugate gradients
+/// that are stopped early make of it, as they are not linear in the query.
 ///
 /// # Errors
 ///
