@@ -33,7 +33,7 @@ struct Tanh;
 struct Quick;
 
 /// `sqrt(8 / pi)`.
-const TANH_FACTOR: f32 = 1.595_769_1;
+const TANH_FACTOR: f32 = 1.595_769;
 const TANH_CUBE: f32 = 0.044_715;
 const QUICK_FACTOR: f32 = 1.702;
 

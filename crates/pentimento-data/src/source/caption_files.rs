@@ -17,10 +17,14 @@ use crate::error::DataError;
 /// Files that are read at once.
 const WINDOW_FILES: usize = 1024;
 
+/// The folders and the name of a file without its ending.
+type Stem<'a> = (&'a [String], &'a str);
+
 /// Files that have the names of images beside them, by these names without their endings.
 pub(super) struct CaptionFiles<'a> {
     ending: String,
-    files: BTreeMap<(&'a [String], &'a str), &'a (Vec<String>, PathBuf)>,
+    /// With their names, and where they lie.
+    files: BTreeMap<Stem<'a>, &'a (Vec<String>, PathBuf)>,
 }
 
 impl<'a> CaptionFiles<'a> {

@@ -175,9 +175,9 @@ impl fmt::Display for Note {
             }
             Self::CaptionFaults { faults, of } => {
                 let verb = if faults.len() == 1 { "has" } else { "have" };
-                write!(
+                writeln!(
                     formatter,
-                    "captions: {} of {of} images {verb} none that can be used:\n",
+                    "captions: {} of {of} images {verb} none that can be used:",
                     faults.len()
                 )?;
                 CaptionFaultSummary(faults).fmt(formatter)

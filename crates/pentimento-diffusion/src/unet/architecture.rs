@@ -72,7 +72,13 @@ impl Architecture {
                 let name = format!("{prefix}.downsamplers.0");
                 // Blocks without attention take no notice of the kind of resampling, in diffusers too.
                 if mixes && config.downsample_type == "resnet" {
-                    return Resize::Resnet(build.resnet(&name, width, width, 1.0, Some(Resampling::Halve)));
+                    return Resize::Resnet(Box::new(build.resnet(
+                        &name,
+                        width,
+                        width,
+                        1.0,
+                        Some(Resampling::Halve),
+                    )));
                 }
                 let before = config.downsample_padding;
                 let geometry =
@@ -110,7 +116,13 @@ impl Architecture {
             let resize = (level > 0).then(|| {
                 let name = format!("{prefix}.upsamplers.0");
                 if mixes && config.upsample_type == "resnet" {
-                    return Resize::Resnet(build.resnet(&name, width, width, 1.0, Some(Resampling::Double)));
+                    return Resize::Resnet(Box::new(build.resnet(
+                        &name,
+                        width,
+                        width,
+                        1.0,
+                        Some(Resampling::Double),
+                    )));
                 }
                 let name = format!("{name}.conv");
                 Resize::Conv(build.conv(&name, width, width, ConvGeometry::SAME_3X3, Start::Uniform))

@@ -60,7 +60,7 @@ pub(crate) enum Resize {
     /// A convolution of stride 2, or one after each pixel became four.
     Conv(Conv),
     /// A residual block that resamples within.
-    Resnet(Resnet),
+    Resnet(Box<Resnet>),
 }
 
 /// How the class of an image enters the time embedding.

@@ -195,6 +195,7 @@ fn is_accepted(value: &Value, accepted: &str) -> bool {
         Value::Number(number) => {
             accepted.parse::<f64>().is_ok_and(|accepted| number.as_f64() == Some(accepted))
         }
-        other => other.to_string() == accepted,
+        Value::Bool(flag) => accepted == if *flag { "true" } else { "false" },
+        Value::Object(_) => false,
     }
 }
