@@ -170,9 +170,7 @@ impl Candidates {
             });
             let each: Vec<String> = each.collect();
             let value = format!("in {}, which differ", each.join(" and in "));
-            let example = names.last().map(String::as_str).unwrap_or_default();
-            let bound = format!("in one place: name it, as in `data.captions = {example:?}`");
-            let error = place.broken("the caption", value, bound);
+            let error = place.broken("the caption", value, "in one place");
             return Ok(Captions::refused(Fault::new(CaptionFaultKind::Unclear, &error)));
         }
         // Of several that say the same, the one that says it of most images.

@@ -208,11 +208,8 @@ fn of_two_columns_that_differ_one_has_to_be_named() {
         // It opens, as nobody may need them.
         let source = try_open(folder.path()).unwrap();
         assert_eq!(all(&source), [[] as [String; 0], []]);
-        let parts = [
-            &format!("{first} (of 2 images)"),
-            &format!("{second} (of 2 images)"),
-            "name it, as in `data.captions = \"",
-        ];
+        let parts =
+            [&*format!("{first} (of 2 images)"), &*format!("{second} (of 2 images)"), "must be in one place"];
         assert_names(&notes(&source), &parts);
         let error = check_captions(&source, &[1]).unwrap_err();
         assert_names(&error.to_string(), &parts);

@@ -2,7 +2,7 @@
 
 use super::bound::{BrokenBound, broken};
 use super::origin::Origin;
-use pentimento_attribution::gradient::{FIRST_GROUPS, NoiseSharing, RowPrecision, groups_per_block};
+use pentimento_attribution::gradient::{NoiseSharing, RowPrecision, groups_per_block};
 use serde::{Deserialize, Serialize};
 
 /// Fewest training images that a query is scored with, if not with all.
@@ -102,16 +102,7 @@ impl GradientRecipe {
 
     pub(super) fn validate(&self, origin: &Origin) -> Result<(), BrokenBound> {
         let Self {
-            timesteps,
-            groups,
-            reliability,
-            most_draws,
-            antithetic,
-            dimension,
-            candidates,
-            damping,
-            draws,
-            ..
+            timesteps, groups, reliability, most_draws, dimension, candidates, damping, draws, ..
         } = *self;
         let fit = |groups: usize| groups <= MOST_GROUPS && groups_per_block(groups).is_some();
         if let Some(groups) = groups.filter(|&groups| !fit(groups)) {
@@ -129,13 +120,6 @@ impl GradientRecipe {
         }
         if !(1..=1_000_000).contains(&timesteps) {
             return broken("gradients.timesteps", timesteps, "1 to 1,000,000");
-        }
-        let first = FIRST_GROUPS * timesteps * if antithetic { 2 } else { 1 };
-        if groups.is_none() && most_draws < first {
-            let bound = format!(
-                "at least {first}, as the first {FIRST_GROUPS} groups take so many; `gradients.groups` fixes their number"
-            );
-            return broken("gradients.most_draws", most_draws, bound);
         }
         if !(16..=1 << 20).contains(&dimension) {
             return broken("gradients.dimension", dimension, "16 to 1,048,576");
