@@ -1,59 +1,43 @@
 #!/usr/bin/env python3
 """How scores and their intervals come along with the number of draws: a table and a plot.
 
-    python3 draws.py PENTIMENTO RUN BANK OUT [METHODS]
+    python3 draws.py PENTIMENTO RUN KEPT OUT [METHODS]
 
-PENTIMENTO is the program, RUN the run of a network of BANK (docs/results/banks.md), METHODS names with commas. RUN's recipe gets 1,
-2, 4, 8 and 16 groups of draws in turn, and each time METHODS are asked about the samples and about 24 held-out images and judged by
-BANK. Gradients of fewer draws stay in use. OUT.csv gets a line for each method, set and number of draws: the linear datamodelling score
-in % with its interval over subsets, and the width of a score's interval over draws as a share of the standard deviation of a query's
-scores, the median over training images, mean over queries. OUT.svg draws them.
+PENTIMENTO is the program, RUN the run of a kept bank's network with one group of draws (`--set gradients.groups=1`), KEPT
+docs/results/banks/mnist (docs/results/banks.md), METHODS names with commas. RUN's recipe gets 1, 2, 4, 8 and 16 groups of draws in turn, and
+each time METHODS are asked about the samples and about 24 held-out images and judged by what KEPT's networks made of them. Gradients of fewer
+draws stay in use. OUT.csv gets a line for each method, set and number of draws: the linear datamodelling score in % with its interval
+over subsets, and the width of a score's interval over draws as a share of the standard deviation of a query's scores, the median over
+training images, mean over queries. OUT.svg draws them.
 """
 
 import csv
-import json
-import re
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
+from judged import SETS, export, judged, scored, set_in_recipe
+
 GROUPS = [1, 2, 4, 8, 16]
-SETS = ["samples", "held-out:24"]
 COLOURS = ["#2b6cb0", "#c05621", "#2f855a", "#6b46c1"]
 
 
 def main():
-    program, run, bank, out = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-    methods = sys.argv[5] if len(sys.argv) > 5 else "influence,d-trak"
+    program, run, kept, out = sys.argv[1:5]
+    methods = sys.argv[5] if len(sys.argv) > 5 else "influence-cg,influence,d-trak"
     rows = []
     for groups in GROUPS:
-        recipe = run / "recipe.toml"
-        text, count = re.subn(r"(?m)^groups = \d+$", f"groups = {groups}", recipe.read_text())
-        if count != 1:
-            sys.exit(f"{recipe} has no line `groups = N`: import the network with `--set gradients.groups=1`")
-        recipe.write_text(text)
-        widths = {}
-        for queries in SETS:
-            subprocess.run([program, "attribute", run, "--query", queries, "--method", methods], check=True, stdout=subprocess.DEVNULL)
-            for method in methods.split(","):
-                table = Path(f"{out}.scores.csv")
-                table.unlink(missing_ok=True)
-                asked = [program, "scores", run, "--query", queries, "--method", method, "--export", table]
-                subprocess.run(asked, check=True, stdout=subprocess.DEVNULL)
-                widths[method, queries] = width(table)
-                table.unlink()
-        sets = [option for queries in SETS for option in ("--query", queries)]
-        subprocess.run([program, "evaluate", run, "--bank", bank, "--method", methods, *sets], check=True, stdout=subprocess.DEVNULL)
-        found = json.loads((run / "evaluation/subsets.json").read_text())
-        for queries, judged_set in zip(SETS, found["sets"]):
-            for judged in judged_set["judged"]:
-                if judged["target"] == "loss":
-                    mean = judged["datamodelling"]["score"]["mean"]
-                    values = [round(100 * mean[key], 1) for key in ("value", "low", "high")]
-                    relative = widths[judged["method"], queries]
-                    rows.append([judged["method"], queries, 10 * groups, *values, "" if relative is None else round(relative, 3)])
-        print(f"{10 * groups} draws", *(row for row in rows if row[2] == 10 * groups), sep="\n", flush=True)
+        set_in_recipe(run, "groups", groups)
+        for method in methods.split(","):
+            for queries in SETS:
+                array, table = f"{out}.scores.npy", f"{out}.scores.csv"
+                scored(program, run, queries, method, array)
+                export(program, run, queries, method, table)
+                values, relative = judged(program, kept, queries, array)[0], width(table)
+                rows.append([method, queries, 10 * groups, *values, "" if relative is None else round(relative, 3)])
+                Path(array).unlink()
+                Path(table).unlink()
+                print(*rows[-1], flush=True)
         write(out, rows)
 
 

@@ -6,10 +6,9 @@ use crate::error::Result;
 use crate::gradients::{QuerySet, ScoreTable, Subject, TrainingImages};
 use crate::networks::Networks;
 use crate::page::{Reported, report, report_scores};
-use crate::scores::{check, score};
+use crate::scores::{check, score, usual_method};
 use crate::train::train;
 use crate::workspace::Workspace;
-use pentimento_attribution::methods::Method;
 use std::slice;
 
 /// What a run came to.
@@ -55,11 +54,12 @@ pub fn everything(workspace: &Workspace) -> Result<Finished> {
     // Images that do not fit are refused before samples are made.
     let training = TrainingImages::open(workspace, networks)?;
     let subject = &Subject::new(workspace, networks, &training);
-    check(subject, &QuerySet::Samples, Method::DEFAULT, None)?;
+    let parameters = networks.architecture.parameter_count();
+    let method = usual_method(&workspace.recipe, parameters);
+    check(subject, &QuerySet::Samples, method, None)?;
     let queries = QuerySet::Samples.make_and_open(subject)?;
-    let table = score(subject, &queries, Method::DEFAULT, None)?;
+    let table = score(subject, &queries, method, None)?;
     table.write(workspace, &queries.set.name())?;
     let page = report_scores(subject, &queries, slice::from_ref(&table))?;
-    let parameters = networks.architecture.parameter_count();
     Ok(Finished { scores: Some(Scored { table, training, parameters }), page: Some(page) })
 }

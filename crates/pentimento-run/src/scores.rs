@@ -4,10 +4,23 @@ use crate::error::{Result, RunError};
 use crate::forecast::Forecast;
 use crate::gradients::{self, Queries, QuerySet, ScoreTable, Subject, open_classifier};
 use crate::influence::{self, check_influence, score_influence};
+use crate::recipe::Recipe;
 use pentimento_attribution::likeness::Likeness;
 use pentimento_attribution::methods::{Family, Method};
 use pentimento_attribution::scores::ScoreRows;
 use std::path::Path;
+
+/// Fewer pseudo-gradients than this are too small a sample of the whole curvature for its inverse to order images well.
+const ENOUGH_PSEUDO_GRADIENTS: usize = 1000;
+
+/// The method that is taken if a person names none, for networks of so many parameters: conjugate gradients on the whole curvature
+/// where enough of its pseudo-gradients fit into memory; D-TRAK for larger networks, and where only candidates are to be scored,
+/// which influence functions know nothing of.
+pub fn usual_method(recipe: &Recipe, parameters: usize) -> Method {
+    let [by_curvature, by_kernel] = Method::USUAL;
+    let is_sampled_enough = recipe.influence.pseudo_gradients(parameters) >= ENOUGH_PSEUDO_GRADIENTS;
+    if is_sampled_enough && recipe.gradients.candidates.is_none() { by_curvature } else { by_kernel }
+}
 
 /// Refuses a method that cannot be asked about some queries, and training images that nothing tells apart, before anything is
 /// computed; `classifier` is as for [`score`].
@@ -91,5 +104,27 @@ fn no_table(method: Method) -> RunError {
         method: method.name.into(),
         problem: "measures the codes of an ensemble, for samples of its own, and writes no table of scores"
             .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_method_is_one_that_the_network_allows() {
+        let text = include_str!("recipe/trained.toml");
+        let usual = |parameters, settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+            usual_method(&Recipe::parse(text, "recipe", &settings).unwrap(), parameters).name
+        };
+        // 1,000 pseudo-gradients of a byte for each parameter take 2 GiB.
+        let largest = (2 << 30) / 1000;
+        assert_eq!(usual(170_000, &[]), "influence-cg");
+        assert_eq!(usual(largest, &[]), "influence-cg");
+        assert_eq!(usual(largest + 1, &[]), "d-trak");
+        assert_eq!(usual(170_000, &["influence.cg_gradients=999"]), "d-trak");
+        assert_eq!(usual(largest + 1, &["influence.cg_gradients=1000"]), "influence-cg");
+        assert_eq!(usual(170_000, &["gradients.candidates=100"]), "d-trak");
     }
 }

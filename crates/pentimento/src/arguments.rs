@@ -123,7 +123,7 @@ pub enum Command {
         #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
         limit_memory: Option<u64>,
         /// Forecast scores by this method instead, of a run whose networks are there; several, separated by commas. Of an
-        /// imported network `d-trak` is taken if none is named.
+        /// imported network the usual one is taken if none is named, as by `attribute`.
         #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "limit_memory")]
         method: Vec<AttributeMethod>,
         /// Who is asked about.
@@ -156,7 +156,8 @@ pub enum Command {
         #[command(flatten)]
         run: ExistingRun,
         /// Write and print the distance or score of every training image by this method; several, separated by commas. If none
-        /// is named, samples of an ensemble are attributed by its codes, and all else is asked by `d-trak`.
+        /// is named, samples of an ensemble are attributed by its codes, and all else is asked by `influence-cg`, or by `d-trak` if the
+        /// network has more than about two million parameters.
         #[arg(long, value_enum, value_delimiter = ',')]
         method: Vec<AttributeMethod>,
         /// A classifier of this project (`classifier.safetensors`), for `classifier-cosine`; the run's own if not given.
@@ -177,7 +178,7 @@ pub enum Command {
         /// The run.
         #[command(flatten)]
         run: ExistingRun,
-        /// The method; if there are scores of several, `d-trak` if none is named.
+        /// The method; if there are scores of several, `influence-cg` or else `d-trak` if none is named.
         #[arg(long, value_name = "METHOD")]
         method: Option<String>,
         /// Who is asked about.
@@ -239,7 +240,7 @@ pub enum Command {
         #[command(flatten)]
         run: ExistingRun,
         /// Methods whose scores are shown beside each other, separated by commas. If none is named, the page of an ensemble's
-        /// samples shows its counterfactuals alone, and any other the scores by `d-trak`.
+        /// samples shows its counterfactuals alone, and any other the scores by the usual method, as `attribute`.
         #[arg(long, value_enum, value_delimiter = ',')]
         compare: Vec<AttributeMethod>,
         /// A classifier of this project, for `classifier-cosine`.
@@ -543,7 +544,8 @@ pub struct RemovalArguments {
     /// The run and its bank.
     #[command(flatten)]
     pub retrained: RetrainedRun,
-    /// The methods whose images are removed, separated by commas; if none is named, `d-trak`.
+    /// The methods whose images are removed, separated by commas; if none is named, the usual
+    /// one, as by `attribute`.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub method: Vec<AttributeMethod>,
     /// How many samples, the first ones, have their images removed.

@@ -134,7 +134,8 @@ fn images_are_added_and_left_out_without_taking_gradients_again() {
     let at = format!("data.path={set:?}");
     write_images(&set, &images[..40]);
     import(&run, &at, &[]);
-    succeed(&mut attribute(&run, &[]));
+    let by_kernel = ["--method", "d-trak"];
+    succeed(&mut attribute(&run, &by_kernel));
     let before = features_and_scores(&run);
     let rows = |objects: &BTreeMap<String, Vec<u8>>| {
         let ledger = |name: &&String| name.contains("/groups-") && name.ends_with(".images");
@@ -144,7 +145,7 @@ fn images_are_added_and_left_out_without_taking_gradients_again() {
 
     // Ten more, in front of the others.
     write_images(&set, &images[40..50].iter().chain(&images[..40]).cloned().collect::<Vec<_>>());
-    succeed(&mut attribute(&run, &[]));
+    succeed(&mut attribute(&run, &by_kernel));
     let added = features_and_scores(&run);
     assert_eq!(rows(&added), [40, 10]);
     for (name, bytes) in before.iter().filter(|(name, _)| name.starts_with("features/")) {
@@ -153,13 +154,13 @@ fn images_are_added_and_left_out_without_taking_gradients_again() {
     // The same scores as of a run that saw all of them at once.
     let whole = laboratory.path("whole");
     import(&whole, &at, &[]);
-    succeed(&mut attribute(&whole, &[]));
+    succeed(&mut attribute(&whole, &by_kernel));
     let at_once = features_and_scores(&whole);
     assert!(added["scores/samples/d-trak.npy"] == at_once["scores/samples/d-trak.npy"]);
 
     // Without them again: nothing new, and the scores of the first time.
     write_images(&set, &images[..40]);
-    succeed(&mut attribute(&run, &[]));
+    succeed(&mut attribute(&run, &by_kernel));
     let left_out = features_and_scores(&run);
     assert_eq!(rows(&left_out), [40, 10]);
     assert!(left_out["scores/samples/d-trak.npy"] == before["scores/samples/d-trak.npy"]);
@@ -174,9 +175,9 @@ fn threads_and_batches_change_no_byte() {
     let at = format!("data.path={:?}", laboratory.path("set.npy"));
     let (alone, run) = (laboratory.path("alone"), laboratory.path("run"));
     import(&alone, &at, &[]);
-    succeed(&mut attribute(&alone, &["--threads", "1"]));
+    succeed(&mut attribute(&alone, &["--threads", "1", "--method", "d-trak"]));
     import(&run, &at, &[]);
-    succeed(&mut attribute(&run, &["--threads", "2", "--batch", "3"]));
+    succeed(&mut attribute(&run, &["--threads", "2", "--batch", "3", "--method", "d-trak"]));
     assert_verified(&run);
     let (expected, found) = (features_and_scores(&alone), features_and_scores(&run));
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
@@ -203,7 +204,7 @@ fn features_of_other_settings_are_kept_apart() {
         vec!["--set", "gradients.precision=bf16"],
     ] {
         import(&run, &at, &more);
-        let said = succeed(&mut attribute(&run, &[]));
+        let said = succeed(&mut attribute(&run, &["--method", "d-trak"]));
         assert_names(&said.stdout, &["(100 %)", "sample 1: "]);
         let names = listed(&run);
         let tables: std::collections::BTreeSet<&str> =
@@ -213,7 +214,7 @@ fn features_of_other_settings_are_kept_apart() {
     }
     // A single group has no spread, and says nothing of how sure scores are.
     import(&run, &at, &["--set", "gradients.groups=1"]);
-    let said = succeed(&mut attribute(&run, &[])).stdout;
+    let said = succeed(&mut attribute(&run, &["--method", "d-trak"])).stdout;
     assert!(!said.contains('\u{b1}') && !said.contains("no noise of the draws"), "{said}");
 }
 

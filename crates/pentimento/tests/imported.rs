@@ -190,8 +190,8 @@ fn training_images_are_scored_and_reported() {
     let finished = succeed(&mut program([Path::new("run"), &run]));
     assert_names(&finished.stdout, &["sample 0: ", "sample 2: ", "report.html"]);
     let page = fs::read_to_string(run.join("report.html")).unwrap();
-    assert_names(&page, &["d-trak", "Look most like it"]);
-    for method in ["tracin", "retrac", "trak", "das"] {
+    assert_names(&page, &["influence-cg", "Look most like it"]);
+    for method in ["tracin", "retrac", "trak", "das", "d-trak"] {
         let said =
             succeed(program([Path::new("attribute"), &run]).args(["--method", method, "--top", "2"])).stdout;
         assert_names(&said, &["sample 0: ", &format!("scores/samples/{method}.parquet")]);
@@ -211,10 +211,12 @@ fn training_images_are_scored_and_reported() {
     succeed(&mut import(&golden("goldens/plain"), &again, &settings));
     let attribute = |run: &Path| {
         let mut command = program([Path::new("attribute"), run]);
-        command.args(["--threads", "1", "--batch", "3"]);
+        command.args(["--threads", "1", "--batch", "3", "--method", "d-trak,influence-cg"]);
         command
     };
     succeed(&mut attribute(&again));
+    let usual = "scores/samples/influence-cg.npy";
+    assert!(fs::read(again.join(usual)).unwrap() == made[usual]);
     assert!(fs::read(again.join("scores/samples/d-trak.npy")).unwrap() == *scores);
     fs::remove_file(again.join(rows)).unwrap();
     succeed(&mut attribute(&again));

@@ -115,7 +115,7 @@ fn other_pictures_get_a_page_of_their_own() {
         &[
             "training image 3",
             "training image 5",
-            "Taught most of it, by d-trak",
+            "Taught most of it, by influence-cg",
             "gradients of an ensemble point",
         ],
     );
@@ -131,6 +131,6 @@ fn other_pictures_get_a_page_of_their_own() {
     assert_names(&said, &["second-order", "without being asked"]);
     // An ensemble is asked about pictures that it did not make as any network is.
     let said = succeed(program([Path::new("attribute"), &run]).args(["--query", "3", "--top", "2"])).stdout;
-    assert_names(&said, &["training image 3: ", "d-trak.parquet"]);
+    assert_names(&said, &["training image 3: ", "influence-cg.parquet"]);
     assert_verified(&run);
 }

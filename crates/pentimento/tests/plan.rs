@@ -90,7 +90,7 @@ fn scores_of_a_run_are_forecast_from_what_is_missing() {
     let before = folder_bytes(&run);
     let said = plan(&[]);
     assert_names(row(&said, "sampling"), &["2 samples in 10 steps"]);
-    assert_names(row(&said, "d-trak"), &["60 training images and 2 queries in 1 network at 10 draws"]);
+    assert_names(row(&said, "influence-cg"), &["60 training images at 10 draws"]);
     let methods = "das,influence,unlearning,pixel-cosine";
     let said = plan(&["--method", methods, "--query", "3,17,40"]);
     assert!(!said.contains("sampling"), "{said}");

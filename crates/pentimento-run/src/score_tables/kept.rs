@@ -341,11 +341,14 @@ fn method_of(
     method: Option<&str>,
 ) -> Result<String> {
     let there = |method: &str| set.methods.iter().any(|kept| kept == method);
+    let usual = Method::USUAL.into_iter().find(|method| there(method.name));
     match (method, set.methods.as_slice()) {
         (Some(method), _) if there(method) => Ok(method.to_owned()),
         (None, [only]) => Ok(only.clone()),
-        (None, [_, _, ..]) if there(Method::DEFAULT.name) => Ok(Method::DEFAULT.name.to_owned()),
-        (None, methods @ [_, _, ..]) => Err(RunError::SeveralMethods { methods: methods.to_vec() }),
+        (None, methods @ [_, _, ..]) => match usual {
+            Some(method) => Ok(method.name.to_owned()),
+            None => Err(RunError::SeveralMethods { methods: methods.to_vec() }),
+        },
         (Some(method), _) if !Method::names_of_tables().contains(&method) => Err(no_table(method)),
         (method, methods) => Err(RunError::NoScores {
             run: workspace.run.root().to_path_buf(),

@@ -6,6 +6,8 @@ use pentimento_attribution::likeness::Likeness;
 use pentimento_attribution::methods::{Family, Method};
 use pentimento_run::gradients::QuerySet;
 use pentimento_run::recipe::Origin;
+use pentimento_run::scores::usual_method;
+use pentimento_run::{Networks, Workspace};
 use std::path::PathBuf;
 
 /// What a person asks by.
@@ -44,9 +46,12 @@ impl Asked {
         self.methods.iter().copied().filter(Method::writes_table).collect()
     }
 
-    /// Those that write a table, or the usual one if no method was named.
-    pub fn tables_or_default(&self) -> Vec<Method> {
-        if self.methods.is_empty() { vec![Method::DEFAULT] } else { self.tables() }
+    /// Those that write a table, or the usual one for these networks if no method was named.
+    pub fn tables_or_usual(&self, workspace: &Workspace, networks: &Networks<'_>) -> Vec<Method> {
+        if !self.methods.is_empty() {
+            return self.tables();
+        }
+        vec![usual_method(&workspace.recipe, networks.architecture.parameter_count())]
     }
 
     /// Whether no method was named.

@@ -20,6 +20,7 @@ use pentimento_run::evaluate::{
     evaluate, evaluate_retrieval, judge_arrays,
 };
 use pentimento_run::gradients::{Queries, QuerySet, Subject, TrainingImages};
+use pentimento_run::scores::usual_method;
 use pentimento_run::words::counted;
 use pentimento_run::{Networks, RunError, RunOptions, Workspace};
 use std::path::Path;
@@ -57,7 +58,7 @@ pub(super) fn run(arguments: EvaluateArguments, options: RunOptions) -> Result<(
     let networks = &Networks::open(workspace, data.as_ref())?;
     let training = &TrainingImages::open(workspace, networks)?;
     let subject = &Subject::new(workspace, networks, training);
-    let methods = if asked.is_empty() { usual_methods() } else { asked.tables() };
+    let methods = if asked.is_empty() { compared_methods(workspace, networks) } else { asked.tables() };
     let generated = workspace.recipe.samples.count;
     let by_default = query.is_empty();
     let sets = if by_default { vec![QuerySet::Samples, QuerySet::HeldOut(generated)] } else { query };
@@ -96,7 +97,7 @@ fn retrieval(run: &Path, sources: &Path, query: QuerySet, asked: &Asked, options
     let networks = &Networks::open(workspace, data.as_ref())?;
     let training = &TrainingImages::open(workspace, networks)?;
     let subject = &Subject::new(workspace, networks, training);
-    let methods = if asked.is_empty() { usual_methods() } else { asked.tables() };
+    let methods = if asked.is_empty() { compared_methods(workspace, networks) } else { asked.tables() };
     check(subject, &methods, asked, &query)?;
     let queries = query.make_and_open(subject)?;
     let (classifier, interval) = (asked.classifier.as_deref(), IntervalSettings::default());
@@ -130,12 +131,13 @@ fn retrieval(run: &Path, sources: &Path, query: QuerySet, asked: &Asked, options
     Ok(())
 }
 
-/// Every method that can be asked about any query, and needs no file beside the run.
-fn usual_methods() -> Vec<Method> {
-    ["d-trak", "das", "trak", "influence", "pixel-cosine", "random"]
-        .into_iter()
-        .filter_map(Method::named)
-        .collect()
+/// The methods that are held against each other if none is named: the usual one, some that are well known, and controls. All can
+/// be asked about any query, and need no file beside the run.
+fn compared_methods(workspace: &Workspace, networks: &Networks<'_>) -> Vec<Method> {
+    let usual = usual_method(&workspace.recipe, networks.architecture.parameter_count());
+    let others = ["d-trak", "das", "trak", "influence", "pixel-cosine", "random"];
+    let others = others.into_iter().filter_map(Method::named).filter(|&method| method != usual);
+    std::iter::once(usual).chain(others).collect()
 }
 
 fn print_set(set: &JudgedSet) -> Result<()> {

@@ -48,7 +48,7 @@ pub(super) fn print_forecasts(workspace: &Workspace, asked: &Asked, set: QuerySe
         forecasts.push(sampling_forecast(workspace, networks)?);
     }
     let queries = set.clone().open_or_stand_in(subject)?;
-    for method in asked.tables_or_default() {
+    for method in asked.tables_or_usual(workspace, networks) {
         scores::check(subject, &set, method, None)?;
         forecasts.push(scores::forecast(subject, &queries, method)?);
     }

@@ -53,7 +53,6 @@ pub(super) fn of_many(arguments: RemovalArguments, options: RunOptions) -> Resul
     asked.refuse_codes("it writes no table of scores")?;
     asked.classifier = classifier;
     let workspace = &Workspace::open(&run, options.clone())?;
-    let methods = asked.tables_or_default();
     let settings = PooledSettings {
         targets: queries as usize,
         controls: controls as usize,
@@ -63,6 +62,7 @@ pub(super) fn of_many(arguments: RemovalArguments, options: RunOptions) -> Resul
     with_subject(workspace, |subject| {
         let retraining = Retraining::open(subject, &bank, options)?;
         settings.check_samples(workspace)?;
+        let methods = asked.tables_or_usual(workspace, subject.networks);
         check(subject, &methods, &asked, &QuerySet::Samples)?;
         let samples = QuerySet::Samples.make_and_open(subject)?;
         let classifier = asked.classifier.as_deref();

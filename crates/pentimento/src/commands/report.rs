@@ -26,7 +26,7 @@ pub(super) fn report(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Res
     }
     let training = &TrainingImages::open(workspace, networks)?;
     let subject = &Subject::new(workspace, networks, training);
-    let methods = asked.tables_or_default();
+    let methods = asked.tables_or_usual(workspace, networks);
     check(subject, &methods, asked, &set)?;
     let queries = set.make_and_open(subject)?;
     let tables: Vec<ScoreTable> =

@@ -24,7 +24,10 @@ pub(super) fn attribute(workspace: &Workspace, asked: &Asked, set: QuerySet, cou
             attribute::scores(workspace, data, networks, method, count)?;
         }
     }
-    let methods = if by_codes.is_some() { asked.tables() } else { asked.tables_or_default() };
+    let methods = match by_codes {
+        Some(_) => asked.tables(),
+        None => asked.tables_or_usual(workspace, networks),
+    };
     if methods.is_empty() {
         return Ok(());
     }
