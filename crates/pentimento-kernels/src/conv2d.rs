@@ -6,7 +6,8 @@
 use crate::conv_shape::{Addends, ConvAddends, ConvGeometry, ConvShape};
 use crate::lanes::{Instructions, LANES};
 use crate::product::{
-    PADDING, Panels, RowTable, SharedOutput, Strides, TransposedJob, multiply_rows, multiply_transposed,
+    PADDING, Panels, RowTable, SharedOutput, Strides, TransposedJob, Unpacked, multiply_rows,
+    multiply_transposed,
 };
 use crate::{fixed_sum, winograd};
 use rayon::prelude::*;
@@ -86,13 +87,13 @@ fn backward_table(shape: &ConvShape) -> RowTable {
     RowTable::new(taps, targets, shape.taps())
 }
 
-/// Runs `multiply_rows` over all images, cut so that every thread has work.
-pub(crate) fn over_images(
+/// Multiplies the rows of all images with a matrix, cut so that every thread has work.
+fn over_images(
     instructions: Instructions,
     images: usize,
     input: &[f32],
     table: &RowTable,
-    panels: &Panels,
+    matrix: &Unpacked<'_>,
     addends: &Addends<'_>,
     output: &mut [f32],
 ) {
@@ -100,19 +101,42 @@ pub(crate) fn over_images(
         return;
     }
     let (input_image, output_image) = (input.len() / images, output.len() / images);
-    let wanted_tasks = 4 * rayon::current_num_threads();
-    let parts = wanted_tasks.div_ceil(images).clamp(1, table.len().div_ceil(64).max(1));
-    let rows_per_part = table.len().div_ceil(parts);
     let target = SharedOutput::new(output);
-    (0..images * parts).into_par_iter().for_each(|task| {
-        let (image, part) = (task / parts, task % parts);
-        let rows = (part * rows_per_part).min(table.len())..((part + 1) * rows_per_part).min(table.len());
+    // Some rows of an image with some columns of the matrix.
+    let multiply = |image: usize, rows: Range<usize>, panels: &Panels, first: usize| {
         let source = &input[image * input_image..][..input_image];
-        let place = target.part(image * output_image, output_image);
-        let start = addends.of_image(image, panels.columns());
-        let residual = addends.residual.map(|values| &values[image * output_image..][..output_image]);
+        let place = target.part(image * output_image + first, output_image - first);
+        let start = &addends.of_image(image, matrix.columns)[first..][..panels.columns()];
+        let residual = addends.residual.map(|values| &values[image * output_image..][first..output_image]);
         multiply_rows(instructions, source, table, rows, panels, start, residual, place);
-    });
+    };
+    let wanted_tasks = 4 * rayon::current_num_threads();
+    let part_of = |all: usize, parts: usize, part: usize| {
+        let length = all.div_ceil(parts);
+        (part * length).min(all)..((part + 1) * length).min(all)
+    };
+    match matrix.group_columns() {
+        None => {
+            let panels = matrix.pack();
+            let parts = wanted_tasks.div_ceil(images).clamp(1, table.len().div_ceil(64).max(1));
+            (0..images * parts).into_par_iter().for_each(|task| {
+                multiply(task / parts, part_of(table.len(), parts, task % parts), &panels, 0);
+            });
+        }
+        Some(columns) => {
+            let groups = matrix.columns.div_ceil(columns);
+            // A part of the images packs the group for itself, so there is one unless threads would be idle.
+            let parts = wanted_tasks.div_ceil(groups).clamp(1, images);
+            (0..groups * parts).into_par_iter().for_each(|task| {
+                let (group, part) = (task / parts, task % parts);
+                let first = group * columns;
+                let panels = matrix.pack_columns(first..matrix.columns.min(first + columns));
+                for image in part_of(images, parts, part) {
+                    multiply(image, 0..table.len(), &panels, first);
+                }
+            });
+        }
+    }
 }
 
 /// `output = conv2d(input, weight) + bias`.
@@ -173,9 +197,9 @@ fn convolve(
     }
     let (depth, columns) = (shape.input_channels, shape.output_channels);
     let strides = Strides { tap: depth * columns, depth: columns, column: 1 };
-    let panels = Panels::pack(weight, shape.taps(), depth, columns, strides);
+    let matrix = Unpacked { source: weight, taps: shape.taps(), depth, columns, strides };
     let table = table(shape, Direction::Forward);
-    over_images(instructions, shape.images, input, &table, &panels, &sums, output);
+    over_images(instructions, shape.images, input, &table, &matrix, &sums, output);
 }
 
 /// Gradient with respect to the input, from that of the output.
@@ -196,11 +220,11 @@ pub fn conv2d_backward_input(
     }
     let (depth, columns) = (shape.output_channels, shape.input_channels);
     let strides = Strides { tap: depth * columns, depth: 1, column: depth };
-    let panels = Panels::pack(weight, shape.taps(), depth, columns, strides);
+    let matrix = Unpacked { source: weight, taps: shape.taps(), depth, columns, strides };
     let table = table(shape, Direction::BackwardInput);
     let nothing = vec![0.0; columns];
     let addends = Addends { per_channel: &nothing, residual: None };
-    over_images(instructions, shape.images, output_gradient, &table, &panels, &addends, input_gradient);
+    over_images(instructions, shape.images, output_gradient, &table, &matrix, &addends, input_gradient);
 }
 
 /// Gradient with respect to the weight, summed over images in a fixed order.

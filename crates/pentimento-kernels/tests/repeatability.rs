@@ -329,3 +329,38 @@ fn zeros_have_one_sign() {
         }
     }
 }
+
+/// A layer whose weights are so large that their columns are taken in groups gives the bytes that each column has alone, for any
+/// number of threads.
+#[test]
+fn wide_layers_column_by_column() {
+    let (images, tokens, input, output) = (3, 17, 600, 500);
+    let shape_of =
+        |columns| ConvShape::new([images, 1, tokens, input], columns, ConvGeometry::POINTWISE).unwrap();
+    let (x, w) = (awkward_values(1, images * tokens * input), awkward_values(2, input * output));
+    let (bias, residual) = (awkward_values(3, output), awkward_values(4, images * tokens * output));
+    let embedding = awkward_values(5, images * output);
+    let addends = ConvAddends { bias: Some(&bias), embedding: Some(&embedding), residual: Some(&residual) };
+    let together = |threads| {
+        with_threads(threads, || {
+            let mut together = vec![f32::NAN; images * tokens * output];
+            conv2d_with(&shape_of(output), &x, &w, &addends, &mut together);
+            together
+        })
+    };
+    let whole = together(1);
+    assert_same_bytes("on 3 threads", &together(3), &whole);
+    // Eight columns at a time go the way of small layers.
+    for first in (0..output).step_by(8) {
+        let columns = first..output.min(first + 8);
+        let of = |values: &[f32]| -> Vec<f32> {
+            values.chunks_exact(output).flat_map(|row| row[columns.clone()].to_vec()).collect()
+        };
+        let (bias, embedding, residual) = (of(&bias), of(&embedding), of(&residual));
+        let addends =
+            ConvAddends { bias: Some(&bias), embedding: Some(&embedding), residual: Some(&residual) };
+        let mut alone = vec![f32::NAN; images * tokens * columns.len()];
+        conv2d_with(&shape_of(columns.len()), &x, &of(&w), &addends, &mut alone);
+        assert_same_bytes("some columns", &alone, &of(&whole));
+    }
+}
