@@ -117,6 +117,11 @@ impl<'a> Networks<'a> {
         [height, width, self.architecture.config().in_channels]
     }
 
+    /// Whether they are told the class of an image.
+    pub fn knows_classes(&self) -> bool {
+        self.architecture.config().classes().is_some()
+    }
+
     /// Opens the weights of a network, or of a moment of its training.
     ///
     /// # Errors

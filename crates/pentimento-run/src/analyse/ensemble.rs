@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::networks::Networks;
 use crate::workspace::Workspace;
-use pentimento_diffusion::mixture::Mixture;
+use pentimento_attribution::ensemble::full_weights;
+use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_store::Fingerprint;
 
@@ -34,5 +35,12 @@ impl Ensemble {
                 .of_class(recipe.samples.class)?;
         let sampler = Sampler::new(&recipe.schedule, recipe.sampling)?;
         Ok(Self { mixture, sampler, fingerprint: networks.fingerprint, seed: recipe.seed })
+    }
+
+    /// How samples are made: by all members with one weight.
+    pub fn trajectories(&self, samples: impl IntoIterator<Item = u32>) -> Vec<Trajectory> {
+        let weights = full_weights(self.mixture.members());
+        let of_sample = |sample| Trajectory { sample, weights: weights.clone(), condition: None };
+        samples.into_iter().map(of_sample).collect()
     }
 }

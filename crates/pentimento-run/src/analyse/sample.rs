@@ -14,9 +14,7 @@ use crate::words::counted;
 use crate::workspace::Workspace;
 use once_cell::sync::OnceCell;
 use pentimento_attribution::ensemble::approximation::clamped;
-use pentimento_attribution::ensemble::full_weights;
 use pentimento_diffusion::arrays::ArrayWriter;
-use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::{Fingerprint, Run};
 use std::time::Instant;
 
@@ -158,9 +156,7 @@ fn shard_objects(
     show: impl Fn(usize),
 ) -> Result<Vec<Object>> {
     let mixture = &ensemble.mixture;
-    let weights = full_weights(mixture.members());
-    let trajectories: Vec<Trajectory> =
-        ids.iter().map(|&sample| Trajectory { sample, weights: weights.clone(), condition: None }).collect();
+    let trajectories = ensemble.trajectories(ids.iter().copied());
     let images: Vec<f32> = mixture.sample(&ensemble.sampler, ensemble.seed, &trajectories, |done| {
         show(done);
         workspace.options.stop.check()

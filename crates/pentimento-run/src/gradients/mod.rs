@@ -5,7 +5,8 @@
 //!
 //! * `training_images`: the images that scores are for.
 //! * `subject`: the networks that are asked, and what their features follow from.
-//! * `queries`: the images that are asked about; `query_parts`: in which parts their gradients are taken.
+//! * `queries`: the images that are asked about, and `query_sources` where they come from; `query_parts`: in which parts their
+//!   gradients are taken.
 //! * `featuring`: the stage that makes features, in pieces of some images; `feature_store`: features in the run, as Arrow files.
 //! * `network_features`: what one network is asked, and its features.
 //! * `row_key`: the digest by which an image is found again.
@@ -25,6 +26,7 @@ mod network_features;
 mod projection_quality;
 mod queries;
 mod query_parts;
+mod query_sources;
 mod replay;
 mod rounds;
 mod row_key;

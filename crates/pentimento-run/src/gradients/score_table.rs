@@ -3,7 +3,6 @@
 use super::projection_quality::ProjectionQuality;
 use super::queries::{Queries, Query};
 use super::rounds::EndedBy;
-use super::row_key::row_key;
 use super::score_columns::{self, LOW, NAME, QUERY, RANK, SCORE, STANDARD_ERROR, TRAINING_IMAGE};
 use super::subject::Subject;
 use crate::error::Result;
@@ -21,6 +20,7 @@ use pentimento_attribution::gradient::{
 use pentimento_attribution::methods::{Method, Statement};
 use pentimento_attribution::scores::top;
 use pentimento_data::PreparedSet;
+use pentimento_diffusion::condition::Condition;
 use pentimento_store::Fingerprint;
 use serde::Serialize;
 use serde_json::json;
@@ -184,7 +184,7 @@ pub fn images_digest(workspace: &Workspace, images: &PreparedSet) -> Result<Stri
 
 /// Identifies the images that were asked about: their pixels as the network takes them, in their order, and their classes.
 pub fn queries_digest(queries: &[Query]) -> String {
-    let keys: Vec<u8> = queries.iter().flat_map(|query| row_key(&query.image, query.class)).collect();
+    let keys: Vec<u8> = queries.iter().flat_map(|query| query.key()).collect();
     Fingerprint::of("queries of scores").bytes(&keys).finish().to_string()
 }
 
@@ -232,7 +232,7 @@ impl ScoreTable {
         scores: Vec<Vec<f64>>,
     ) -> Result<Self> {
         let training = subject.training;
-        let class = |query: &Query| Some(training.name_of_class(query.class?));
+        let class = |query: &Query| query.told.clone().filter(|_| matches!(query.condition, Condition::Class(_)));
         Ok(Self {
             method,
             asked_class: queries.set.class().map(str::to_owned),

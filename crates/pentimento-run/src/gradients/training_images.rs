@@ -7,16 +7,19 @@ use crate::networks::Networks;
 use crate::recipe::GroupBy;
 use crate::workspace::Workspace;
 use pentimento_data::{Groups, PreparedSet, composed};
+use pentimento_diffusion::condition::Condition;
 use std::collections::BTreeSet;
 
 /// The training images that scores are for.
 pub struct TrainingImages {
-    /// As the network takes them.
+    /// As people see them.
     pub images: PreparedSet,
     /// Names of the classes, by label.
     pub class_names: Vec<String>,
     /// Contributors or whatever else the source says images belong to together.
     pub groups: Option<Groups>,
+    /// Whether networks are told their classes.
+    told_classes: bool,
 }
 
 impl TrainingImages {
@@ -28,7 +31,7 @@ impl TrainingImages {
     /// and preparing.
     pub fn open(workspace: &Workspace, networks: &Networks<'_>) -> Result<Self> {
         match networks.trained_on {
-            Some(data) => Ok(Self::of(data)),
+            Some(data) => Ok(Self::of(data, networks)),
             None => Self::of_imported(workspace, networks),
         }
     }
@@ -45,7 +48,7 @@ impl TrainingImages {
             Some(names) => Some(Groups::by_name(names, &images)?),
             None => None,
         };
-        Ok(Self { images, class_names, groups })
+        Ok(Self { images, class_names, groups, told_classes: networks.knows_classes() })
     }
 
     /// Refuses images that are all the same, or only one: no score could tell them apart.
@@ -62,11 +65,32 @@ impl TrainingImages {
     }
 
     /// Those that an ensemble was trained on.
-    fn of(data: &CodedData) -> Self {
+    fn of(data: &CodedData, networks: &Networks<'_>) -> Self {
         // Classes are groups anyway, and single images are none.
         let are_others = data.trained.codes.groups != GroupBy::Class && data.groups.len() < data.images.len();
         let groups = are_others.then(|| data.groups.clone());
-        Self { images: data.images.clone(), class_names: data.class_names.clone(), groups }
+        Self {
+            images: data.images.clone(),
+            class_names: data.class_names.clone(),
+            groups,
+            told_classes: networks.knows_classes(),
+        }
+    }
+
+    /// Height, width and channels of the pictures.
+    pub fn picture_shape(&self) -> [usize; 3] {
+        [self.images.height(), self.images.width(), self.images.channels()]
+    }
+
+    /// What networks are shown of an image, by its place among the images.
+    pub fn input(&self, image: usize) -> Vec<f32> {
+        self.images.scaled(image)
+    }
+
+    /// What networks are told of an image; nothing of most networks.
+    pub fn conditions(&self, image: usize) -> Vec<Condition> {
+        let class = self.told_classes.then(|| self.images.labels()[image]);
+        vec![class.into()]
     }
 
     /// The number of the class with this name, in either form of Unicode.

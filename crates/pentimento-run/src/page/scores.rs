@@ -72,7 +72,7 @@ impl<'a> Scores<'a> {
         for (image, first) in nearly_the_same(&training.images)?.into_iter().enumerate() {
             alike.entry(first).or_default().push(image);
         }
-        let (shape, groups) = (subject.shape(), training.named_groups());
+        let (shape, groups) = (subject.picture_shape(), training.named_groups());
         Ok(Self { workspace, training, queries, tables, shape, groups, alike })
     }
 
@@ -89,7 +89,7 @@ impl<'a> Scores<'a> {
         SampleView {
             id: query as u64,
             name: (self.queries.set != QuerySet::Samples).then(|| self.queries.images[query].title.clone()),
-            image: self.picture(&self.queries.images[query].image),
+            image: self.picture(&self.queries.images[query].picture),
             seen_as: None,
             counterfactuals: Vec::new(),
             training_image_lists: Vec::new(),
