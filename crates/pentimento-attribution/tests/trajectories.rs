@@ -93,7 +93,8 @@ fn the_gradient_of_a_trajectory_is_that_of_its_probability() {
     let case = Case::open(false);
     let (sampler, size) = (&case.sampler, [case.side; 2]);
     let go_on = || Ok::<_, Infallible>(());
-    let steps = trajectory_steps(&case.mixture::<f32>(&[], 0.0), sampler, SEED, &trajectories(2), go_on).unwrap();
+    let steps =
+        trajectory_steps(&case.mixture::<f32>(&[], 0.0), sampler, SEED, &trajectories(2), go_on).unwrap();
     let steps = &steps[1];
     // All but the last have noise.
     assert_eq!(steps.len(), STEPS - 1);

@@ -70,7 +70,8 @@ pub fn open_classifier(subject: &Subject<'_>, file: Option<&Path>) -> Result<Cla
         }
     };
     let classifier = Classifier::from_bytes(&bytes).map_err(|error| no_classifier(&name, error))?;
-    let (found, wanted) = (classifier.config().image_length(), subject.picture_shape().iter().product::<usize>());
+    let (found, wanted) =
+        (classifier.config().image_length(), subject.picture_shape().iter().product::<usize>());
     if found != wanted {
         return Err(RunError::RecipeValue {
             file: name,

@@ -26,6 +26,8 @@ pub enum QuerySet {
         path: PathBuf,
         /// Their class, for networks that are told; absent: that of each image in its set.
         class: Option<String>,
+        /// Their prompt, for networks that are told texts; absent: the caption of each image in its set.
+        prompt: Option<String>,
     },
     /// So many images that were not trained on, from the other split of the training images' set, of each class as many.
     HeldOut(usize),
@@ -48,7 +50,10 @@ impl FromStr for QuerySet {
             return Ok(Self::HeldOut(count));
         }
         let numbers: Result<Vec<usize>, _> = text.split(',').map(|number| number.trim().parse()).collect();
-        Ok(numbers.map_or_else(|_| Self::Path { path: text.into(), class: None }, Self::TrainingImages))
+        Ok(numbers.map_or_else(
+            |_| Self::Path { path: text.into(), class: None, prompt: None },
+            Self::TrainingImages,
+        ))
     }
 }
 
@@ -56,8 +61,24 @@ impl QuerySet {
     /// The same, all images of one class, if one is given. Samples and training images have theirs.
     pub fn of_class(self, class: Option<String>) -> Self {
         match self {
-            Self::Path { path, .. } => Self::Path { path, class },
+            Self::Path { path, prompt, .. } => Self::Path { path, class, prompt },
             other => other,
+        }
+    }
+
+    /// The same, all images of one prompt, if one is given. Samples and training images have theirs.
+    pub fn with_prompt(self, prompt: Option<String>) -> Self {
+        match self {
+            Self::Path { path, class, .. } => Self::Path { path, class, prompt },
+            other => other,
+        }
+    }
+
+    /// The prompt that was given for all of its images.
+    pub fn prompt(&self) -> Option<&str> {
+        match self {
+            Self::Path { prompt, .. } => prompt.as_deref(),
+            Self::Samples | Self::TrainingImages(_) | Self::HeldOut(_) => None,
         }
     }
 
@@ -94,11 +115,12 @@ pub struct Query {
     pub title: String,
     /// As people see it, `[height, width, channels]` in [-1, 1].
     pub picture: Vec<f32>,
-    /// What networks are shown of it: the picture.
+    /// What networks are shown of it: the picture, or a latent. Of a sample it is the very latent that was sampled; encoding its
+    /// picture again, as files have to be, would give another.
     pub input: Vec<f32>,
     /// What networks are told.
     pub condition: Condition,
-    /// That in words: the name of a class.
+    /// That in words: the name of a class, or a text.
     pub told: Option<String>,
 }
 
@@ -140,10 +162,11 @@ impl QuerySet {
             Self::Samples => "samples".into(),
             Self::HeldOut(count) => format!("held-out-{count}"),
             Self::TrainingImages(positions) => format!("images-{}", of(&format!("{positions:?}"))),
-            Self::Path { path, class } => {
+            Self::Path { path, class, prompt } => {
                 let path = path.canonicalize().unwrap_or_else(|_| path.clone()).display().to_string();
                 let class = class.as_ref().map_or(String::new(), |class| format!("\0{class}"));
-                format!("path-{}", of(&(path + &class)))
+                let prompt = prompt.as_ref().map_or(String::new(), |prompt| format!("\0\0{prompt}"));
+                format!("path-{}", of(&(path + &class + &prompt)))
             }
         }
     }
@@ -177,7 +200,7 @@ impl QuerySet {
                         title: format!("sample {id}"),
                         picture: training.images.scaled(image),
                         input: training.input(image),
-                        condition: subject.workspace.recipe.samples.class.into(),
+                        condition: subject.condition_of(image, 0),
                         told: None,
                     }
                 };
@@ -201,7 +224,9 @@ impl QuerySet {
                 training_images(subject, &names, "training image", position)
             }
             Self::HeldOut(count) => held_out(subject, *count),
-            Self::Path { path, class } if path.exists() => images_of(subject, path, class.as_deref()),
+            Self::Path { path, class, prompt } if path.exists() => {
+                images_of(subject, path, class.as_deref(), prompt.as_deref())
+            }
             Self::Path { path, .. } => {
                 let images = &subject.training.images;
                 let names = images.names_in(&path.display().to_string());

@@ -117,12 +117,13 @@ impl QueryParts {
             QueryImages::Image(image) => {
                 let of_group = |group| {
                     let draws = plan.draws(schedule, group, image.len(), noise_id(key));
-                    let of_timestep =
-                        |draws: &[Draw]| vec![ImageDraws {
+                    let of_timestep = |draws: &[Draw]| {
+                        vec![ImageDraws {
                             image: image.clone(),
                             condition: condition.clone(),
                             draws: draws.to_vec(),
-                        }];
+                        }]
+                    };
                     draws.chunk_by(|a, b| a.timestep == b.timestep).map(of_timestep).collect::<Vec<_>>()
                 };
                 groups.clone().flat_map(of_group).collect()

@@ -5,10 +5,11 @@ use super::row_key::row_key;
 use super::subject::Subject;
 use crate::analyse::{Sampling, shard_count, shard_samples};
 use crate::data::{open_images, open_path, prepare_images};
+use crate::encoders::{EncodingPictures, EncodingTexts, Latents, texts_of_samples};
 use crate::error::{MadeBy, Result, RunError};
 use crate::network_images::in_channels_of;
 use crate::piece::missing;
-use crate::words::first_of;
+use crate::words::{first_of, quoted};
 use pentimento_attribution::gradient::RowKey;
 use pentimento_data::{ImageSource, PreparedSet, Preprocessing, Split};
 use pentimento_diffusion::arrays::ArrayReader;
@@ -21,9 +22,32 @@ use std::path::Path;
 type Told = (Condition, Option<String>);
 
 /// A picture of a set as a query.
-fn query_of(images: &PreparedSet, index: usize, name: String, title: &str, (condition, told): Told) -> Query {
-    let picture = images.scaled(index);
-    Query { name, title: title.to_owned() + &as_told(told.as_deref()), input: picture.clone(), picture, condition, told }
+fn query_of(picture: Vec<f32>, input: Option<Vec<f32>>, name: String, title: &str, told: Told) -> Query {
+    let title = title.to_owned() + &as_told(&told);
+    let (condition, told) = told;
+    Query { name, title, input: input.unwrap_or_else(|| picture.clone()), picture, condition, told }
+}
+
+/// What networks are shown of some of the pictures that are asked about, if that is not the pictures.
+fn latents_of(subject: &Subject<'_>, images: &PreparedSet, chosen: Vec<usize>) -> Result<Option<Latents>> {
+    let Some(encoders) = &subject.networks.encoders else { return Ok(None) };
+    EncodingPictures::of_queries(subject.workspace, encoders, images, chosen, subject.shape())
+        .complete()
+        .map(Some)
+}
+
+/// Texts that networks are told.
+fn told_texts(subject: &Subject<'_>, texts: &[&str]) -> Result<Vec<Told>> {
+    let Some(encoders) = &subject.networks.encoders else { return Ok(vec![Told::default(); texts.len()]) };
+    let found = EncodingTexts::of_queries(subject.workspace, encoders, texts.iter().copied()).complete()?;
+    Ok(texts.iter().map(|&text| (found.condition(text), Some(text.to_owned()))).collect())
+}
+
+/// The first caption of each of some images of a set.
+fn first_captions<'a>(images: &'a PreparedSet, chosen: &[usize], whose: &Path) -> Result<Vec<&'a str>> {
+    let caption = |&image: &usize| images.captions(image).first().map(String::as_str);
+    let captions: Option<Vec<&str>> = chosen.iter().map(caption).collect();
+    captions.ok_or_else(|| RunError::QueriesWithoutPrompt { path: whose.to_path_buf() })
 }
 
 /// A class, if the network is told one, with its name.
@@ -32,8 +56,11 @@ fn told_class(subject: &Subject<'_>, class: Option<u32>) -> Told {
 }
 
 /// What stands behind the title of a query of which the network is told something.
-fn as_told(told: Option<&str>) -> String {
-    told.map_or(String::new(), |told| format!(" (as {told})"))
+fn as_told((condition, told): &Told) -> String {
+    match (condition, told) {
+        (Condition::Text(_), Some(told)) => format!(" ({})", quoted(told)),
+        (_, told) => told.as_ref().map_or(String::new(), |told| format!(" (as {told})")),
+    }
 }
 
 /// Samples of the run.
@@ -48,17 +75,28 @@ pub(super) fn samples(subject: &Subject<'_>) -> Result<Vec<Query>> {
     }
     let count = workspace.recipe.samples.count;
     let length = subject.picture_shape().iter().product();
+    let latent_length: usize = subject.shape().iter().product();
+    let texts = texts_of_samples(workspace, subject.networks)?;
+    let told_of = |sample: u32| match workspace.recipe.samples.prompt(sample) {
+        Some(prompt) => (texts.condition(prompt), Some(prompt.to_owned())),
+        None => told_class(subject, workspace.recipe.samples.class),
+    };
     let mut queries = Vec::new();
     for shard in 0..shard_count(count) {
         let name = format!("samples/shard-{shard:05}.safetensors");
         let bytes = workspace.run.get(&name)?;
-        let values = ArrayReader::new(&bytes, &name)?.f32("image")?;
-        for (id, image) in shard_samples(shard, count).into_iter().zip(values.chunks_exact(length)) {
+        let arrays = ArrayReader::new(&bytes, &name)?;
+        let values = arrays.f32("image")?;
+        let latents = subject.networks.encoders.as_ref().map(|_| arrays.f32("latent")).transpose()?;
+        let latent =
+            |place: usize| latents.as_ref().map(|all| all[place * latent_length..][..latent_length].to_vec());
+        for (place, (id, image)) in
+            shard_samples(shard, count).into_iter().zip(values.chunks_exact(length)).enumerate()
+        {
             // As whoever looks at it sees it.
             let picture: Vec<f32> = image.iter().map(|value| value.clamp(-1.0, 1.0)).collect();
-            let (condition, told) = told_class(subject, workspace.recipe.samples.class);
-            let (name, title) = (id.to_string(), format!("sample {id}{}", as_told(told.as_deref())));
-            queries.push(Query { name, title, input: picture.clone(), picture, condition, told });
+            let title = format!("sample {id}");
+            queries.push(query_of(picture, latent(place), id.to_string(), &title, told_of(id)));
         }
     }
     Ok(queries)
@@ -91,7 +129,12 @@ pub(super) fn training_images(
         let class = subject.knows_classes().then(|| images.labels()[index]);
         let (name, title) =
             (images.source_indices()[index].to_string(), format!("training image {}", images.title(index)));
-        Ok(query_of(images, index, name, &title, told_class(subject, class)))
+        let input = Some(subject.training.input(index));
+        let told = match subject.training.caption_of(index) {
+            Some(caption) => (subject.training.conditions(index).swap_remove(0), Some(caption.to_owned())),
+            None => told_class(subject, class),
+        };
+        Ok(query_of(images.scaled(index), input, name, &title, told))
     };
     names.iter().map(query).collect()
 }
@@ -139,16 +182,26 @@ pub(super) fn held_out(subject: &Subject<'_>, count: usize) -> Result<Vec<Query>
             bound: format!("the other split of the training images' set has {} for it", chosen.len()),
         });
     }
-    let query = |&(_, index): &(usize, usize)| {
+    chosen.truncate(count);
+    let chosen: Vec<usize> = chosen.into_iter().map(|(_, index)| index).collect();
+    let latents = latents_of(subject, &images, chosen.clone())?;
+    let captions = match subject.networks.knows_texts() {
+        true => Some(told_texts(subject, &first_captions(&images, &chosen, Path::new("held-out images"))?)?),
+        false => None,
+    };
+    let query = |(place, &index): (usize, &usize)| {
         let label = images.labels()[index];
         let class = match (subject.knows_classes(), class_names.get(label as usize)) {
             (false, _) => None,
             (true, name) => Some(name.and_then(|name| subject.training.class_named(name)).unwrap_or(label)),
         };
-        let (name, title) = (images.names()[index].clone(), format!("held-out image {}", images.title(index)));
-        query_of(&images, index, name, &title, told_class(subject, class))
+        let (name, title) =
+            (images.names()[index].clone(), format!("held-out image {}", images.title(index)));
+        let input = latents.as_ref().map(|latents| latents.of(place).to_vec());
+        let told = captions.as_ref().map_or_else(|| told_class(subject, class), |told| told[place].clone());
+        query_of(images.scaled(index), input, name, &title, told)
     };
-    Ok(chosen.iter().take(count).map(query).collect())
+    Ok(chosen.iter().enumerate().map(query).collect())
 }
 
 /// The images of a folder or file.
@@ -156,10 +209,26 @@ pub(super) fn held_out(subject: &Subject<'_>, count: usize) -> Result<Vec<Query>
 /// # Errors
 ///
 /// As opening and preparing them, and of images and classes that do not fit the network.
-pub(super) fn images_of(subject: &Subject<'_>, path: &Path, class: Option<&str>) -> Result<Vec<Query>> {
+pub(super) fn images_of(
+    subject: &Subject<'_>,
+    path: &Path,
+    class: Option<&str>,
+    prompt: Option<&str>,
+) -> Result<Vec<Query>> {
     let recipe = &subject.workspace.recipe;
     let shape = subject.picture_shape();
-    let source = open_path(path, Split::Train, &recipe.data, &subject.workspace.options)?;
+    if let (Some(prompt), false) = (prompt, subject.networks.knows_texts()) {
+        return Err(RunError::NoSuch {
+            what: "prompt".into(),
+            value: quoted(prompt),
+            bound: "the network was trained without texts, so it cannot be told one".into(),
+        });
+    }
+    let mut data = recipe.data.clone();
+    if prompt.is_some() {
+        data.captions = None;
+    }
+    let source = open_path(path, Split::Train, &data, &subject.workspace.options)?;
     let mut preprocessing = recipe.data.preprocessing.clone();
     // These choose among training images.
     (preprocessing.classes, preprocessing.first_per_class, preprocessing.first) = (None, None, None);
@@ -178,6 +247,13 @@ pub(super) fn images_of(subject: &Subject<'_>, path: &Path, class: Option<&str>)
         });
     }
     let classes = classes_of(subject, path, source.as_ref(), class)?;
+    let all: Vec<usize> = (0..images.len()).collect();
+    let texts = match (subject.networks.knows_texts(), prompt) {
+        (false, _) => None,
+        (true, Some(prompt)) => Some(told_texts(subject, &vec![prompt; images.len()])?),
+        (true, None) => Some(told_texts(subject, &first_captions(&images, &all, path)?)?),
+    };
+    let latents = latents_of(subject, &images, all)?;
     let query = |index: usize| {
         let position = images.source_indices()[index];
         let name = images.names()[index].clone();
@@ -186,7 +262,9 @@ pub(super) fn images_of(subject: &Subject<'_>, path: &Path, class: Option<&str>)
             true => format!("image {position} of {}", path.display()),
             false => name.clone(),
         };
-        query_of(&images, index, name, &title, told_class(subject, class))
+        let input = latents.as_ref().map(|latents| latents.of(index).to_vec());
+        let told = texts.as_ref().map_or_else(|| told_class(subject, class), |texts| texts[index].clone());
+        query_of(images.scaled(index), input, name, &title, told)
     };
     Ok((0..images.len()).map(query).collect())
 }

@@ -37,12 +37,16 @@ pub struct ScoreTable {
     pub set: String,
     /// The class that was given for all of them.
     pub asked_class: Option<String>,
+    /// The prompt that was given for all of them.
+    pub asked_prompt: Option<String>,
     /// Names of the queries, as tables have them.
     pub queries: Vec<String>,
     /// What people call them.
     pub titles: Vec<String>,
     /// The class that the network was told of each query, by name; none if it is not told.
     pub query_classes: Option<Vec<String>>,
+    /// The text that networks are told of each query, if they are told texts.
+    pub query_prompts: Option<Vec<String>>,
     /// What tells that the queries are the same images: a digest of them and their classes.
     pub queries_digest: String,
     /// Positions of the training images in their source.
@@ -174,12 +178,15 @@ pub struct FollowedTraining {
 ///
 /// If the preprocessing has no JSON form.
 pub fn images_digest(workspace: &Workspace, images: &PreparedSet) -> Result<String> {
-    let digest = Fingerprint::of("images of scores")
+    let mut digest = Fingerprint::of("images of scores")
         .json(&workspace.recipe.data.preprocessing)?
         .json(&images.ids())?
-        .json(&images.source_indices())?
-        .finish();
-    Ok(digest.to_string())
+        .json(&images.source_indices())?;
+    if workspace.recipe.encoders().is_some_and(|encoders| encoders.text.is_some()) {
+        let captions: Vec<&[String]> = (0..images.len()).map(|image| images.captions(image)).collect();
+        digest = digest.json(&captions)?;
+    }
+    Ok(digest.finish().to_string())
 }
 
 /// Identifies the images that were asked about: their pixels as the network takes them, in their order, and their classes.
@@ -207,6 +214,10 @@ pub fn made_with_digest(workspace: &Workspace, about_samples: bool) -> Result<St
         .json(&recipe.influence)?
         .json(&recipe.schedule)?
         .json(&recipe.seed)?;
+    if let Some(encoders) = recipe.encoders() {
+        let text = encoders.text.as_ref().map(|text| text.digest);
+        builder = builder.json(&(encoders.autoencoder.digest, text))?;
+    }
     for name in workspace.run.names().into_iter().filter(|name| is_used(name)) {
         if let Some(entry) = workspace.run.entry(&name) {
             builder = builder.text(&name).bytes(entry.blake3.as_bytes());
@@ -232,10 +243,15 @@ impl ScoreTable {
         scores: Vec<Vec<f64>>,
     ) -> Result<Self> {
         let training = subject.training;
-        let class = |query: &Query| query.told.clone().filter(|_| matches!(query.condition, Condition::Class(_)));
+        let class =
+            |query: &Query| query.told.clone().filter(|_| matches!(query.condition, Condition::Class(_)));
+        let prompt =
+            |query: &Query| query.told.clone().filter(|_| matches!(query.condition, Condition::Text(_)));
         Ok(Self {
             method,
             asked_class: queries.set.class().map(str::to_owned),
+            asked_prompt: queries.set.prompt().map(str::to_owned),
+            query_prompts: queries.images.iter().map(prompt).collect(),
             query_classes: queries.images.iter().map(class).collect(),
             queries_digest: queries_digest(&queries.images),
             names: training.images.names().to_vec(),
@@ -340,7 +356,7 @@ impl ScoreTable {
         let (taken, followed) =
             (self.taken(), self.gradients().and_then(|details| details.followed.as_ref()));
         let Statement { behaviour, intervention, training_process } = self.method.statement();
-        json!({
+        let mut description = json!({
             "method": self.method.name,
             "title": self.method.title,
             "value": self.method.meaning,
@@ -371,7 +387,13 @@ impl ScoreTable {
             "influence": self.influence(),
             "projection": self.gradients().and_then(|details| details.projection),
             "reliability": self.spread.reliability(&self.scores),
-        })
+        });
+        // Of networks that are told texts.
+        if let Some(prompts) = &self.query_prompts {
+            description["asked_prompt"] = json!(self.asked_prompt);
+            description["query_prompt"] = json!(prompts);
+        }
+        description
     }
 
     /// What the recipe says of gradients, as far as it applies.

@@ -1,7 +1,7 @@
 //! Which networks are asked, at which moments of their training, and what of their gradients is kept.
 
 use super::rounds::Rounds;
-use super::row_key::row_key;
+use super::row_key::{noise_id, row_key};
 use super::training_images::TrainingImages;
 use crate::data::CodedData;
 use crate::error::{Result, RunError};
@@ -15,6 +15,7 @@ use pentimento_attribution::gradient::{
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::device::chosen_device_kind;
+use pentimento_noise::{Purpose, Stream};
 use pentimento_store::{Digest, Fingerprint};
 use std::ops::Range;
 
@@ -162,7 +163,7 @@ impl<'a> Subject<'a> {
 
     /// Height, width and channels of the pictures that people see.
     pub fn picture_shape(&self) -> [usize; 3] {
-        self.training.picture_shape()
+        self.networks.picture_shape
     }
 
     /// Whether the networks are told the class of an image.
@@ -175,9 +176,18 @@ impl<'a> Subject<'a> {
         if networks > 1 { format!("{what}, network {} of {networks}", network + 1) } else { what.to_owned() }
     }
 
-    /// What a network is told of a training image in a group of draws.
-    pub fn condition_of(&self, image: usize, _group: usize) -> Condition {
-        self.training.conditions(image).pop().unwrap_or_default()
+    /// What a network is told of a training image in a group of draws: of several captions the groups take turns, beginning with
+    /// one that is drawn.
+    pub fn condition_of(&self, image: usize, group: usize) -> Condition {
+        let mut conditions = self.training.conditions(image);
+        let count = conditions.len();
+        if count < 2 {
+            return conditions.pop().unwrap_or_default();
+        }
+        let id = noise_id(&self.image_key(image));
+        let first =
+            Stream::new(self.workspace.recipe.seed, Purpose::CaptionChoice, id, 0).below(0, count as u64);
+        conditions.swap_remove((first as usize + group) % count)
     }
 
     /// The digest of what networks are shown and told of a training image.

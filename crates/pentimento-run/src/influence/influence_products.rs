@@ -184,10 +184,7 @@ impl ProductsOf<'_> {
         let Self { subject, measured, dampings, name, .. } = self;
         let queries_have_draws = self.measurement != QueryMeasurement::Trajectory;
         let recipe = &subject.workspace.recipe;
-        let queries: Vec<Vec<u8>> = queries
-            .iter()
-            .map(|query| query.key().to_vec())
-            .collect();
+        let queries: Vec<Vec<u8>> = queries.iter().map(|query| query.key().to_vec()).collect();
         let (plan, draws) = (image_draws(subject), self.query_draws());
         let settings = recipe.influence;
         let label = match self.inverse {

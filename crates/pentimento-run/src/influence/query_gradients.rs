@@ -145,8 +145,13 @@ impl QueryGradients {
                 for group in groups {
                     subject.check()?;
                     let draws = query_draws(subject, query, group);
-                    let part =
-                        extractor.gradient::<f32>(&query.input, size, &query.condition, &draws, &query.title)?;
+                    let part = extractor.gradient::<f32>(
+                        &query.input,
+                        size,
+                        &query.condition,
+                        &draws,
+                        &query.title,
+                    )?;
                     mean.iter_mut().zip(part).for_each(|(sum, value)| *sum += value / count);
                 }
                 Ok(mean)
@@ -270,6 +275,12 @@ pub fn check_trajectory(subject: &Subject<'_>, set: &QuerySet) -> Result<()> {
         );
     }
     let recipe = &subject.workspace.recipe;
+    if recipe.samples.guided().is_some() {
+        return refuse(
+            "asks how probable the steps of the sampler were to the network, and guided steps are not the network's own; \
+             `samples.guidance = 1` guides none",
+        );
+    }
     let sampler = Sampler::new(&recipe.schedule, recipe.sampling)?;
     if !(0..sampler.len()).any(|step| sampler.adds_noise(step)) {
         return refuse(
