@@ -1,7 +1,7 @@
 //! The networks of a run: found once, for everything that samples with them or asks them.
 
 use crate::data::CodedData;
-use crate::encoders::Encoders;
+use crate::encoders::RunEncoders;
 use crate::error::{Result, RunError};
 use crate::imported;
 use crate::train::{architecture, trained_members};
@@ -34,7 +34,7 @@ pub struct Networks<'a> {
     /// Height and width of the images, or of the latents.
     pub size: [usize; 2],
     /// Between pictures and latents, texts and embeddings; none if the networks work on pictures.
-    pub encoders: Option<Encoders>,
+    pub encoders: Option<RunEncoders>,
     /// Height, width and channels of the pictures.
     pub picture_shape: [usize; 3],
     /// Identifies the networks and how they are sampled.
@@ -79,7 +79,7 @@ impl<'a> Networks<'a> {
         let config = workspace.run.root().join(imported::config_name());
         let size = imported::image_size(&architecture, &config)?;
         let weights = vec![imported::weights(workspace)?];
-        let encoders = workspace.recipe.encoders().map(Encoders::of);
+        let encoders = workspace.recipe.encoders().map(RunEncoders::of);
         Self::new(workspace, None, architecture, weights, size, encoders)
     }
 
@@ -103,7 +103,7 @@ impl<'a> Networks<'a> {
         architecture: Architecture,
         weights: Vec<Weights>,
         size: [usize; 2],
-        encoders: Option<Encoders>,
+        encoders: Option<RunEncoders>,
     ) -> Result<Self> {
         let recipe = &workspace.recipe;
         let mut fingerprint = fingerprint_of_computed("ensemble").text(&architecture.config().to_json());

@@ -1,6 +1,6 @@
 //! Pictures as latents: each is encoded once, and its latent kept in the run.
 
-use super::Encoders;
+use super::RunEncoders;
 use crate::drive::drive;
 use crate::error::{MadeBy, Result, RunError};
 use crate::event::Progress;
@@ -43,7 +43,7 @@ impl Latents {
 /// The stage: a piece is 64 pictures.
 pub struct EncodingPictures<'a> {
     workspace: &'a Workspace,
-    encoders: &'a Encoders,
+    encoders: &'a RunEncoders,
     name: &'static str,
     images: &'a PreparedSet,
     /// Positions of those that are encoded.
@@ -58,7 +58,7 @@ impl<'a> EncodingPictures<'a> {
     /// Encoding the training images, whose latents have this shape.
     pub fn of_training_images(
         workspace: &'a Workspace,
-        encoders: &'a Encoders,
+        encoders: &'a RunEncoders,
         images: &'a PreparedSet,
         shape: [usize; 3],
     ) -> Self {
@@ -68,7 +68,7 @@ impl<'a> EncodingPictures<'a> {
     /// Encoding those of some images that are asked about.
     pub fn of_queries(
         workspace: &'a Workspace,
-        encoders: &'a Encoders,
+        encoders: &'a RunEncoders,
         images: &'a PreparedSet,
         chosen: Vec<usize>,
         shape: [usize; 3],
@@ -78,7 +78,7 @@ impl<'a> EncodingPictures<'a> {
 
     fn new(
         workspace: &'a Workspace,
-        encoders: &'a Encoders,
+        encoders: &'a RunEncoders,
         name: &'static str,
         images: &'a PreparedSet,
         chosen: Vec<usize>,

@@ -25,13 +25,13 @@ use pentimento_encoders::text::{ClipTextEncoder, ClipTokenizer, TextEncoder};
 use pentimento_store::Digest;
 
 /// The encoders of an imported pipeline, opened when they are needed.
-pub struct Encoders {
+pub struct RunEncoders {
     recipe: EncodersRecipe,
     autoencoder: OnceCell<Autoencoder>,
     text: OnceCell<TextEncoder>,
 }
 
-impl Encoders {
+impl RunEncoders {
     /// Those of a recipe. No file is opened yet.
     pub fn of(recipe: &EncodersRecipe) -> Self {
         Self { recipe: recipe.clone(), autoencoder: OnceCell::new(), text: OnceCell::new() }

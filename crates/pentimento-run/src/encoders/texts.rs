@@ -1,6 +1,6 @@
 //! Texts as what their encoder makes of them: each different text is encoded once, and kept in the run.
 
-use super::Encoders;
+use super::RunEncoders;
 use crate::drive::drive;
 use crate::error::{MadeBy, Result};
 use crate::event::Progress;
@@ -61,7 +61,7 @@ pub fn texts_of_samples(workspace: &Workspace, networks: &Networks<'_>) -> Resul
 /// The stage: a piece is 64 different texts.
 pub struct EncodingTexts<'a> {
     workspace: &'a Workspace,
-    encoders: &'a Encoders,
+    encoders: &'a RunEncoders,
     name: &'static str,
     /// In the order in which they are first met.
     texts: Vec<String>,
@@ -71,7 +71,7 @@ impl<'a> EncodingTexts<'a> {
     /// Encoding the captions of training images.
     pub fn of_captions<'t>(
         workspace: &'a Workspace,
-        encoders: &'a Encoders,
+        encoders: &'a RunEncoders,
         texts: impl IntoIterator<Item = &'t str>,
     ) -> Self {
         Self::new(workspace, encoders, TEXTS, texts)
@@ -80,7 +80,7 @@ impl<'a> EncodingTexts<'a> {
     /// Encoding the prompts of samples.
     pub fn of_samples<'t>(
         workspace: &'a Workspace,
-        encoders: &'a Encoders,
+        encoders: &'a RunEncoders,
         texts: impl IntoIterator<Item = &'t str>,
     ) -> Self {
         Self::new(workspace, encoders, TEXTS_OF_SAMPLES, texts)
@@ -89,7 +89,7 @@ impl<'a> EncodingTexts<'a> {
     /// Encoding what is said of queries.
     pub fn of_queries<'t>(
         workspace: &'a Workspace,
-        encoders: &'a Encoders,
+        encoders: &'a RunEncoders,
         texts: impl IntoIterator<Item = &'t str>,
     ) -> Self {
         Self::new(workspace, encoders, TEXTS_OF_QUERIES, texts)
@@ -97,7 +97,7 @@ impl<'a> EncodingTexts<'a> {
 
     fn new<'t>(
         workspace: &'a Workspace,
-        encoders: &'a Encoders,
+        encoders: &'a RunEncoders,
         name: &'static str,
         texts: impl IntoIterator<Item = &'t str>,
     ) -> Self {

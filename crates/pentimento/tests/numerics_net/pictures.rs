@@ -22,7 +22,8 @@ pub fn write_images(folder: &Path) {
         let pixels = picture(image % 3, image, 16, 3);
         let file = captioned.join(format!("{image}.png"));
         image::save_buffer(file, &pixels, 16, 16, image::ColorType::Rgb8).unwrap();
-        fs::write(captioned.join(format!("{image}.txt")), ["the cat", "a house of art", ""][image % 3]).unwrap();
+        fs::write(captioned.join(format!("{image}.txt")), ["the cat", "a house of art", ""][image % 3])
+            .unwrap();
     }
 }
 
