@@ -8,6 +8,7 @@ mod golden_cases;
 use golden_cases::{golden_cases, golden_network, golden_schedule};
 use pentimento_attribution::curvature::{trajectory_gradient, trajectory_steps};
 use pentimento_attribution::gradient::journeys;
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::{Sampler, SamplerKind, SamplingConfig};
 use pentimento_diffusion::unet::{Architecture, Parameters, Precision};
@@ -54,15 +55,20 @@ impl Case {
     }
 }
 
+/// Those of the first samples, of one network.
+fn trajectories(samples: u32) -> Vec<Trajectory> {
+    (0..samples).map(|sample| Trajectory { sample, weights: vec![1.0], condition: None }).collect()
+}
+
 /// The last step returns the predicted image, so a journey ends at its sample; predictions on the way are clipped if asked.
 #[test]
 fn a_journey_ends_at_the_sample() {
     let case = Case::open(false);
     let mixture = case.mixture::<f32>(&[], 0.0);
     let go_on = || Ok::<_, Infallible>(());
-    let journey = journeys(&mixture, &case.sampler, SEED, 2, None, go_on).unwrap();
+    let journey = journeys(&mixture, &case.sampler, SEED, &trajectories(2), None, go_on).unwrap();
     assert_eq!((journey.len(), journey[0].len()), (2, STEPS));
-    let clipped = journeys(&mixture, &case.sampler, SEED, 2, Some(0.25), go_on).unwrap();
+    let clipped = journeys(&mixture, &case.sampler, SEED, &trajectories(2), Some(0.25), go_on).unwrap();
     for (sample, images) in journey.iter().enumerate() {
         let trajectory = Trajectory { sample: sample as u32, weights: vec![1.0], condition: None };
         let end: Vec<f32> =
@@ -76,7 +82,7 @@ fn a_journey_ends_at_the_sample() {
             assert!(image.iter().zip(clipped).all(|(value, clipped)| value.clamp(-0.25, 0.25) == *clipped));
         }
     }
-    let stopped = journeys(&mixture, &case.sampler, SEED, 1, None, || Err("stop"));
+    let stopped = journeys(&mixture, &case.sampler, SEED, &trajectories(1), None, || Err("stop"));
     assert_eq!(stopped, Err("stop"));
 }
 
@@ -87,13 +93,14 @@ fn the_gradient_of_a_trajectory_is_that_of_its_probability() {
     let case = Case::open(false);
     let (sampler, size) = (&case.sampler, [case.side; 2]);
     let go_on = || Ok::<_, Infallible>(());
-    let steps = trajectory_steps(&case.mixture::<f32>(&[], 0.0), sampler, SEED, 2, go_on).unwrap();
+    let steps =
+        trajectory_steps(&case.mixture::<f32>(&[], 0.0), sampler, SEED, &trajectories(2), go_on).unwrap();
     let steps = &steps[1];
     // All but the last have noise.
     assert_eq!(steps.len(), STEPS - 1);
     let gradient = |group: usize, groups: usize| {
         let parameters = case.parameters::<f32>(&[], 0.0);
-        trajectory_gradient(&case.architecture, &parameters, steps, group, groups, size, None)
+        trajectory_gradient(&case.architecture, &parameters, steps, group, groups, size, &Condition::None)
     };
     let whole = gradient(0, 1);
     let mut direction = vec![0.0f64; whole.len()];

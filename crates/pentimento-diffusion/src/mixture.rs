@@ -25,7 +25,16 @@ pub struct Mixture {
     width: usize,
     batch: usize,
     condition: Condition,
+    guidance: Option<Guidance>,
     calls: Arc<Mutex<BTreeMap<CallShape, u64>>>,
+}
+
+/// Classifier-free guidance (Ho and Salimans 2022).
+#[derive(Clone, Debug, PartialEq)]
+struct Guidance {
+    scale: f64,
+    /// What a network is told beside an image's own condition.
+    without: Condition,
 }
 
 /// What is asked of a network at once: a batch, which threads may share out.
@@ -64,7 +73,8 @@ impl Mixture {
         architecture.config().check_image(height, width, architecture.config().in_channels)?;
         let condition = architecture.config().classes().map(|_| 0).into();
         let batch = batch.max(1);
-        Ok(Self { architecture, members, height, width, batch, condition, calls: Arc::default() })
+        let calls = Arc::default();
+        Ok(Self { architecture, members, height, width, batch, condition, guidance: None, calls })
     }
 
     /// The same mixture for images of one class. Before this is called, a network with classes is told class 0.
@@ -85,6 +95,19 @@ impl Mixture {
     pub fn under(mut self, condition: Condition) -> Result<Self, DiffusionError> {
         self.architecture.config().check_condition(&condition)?;
         self.condition = condition;
+        Ok(self)
+    }
+
+    /// The same mixture, its trajectories guided by `scale` away from what networks predict under the condition `without`: from
+    /// `e_without` and the trajectory's own `e` to `e_without + scale (e - e_without)`, as in diffusers. Single predictions are
+    /// never guided.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] if the condition is none of the network's.
+    pub fn guided(mut self, scale: f64, without: Condition) -> Result<Self, DiffusionError> {
+        self.architecture.config().check_condition(&without)?;
+        self.guidance = Some(Guidance { scale, without });
         Ok(self)
     }
 
@@ -345,7 +368,7 @@ impl Mixture {
         let samples: Vec<u32> = trajectories.iter().map(|trajectory| trajectory.sample).collect();
         let mut x = self.noise::<T>(seed, &samples, 0);
         for step in 0..sampler.len() {
-            let predicted = self.mixed(trajectories, &x, sampler.timestep(step));
+            let predicted = self.predict_trajectories(trajectories, &x, sampler.timestep(step));
             show(step, &x, &predicted)?;
             self.advance(sampler, step, seed, &samples, &mut x, &predicted);
         }
@@ -370,8 +393,13 @@ impl Mixture {
         sampler.advance(step, x, predicted, &noise);
     }
 
-    /// `sum_k weight_k f_k(x)` for every trajectory, summed in the order of the members.
-    fn mixed<T: Precision>(&self, trajectories: &[Trajectory], x: &[T], timestep: usize) -> Vec<T> {
+    /// `sum_k weight_k f_k(x)` for every trajectory, summed in the order of the members; guided, if the mixture is.
+    pub fn predict_trajectories<T: Precision>(
+        &self,
+        trajectories: &[Trajectory],
+        x: &[T],
+        timestep: usize,
+    ) -> Vec<T> {
         let length = self.image_length();
         let mut predicted = vec![T::of(0.0); x.len()];
         let weight = |index: usize, member| trajectories[index].weights.get(member).copied().unwrap_or(0.0);
@@ -379,7 +407,14 @@ impl Mixture {
             .map(|member| (0..trajectories.len()).filter(|&index| weight(index, member) != 0.0).collect())
             .collect();
         let condition = |index: usize| trajectories[index].condition.as_ref().unwrap_or(&self.condition);
-        let outputs = self.predict_for_under(&users, x, condition, timestep);
+        let mut outputs = self.predict_for_under(&users, x, condition, timestep);
+        if let Some(Guidance { scale, without }) = &self.guidance {
+            let scale = T::of(*scale);
+            let unguided = self.predict_for_under(&users, x, |_| without, timestep);
+            for (value, without) in outputs.iter_mut().flatten().zip(unguided.into_iter().flatten()) {
+                *value = without + scale * (*value - without);
+            }
+        }
         for (member, (users, outputs)) in users.iter().zip(outputs).enumerate() {
             for (&index, output) in users.iter().zip(outputs.chunks_exact(length)) {
                 let weight = T::of(weight(index, member));

@@ -169,6 +169,56 @@ pub(crate) fn gradients_in_all_parameters() {
     }
 }
 
+/// Recorded noise becomes the latents that diffusers makes of it, at any guidance against the empty prompt.
+#[test]
+pub(crate) fn sampling() {
+    const GUIDED: f64 = 1e-4;
+    let (mut plain, mut guided) = (0, 0);
+    for case in &latent_cases() {
+        let [_, height, width, _] = case.sides("sampling.noise");
+        let steps = case.golden.whole_numbers("sampling.ddim_5_timesteps");
+        let config = SamplingConfig {
+            steps: steps.len(),
+            sampler: SamplerKind::Ddim,
+            clip: false,
+            ..case.checkpoint.scheduler.sampling
+        };
+        let sampler = Sampler::new(&case.checkpoint.scheduler.schedule, config).unwrap();
+        assert_eq!((0..sampler.len()).map(|step| sampler.timestep(step)).collect::<Vec<_>>(), steps);
+        let architecture = &case.checkpoint.architecture;
+        let parameters = vec![parameters::<f32>(architecture, &case.checkpoint.values)];
+        let mixture = Mixture::new(architecture.clone(), parameters, height, width, 4).unwrap();
+        let sample = |mixture: &Mixture, condition: Condition| {
+            let trajectory = Trajectory { sample: 0, weights: vec![1.0], condition: Some(condition) };
+            let mut x: Vec<f32> = of(&case.golden.images("sampling.noise"));
+            for step in 0..sampler.len() {
+                let timestep = sampler.timestep(step);
+                let predicted = mixture.predict_trajectories(std::slice::from_ref(&trajectory), &x, timestep);
+                mixture.advance(&sampler, step, 0, &[0], &mut x, &predicted);
+            }
+            wide(&x)
+        };
+        if case.golden.has("sampling.ddim_5") {
+            plain += 1;
+            let expected = case.golden.images("sampling.ddim_5");
+            assert_close(&case.name, &sample(&mixture, Condition::None), &expected, OUTPUTS);
+        }
+        for scale in ["1", "7.5"] {
+            let name = format!("sampling.ddim_5.guidance_{scale}");
+            if !case.golden.has(&name) {
+                continue;
+            }
+            guided += 1;
+            // Of the prompts the first was sampled, and the fourth is empty.
+            let scale = scale.parse().unwrap();
+            let mixture = mixture.clone().guided(scale, case.text(3)).unwrap();
+            let found = sample(&mixture, case.text(0));
+            assert_close(&format!("{name} of {}", case.name), &found, &case.golden.images(&name), GUIDED);
+        }
+    }
+    assert!(plain > 0 && guided >= 4, "{plain} {guided}");
+}
+
 /// Images that are made under different conditions have the bytes that each has by itself, whatever the batch.
 #[test]
 pub(crate) fn conditions_mix_in_a_batch() {

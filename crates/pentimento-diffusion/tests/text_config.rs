@@ -187,15 +187,15 @@ fn conditions_that_a_network_does_not_know() {
     tiny_config().check_condition(&Condition::None).unwrap();
     assert_eq!(tiny_config().any_condition(), Condition::None);
     for (error, expected) in [
-        (refused(&over_text, &Condition::None), "`samples.prompt` is absent: a text"),
+        (refused(&over_text, &Condition::None), "`samples.prompts` is absent: a text"),
         (refused(&over_text, &Condition::Class(1)), "`samples.class` is 1: left out"),
         (refused(&over_text, &text(1024)), "1024 values for each token: 768 values, as cross_attention_dim"),
-        (refused(&tiny_config(), &text(768)), "`samples.prompt` is set: left out"),
+        (refused(&tiny_config(), &text(768)), "`samples.prompts` is set: left out"),
         (refused(&tiny_config(), &Condition::Class(0)), "`samples.class` is 0: left out"),
         (refused(&with_classes, &Condition::Class(3)), "`samples.class` is 3: below 3"),
         (refused(&with_classes, &Condition::None), "`samples.class` is absent"),
-        (refused(&with_classes, &text(768)), "`samples.prompt` is set: left out"),
-        (over_text.check_class(None).unwrap_err().to_string(), "`samples.prompt` is absent"),
+        (refused(&with_classes, &text(768)), "`samples.prompts` is set: left out"),
+        (over_text.check_class(None).unwrap_err().to_string(), "`samples.prompts` is absent"),
     ] {
         assert!(error.contains(expected), "{error}");
     }

@@ -5,7 +5,7 @@ use crate::autoencoder::Autoencoder;
 use crate::files::{PartFiles, read_object};
 use crate::text::{ClipTextEncoder, ClipTokenizer, TextEncoder};
 use pentimento_diffusion::DiffusionError;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 const INDEX: &str = "model_index.json";
@@ -15,6 +15,38 @@ const AUTOENCODERS: [&str; 2] = ["vae", "vqvae"];
 
 /// Parts that make embeddings which are not computed here, so that the network's condition would be another.
 const OTHER_ENCODERS: [&str; 4] = ["text_encoder_2", "text_encoder_3", "bert", "prior"];
+
+/// What pipelines call their text encoder and its tokenizer.
+const TEXT_PARTS: [&str; 2] = ["text_encoder", "tokenizer"];
+
+/// The parts that a pipeline's folder says it has.
+struct Parts<'a> {
+    folder: &'a Path,
+    index: Option<Map<String, Value>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(folder: &'a Path) -> Result<Self, EncoderError> {
+        if !folder.is_dir() {
+            return Err(DiffusionError::NoFolder { folder: folder.display().to_string() }.into());
+        }
+        let index = folder.join(INDEX);
+        let index = index.is_file().then(|| read_object(&index)).transpose()?;
+        Ok(Self { folder, index })
+    }
+
+    /// Whether a part is listed, or where nothing is listed, lies there.
+    fn has(&self, part: &str) -> bool {
+        // An absent part stands in the index as `null` or as `[null, null]`.
+        match &self.index {
+            Some(index) => index.get(part).is_some_and(|part| match part {
+                Value::Array(names) => names.iter().any(|name| !name.is_null()),
+                other => !other.is_null(),
+            }),
+            None => self.folder.join(part).is_dir(),
+        }
+    }
+}
 
 /// The files of a text encoder and its tokenizer.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,19 +95,8 @@ impl EncoderFiles {
     /// [`DiffusionError::NoFolder`]; [`DiffusionError::File`] if there is no autoencoder, a part that the pipeline lists is not
     /// there, or it has parts that are not supported; otherwise as [`PartFiles::find`].
     pub fn find(folder: &Path, variant: Option<&str>) -> Result<Self, EncoderError> {
-        if !folder.is_dir() {
-            return Err(DiffusionError::NoFolder { folder: folder.display().to_string() }.into());
-        }
-        let index = folder.join(INDEX);
-        let index = index.is_file().then(|| read_object(&index)).transpose()?;
-        // An absent part stands in the index as `null` or as `[null, null]`.
-        let is_listed = |part: &str| match &index {
-            Some(index) => index.get(part).is_some_and(|part| match part {
-                Value::Array(names) => names.iter().any(|name| !name.is_null()),
-                other => !other.is_null(),
-            }),
-            None => folder.join(part).is_dir(),
-        };
+        let parts = Parts::of(folder)?;
+        let is_listed = |part: &str| parts.has(part);
         let listed: Vec<&str> = AUTOENCODERS.into_iter().filter(|part| is_listed(part)).collect();
         let [autoencoder] = listed[..] else {
             let problem = if listed.is_empty() {
@@ -105,6 +126,17 @@ impl EncoderFiles {
             }
         };
         Ok(Self { autoencoder: PartFiles::find(&folder.join(autoencoder), variant)?, text })
+    }
+
+    /// [`find`](Self::find); none in a folder without any of such parts, whose network makes pictures by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find).
+    pub fn find_if_any(folder: &Path, variant: Option<&str>) -> Result<Option<Self>, EncoderError> {
+        let parts = Parts::of(folder)?;
+        let mut all = AUTOENCODERS.iter().chain(&TEXT_PARTS).chain(&OTHER_ENCODERS);
+        if all.any(|part| parts.has(part)) { Self::find(folder, variant).map(Some) } else { Ok(None) }
     }
 
     /// Opens the encoders.

@@ -42,4 +42,6 @@ pub enum Purpose {
     BankSubset = 18,
     /// Which other images take their places in its batches.
     BankReplacement = 19,
+    /// Which of several captions of an image is taken first.
+    CaptionChoice = 20,
 }

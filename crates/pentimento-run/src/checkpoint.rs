@@ -2,6 +2,7 @@
 
 pub use pentimento_diffusion::checkpoint::{NetworkFolder, Selection};
 
+use crate::encoders::remembered;
 use crate::error::{Result, RunError};
 use crate::event::{Event, Reporter};
 use crate::imported::{MEMBER_FILES, image_size, import, recipe_of, refuse_what_is_no_picture};
@@ -9,11 +10,12 @@ use crate::network_images::TakenImages;
 use crate::recipe::{CheckpointRecipe, Origin, Recipe};
 use crate::train::member_folder;
 use crate::workspace::{RunOptions, Workspace, default_folder, refuse_inside_a_run, refuse_what_is_no_run};
-use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles, checkpoints_inside};
+use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles, SCHEDULER_FILES, checkpoints_inside};
 use pentimento_diffusion::sampler::SamplerKind;
 use pentimento_diffusion::schedule::TimestepSpacing;
 use pentimento_diffusion::unet::{Architecture, UnetConfig};
 use pentimento_diffusion::untrained::untrained;
+use pentimento_encoders::{EncoderFiles, Encoders};
 use pentimento_store::Run;
 use std::borrow::Cow;
 use std::fs;
@@ -28,17 +30,36 @@ pub struct OpenCheckpoint {
     pub files: CheckpointFiles,
     /// Network, noise schedule and sampler.
     pub checkpoint: Checkpoint,
+    /// What stands around the network in its pipeline; none of a network that makes pictures by itself.
+    pub encoders: Option<OpenEncoders>,
 }
 
-/// Finds and opens a checkpoint: a pipeline, a flat folder or a training checkpoint. Keys that are passed over are told.
+/// The encoders of a pipeline.
+#[derive(Clone, Debug)]
+pub struct OpenEncoders {
+    /// Their files.
+    pub files: EncoderFiles,
+    /// Autoencoder and text encoder.
+    pub encoders: Encoders,
+}
+
+/// Finds and opens a checkpoint: a pipeline with all that stands around its network, a flat folder or a training checkpoint. Keys that
+/// are passed over are told.
 ///
 /// # Errors
 ///
-/// As [`CheckpointFiles::find`] and [`CheckpointFiles::open`]; where the folder leaves a choice that `selection` does not
+/// As [`CheckpointFiles::find_denoiser`], [`CheckpointFiles::open`], [`EncoderFiles::find`] and [`EncoderFiles::open`];
+/// [`RunError::RecipeValue`] for a network and encoders that do not belong together; where the folder leaves a choice that `selection` does not
 /// make, [`Unclear`](pentimento_diffusion::DiffusionError::Unclear).
 pub fn open_checkpoint(folder: &Path, selection: &Selection, reporter: &Reporter) -> Result<OpenCheckpoint> {
-    let files = CheckpointFiles::find(folder, selection)?;
+    let files = CheckpointFiles::find_denoiser(folder, selection)?;
+    let of_encoders = EncoderFiles::find_if_any(folder, selection.variant.as_deref())?;
     let checkpoint = files.open()?;
+    // The network first: of a pipeline that is not supported it tells most.
+    let open =
+        |files: EncoderFiles| -> Result<OpenEncoders> { Ok(OpenEncoders { encoders: files.open()?, files }) };
+    let encoders = of_encoders.map(open).transpose()?;
+    check_together(checkpoint.architecture.config(), &files.config, encoders.as_ref())?;
     let inside = checkpoints_inside(folder)?;
     if !inside.is_empty() {
         reporter.tell(Event::CheckpointsInside { folder, checkpoints: &inside });
@@ -62,7 +83,56 @@ pub fn open_checkpoint(folder: &Path, selection: &Selection, reporter: &Reporter
             reporter.tell(Event::UnknownKey { file, key });
         }
     }
-    Ok(OpenCheckpoint { folder: folder.to_path_buf(), files, checkpoint })
+    if let Some(OpenEncoders { files, encoders }) = &encoders {
+        let (file, config) = (&files.autoencoder.config, encoders.autoencoder.config());
+        for key in &config.unknown_keys {
+            reporter.tell(Event::UnknownKey { file, key });
+        }
+        if config.scaling_is_assumed() {
+            reporter.tell(Event::ScalingAssumed { config: file, factor: config.scaling_factor() });
+        }
+    }
+    Ok(OpenCheckpoint { folder: folder.to_path_buf(), files, checkpoint, encoders })
+}
+
+/// Refuses a network and encoders of which one does not take what the other gives.
+fn check_together(network: &UnetConfig, file: &Path, encoders: Option<&OpenEncoders>) -> Result<()> {
+    let refuse = |field: &str, value: String, bound: String| {
+        Err(RunError::RecipeValue { file: file.display().to_string(), field: field.into(), value, bound })
+    };
+    let text = encoders.and_then(|opened| opened.encoders.text.as_ref());
+    match (&network.cross_attention, text) {
+        (None, _) => {}
+        (Some(_), None) => {
+            let bound = "it is told texts, and nothing beside it makes embeddings of texts: name the folder of its whole pipeline, \
+                         with `vae`, `text_encoder` and `tokenizer`";
+            return refuse("_class_name", format!("{:?}", network.class_name()), bound.into());
+        }
+        (Some(cross), Some(text)) if cross.text_width == text.width() => {}
+        (Some(cross), Some(text)) => {
+            let bound = format!(
+                "the text encoder beside it gives {} values for each token: it is another network's",
+                text.width()
+            );
+            return refuse("cross_attention_dim", cross.text_width.to_string(), bound);
+        }
+    }
+    let Some(autoencoder) = encoders.map(|opened| opened.encoders.autoencoder.config()) else {
+        return Ok(());
+    };
+    let latent = autoencoder.latent_channels();
+    if network.in_channels != latent {
+        let bound = format!("the latents of the autoencoder beside it have {latent}");
+        return refuse("in_channels", network.in_channels.to_string(), bound);
+    }
+    if autoencoder.in_channels != autoencoder.out_channels {
+        let bound = format!(
+            "the autoencoder takes pictures with {} channels and gives {}",
+            autoencoder.in_channels, autoencoder.out_channels
+        );
+        return refuse("in_channels", network.in_channels.to_string(), bound);
+    }
+    Ok(())
 }
 
 /// Makes a run of a checkpoint in the folder `run`, or in that of its name if absent, and opens it. `settings` replace values
@@ -78,28 +148,41 @@ pub fn import_checkpoint(
     settings: &[String],
     options: RunOptions,
 ) -> Result<Workspace> {
-    let OpenCheckpoint { folder, files, checkpoint } = opened;
+    let OpenCheckpoint { folder, files, checkpoint, encoders } = opened;
     let name = name_of_run(run, folder);
-    let recipe = recipe_of(&name, folder, files, checkpoint, settings, &options.reporter)?;
+    let is_told_texts = checkpoint.architecture.config().cross_attention.is_some();
+    let remembered = encoders.as_ref().map(|opened| remembered(opened, is_told_texts)).transpose()?;
+    let recipe = recipe_of(&name, folder, files, checkpoint, remembered, settings, &options.reporter)?;
     let checkpoint = &with_size_of(&recipe, checkpoint)?;
     let run = run.map_or_else(|| default_folder(&recipe), Path::to_path_buf);
     let (architecture, sampling) = (&checkpoint.architecture, recipe.sampling);
+    let [height, width] = image_size(architecture, &files.config)?;
+    let channels = architecture.config().in_channels;
+    let pictures = match encoders.as_ref().map(|opened| opened.encoders.autoencoder.config()) {
+        Some(autoencoder) => {
+            let [height, width] = autoencoder.picture_size(height, width)?;
+            Some([height, width, autoencoder.in_channels])
+        }
+        None => None,
+    };
     options.reporter.tell(Event::Importing {
         parameters: architecture.parameter_count(),
-        channels: architecture.config().in_channels,
+        channels,
+        pictures,
         sampling,
     });
     if sampling.sampler == SamplerKind::Ddim && sampling.spacing == TimestepSpacing::Linspace {
         options.reporter.tell(Event::UnevenSteps);
     }
     // A wrong set is refused here, and not after hours of sampling.
-    refuse_what_is_no_picture(architecture.config())?;
-    let [height, width] = image_size(architecture, &files.config)?;
+    if pictures.is_none() {
+        refuse_what_is_no_picture(architecture.config())?;
+    }
     if let Some(sign) = untrained(architecture, &checkpoint.values) {
         options.reporter.tell(Event::Untrained { sign });
     }
     if recipe.data.has_source() {
-        let shape = [height, width, architecture.config().in_channels];
+        let shape = pictures.unwrap_or([height, width, channels]);
         TakenImages::of(shape, architecture).check_recipe(&recipe.data, &options)?;
     }
     import(run, recipe, checkpoint, options)
@@ -124,7 +207,15 @@ fn name_of_run(run: Option<&Path>, folder: &Path) -> String {
     if name.is_empty() { "imported".into() } else { name.into() }
 }
 
-/// Writes a network of a run as a pipeline that diffusers opens, into a folder that is empty or does not exist yet. Each file
+/// Whether the network of a run works on what encoders make of pictures.
+fn has_encoders(run: &Run) -> bool {
+    let text = run.get("recipe.toml").ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let recipe = text.and_then(|text| Recipe::parse(&text, "recipe.toml", &[]).ok());
+    recipe.is_some_and(|recipe| recipe.encoders().is_some())
+}
+
+/// Writes a network of a run as a pipeline that diffusers opens, or of a pipeline with encoders its network and scheduler without the
+/// list of parts, into a folder that is empty or does not exist yet. Each file
 /// is compared with its digest. The member may be left out if the run has only one.
 ///
 /// # Errors
@@ -152,7 +243,9 @@ pub fn export_network(run_folder: &Path, folder: &Path, member: Option<u32>) -> 
     if occupied.unwrap_or(folder.exists()) {
         return Err(RunError::Occupied { path: folder.to_path_buf() });
     }
-    for file in MEMBER_FILES {
+    // Of a pipeline with encoders the network is one part, which takes the place of that part in the pipeline.
+    let is_part = |file: &&str| *file == SCHEDULER_FILES[0] && has_encoders(&run);
+    for file in MEMBER_FILES.iter().filter(|file| !is_part(file)) {
         let bytes = run.get(&format!("{}/{file}", member_folder(member)))?;
         let target = folder.join(file);
         let parent = target.parent().unwrap_or(folder);

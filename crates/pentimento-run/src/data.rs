@@ -123,7 +123,7 @@ pub fn open_path_telling(
         split,
         colours: Colours { channels: data.channels, background },
         cache_dir,
-        captions: None,
+        captions: data.captions.clone(),
         verify: options.verify_files,
         skip_damaged: data.skip_damaged,
         is_known,

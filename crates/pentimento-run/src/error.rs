@@ -15,6 +15,7 @@ use pentimento_data::{DataError, FetchError};
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::arrays::ArrayError;
 use pentimento_diffusion::device::DeviceError;
+use pentimento_encoders::EncoderError;
 use pentimento_evaluation::class_ablation::ClassAblationError;
 use pentimento_evaluation::classifier::ClassifierError;
 use pentimento_evaluation::fidelity::FidelityError;
@@ -35,6 +36,8 @@ pub enum MadeBy {
     Training,
     /// The training of the networks of a bank.
     Bank,
+    /// The encoding of pictures and captions, with which scoring begins.
+    Encoding,
     /// The sampling.
     Sampling,
     /// The attribution of the samples.
@@ -143,6 +146,12 @@ pub enum RunError {
         path: PathBuf,
         /// The classes of the training images.
         classes: Vec<String>,
+    },
+    /// Queries of which a network that was trained with texts has to be told one, and none is known.
+    #[error("{}: the images are without captions, and the network was trained with texts", path.display())]
+    QueriesWithoutPrompt {
+        /// The images.
+        path: PathBuf,
     },
     /// A folder that is no run.
     #[error("{} {}", run.display(), if run.exists() { "is no run" } else { "does not exist" })]
@@ -402,6 +411,31 @@ pub enum RunError {
         /// How many groups of images there are.
         groups: usize,
     },
+    /// An encoder that does not lie where it lay at the import.
+    #[error("the {part} of the run is {}, where nothing exists", path.display())]
+    EncoderGone {
+        /// Which encoder.
+        part: &'static str,
+        /// Its file.
+        path: PathBuf,
+    },
+    /// An encoder whose files are others than at the import.
+    #[error("{}: the {part} there is another one than the run was imported with", path.display())]
+    OtherEncoder {
+        /// Which encoder.
+        part: &'static str,
+        /// Its configuration.
+        path: PathBuf,
+    },
+    /// A picture of which the autoencoder makes no latent.
+    #[error(
+        "the latent of {picture} is infinite or not a number: the autoencoder's weights are damaged, or were cut to half \
+         precision"
+    )]
+    LatentNotFinite {
+        /// What people call the picture.
+        picture: String,
+    },
     /// A sample that is no image.
     #[error(
         "sample {sample} is infinite or not a number: the network's weights are damaged, or it was trained with another noise \
@@ -490,6 +524,9 @@ pub enum RunError {
     /// Networks, schedules, samplers and checkpoints.
     #[error(transparent)]
     Diffusion(#[from] DiffusionError),
+    /// Autoencoders, text encoders and tokenizers.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
     /// Image sets.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -99,6 +99,13 @@ pub enum Event<'a> {
         /// Its largest value.
         sample_max_value: f64,
     },
+    /// An autoencoder does not say how its latents are scaled.
+    ScalingAssumed {
+        /// Its configuration.
+        config: &'a Path,
+        /// What is taken.
+        factor: f64,
+    },
     /// A network looks as if it was never trained.
     Untrained {
         /// By which sign.
@@ -108,8 +115,10 @@ pub enum Event<'a> {
     Importing {
         /// Numbers in its network.
         parameters: usize,
-        /// Channels of its images.
+        /// Channels of its images, or of its latents.
         channels: usize,
+        /// Height, width and channels of the pictures, if it works on latents.
+        pictures: Option<[usize; 3]>,
         /// How the run makes samples.
         sampling: SamplingConfig,
     },
@@ -272,13 +281,23 @@ impl fmt::Display for Event<'_> {
                 "note: the scheduler has dynamic thresholding up to {sample_max_value} (`sample_max_value`), which is not done \
                  here: samples are clipped to [-1, 1], so they differ from those of diffusers"
             ),
+            Self::ScalingAssumed { config, factor } => write!(
+                formatter,
+                "note: {}: `scaling_factor` is absent, and {factor} is taken, as such autoencoders are older than the key; diffusers \
+                 of today would take 0.18215",
+                config.display()
+            ),
             Self::Untrained { sign } => write!(formatter, "note: {}", untrained_in_words(*sign)),
-            Self::Importing { parameters, channels, sampling } => {
-                write!(formatter, "{parameters} parameters, images with ")?;
+            Self::Importing { parameters, channels, pictures, sampling } => {
+                let what = if pictures.is_some() { "latents" } else { "images" };
+                write!(formatter, "{parameters} parameters, {what} with ")?;
                 match channels {
                     1 => formatter.write_str("one channel"),
                     several => write!(formatter, "{several} channels"),
                 }?;
+                if let Some([height, width, _]) = pictures {
+                    write!(formatter, " of pictures of {height}x{width}")?;
+                }
                 let sampler = match sampling.sampler {
                     SamplerKind::Ddpm => "DDPM",
                     SamplerKind::Ddim => "DDIM",

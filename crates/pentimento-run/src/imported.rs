@@ -6,10 +6,11 @@ use crate::binding::take_recipe;
 use crate::error::{MadeBy, Result, RunError};
 use crate::event::{Event, Reporter};
 use crate::networks::Weights;
-use crate::recipe::{CheckpointRecipe, Origin, Recipe};
+use crate::recipe::{CheckpointRecipe, EncodersRecipe, Origin, Recipe, USUAL_GUIDANCE};
 use pentimento_diffusion::checkpoint::{
     Checkpoint, CheckpointFiles, NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files,
 };
+use pentimento_diffusion::sampler::SamplingConfig;
 use pentimento_diffusion::unet::{Architecture, SampleSize, UnetConfig};
 use pentimento_store::{Digest, Fingerprint};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ pub(crate) fn config_name() -> String {
     format!("{}/{}", member_folder(0), NETWORK_FILES[0])
 }
 
-/// The recipe of a checkpoint that was opened from `folder`.
+/// The recipe of a checkpoint that was opened from `folder`, with what is remembered of its encoders.
 ///
 /// # Errors
 ///
@@ -29,6 +30,7 @@ pub fn recipe_of(
     folder: &Path,
     files: &CheckpointFiles,
     checkpoint: &Checkpoint,
+    encoders: Option<EncodersRecipe>,
     overrides: &[String],
     reporter: &Reporter,
 ) -> Result<Recipe> {
@@ -40,10 +42,13 @@ pub fn recipe_of(
         weights: files.weights.iter().map(|path| absolute(path)).collect(),
         scheduler: absolute(&files.scheduler),
         sample_size: None,
+        encoders,
     };
     let scheduler = &checkpoint.scheduler;
-    let mut recipe =
-        Recipe::of_checkpoint(name, &source, &scheduler.schedule, &scheduler.sampling, overrides)?;
+    // Files of schedulers say of clipping what is meant for pixels, or nothing at all.
+    let clip = scheduler.sampling.clip && source.encoders.is_none();
+    let sampling = SamplingConfig { clip, ..scheduler.sampling };
+    let mut recipe = Recipe::of_checkpoint(name, &source, &scheduler.schedule, &sampling, overrides)?;
     let broken = |field: &str, value: String, bound: &str| {
         let (file, field, bound) = (folder.display().to_string(), field.into(), bound.into());
         Err(RunError::RecipeValue { file, field, value, bound })
@@ -58,6 +63,9 @@ pub fn recipe_of(
     }
     if recipe.schedule != scheduler.schedule {
         reporter.tell(Event::AnotherSchedule);
+    }
+    if checkpoint.architecture.config().cross_attention.is_some() {
+        recipe.samples.guidance.get_or_insert(USUAL_GUIDANCE);
     }
     let data = &mut recipe.data;
     data.check_paths()?;
@@ -79,8 +87,10 @@ pub fn import(
     options: RunOptions,
 ) -> Result<Workspace> {
     let network = checkpoint.architecture.config();
-    refuse_what_is_no_picture(network)?;
-    checkpoint.architecture.config().check_class(recipe.samples.class)?;
+    if recipe.encoders().is_none() {
+        refuse_what_is_no_picture(network)?;
+    }
+    recipe.samples.check(network)?;
     let network = network_files(&checkpoint.architecture, &checkpoint.values)?;
     let mut key = Fingerprint::of("imported network");
     for (_, bytes) in &network {

@@ -16,6 +16,7 @@ pub mod costs;
 pub mod data;
 pub mod doctor;
 pub mod drive;
+pub mod encoders;
 pub mod error;
 pub mod evaluate;
 pub mod event;

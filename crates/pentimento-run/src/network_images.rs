@@ -5,7 +5,8 @@ use crate::error::{Result, RunError};
 use crate::recipe::DataRecipe;
 use crate::workspace::RunOptions;
 use pentimento_data::{
-    DataError, ImageSet, ImageSource, Preprocessing, PublicSet, Survey, converted_without_loss, survey,
+    DataError, ImageSet, ImageSource, Preprocessing, PublicSet, Survey, check_captions,
+    converted_without_loss, survey,
 };
 use pentimento_diffusion::unet::Architecture;
 
@@ -16,12 +17,15 @@ pub struct TakenImages {
     pub shape: [usize; 3],
     /// Number of classes, if it was trained with them.
     pub classes: Option<u32>,
+    /// Whether it was trained with texts.
+    pub texts: bool,
 }
 
 impl TakenImages {
     /// What a network takes at this shape.
     pub fn of(shape: [usize; 3], architecture: &Architecture) -> Self {
-        Self { shape, classes: architecture.config().classes() }
+        let config = architecture.config();
+        Self { shape, classes: config.classes(), texts: config.cross_attention.is_some() }
     }
 
     /// Opens the images of a recipe and brings them to the network's channels, if nothing is lost by that.
@@ -33,7 +37,11 @@ impl TakenImages {
     pub fn open(&self, data: &DataRecipe, options: &RunOptions) -> Result<NamedImages> {
         let (source, names) = open_images(data, data.preprocessing.split, options)?;
         let source = in_channels_of(source, self.shape[2], &data.preprocessing, "recipe")?;
-        self.check(&survey(source.as_ref(), &data.preprocessing)?, source.labels().is_some())?;
+        let survey = survey(source.as_ref(), &data.preprocessing)?;
+        self.check(&survey, source.labels().is_some())?;
+        if self.texts {
+            check_captions(source.as_ref(), &survey.source_indices)?;
+        }
         Ok((source, names))
     }
 
@@ -50,6 +58,15 @@ impl TakenImages {
     }
 
     fn check_public(&self, set: PublicSet, data: &DataRecipe) -> Result<()> {
+        if self.texts {
+            return Err(RunError::RecipeValue {
+                file: "recipe".into(),
+                field: "data.set".into(),
+                value: set.name().into(),
+                bound: "images with captions, as the network was trained with texts; this set has none"
+                    .into(),
+            });
+        }
         let [height, width, channels] = set.shape();
         // In colour, if the set is.
         let pixels = (0..height * width * channels).map(|value| value as u8).collect();

@@ -1,6 +1,7 @@
 //! The networks of a run: found once, for everything that samples with them or asks them.
 
 use crate::data::CodedData;
+use crate::encoders::RunEncoders;
 use crate::error::{Result, RunError};
 use crate::imported;
 use crate::train::{architecture, trained_members};
@@ -30,8 +31,12 @@ pub struct Networks<'a> {
     pub architecture: Architecture,
     /// The weights of each.
     pub weights: Vec<Weights>,
-    /// Height and width of the images.
+    /// Height and width of the images, or of the latents.
     pub size: [usize; 2],
+    /// Between pictures and latents, texts and embeddings; none if the networks work on pictures.
+    pub encoders: Option<RunEncoders>,
+    /// Height, width and channels of the pictures.
+    pub picture_shape: [usize; 3],
     /// Identifies the networks and how they are sampled.
     ///
     /// It follows from the digests of the weights and not from what the networks were made from: whoever trained one, what
@@ -61,7 +66,7 @@ impl<'a> Networks<'a> {
         let architecture = architecture(workspace, data)?;
         let weights = trained_members(workspace, data, &architecture)?;
         let size = [data.images.height(), data.images.width()];
-        Self::new(workspace, Some(data), architecture, weights, size)
+        Self::new(workspace, Some(data), architecture, weights, size, None)
     }
 
     /// The network that was imported.
@@ -74,7 +79,8 @@ impl<'a> Networks<'a> {
         let config = workspace.run.root().join(imported::config_name());
         let size = imported::image_size(&architecture, &config)?;
         let weights = vec![imported::weights(workspace)?];
-        Self::new(workspace, None, architecture, weights, size)
+        let encoders = workspace.recipe.encoders().map(RunEncoders::of);
+        Self::new(workspace, None, architecture, weights, size, encoders)
     }
 
     /// Some networks of a bank.
@@ -88,7 +94,7 @@ impl<'a> Networks<'a> {
         weights: Vec<Weights>,
         size: [usize; 2],
     ) -> Result<Self> {
-        Self::new(workspace, None, architecture, weights, size)
+        Self::new(workspace, None, architecture, weights, size, None)
     }
 
     fn new(
@@ -97,6 +103,7 @@ impl<'a> Networks<'a> {
         architecture: Architecture,
         weights: Vec<Weights>,
         size: [usize; 2],
+        encoders: Option<RunEncoders>,
     ) -> Result<Self> {
         let recipe = &workspace.recipe;
         let mut fingerprint = fingerprint_of_computed("ensemble").text(&architecture.config().to_json());
@@ -108,13 +115,34 @@ impl<'a> Networks<'a> {
         if let Some(class) = recipe.samples.class {
             fingerprint = fingerprint.json(&class)?;
         }
-        Ok(Self { trained_on, architecture, weights, size, fingerprint: fingerprint.finish() })
+        let picture_shape = match &encoders {
+            Some(encoders) => {
+                fingerprint = fingerprint.bytes(encoders.autoencoder_digest().as_bytes());
+                if let Some(text) = encoders.text_digest() {
+                    fingerprint = fingerprint.bytes(text.as_bytes()).json(&recipe.samples.guided())?;
+                }
+                encoders.picture_shape(size)
+            }
+            None => [size[0], size[1], architecture.config().in_channels],
+        };
+        let fingerprint = fingerprint.finish();
+        Ok(Self { trained_on, architecture, weights, size, encoders, picture_shape, fingerprint })
     }
 
-    /// Height, width and channels of the images.
+    /// Height, width and channels of what the networks are shown.
     pub fn image_shape(&self) -> [usize; 3] {
         let [height, width] = self.size;
         [height, width, self.architecture.config().in_channels]
+    }
+
+    /// Whether they are told the class of an image.
+    pub fn knows_classes(&self) -> bool {
+        self.architecture.config().classes().is_some()
+    }
+
+    /// Whether they are told texts.
+    pub fn knows_texts(&self) -> bool {
+        self.architecture.config().cross_attention.is_some()
     }
 
     /// Opens the weights of a network, or of a moment of its training.

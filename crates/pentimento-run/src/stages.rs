@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `train` | members |
 //! | `bank` | networks of a bank |
+//! | `latents`, `texts` | 64 training images, 64 of their captions, encoded |
 //! | `sample`, `attribute` | shards of samples |
 //! | `classifier` | the classifier |
 //! | `METHOD/NETWORK/images`, `METHOD/NETWORK/queries` | features of 64 images; in further groups of draws `images-4-7`, ... |
@@ -18,6 +19,7 @@ use crate::classify::Classifying;
 use crate::costs::Costs;
 use crate::data::CodedData;
 use crate::drive::{self, Adoption};
+use crate::encoders::{LATENTS, TEXTS};
 use crate::error::{Result, RunError};
 use crate::gradients::{Asked, AskedNetwork, Queries, QueryParts, QuerySet, Subject, TrainingImages};
 use crate::influence::{products_of, with_curvature_stage, with_influence_stage};
@@ -45,6 +47,11 @@ pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
     let recipe = &workspace.recipe;
     let mut names: Vec<String> = match recipe.origin {
         Origin::Trained(_) => vec!["train".into(), "sample".into(), "attribute".into()],
+        Origin::Imported(_) if recipe.encoders().is_some() && recipe.data.has_source() => {
+            let texts =
+                recipe.encoders().is_some_and(|encoders| encoders.text.is_some()).then(|| TEXTS.into());
+            [LATENTS.into()].into_iter().chain(texts).chain(["sample".into()]).collect()
+        }
         Origin::Imported(_) => vec!["sample".into()],
         Origin::Bank(_) => vec!["bank".into()],
     };
@@ -213,6 +220,16 @@ pub fn with_stage<R>(
         "bank" if matches!(workspace.recipe.origin, Origin::Bank(_)) => {
             let data = BankData::open(&workspace.recipe, &workspace.options)?;
             return then(BankTraining::new(workspace, &data)?.stage());
+        }
+        LATENTS if matches!(workspace.recipe.origin, Origin::Imported(_)) => {
+            let networks = Networks::imported(workspace)?;
+            return TrainingImages::with_stage_of_latents(workspace, &networks, then)?
+                .ok_or_else(|| no_such_stage(workspace, name));
+        }
+        TEXTS if matches!(workspace.recipe.origin, Origin::Imported(_)) => {
+            let networks = Networks::imported(workspace)?;
+            return TrainingImages::with_stage_of_texts(workspace, &networks, then)?
+                .ok_or_else(|| no_such_stage(workspace, name));
         }
         "classifier" => {
             if let Some(stage) = Classifying::new(workspace) {

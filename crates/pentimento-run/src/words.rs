@@ -19,6 +19,11 @@ pub fn first_of(names: &[String]) -> String {
     format!("{}{more}", first.join(", "))
 }
 
+/// A text that a network is told, as people read it.
+pub fn quoted(text: &str) -> String {
+    if text.is_empty() { "no prompt".into() } else { format!("“{text}”") }
+}
+
 /// `1 h 02 min`, `3 min 07 s`, `4.2 s`.
 pub fn human_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

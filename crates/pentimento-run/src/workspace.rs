@@ -86,9 +86,11 @@ fn computed_by(numerics_version: u32, device: DeviceKind, label: &str) -> Finger
 }
 
 /// Where the stages write; leftovers of a killed process are looked for here and nowhere else.
-const OBJECT_FOLDERS: [&str; 10] = [
+const OBJECT_FOLDERS: [&str; 12] = [
     "members/",
     "networks/",
+    "latents/",
+    "texts/",
     "samples/",
     "attribution/",
     "classifier/",

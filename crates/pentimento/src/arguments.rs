@@ -310,12 +310,16 @@ pub struct QueryArguments {
     /// not given.
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
+    /// The prompt of all images of a folder or file, for a network that was trained with texts; the caption of each in its set if
+    /// not given.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
 }
 
 impl QueryArguments {
     /// The images.
     pub fn set(self) -> QuerySet {
-        self.query.of_class(self.class)
+        self.query.of_class(self.class).with_prompt(self.prompt)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::hub;
 use pentimento_data::DataError;
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{NetworkFolder, Unclear};
+use pentimento_encoders::EncoderError;
 use pentimento_run::ablate::GROUP;
 use pentimento_run::recipe::TAKE_OUT;
 use pentimento_run::{FailureKind, MadeBy, Recipe, RunError};
@@ -169,6 +170,9 @@ fn with_commands(error: &RunError) -> String {
         RunError::QueriesWithoutClass { .. } => {
             format!("{error}; or say with `--class` which all of them are of")
         }
+        RunError::QueriesWithoutPrompt { .. } => {
+            format!("{error}: say with `--prompt` of which text all of them are")
+        }
         RunError::NoRecipe { run } => format!(
             "{error}; `pentimento adopt RUN {}` takes pieces over, `pentimento run RECIPE --run {}` goes on with a run",
             run.display(),
@@ -208,7 +212,8 @@ fn with_commands(error: &RunError) -> String {
         RunError::MembersWithoutImages { .. } => format!(
             "{error}; take more groups, or other codes with `--set` of `codes.members`, `codes.weight` or `seed`"
         ),
-        RunError::Diffusion(DiffusionError::Unclear { folder, what }) => {
+        RunError::Diffusion(DiffusionError::Unclear { folder, what })
+        | RunError::Encoder(EncoderError::Model(DiffusionError::Unclear { folder, what })) => {
             match how_to_choose(what, Path::new(folder)) {
                 Some(choice) => format!("{error}; {choice}"),
                 None => error.to_string(),
@@ -249,7 +254,12 @@ fn with_commands(error: &RunError) -> String {
              trained one"
         ),
         RunError::AnotherNetwork { .. } => format!("{error}; name another folder with `--run`"),
-        RunError::NotFinite { .. } => format!("{error}; `pentimento doctor` looks at a checkpoint"),
+        RunError::EncoderGone { .. } | RunError::OtherEncoder { .. } => format!(
+            "{error}; bring it back, or import the pipeline again with `pentimento import FOLDER --run RUN`"
+        ),
+        RunError::LatentNotFinite { .. } | RunError::NotFinite { .. } => {
+            format!("{error}; `pentimento doctor` looks at a checkpoint")
+        }
         RunError::Device { problem } => {
             format!("--device: {problem}; without the option the processor is used")
         }
@@ -274,6 +284,7 @@ fn command_for(made_by: &MadeBy, run: &Path) -> String {
     match made_by {
         MadeBy::Bank => format!("pentimento bank {run}"),
         MadeBy::Training => format!("pentimento train {run}"),
+        MadeBy::Encoding => format!("pentimento attribute {run}"),
         MadeBy::Sampling => format!("pentimento sample {run}"),
         MadeBy::Attribution => format!("pentimento attribute {run}"),
         MadeBy::Settings(settings) => {
@@ -383,7 +394,7 @@ pub fn how_to_make_again(file: &Path) -> Option<String> {
             run = run.display()
         ));
     }
-    if inside("features") || inside("curvature") {
+    if ["features", "curvature", "latents", "texts"].into_iter().any(inside) {
         return Some(format!(
             "`pentimento attribute {} --method NAME` with the method that reads it makes it again; if you ask for none that \
              does, nothing reads it",
@@ -429,7 +440,9 @@ fn how_to_score_again(run: &Path, file: &Path) -> String {
     let asked = serde_json::from_slice::<serde_json::Value>(&description).ok().and_then(|description| {
         let class = description["asked_class"].as_str();
         let class = class.map_or(String::new(), |class| format!(" --class {class}"));
-        Some(format!("{}{class}", description["asked_about"].as_str()?))
+        let prompt = description["asked_prompt"].as_str();
+        let prompt = prompt.map_or(String::new(), |prompt| format!(" --prompt {prompt:?}"));
+        Some(format!("{}{class}{prompt}", description["asked_about"].as_str()?))
     });
     let (query, note) = match (set.as_deref(), asked) {
         (Some("projection"), _) => {

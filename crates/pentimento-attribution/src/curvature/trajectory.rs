@@ -1,6 +1,7 @@
 //! The probability of the sampler's steps on the way to a sample, and its gradient in the networks' parameters.
 
 use super::loss::output_gradient;
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::{Architecture, Parameters};
@@ -16,8 +17,7 @@ pub struct TrajectoryStep {
     pub cotangent: Vec<f32>,
 }
 
-/// The steps on the way to each of the first `samples`, all members with one weight; those without noise have no density and
-/// are left out.
+/// The steps of each trajectory; those without noise have no density and are left out.
 ///
 /// # Errors
 ///
@@ -26,21 +26,17 @@ pub fn trajectory_steps<E>(
     mixture: &Mixture,
     sampler: &Sampler,
     seed: u64,
-    samples: usize,
+    trajectories: &[Trajectory],
     mut go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<Vec<Vec<TrajectoryStep>>, E> {
-    let weights = vec![1.0 / mixture.members() as f64; mixture.members()];
-    let trajectories: Vec<Trajectory> = (0..samples as u32)
-        .map(|sample| Trajectory { sample, weights: weights.clone(), condition: None })
-        .collect();
     let length = mixture.image_length();
-    let mut steps: Vec<Vec<TrajectoryStep>> = vec![Vec::new(); samples];
-    mixture.follow::<f32, E>(sampler, seed, &trajectories, |step, x, predicted| {
+    let mut steps: Vec<Vec<TrajectoryStep>> = vec![Vec::new(); trajectories.len()];
+    mixture.follow::<f32, E>(sampler, seed, trajectories, |step, x, predicted| {
         go_on()?;
-        for (sample, steps) in steps.iter_mut().enumerate() {
-            let of = |values: &[f32]| values[sample * length..][..length].to_vec();
+        for (place, (trajectory, steps)) in trajectories.iter().zip(&mut steps).enumerate() {
+            let of = |values: &[f32]| values[place * length..][..length].to_vec();
             let mut noise = vec![0.0f32; length];
-            Sampler::noise(seed, sample as u32, step + 1, &mut noise);
+            Sampler::noise(seed, trajectory.sample, step + 1, &mut noise);
             let (x, output) = (of(x), of(predicted));
             if let Some(mut cotangent) = sampler.log_probability_gradient(step, &x, &output, &noise) {
                 cotangent.iter_mut().for_each(|value| *value /= length as f32);
@@ -61,7 +57,7 @@ pub fn trajectory_gradient(
     group: usize,
     groups: usize,
     size: [usize; 2],
-    class: Option<u32>,
+    condition: &Condition,
 ) -> Vec<f32> {
     let steps: Vec<&TrajectoryStep> = steps.iter().skip(group).step_by(groups).collect();
     let of_group = |values: fn(&TrajectoryStep) -> &Vec<f32>, factor: f32| -> Vec<f32> {
@@ -75,5 +71,5 @@ pub fn trajectory_gradient(
     let factor = -(groups as f32);
     let x = of_group(|step| &step.x, 1.0);
     let cotangent = of_group(|step| &step.cotangent, factor);
-    output_gradient(architecture, parameters, x, size, &timesteps, class, cotangent)
+    output_gradient(architecture, parameters, x, size, &timesteps, condition, cotangent)
 }

@@ -3,7 +3,7 @@
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
 
-/// What was predicted at each step on the way to each sample, `[samples][steps][image]` (Georgiev et al. 2023, in the variant of
+/// What was predicted at each step of each trajectory, `[trajectories][steps][image]` (Georgiev et al. 2023, in the variant of
 /// D-TRAK's authors: all steps). Predictions are kept in `range`, as whoever clips them does.
 ///
 /// # Errors
@@ -13,17 +13,13 @@ pub fn journeys<E>(
     mixture: &Mixture,
     sampler: &Sampler,
     seed: u64,
-    samples: usize,
+    trajectories: &[Trajectory],
     range: Option<f32>,
     mut go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<Vec<Vec<Vec<f32>>>, E> {
-    let weights = vec![1.0 / mixture.members() as f64; mixture.members()];
-    let trajectories: Vec<Trajectory> = (0..samples as u32)
-        .map(|sample| Trajectory { sample, weights: weights.clone(), condition: None })
-        .collect();
     let length = mixture.image_length();
-    let mut images: Vec<Vec<Vec<f32>>> = vec![Vec::new(); samples];
-    mixture.follow::<f32, E>(sampler, seed, &trajectories, |step, x, predicted| {
+    let mut images: Vec<Vec<Vec<f32>>> = vec![Vec::new(); trajectories.len()];
+    mixture.follow::<f32, E>(sampler, seed, trajectories, |step, x, predicted| {
         go_on()?;
         let mut predicted = sampler.predicted_image(step, x, predicted);
         // The sampler leaves it to others in its last step.

@@ -1,9 +1,12 @@
 //! The ensemble of a run, ready to sample.
 
+use crate::encoders::{NO_PROMPT, texts_of_samples};
 use crate::error::Result;
 use crate::networks::Networks;
 use crate::workspace::Workspace;
-use pentimento_diffusion::mixture::Mixture;
+use pentimento_attribution::ensemble::full_weights;
+use pentimento_diffusion::condition::Condition;
+use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_store::Fingerprint;
 
@@ -13,6 +16,8 @@ pub struct Ensemble {
     pub mixture: Mixture,
     /// The update rule.
     pub sampler: Sampler,
+    /// What samples are made of, in turn, for networks that are told texts.
+    conditions: Vec<Condition>,
     /// Identifies the members and how they are sampled: [`Networks::fingerprint`].
     pub fingerprint: Fingerprint,
     /// Seed of the recorded noise.
@@ -29,10 +34,29 @@ impl Ensemble {
         let parameters = networks.weights.iter().map(|weights| networks.parameters(workspace, weights));
         let parameters = parameters.collect::<Result<_>>()?;
         let (recipe, [height, width]) = (&workspace.recipe, networks.size);
-        let mixture =
+        recipe.samples.check(networks.architecture.config())?;
+        let texts = texts_of_samples(workspace, networks)?;
+        let conditions: Vec<Condition> =
+            recipe.samples.prompts.iter().map(|prompt| texts.condition(prompt)).collect();
+        let condition = conditions.first().cloned().unwrap_or(recipe.samples.class.into());
+        let mut mixture =
             Mixture::new(networks.architecture.clone(), parameters, height, width, workspace.batch())?
-                .of_class(recipe.samples.class)?;
+                .under(condition)?;
+        if let Some(guidance) = recipe.samples.guided().filter(|_| networks.knows_texts()) {
+            mixture = mixture.guided(guidance, texts.condition(NO_PROMPT))?;
+        }
         let sampler = Sampler::new(&recipe.schedule, recipe.sampling)?;
-        Ok(Self { mixture, sampler, fingerprint: networks.fingerprint, seed: recipe.seed })
+        Ok(Self { mixture, sampler, conditions, fingerprint: networks.fingerprint, seed: recipe.seed })
+    }
+
+    /// How samples are made: by all members with one weight, of their prompts.
+    pub fn trajectories(&self, samples: impl IntoIterator<Item = u32>) -> Vec<Trajectory> {
+        let weights = full_weights(self.mixture.members());
+        let of_sample = |sample: u32| {
+            // In turn; without prompts all have that of the mixture.
+            let condition = self.conditions.get(sample as usize % self.conditions.len().max(1)).cloned();
+            Trajectory { sample, weights: weights.clone(), condition }
+        };
+        samples.into_iter().map(of_sample).collect()
     }
 }

@@ -14,17 +14,22 @@ use crate::words::counted;
 use crate::workspace::Workspace;
 use once_cell::sync::OnceCell;
 use pentimento_attribution::ensemble::approximation::clamped;
-use pentimento_attribution::ensemble::full_weights;
 use pentimento_diffusion::arrays::ArrayWriter;
-use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::{Fingerprint, Run};
 use std::time::Instant;
 
 /// Where the samples of a run are.
 const FOLDER: &str = "samples";
 
-fn fingerprint(networks: &Networks<'_>, samples: &[u32]) -> Result<Fingerprint> {
-    Ok(Fingerprint::of("samples").fingerprint(networks.fingerprint).json(&samples)?.finish())
+fn fingerprint(workspace: &Workspace, networks: &Networks<'_>, samples: &[u32]) -> Result<Fingerprint> {
+    let mut fingerprint = Fingerprint::of("samples").fingerprint(networks.fingerprint).json(&samples)?;
+    let prompt = |&sample: &u32| workspace.recipe.samples.prompt(sample);
+    // Most networks are told no texts.
+    let prompts: Vec<&str> = samples.iter().filter_map(prompt).collect();
+    if !prompts.is_empty() {
+        fingerprint = fingerprint.json(&prompts)?;
+    }
+    Ok(fingerprint.finish())
 }
 
 fn picture_name(sample: u32) -> String {
@@ -55,7 +60,7 @@ impl<'a> Sampling<'a> {
 ///
 /// If a setting has no JSON form.
 pub fn samples_of_others(workspace: &Workspace, networks: Option<&Networks<'_>>) -> Result<usize> {
-    let of = networks.map(|networks| move |samples: &[u32]| fingerprint(networks, samples));
+    let of = networks.map(|networks| move |samples: &[u32]| fingerprint(workspace, networks, samples));
     let of = of.as_ref().map(|of| of as FingerprintOf<'_>);
     shards_of_others(workspace, FOLDER, of)
 }
@@ -122,7 +127,7 @@ impl Stage for Sampling<'_> {
                 stage: self.name().into(),
                 number: shard,
                 objects: pictures.chain([shard_name(FOLDER, shard)]).collect(),
-                made_from: fingerprint(self.networks, &ids)?,
+                made_from: fingerprint(self.workspace, self.networks, &ids)?,
             })
         };
         (0..shard_count(count)).map(piece).collect()
@@ -139,7 +144,7 @@ impl Stage for Sampling<'_> {
         let (before, progress) = (making.place * ensemble.sampler.len(), making.progress);
         making.spent.time("sampling", ids.len(), || {
             let show = |done: usize| progress.set((before + done) as u64, "");
-            shard_objects(self.workspace, ensemble, piece.number, &ids, show)
+            shard_objects(self.workspace, self.networks, ensemble, piece.number, &ids, show)
         })
     }
 
@@ -148,37 +153,52 @@ impl Stage for Sampling<'_> {
     }
 }
 
+/// Refuses samples that are no numbers, of values `[samples, ...]`.
+fn check_finite(samples: &[u32], values: &[f32]) -> Result<()> {
+    let length = (values.len() / samples.len().max(1)).max(1);
+    let is_broken = |values: &[f32]| values.iter().any(|value| !value.is_finite());
+    match samples.iter().zip(values.chunks_exact(length)).find(|(_, values)| is_broken(values)) {
+        Some((&sample, _)) => Err(RunError::NotFinite { sample }),
+        None => Ok(()),
+    }
+}
+
 /// The objects of a shard: it says that its samples are there, so it comes with their pictures in one replacement of the
 /// manifest.
 fn shard_objects(
     workspace: &Workspace,
+    networks: &Networks<'_>,
     ensemble: &Ensemble,
     shard: usize,
     ids: &[u32],
     show: impl Fn(usize),
 ) -> Result<Vec<Object>> {
     let mixture = &ensemble.mixture;
-    let weights = full_weights(mixture.members());
-    let trajectories: Vec<Trajectory> =
-        ids.iter().map(|&sample| Trajectory { sample, weights: weights.clone(), condition: None }).collect();
-    let images: Vec<f32> = mixture.sample(&ensemble.sampler, ensemble.seed, &trajectories, |done| {
+    let trajectories = ensemble.trajectories(ids.iter().copied());
+    let made: Vec<f32> = mixture.sample(&ensemble.sampler, ensemble.seed, &trajectories, |done| {
         show(done);
         workspace.options.stop.check()
     })?;
-    let [height, width, channels] = mixture.image_shape();
-    for (&sample, image) in ids.iter().zip(images.chunks_exact(mixture.image_length())) {
-        if image.iter().any(|value| !value.is_finite()) {
-            return Err(RunError::NotFinite { sample });
-        }
-    }
+    check_finite(ids, &made)?;
+    let decoded = match &networks.encoders {
+        Some(encoders) => Some(encoders.pictures(&made, networks.size)?),
+        None => None,
+    };
+    let images = decoded.as_ref().unwrap_or(&made);
+    check_finite(ids, images)?;
+    let [height, width, channels] = networks.picture_shape;
     let mut objects = Vec::new();
-    for (&id, image) in ids.iter().zip(images.chunks_exact(mixture.image_length())) {
+    for (&id, image) in ids.iter().zip(images.chunks_exact(height * width * channels)) {
         let png = crate::pictures::png(&clamped(image), height, width, channels)?;
         objects.push((picture_name(id), png));
     }
     let mut arrays = ArrayWriter::default();
     arrays.put_u32("sample", &[ids.len()], ids);
-    arrays.put_f32("image", &[ids.len(), height, width, channels], &images);
+    arrays.put_f32("image", &[ids.len(), height, width, channels], images);
+    if decoded.is_some() {
+        let [height, width, channels] = networks.image_shape();
+        arrays.put_f32("latent", &[ids.len(), height, width, channels], &made);
+    }
     let name = shard_name(FOLDER, shard);
     let bytes = arrays.to_bytes(&name, None)?;
     objects.push((name, bytes));

@@ -180,12 +180,12 @@ pub(crate) fn places_in(bank: &Path, of_bank: &PreparedSet, of_run: &PreparedSet
     // order.
     let mut places: HashMap<RowKey, Vec<usize>> = HashMap::new();
     for place in (0..of_bank.len()).rev() {
-        places.entry(row_key(&of_bank.scaled(place), None)).or_default().push(place);
+        places.entry(row_key(&of_bank.scaled(place), &[])).or_default().push(place);
     }
     let mut found = Vec::with_capacity(of_run.len());
     let mut strangers = Vec::new();
     for image in 0..of_run.len() {
-        match places.get_mut(&row_key(&of_run.scaled(image), None)).and_then(Vec::pop) {
+        match places.get_mut(&row_key(&of_run.scaled(image), &[])).and_then(Vec::pop) {
             Some(place) => found.push(place),
             None => strangers.push(of_run.title(image)),
         }

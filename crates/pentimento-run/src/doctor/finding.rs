@@ -1,9 +1,10 @@
 //! What the doctor finds, with the numbers behind it.
 
+use super::reading::Reading;
 use crate::imported::MOST_CHANNELS;
 use crate::words::untrained_in_words;
 use pentimento_diffusion::checkpoint::NetworkFolder;
-use pentimento_diffusion::schedule::{BetaSchedule, PredictionType};
+use pentimento_diffusion::schedule::PredictionType;
 use pentimento_diffusion::untrained::Untrained;
 use std::fmt;
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ const ADJOINT_BOUND: f64 = 1e-3;
 
 /// A network that predicts no better than this knows next to nothing of the images; always answering zero reaches 1.
 const GUESSING: f64 = 0.9;
+
+/// An autoencoder that loses so much of the variance of images gives other images back.
+const LOST: f64 = 0.5;
 
 /// The network beside another one is said to be better if it leaves less than this share of its error: twice as near is no
 /// matter of chance over 16 images.
@@ -144,6 +148,18 @@ pub enum Finding {
         /// Whether it looks as if it was never trained.
         untrained: Option<Untrained>,
     },
+    /// Images that were encoded and decoded again.
+    Decoded {
+        /// The mean square of what that changed, over the variance of the images.
+        error: f64,
+    },
+    /// Predictions of images of which the network was told the captions, and of the same without.
+    Prompts {
+        /// The error with captions, as in [`Finding::Prediction`].
+        with: f64,
+        /// That with the empty prompt.
+        without: f64,
+    },
     /// Predictions under other readings of the checkpoint.
     OtherReadings {
         /// The best one and its error, if that is clearly below the error of the checkpoint as it says.
@@ -160,21 +176,6 @@ pub enum Derivative {
     Adjoint,
     /// In all parameters, against differences of outputs.
     InParameters,
-}
-
-/// Another way to read a checkpoint, which a wrong configuration file would hide.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Reading {
-    /// The network predicts something else.
-    Predicts(PredictionType),
-    /// It was trained with another noise schedule.
-    Schedule(BetaSchedule),
-    /// The time embedding has its halves the other way round.
-    FlipSinToCos(bool),
-    /// It was trained on images in [0, 1] instead of [-1, 1].
-    ZeroToOne,
-    /// It was trained on negatives.
-    Inverted,
 }
 
 impl Derivative {
@@ -210,6 +211,10 @@ impl Finding {
             Self::Bytes { lowest, highest } => highest.saturating_sub(*lowest) >= LEAST_RANGE,
             Self::Prediction { error, .. } => *error < GUESSING,
             Self::OtherReadings { better } => better.is_none(),
+            Self::Decoded { error } => *error < LOST,
+            // Captions that say little help little.
+            Self::Prompts { with, without } if with > without => return FindingKind::Note,
+            Self::Prompts { .. } => true,
         };
         if passed { FindingKind::Good } else { FindingKind::Problem }
     }
@@ -350,28 +355,35 @@ impl fmt::Display for Finding {
                     None => Ok(()),
                 }
             }
+            Self::Decoded { error } => {
+                write!(
+                    formatter,
+                    "encoding and decoding loses {:.1} % of the images' variance",
+                    100.0 * error
+                )?;
+                match self.is_good() {
+                    true => Ok(()),
+                    false => {
+                        formatter.write_str(": the autoencoder does not know such images, or is damaged")
+                    }
+                }
+            }
+            Self::Prompts { with, without } => {
+                write!(
+                    formatter,
+                    "without their captions its relative error is {without:.3}, with them {with:.3}"
+                )?;
+                match self.is_good() {
+                    true => Ok(()),
+                    false => formatter.write_str(": it was trained on other captions, or hardly hears them"),
+                }
+            }
             Self::OtherReadings { better: None } => {
                 formatter.write_str("no other reading of the checkpoint that was tried fits better")
             }
             Self::OtherReadings { better: Some((reading, error)) } => {
                 write!(formatter, "it fits better, {error:.3}, with {reading}")
             }
-        }
-    }
-}
-
-impl fmt::Display for Reading {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Predicts(other) => {
-                write!(formatter, "`prediction_type` = {} in the scheduler", other.name())
-            }
-            Self::Schedule(other) => write!(formatter, "`beta_schedule` = {} in the scheduler", other.name()),
-            Self::FlipSinToCos(flipped) => {
-                write!(formatter, "`flip_sin_to_cos` = {flipped} in the network's configuration")
-            }
-            Self::ZeroToOne => formatter.write_str("images in [0, 1]"),
-            Self::Inverted => formatter.write_str("black and white exchanged"),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Whether a checkpoint computes what it should, and whether images are what it was trained on.
 
 mod finding;
+mod reading;
+mod shown;
 mod spread;
 
-pub use finding::{Derivative, Finding, FindingKind, Reading};
+pub use finding::{Derivative, Finding, FindingKind};
+pub use reading::Reading;
 
 use crate::checkpoint::{OpenCheckpoint, open_checkpoint};
 use crate::data::open_images;
@@ -14,18 +17,17 @@ use crate::recipe::DataRecipe;
 use crate::workspace::RunOptions;
 use pentimento_data::{
     Cover, DataError, ImageSource as _, PreparedSet, Preprocessing, PublicSet, ResizeFilter, Split,
-    converted_without_loss, prepare,
+    check_captions, converted_without_loss, prepare,
 };
 use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles, NetworkFolder, Selection};
 use pentimento_diffusion::checkup::{check, prediction_error};
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::schedule::{BetaSchedule, PredictionType, ScheduleConfig};
-use pentimento_diffusion::unet::{Architecture, Parameters, SampleSize, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, Parameters, UnetConfig};
 use pentimento_diffusion::untrained::untrained;
+use shown::{Shown, Taken, said_size, usual_side};
 use spread::Chosen;
 use std::path::Path;
-
-/// Side of the images that a network is checked with whose configuration does not say one, if it can take them.
-const USUAL_SIDE_PIXELS: usize = 32;
 
 /// Another reading of the checkpoint is said to fit if it leaves less than this share of the error. (Of a trained MNIST
 /// network under five wrong readings the right one left 0.16 to 0.46.)
@@ -39,6 +41,9 @@ const BETTER_RANGE: f64 = 0.4;
 /// timesteps, where predicting the noise is easy for any network.
 const SCHEDULES: [BetaSchedule; 4] =
     [BetaSchedule::Linear, BetaSchedule::ScaledLinear, BetaSchedule::Cosine, BetaSchedule::Sigmoid];
+
+/// Factors of latents that are tried as other readings: none, and those of Stable Diffusion.
+const SCALING_FACTORS: [f64; 3] = [1.0, 0.18215, 0.13025];
 
 /// What the files of a checkpoint hold.
 pub fn what_was_opened(opened: &OpenCheckpoint) -> Finding {
@@ -72,7 +77,9 @@ pub fn check_network(opened: &OpenCheckpoint) -> Result<Vec<Finding>> {
     let found = check(architecture, values, size, scheduler.schedule.num_train_timesteps);
     let derivative = |which: Derivative, error: f64| Finding::Derivative { which, error };
     let channels = config.in_channels;
-    findings.extend((channels > MOST_CHANNELS).then_some(Finding::NoPictures { channels }));
+    findings.extend(
+        (channels > MOST_CHANNELS && opened.encoders.is_none()).then_some(Finding::NoPictures { channels }),
+    );
     findings.extend([
         Finding::Outputs { finite: found.finite },
         Finding::Batches { same: found.same_in_any_batch },
@@ -82,17 +89,6 @@ pub fn check_network(opened: &OpenCheckpoint) -> Result<Vec<Finding>> {
         Finding::Gradients { tensors: architecture.parameters().len(), unreached: found.unreached },
     ]);
     Ok(findings)
-}
-
-/// Height and width as the configuration says them.
-fn said_size(config: &UnetConfig) -> Option<[usize; 2]> {
-    config.sample_size.map(|SampleSize { height, width }| [height, width])
-}
-
-/// The side of images that a network takes, whatever it was trained on.
-fn usual_side(config: &UnetConfig) -> usize {
-    let coarsest = 1 << config.block_out_channels.len().saturating_sub(1);
-    USUAL_SIDE_PIXELS.max(coarsest)
 }
 
 /// Checks whether the network knows images: those of a public set, by its name, or of a path. What makes the next check
@@ -107,18 +103,27 @@ pub fn check_images(
     skip_damaged: bool,
     options: &RunOptions,
 ) -> Result<Vec<Finding>> {
-    let config = opened.checkpoint.architecture.config();
-    let (mut findings, prepared) = looked_at(config, data, skip_damaged, options)?;
+    let (mut findings, prepared) = looked_at(opened, data, skip_damaged, options)?;
     let Some(prepared) = prepared else { return Ok(findings) };
-    let [prediction, other_readings] = predictions(&opened.checkpoint, &prepared)?;
-    let beside =
-        match prediction {
-            Finding::Prediction { error: own, .. } => beside(opened).map(|(other, checkpoint)| {
-                Finding::Beside { other, error: own_error(&checkpoint, &prepared), own }
-            }),
-            _ => None,
-        };
+    let shown = Shown::of(opened, &prepared)?;
+    findings.extend(shown.decoded.map(|error| Finding::Decoded { error }));
+    let [prediction, other_readings] = predictions(&opened.checkpoint, &shown)?;
+    let mut prompts = None;
+    let beside = match prediction {
+        Finding::Prediction { error: own, .. } => {
+            if !shown.without.is_empty() {
+                let without = error_under(&opened.checkpoint, &shown, &shown.without);
+                prompts = Some(Finding::Prompts { with: own, without });
+            }
+            beside(opened).map(|(other, checkpoint)| {
+                let error = error_under(&checkpoint, &shown, &shown.conditions);
+                Finding::Beside { other, error, own }
+            })
+        }
+        _ => None,
+    };
     findings.push(prediction);
+    findings.extend(prompts);
     findings.extend(beside);
     findings.push(other_readings);
     Ok(findings)
@@ -140,14 +145,18 @@ pub fn compare_networks(
     let mut opened = Vec::new();
     for kind in NetworkFolder::ALL {
         let selection = Selection { network: Some(kind), ..selection.clone() };
-        opened.push((kind, open_checkpoint(folder, &selection, &Reporter::silent())?.checkpoint));
+        opened.push((kind, open_checkpoint(folder, &selection, &Reporter::silent())?));
     }
     let Some((_, first)) = opened.first() else { return Ok(Vec::new()) };
-    let (findings, prepared) = looked_at(first.architecture.config(), data, skip_damaged, options)?;
+    let (findings, prepared) = looked_at(first, data, skip_damaged, options)?;
     let Some(prepared) = prepared else { return Ok(findings) };
-    let errors: Vec<f64> = opened.iter().map(|(_, checkpoint)| own_error(checkpoint, &prepared)).collect();
+    // Both have the same encoders.
+    let shown = Shown::of(first, &prepared)?;
+    let error = |opened: &OpenCheckpoint| error_under(&opened.checkpoint, &shown, &shown.conditions);
+    let errors: Vec<f64> = opened.iter().map(|(_, opened)| error(opened)).collect();
     let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
-    let found = opened.into_iter().zip(errors).map(|((network, checkpoint), error)| Finding::OneOfTwo {
+    let checkpoints = opened.into_iter().map(|(network, opened)| (network, opened.checkpoint));
+    let found = checkpoints.zip(errors).map(|((network, checkpoint), error)| Finding::OneOfTwo {
         network,
         error,
         better: error == least,
@@ -158,11 +167,12 @@ pub fn compare_networks(
 
 /// What the doctor says of the images that it looks at, and these, if they can be predicted.
 fn looked_at(
-    config: &UnetConfig,
+    opened: &OpenCheckpoint,
     data: &str,
     skip_damaged: bool,
     options: &RunOptions,
 ) -> Result<(Vec<Finding>, Option<PreparedSet>)> {
+    let (config, taken) = (opened.checkpoint.architecture.config(), Taken::of(opened));
     // A public set by its name, anything else by its path.
     let set = data.parse::<PublicSet>().ok();
     let path = set.is_none().then(|| data.into());
@@ -183,13 +193,13 @@ fn looked_at(
     let labels = images.labels().map(<[u32]>::to_vec);
     let chosen = Chosen::of(images);
     let sizes = (0..chosen.len()).map(|index| chosen.size(index)).collect::<Result<Vec<_>, _>>()?;
-    let size = said_size(config).or_else(|| sizes.first().copied()).unwrap_or([usual_side(config); 2]);
+    let size = taken.said().or_else(|| sizes.first().copied()).unwrap_or([usual_side(config); 2]);
     let [height, width] = size;
-    config.check_image(height, width, config.in_channels)?;
+    taken.check(opened, size)?;
     let other = sizes.into_iter().find(|&found| found != size);
     let cover = Cover { height, width, filter: ResizeFilter::Bilinear };
     let preprocessing = Preprocessing { cover: other.map(|_| cover), ..Preprocessing::default() };
-    let network = config.in_channels;
+    let network = taken.channels;
     let chosen = match converted_without_loss(Box::new(chosen), network, &preprocessing) {
         Ok(chosen) if chosen.channels() == network => chosen,
         Ok(_) | Err(DataError::ColourLost { .. }) => {
@@ -197,6 +207,9 @@ fn looked_at(
         }
         Err(error) => return Err(error.into()),
     };
+    if config.cross_attention.is_some() {
+        check_captions(chosen.as_ref(), &(0..chosen.len()).collect::<Vec<_>>())?;
+    }
     let prepared = prepare(chosen.as_ref(), &preprocessing)?;
     let bytes = prepared.pixels();
     let mut findings = vec![
@@ -239,36 +252,27 @@ fn beside(opened: &OpenCheckpoint) -> Option<(NetworkFolder, Checkpoint)> {
         scheduler: Some(opened.files.scheduler.clone()),
         ..Selection::default()
     };
-    let checkpoint = CheckpointFiles::find(folder, &selection).ok()?.open().ok()?;
+    let checkpoint = CheckpointFiles::find_denoiser(folder, &selection).ok()?.open().ok()?;
     let same = checkpoint.architecture.config() == opened.checkpoint.architecture.config();
     same.then_some((other, checkpoint))
 }
 
-/// Images in the range that networks are trained with, one after another, and their classes if the network is told.
-fn scaled(config: &UnetConfig, prepared: &PreparedSet) -> (Vec<f32>, Vec<u32>) {
-    let values = (0..prepared.len()).flat_map(|index| prepared.scaled(index)).collect();
-    let classes = if config.classes().is_some() { prepared.labels().to_vec() } else { Vec::new() };
-    (values, classes)
-}
-
-/// How far a network's predictions of images are off, read as the checkpoint says.
-fn own_error(checkpoint: &Checkpoint, prepared: &PreparedSet) -> f64 {
+/// How far a network's predictions of images are off under some conditions, read as the checkpoint says.
+fn error_under(checkpoint: &Checkpoint, shown: &Shown, conditions: &[Condition]) -> f64 {
     let architecture = &checkpoint.architecture;
-    let (values, classes) = scaled(architecture.config(), prepared);
     let parameters = Parameters::from_memory(architecture, checkpoint.values.clone());
-    let size = [prepared.height(), prepared.width()];
-    prediction_error(architecture, &parameters, &checkpoint.scheduler.schedule, &values, size, &classes)
+    let schedule = &checkpoint.scheduler.schedule;
+    prediction_error(architecture, &parameters, schedule, &shown.values, shown.size, conditions)
 }
 
 /// How well the network predicts the images, and whether another reading of the checkpoint predicts them better.
-fn predictions(checkpoint: &Checkpoint, prepared: &PreparedSet) -> Result<[Finding; 2]> {
+fn predictions(checkpoint: &Checkpoint, shown: &Shown) -> Result<[Finding; 2]> {
     let (architecture, schedule) = (&checkpoint.architecture, &checkpoint.scheduler.schedule);
-    let (values, classes) = scaled(architecture.config(), prepared);
-    let size = [prepared.height(), prepared.width()];
+    let Shown { values, size, conditions, .. } = shown;
     let parameters = Parameters::from_memory(architecture, checkpoint.values.clone());
     let error = |architecture: &Architecture, schedule: &ScheduleConfig, [scale, shift]: [f32; 2]| {
         let values: Vec<f32> = values.iter().map(|value| scale * value + shift).collect();
-        prediction_error(architecture, &parameters, schedule, &values, size, &classes)
+        prediction_error(architecture, &parameters, schedule, &values, *size, conditions)
     };
     let as_scaled = [1.0, 0.0];
     let own = error(architecture, schedule, as_scaled);
@@ -294,15 +298,25 @@ fn predictions(checkpoint: &Checkpoint, prepared: &PreparedSet) -> Result<[Findi
     let flipped = UnetConfig { flip_sin_to_cos: !config.flip_sin_to_cos, ..config.clone() };
     let reading = Reading::FlipSinToCos(flipped.flip_sin_to_cos);
     readings.push((reading, error(&Architecture::new(&flipped)?, schedule, as_scaled), BETTER));
-    readings.push((Reading::ZeroToOne, error(architecture, schedule, [0.5, 0.5]), BETTER_RANGE));
-    readings.push((Reading::Inverted, error(architecture, schedule, [-1.0, 0.0]), BETTER));
+    match shown.scaling_factor {
+        None => {
+            readings.push((Reading::ZeroToOne, error(architecture, schedule, [0.5, 0.5]), BETTER_RANGE));
+            readings.push((Reading::Inverted, error(architecture, schedule, [-1.0, 0.0]), BETTER));
+        }
+        Some(own) => {
+            for other in SCALING_FACTORS.into_iter().filter(|&other| other != own) {
+                let found = error(architecture, schedule, [(other / own) as f32, 0.0]);
+                readings.push((Reading::ScalingFactor(other), found, BETTER));
+            }
+        }
+    }
     let better = readings
         .into_iter()
         .filter(|(_, found, share)| *found < share * own)
         .min_by(|(_, a, _), (_, b, _)| a.total_cmp(b))
         .map(|(reading, found, _)| (reading, found));
     Ok([
-        Finding::Prediction { predicted, images: prepared.len(), error: own },
+        Finding::Prediction { predicted, images: conditions.len(), error: own },
         Finding::OtherReadings { better },
     ])
 }

@@ -36,6 +36,7 @@ impl RunError {
             | Self::Setting { .. }
             | Self::NoSuch { .. }
             | Self::QueriesWithoutClass { .. }
+            | Self::QueriesWithoutPrompt { .. }
             | Self::NoRun { .. }
             | Self::NoRecipe { .. }
             | Self::InsideARun { .. }
@@ -66,6 +67,9 @@ impl RunError {
             | Self::NoSampleSize { .. }
             | Self::NothingToCompare { .. }
             | Self::MembersWithoutImages { .. }
+            | Self::EncoderGone { .. }
+            | Self::OtherEncoder { .. }
+            | Self::LatentNotFinite { .. }
             | Self::NotFinite { .. }
             | Self::NoMemberRemains { .. }
             | Self::UnfinishedByOtherNumerics { .. }
@@ -79,6 +83,8 @@ impl RunError {
             | Self::Parquet(_) => return Failed,
             Self::Store(error) => error,
             Self::Diffusion(error) => error,
+            // What they are given, as of networks.
+            Self::Encoder(_) => return Input,
             Self::Data(error) => error,
             Self::Fetch(error) => error,
             Self::Array(error) => error,

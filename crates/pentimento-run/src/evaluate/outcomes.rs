@@ -85,7 +85,7 @@ impl<'a> MeasuringOutcomes<'a> {
 
     fn draws_of(&self, query: &Query) -> Vec<Draw> {
         let schedule = &self.workspace.recipe.schedule;
-        let of_group = |group| self.draws.draws(schedule, group, query.image.len(), 0);
+        let of_group = |group| self.draws.draws(schedule, group, query.input.len(), 0);
         (0..self.draws.groups).flat_map(of_group).collect()
     }
 }
@@ -101,11 +101,7 @@ impl Stage for MeasuringOutcomes<'_> {
 
     fn pieces(&self) -> Result<Vec<Piece>> {
         let plan = self.draws;
-        let queries: Vec<Vec<u8>> = self
-            .queries
-            .iter()
-            .map(|query| crate::gradients::row_key(&query.image, query.class).to_vec())
-            .collect();
+        let queries: Vec<Vec<u8>> = self.queries.iter().map(|query| query.key().to_vec()).collect();
         let piece = |number| {
             let made_from = fingerprint_of_computed("outcomes, version 2")
                 .fingerprint(self.networks.fingerprint(number)?)
@@ -135,7 +131,8 @@ impl Stage for MeasuringOutcomes<'_> {
             self.workspace.options.stop.check()?;
             let query = &self.queries[place];
             let draws = self.draws_of(query);
-            let found = losses(architecture, &parameters, schedule, &query.image, size, query.class, &draws);
+            let found =
+                losses(architecture, &parameters, schedule, &query.input, size, &query.condition, &draws);
             let share = 1.0 / draws.len().max(1) as f64;
             let weighted = found.iter().zip(&draws).map(|(loss, draw)| weights[draw.timestep] * loss);
             Ok((share * found.iter().sum::<f64>(), share * weighted.sum::<f64>()))

@@ -2,7 +2,7 @@
 //! these is what it is worth.
 
 use super::queries::{Queries, Query};
-use super::row_key::{noise_id, row_key};
+use super::row_key::noise_id;
 use super::score_table::ScoreTable;
 use super::subject::Subject;
 use crate::classify::CLASSIFIER;
@@ -30,7 +30,7 @@ pub fn score_baseline(
 ) -> Result<ScoreTable> {
     let training = &subject.training.images;
     let images: Vec<Vec<f32>> = (0..training.len()).map(|index| training.scaled(index)).collect();
-    let asked: Vec<Vec<f32>> = queries.images.iter().map(|query| query.image.clone()).collect();
+    let asked: Vec<Vec<f32>> = queries.images.iter().map(|query| query.picture.clone()).collect();
     let scores = match likeness {
         Likeness::PixelDot => dot(&asked, &images)?,
         Likeness::PixelCosine => cosines(&asked, &images)?,
@@ -70,7 +70,8 @@ pub fn open_classifier(subject: &Subject<'_>, file: Option<&Path>) -> Result<Cla
         }
     };
     let classifier = Classifier::from_bytes(&bytes).map_err(|error| no_classifier(&name, error))?;
-    let (found, wanted) = (classifier.config().image_length(), subject.shape().iter().product::<usize>());
+    let (found, wanted) =
+        (classifier.config().image_length(), subject.picture_shape().iter().product::<usize>());
     if found != wanted {
         return Err(RunError::RecipeValue {
             file: name,
@@ -94,14 +95,14 @@ fn no_classifier(file: impl std::fmt::Display, error: impl std::fmt::Display) ->
 /// How many patches [`Likeness::Patches`] compares: the time is about proportional to it,
 /// 2 ns each for grey images on two cores.
 pub fn compared_patches(subject: &Subject<'_>, queries: usize) -> f64 {
-    let [height, width, _] = subject.shape();
+    let [height, width, _] = subject.picture_shape();
     let positions = (height * width) as f64;
     queries as f64 * subject.training.images.len() as f64 * positions * positions
 }
 
 /// Numbers that follow from the queries themselves, so that none depends on what else is asked about.
 fn numbers_of(queries: &[Query]) -> Vec<u32> {
-    queries.iter().map(|query| noise_id(&row_key(&query.image, query.class))).collect()
+    queries.iter().map(|query| noise_id(&query.key())).collect()
 }
 
 fn patches(
@@ -113,8 +114,8 @@ fn patches(
     let recipe = &subject.workspace.recipe;
     let timestep = PATCH_TIMESTEP_OF_1000 * recipe.schedule.num_train_timesteps / 1000;
     let abar = recipe.schedule.alphas_cumprod()[timestep];
-    let length = subject.shape().iter().product();
+    let length = subject.picture_shape().iter().product();
     let noises: Vec<Vec<f32>> =
         numbers.iter().map(|&number| patch_noise(recipe.seed, timestep as u32, number, length)).collect();
-    Ok(NearestPatches::new(subject.shape(), abar).scores(queries, &noises, images)?)
+    Ok(NearestPatches::new(subject.picture_shape(), abar).scores(queries, &noises, images)?)
 }

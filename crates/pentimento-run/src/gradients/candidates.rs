@@ -23,7 +23,7 @@ pub fn candidates(subject: &Subject<'_>, queries: &Queries, count: usize) -> Res
 
 /// The likeness of queries with some training images, `[queries][images]`.
 fn likeness(subject: &Subject<'_>, queries: &Queries, images: &[usize]) -> Result<Vec<Vec<f64>>> {
-    let asked: Vec<Vec<f32>> = queries.images.iter().map(|query| query.image.clone()).collect();
+    let asked: Vec<Vec<f32>> = queries.images.iter().map(|query| query.picture.clone()).collect();
     let pixels: Vec<Vec<f32>> = images.iter().map(|&image| subject.training.images.scaled(image)).collect();
     Ok(cosines(&asked, &pixels)?)
 }

@@ -14,6 +14,7 @@ use once_cell::sync::OnceCell;
 use pentimento_attribution::gradient::{
     FeatureExtractor, FeatureRows, GradientMethod, RowKey, SparseProjection, side_by_side,
 };
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::denoising::Draw;
 use pentimento_store::{Digest, Run};
 use std::collections::BTreeSet;
@@ -29,16 +30,16 @@ const MEASURED_DRAWS: usize = 64;
 pub struct Item {
     /// What the network is shown and how, for each part, whose gradient is the mean over its draws.
     pub parts: Vec<Vec<ImageDraws>>,
-    /// Its class, for networks that are told.
-    pub class: Option<u32>,
     /// What messages call it.
     pub name: String,
 }
 
 /// An image and the draws at which the network sees it at once.
 pub struct ImageDraws {
-    /// `[height, width, channels]` in [-1, 1].
+    /// `[height, width, channels]`.
     pub image: Vec<f32>,
+    /// What it is told.
+    pub condition: Condition,
     /// Timesteps and noise.
     pub draws: Vec<Draw>,
 }
@@ -213,12 +214,12 @@ impl<'a> Featuring<'a> {
     fn feature(&self, part: &[ImageDraws], item: &Item) -> Result<Vec<f32>> {
         let networks = self.subject.networks;
         let (extractor, projection) = self.extractor()?;
-        mean_over_draws(part, |ImageDraws { image, draws }| {
+        mean_over_draws(part, |ImageDraws { image, condition, draws }| {
             self.subject.check()?;
-            let (size, class, name) = (networks.size, item.class, &item.name);
+            let (size, name) = (networks.size, &item.name);
             Ok(match projection {
-                Some(projection) => extractor.feature(image, size, class, draws, projection, name)?,
-                None => extractor.gradient::<f32>(image, size, class, draws, name)?,
+                Some(projection) => extractor.feature(image, size, condition, draws, projection, name)?,
+                None => extractor.gradient::<f32>(image, size, condition, draws, name)?,
             })
         })
     }

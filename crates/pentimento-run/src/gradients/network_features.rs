@@ -7,7 +7,7 @@ use super::projection_quality::{
 };
 use super::query_parts::QueryParts;
 use super::replay::Replay;
-use super::row_key::{noise_id, row_key};
+use super::row_key::noise_id;
 use super::subject::{Network, Subject};
 use crate::error::Result;
 use crate::event::{Progress, Reporter};
@@ -68,14 +68,13 @@ impl<'a> AskedNetwork<'a> {
         parts: &'a QueryParts,
         chosen: &'a [usize],
     ) -> Result<Self> {
-        let images = &subject.training.images;
         let replay = match &network.training {
             Some(part) if subject.replays() => Some(Replay::new(subject, part)?),
             _ => None,
         };
         let key = |&index: &usize| match &replay {
-            Some(replay) => replay.key(index, &images.scaled(index)),
-            None => Some(row_key(&images.scaled(index), subject.class_of(index))),
+            Some(replay) => replay.key(index, &subject.training.input(index)),
+            None => Some(subject.image_key(index)),
         };
         let keys = chosen.iter().map(key).collect();
         let query_keys = parts.keys().into_iter().map(Some).collect();
@@ -278,16 +277,16 @@ impl<'a> AskedNetwork<'a> {
         let (images, plan) = (&subject.training.images, subject.draws());
         let index = self.chosen[place];
         let name = format!("{} of the training set", images.source_indices()[index]);
-        let image = images.scaled(index);
+        let image = subject.training.input(index);
         if let Some(replay) = &self.replay {
             return Ok(replay.item(index, &image, method.unit_length, name));
         }
         let id = self.keys[place].as_ref().map_or(0, noise_id);
         let of_group = |group| {
             let draws = plan.draws(&subject.workspace.recipe.schedule, group, image.len(), id);
-            vec![ImageDraws { draws, image: image.clone() }]
+            vec![ImageDraws { draws, image: image.clone(), condition: subject.condition_of(index, group) }]
         };
-        Ok(Item { parts: groups.clone().map(of_group).collect(), class: subject.class_of(index), name })
+        Ok(Item { parts: groups.clone().map(of_group).collect(), name })
     }
 
     fn query(&self, query: usize, groups: &Range<usize>) -> Result<Item> {

@@ -108,9 +108,9 @@ pub fn projection_quality(
         let item = &items[place];
         let mut sum = vec![0.0f32; parameters];
         for part in &item.parts {
-            let gradient = mean_over_draws(part, |ImageDraws { image, draws }| {
+            let gradient = mean_over_draws(part, |ImageDraws { image, condition, draws }| {
                 workspace.options.stop.check()?;
-                Ok(extractor.gradient::<f32>(image, networks.size, item.class, draws, &item.name)?)
+                Ok(extractor.gradient::<f32>(image, networks.size, condition, draws, &item.name)?)
             })?;
             for (sum, value) in sum.iter_mut().zip(gradient) {
                 *sum += value / item.parts.len() as f32;

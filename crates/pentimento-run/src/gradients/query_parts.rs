@@ -7,8 +7,10 @@ use super::subject::Subject;
 use crate::analyse::Ensemble;
 use crate::error::Result;
 use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey, batches, journeys};
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::denoising::Draw;
 use std::ops::Range;
+use std::slice;
 
 /// What a method shows the network of queries: in parts, each of one timestep, so that scores of timesteps follow too.
 pub struct QueryParts {
@@ -27,7 +29,7 @@ pub struct QueryParts {
 struct QueryItem {
     key: RowKey,
     name: String,
-    class: Option<u32>,
+    condition: Condition,
     shown: QueryImages,
 }
 
@@ -67,10 +69,10 @@ impl QueryParts {
         let items = queries
             .iter()
             .map(|query| QueryItem {
-                key: row_key(&query.image, query.class),
+                key: query.key(),
                 name: query.title.clone(),
-                class: query.class,
-                shown: QueryImages::Image(query.image.clone()),
+                condition: query.condition.clone(),
+                shown: QueryImages::Image(query.input.clone()),
             })
             .collect();
         Self { are: "timesteps", timesteps, blocks, batches, items }
@@ -78,11 +80,13 @@ impl QueryParts {
 
     /// Each part is a step of the sampler, and its image what the networks then predicted, with one noise.
     fn of_journeys(subject: &Subject<'_>, queries: &[Query]) -> Result<Self> {
-        let Ensemble { mixture, sampler, seed, .. } = Ensemble::open(subject.workspace, subject.networks)?;
+        let ensemble = Ensemble::open(subject.workspace, subject.networks)?;
+        let Ensemble { mixture, sampler, seed, .. } = &ensemble;
         let sampling = subject.workspace.recipe.sampling;
         let range = sampling.clip.then_some(sampling.clip_range as f32);
         let go_on = || subject.workspace.options.stop.check();
-        let images = journeys(&mixture, &sampler, seed, queries.len(), range, go_on)?;
+        let trajectories = ensemble.trajectories(0..queries.len() as u32);
+        let images = journeys(mixture, sampler, *seed, &trajectories, range, go_on)?;
         let timesteps: Vec<usize> = (0..sampler.len()).map(|step| sampler.timestep(step)).collect();
         let plan = subject.draws();
         let blocks = (0..timesteps.len()).map(|step| step % plan.groups / plan.groups_per_block()).collect();
@@ -91,9 +95,9 @@ impl QueryParts {
             .iter()
             .zip(images)
             .map(|(query, images)| QueryItem {
-                key: row_key(&images.concat(), query.class),
+                key: row_key(&images.concat(), slice::from_ref(&query.condition)),
                 name: query.title.clone(),
-                class: query.class,
+                condition: query.condition.clone(),
                 shown: QueryImages::Journey(images),
             })
             .collect();
@@ -107,14 +111,19 @@ impl QueryParts {
 
     /// What is featurised of a query in a batch of groups.
     pub fn item(&self, subject: &Subject<'_>, query: usize, groups: &Range<usize>) -> Item {
-        let QueryItem { key, name, class, shown } = &self.items[query];
+        let QueryItem { key, name, condition, shown } = &self.items[query];
         let (plan, schedule) = (subject.draws(), &subject.workspace.recipe.schedule);
         let parts = match shown {
             QueryImages::Image(image) => {
                 let of_group = |group| {
                     let draws = plan.draws(schedule, group, image.len(), noise_id(key));
-                    let of_timestep =
-                        |draws: &[Draw]| vec![ImageDraws { image: image.clone(), draws: draws.to_vec() }];
+                    let of_timestep = |draws: &[Draw]| {
+                        vec![ImageDraws {
+                            image: image.clone(),
+                            condition: condition.clone(),
+                            draws: draws.to_vec(),
+                        }]
+                    };
                     draws.chunk_by(|a, b| a.timestep == b.timestep).map(of_timestep).collect::<Vec<_>>()
                 };
                 groups.clone().flat_map(of_group).collect()
@@ -122,11 +131,11 @@ impl QueryParts {
             QueryImages::Journey(images) => {
                 let of_step = |(image, &timestep): (&Vec<f32>, &usize)| {
                     let draws = plan.draws_at(timestep, image.len(), noise_id(key));
-                    vec![ImageDraws { draws, image: image.clone() }]
+                    vec![ImageDraws { draws, image: image.clone(), condition: condition.clone() }]
                 };
                 images.iter().zip(&self.timesteps).map(of_step).collect()
             }
         };
-        Item { parts, class: *class, name: name.clone() }
+        Item { parts, name: name.clone() }
     }
 }

@@ -5,6 +5,7 @@ use super::row_key::row_key;
 use super::subject::{PartOfTraining, Subject};
 use crate::error::Result;
 use pentimento_attribution::gradient::{RowKey, events_of_images, replayed};
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::training::{TrainingEvent, TrainingEvents};
 use pentimento_store::Digest;
 
@@ -50,7 +51,7 @@ impl Replay {
         if events.is_empty() {
             return None;
         }
-        let mut bytes = row_key(image, None).to_vec();
+        let mut bytes = row_key(image, &[]).to_vec();
         for &TrainingEvent { step, place, timestep, mirrored, .. } in events {
             bytes.extend([step, place, timestep, u32::from(mirrored)].into_iter().flat_map(u32::to_le_bytes));
         }
@@ -68,9 +69,10 @@ impl Replay {
             for events in events.chunks(most) {
                 let shown = events.iter().map(|event| replayed(&self.events, event, image, self.shape));
                 let (mut images, draws): (Vec<_>, Vec<_>) = shown.unzip();
-                part.push(ImageDraws { image: images.pop().unwrap_or_default(), draws });
+                let image = images.pop().unwrap_or_default();
+                part.push(ImageDraws { image, condition: Condition::None, draws });
             }
         }
-        Item { parts: vec![part], class: None, name }
+        Item { parts: vec![part], name }
     }
 }

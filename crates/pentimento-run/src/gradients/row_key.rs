@@ -1,14 +1,14 @@
 //! The digest by which what a network is shown is found again.
 
 use pentimento_attribution::gradient::RowKey;
+use pentimento_diffusion::condition::Condition;
 use pentimento_store::Digest;
 
-/// The digest by which an image's row is found: of its values, and of the class that the network is told.
-pub fn row_key(image: &[f32], class: Option<u32>) -> RowKey {
+/// The digest by which an image's row is found: of its values, and of what the network is told of it, one condition or, of an image
+/// with several captions, all of them in their order.
+pub fn row_key(image: &[f32], conditions: &[Condition]) -> RowKey {
     let mut bytes: Vec<u8> = image.iter().flat_map(|value| value.to_le_bytes()).collect();
-    if let Some(class) = class {
-        bytes.extend(class.to_le_bytes());
-    }
+    bytes.extend(conditions.iter().flat_map(Condition::key));
     *Digest::of(&bytes).as_bytes()
 }
 

@@ -1,9 +1,9 @@
 //! Scores of a method, and what is known of them.
 
+use super::digests::{images_digest, made_with_digest, queries_digest};
 use super::projection_quality::ProjectionQuality;
 use super::queries::{Queries, Query};
 use super::rounds::EndedBy;
-use super::row_key::row_key;
 use super::score_columns::{self, LOW, NAME, QUERY, RANK, SCORE, STANDARD_ERROR, TRAINING_IMAGE};
 use super::subject::Subject;
 use crate::error::Result;
@@ -20,7 +20,7 @@ use pentimento_attribution::gradient::{
 };
 use pentimento_attribution::methods::{Method, Statement};
 use pentimento_attribution::scores::top;
-use pentimento_data::PreparedSet;
+use pentimento_diffusion::condition::Condition;
 use pentimento_store::Fingerprint;
 use serde::Serialize;
 use serde_json::json;
@@ -37,12 +37,16 @@ pub struct ScoreTable {
     pub set: String,
     /// The class that was given for all of them.
     pub asked_class: Option<String>,
+    /// The prompt that was given for all of them.
+    pub asked_prompt: Option<String>,
     /// Names of the queries, as tables have them.
     pub queries: Vec<String>,
     /// What people call them.
     pub titles: Vec<String>,
     /// The class that the network was told of each query, by name; none if it is not told.
     pub query_classes: Option<Vec<String>>,
+    /// The text that networks are told of each query, if they are told texts.
+    pub query_prompts: Option<Vec<String>>,
     /// What tells that the queries are the same images: a digest of them and their classes.
     pub queries_digest: String,
     /// Positions of the training images in their source.
@@ -168,57 +172,6 @@ pub struct FollowedTraining {
     pub events: Option<usize>,
 }
 
-/// Identifies the training images that scores are for: their pixels, in their order, and what was done to them.
-///
-/// # Errors
-///
-/// If the preprocessing has no JSON form.
-pub fn images_digest(workspace: &Workspace, images: &PreparedSet) -> Result<String> {
-    let digest = Fingerprint::of("images of scores")
-        .json(&workspace.recipe.data.preprocessing)?
-        .json(&images.ids())?
-        .json(&images.source_indices())?
-        .finish();
-    Ok(digest.to_string())
-}
-
-/// Identifies the images that were asked about: their pixels as the network takes them, in their order, and their classes.
-pub fn queries_digest(queries: &[Query]) -> String {
-    let keys: Vec<u8> = queries.iter().flat_map(|query| row_key(&query.image, query.class)).collect();
-    Fingerprint::of("queries of scores").bytes(&keys).finish().to_string()
-}
-
-/// Identifies what scores are made with beside the images: the networks, what the recipe says of gradients and influence,
-/// schedule and seed, and, if samples were asked about, these.
-///
-/// # Errors
-///
-/// If the recipe has no JSON form.
-pub fn made_with_digest(workspace: &Workspace, about_samples: bool) -> Result<String> {
-    let recipe = &workspace.recipe;
-    let is_used = |name: &str| {
-        name.starts_with("members/")
-            && name.ends_with(".safetensors")
-            && !name.ends_with("training_state.safetensors")
-            || about_samples && name.starts_with("samples/shard-")
-    };
-    let mut builder = Fingerprint::of("what scores are made with")
-        .json(&recipe.gradients)?
-        .json(&recipe.influence)?
-        .json(&recipe.schedule)?
-        .json(&recipe.seed)?;
-    for name in workspace.run.names().into_iter().filter(|name| is_used(name)) {
-        if let Some(entry) = workspace.run.entry(&name) {
-            builder = builder.text(&name).bytes(entry.blake3.as_bytes());
-        }
-    }
-    // Samples are made when they are asked for: those of another recipe are not those that lie there.
-    if about_samples {
-        builder = builder.json(&recipe.sampling)?.json(&recipe.samples)?;
-    }
-    Ok(builder.finish().to_string())
-}
-
 impl ScoreTable {
     /// A table of scores `[queries][images]` of which nothing else is known.
     ///
@@ -232,10 +185,15 @@ impl ScoreTable {
         scores: Vec<Vec<f64>>,
     ) -> Result<Self> {
         let training = subject.training;
-        let class = |query: &Query| Some(training.name_of_class(query.class?));
+        let class =
+            |query: &Query| query.told.clone().filter(|_| matches!(query.condition, Condition::Class(_)));
+        let prompt =
+            |query: &Query| query.told.clone().filter(|_| matches!(query.condition, Condition::Text(_)));
         Ok(Self {
             method,
             asked_class: queries.set.class().map(str::to_owned),
+            asked_prompt: queries.set.prompt().map(str::to_owned),
+            query_prompts: queries.images.iter().map(prompt).collect(),
             query_classes: queries.images.iter().map(class).collect(),
             queries_digest: queries_digest(&queries.images),
             names: training.images.names().to_vec(),
@@ -340,7 +298,7 @@ impl ScoreTable {
         let (taken, followed) =
             (self.taken(), self.gradients().and_then(|details| details.followed.as_ref()));
         let Statement { behaviour, intervention, training_process } = self.method.statement();
-        json!({
+        let mut description = json!({
             "method": self.method.name,
             "title": self.method.title,
             "value": self.method.meaning,
@@ -371,7 +329,13 @@ impl ScoreTable {
             "influence": self.influence(),
             "projection": self.gradients().and_then(|details| details.projection),
             "reliability": self.spread.reliability(&self.scores),
-        })
+        });
+        // Of networks that are told texts.
+        if let Some(prompts) = &self.query_prompts {
+            description["asked_prompt"] = json!(self.asked_prompt);
+            description["query_prompt"] = json!(prompts);
+        }
+        description
     }
 
     /// What the recipe says of gradients, as far as it applies.

@@ -1,7 +1,7 @@
 //! Which networks are asked, at which moments of their training, and what of their gradients is kept.
 
 use super::rounds::Rounds;
-use super::row_key::row_key;
+use super::row_key::{noise_id, row_key};
 use super::training_images::TrainingImages;
 use crate::data::CodedData;
 use crate::error::{Result, RunError};
@@ -13,7 +13,9 @@ use pentimento_attribution::gradient::{
     DrawPlan, FeatureExtractor, GradientMethod, RowKey, SparseProjection,
 };
 use pentimento_diffusion::NUMERICS_VERSION;
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::device::chosen_device_kind;
+use pentimento_noise::{Purpose, Stream};
 use pentimento_store::{Digest, Fingerprint};
 use std::ops::Range;
 
@@ -154,14 +156,19 @@ impl<'a> Subject<'a> {
         Ok((extractor, is_projected.then(|| SparseProjection::new(parameters, self.dimension(), seed))))
     }
 
-    /// Height, width and channels of the images.
+    /// Height, width and channels of what the networks are shown.
     pub fn shape(&self) -> [usize; 3] {
         self.networks.image_shape()
     }
 
+    /// Height, width and channels of the pictures that people see.
+    pub fn picture_shape(&self) -> [usize; 3] {
+        self.networks.picture_shape
+    }
+
     /// Whether the networks are told the class of an image.
     pub fn knows_classes(&self) -> bool {
-        self.networks.architecture.config().classes().is_some()
+        self.networks.knows_classes()
     }
 
     /// What the work on one of several networks is called.
@@ -169,14 +176,23 @@ impl<'a> Subject<'a> {
         if networks > 1 { format!("{what}, network {} of {networks}", network + 1) } else { what.to_owned() }
     }
 
-    /// What a network is told of a training image's class.
-    pub fn class_of(&self, image: usize) -> Option<u32> {
-        self.knows_classes().then(|| self.training.images.labels()[image])
+    /// What a network is told of a training image in a group of draws: of several captions the groups take turns, beginning with
+    /// one that is drawn.
+    pub fn condition_of(&self, image: usize, group: usize) -> Condition {
+        let mut conditions = self.training.conditions(image);
+        let count = conditions.len();
+        if count < 2 {
+            return conditions.pop().unwrap_or_default();
+        }
+        let id = noise_id(&self.image_key(image));
+        let first =
+            Stream::new(self.workspace.recipe.seed, Purpose::CaptionChoice, id, 0).below(0, count as u64);
+        conditions.swap_remove((first as usize + group) % count)
     }
 
-    /// The digest of what networks are shown of a training image.
+    /// The digest of what networks are shown and told of a training image.
     pub fn image_key(&self, image: usize) -> RowKey {
-        row_key(&self.training.images.scaled(image), self.class_of(image))
+        row_key(&self.training.input(image), &self.training.conditions(image))
     }
 
     /// Timesteps and noise of this round. Of a schedule with few timesteps all are taken.

@@ -211,8 +211,8 @@ impl<'a> Summing<'a> {
         let Measurement { subject, images, .. } = self.measurement;
         let (recipe, pass) = (&subject.workspace.recipe, self.pass()?);
         let image = images[place];
-        let (key, class) = (subject.image_key(image), subject.class_of(image));
-        let values = subject.training.images.scaled(image);
+        let (key, condition) = (subject.image_key(image), subject.condition_of(image, 0));
+        let values = subject.training.input(image);
         let draws = curvature_draws(
             &recipe.schedule,
             recipe.seed,
@@ -224,7 +224,7 @@ impl<'a> Summing<'a> {
         let first = part_of_image * pass.draws_at_once();
         let draws = &draws[first..draws.len().min(first + pass.draws_at_once())];
         let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-        Ok(pass.records(&values, class, draws, &name)?)
+        Ok(pass.records(&values, condition, draws, &name)?)
     }
 
     /// Seconds that an image takes, measured on the first ones, as many as there are threads.

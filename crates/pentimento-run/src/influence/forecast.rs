@@ -295,12 +295,12 @@ fn gradients(subject: &Subject<'_>, parameters: &Parameters, threads: usize) -> 
     let seconds = twice(|| -> Result<()> {
         found = side_by_side(count, |image| -> Result<Vec<f32>> {
             subject.workspace.options.stop.check()?;
-            let values = subject.training.images.scaled(image);
+            let values = subject.training.input(image);
             let mut draws = plan.draws(schedule, 0, values.len(), noise_id(&subject.image_key(image)));
             draws.truncate(MEASURED_DRAWS);
             let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-            let (size, class) = (subject.networks.size, subject.class_of(image));
-            Ok(extractor.gradient::<f32>(&values, size, class, &draws, &name)?)
+            let (size, condition) = (subject.networks.size, subject.condition_of(image, 0));
+            Ok(extractor.gradient::<f32>(&values, size, condition, &draws, &name)?)
         })?;
         Ok(())
     })?;
@@ -356,10 +356,10 @@ fn losses_of_image(subject: &Subject<'_>, parameters: &Parameters, threads: usiz
     let seconds = twice(|| -> Result<()> {
         side_by_side(count, |image| -> Result<()> {
             subject.workspace.options.stop.check()?;
-            let values = subject.training.images.scaled(image);
+            let values = subject.training.input(image);
             let draws = plan.draws(schedule, 0, values.len(), noise_id(&subject.image_key(image)));
             let (architecture, size) = (&subject.networks.architecture, subject.networks.size);
-            losses(architecture, parameters, schedule, &values, size, subject.class_of(image), &draws);
+            losses(architecture, parameters, schedule, &values, size, subject.condition_of(image, 0), &draws);
             Ok(())
         })
         .map(drop)

@@ -184,10 +184,7 @@ impl ProductsOf<'_> {
         let Self { subject, measured, dampings, name, .. } = self;
         let queries_have_draws = self.measurement != QueryMeasurement::Trajectory;
         let recipe = &subject.workspace.recipe;
-        let queries: Vec<Vec<u8>> = queries
-            .iter()
-            .map(|query| crate::gradients::row_key(&query.image, query.class).to_vec())
-            .collect();
+        let queries: Vec<Vec<u8>> = queries.iter().map(|query| query.key().to_vec()).collect();
         let (plan, draws) = (image_draws(subject), self.query_draws());
         let settings = recipe.influence;
         let label = match self.inverse {
@@ -236,9 +233,9 @@ impl ProductsOf<'_> {
         );
         let of = |image: usize| -> Result<(Vec<f32>, f64)> {
             let key = subject.image_key(image);
-            let values = subject.training.images.scaled(image);
+            let values = subject.training.input(image);
             let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-            let (size, class) = (subject.networks.size, subject.class_of(image));
+            let size = subject.networks.size;
             let mut gradients = vec![0.0f32; parts.len() * count];
             // Draws that stood on both sides would have their noise squared in it: every second group against the others.
             let mut halves = [vec![0.0f32; count], vec![0.0f32; count]];
@@ -246,7 +243,8 @@ impl ProductsOf<'_> {
                 for group in part.clone() {
                     subject.check()?;
                     let draws = plan.draws(schedule, group, values.len(), noise_id(&key));
-                    let gradient = extractor.gradient::<f32>(&values, size, class, &draws, &name)?;
+                    let condition = subject.condition_of(image, group);
+                    let gradient = extractor.gradient::<f32>(&values, size, condition, &draws, &name)?;
                     add_share(mean, &gradient, part.len());
                     let place = group - groups.start;
                     let of_half =

@@ -3,7 +3,7 @@
 use super::influence_products::SolvedQueries;
 use crate::analyse::Ensemble;
 use crate::error::{Result, RunError};
-use crate::gradients::{Query, QuerySet, Subject, noise_id, row_key};
+use crate::gradients::{Query, QuerySet, Subject, noise_id};
 use pentimento_attribution::curvature::{
     Curvature, InfluenceKind, QuantisedRows, QueryMeasurement, SampledCurvature, Solved, TrajectoryStep,
     trajectory_gradient, trajectory_steps,
@@ -72,10 +72,11 @@ impl QueryGradients {
             QueryMeasurement::OfImage(_) => Vec::new(),
             QueryMeasurement::Trajectory => {
                 check_trajectory(subject, set)?;
-                let Ensemble { mixture, sampler, seed, .. } =
-                    Ensemble::open(subject.workspace, subject.networks)?;
+                let ensemble = Ensemble::open(subject.workspace, subject.networks)?;
+                let Ensemble { mixture, sampler, seed, .. } = &ensemble;
                 let go_on = || subject.workspace.options.stop.check();
-                trajectory_steps(&mixture, &sampler, seed, queries.len(), go_on)?
+                let trajectories = ensemble.trajectories(0..queries.len() as u32);
+                trajectory_steps(mixture, sampler, *seed, &trajectories, go_on)?
             }
         };
         Ok(Self { measurement, trajectories })
@@ -144,8 +145,13 @@ impl QueryGradients {
                 for group in groups {
                     subject.check()?;
                     let draws = query_draws(subject, query, group);
-                    let part =
-                        extractor.gradient::<f32>(&query.image, size, query.class, &draws, &query.title)?;
+                    let part = extractor.gradient::<f32>(
+                        &query.input,
+                        size,
+                        &query.condition,
+                        &draws,
+                        &query.title,
+                    )?;
                     mean.iter_mut().zip(part).for_each(|(sum, value)| *sum += value / count);
                 }
                 Ok(mean)
@@ -159,7 +165,7 @@ impl QueryGradients {
                     0,
                     1,
                     subject.networks.size,
-                    query.class,
+                    &query.condition,
                 ))
             }
         }
@@ -240,13 +246,13 @@ impl QueryDraws {
 /// The draws of a query in a group.
 fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> {
     let (plan, recipe) = (image_draws(subject), &subject.workspace.recipe);
-    let key = row_key(&query.image, query.class);
+    let key = query.key();
     let Some(timestep) = recipe.influence.query_timestep else {
         // Other noise than as a training image, which it may be too.
-        return plan.draws(&recipe.schedule, group, query.image.len(), !noise_id(&key));
+        return plan.draws(&recipe.schedule, group, query.input.len(), !noise_id(&key));
     };
     let draw = |index: usize| {
-        let mut noise = vec![0.0f32; query.image.len()];
+        let mut noise = vec![0.0f32; query.input.len()];
         let number = (group * plan.timesteps + index) as u32;
         Stream::new(recipe.seed, Purpose::AttributionNoise, number, timestep as u32).fill_normal(&mut noise);
         Draw { timestep, noise }
@@ -269,6 +275,12 @@ pub fn check_trajectory(subject: &Subject<'_>, set: &QuerySet) -> Result<()> {
         );
     }
     let recipe = &subject.workspace.recipe;
+    if recipe.samples.guided().is_some() {
+        return refuse(
+            "asks how probable the steps of the sampler were to the network, and guided steps are not the network's own; \
+             `samples.guidance = 1` guides none",
+        );
+    }
     let sampler = Sampler::new(&recipe.schedule, recipe.sampling)?;
     if !(0..sampler.len()).any(|step| sampler.adds_noise(step)) {
         return refuse(

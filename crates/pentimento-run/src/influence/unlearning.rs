@@ -6,7 +6,7 @@ use super::query_gradients::{QueryDraws, QueryGradients, image_draws};
 use crate::drive::drive;
 use crate::error::Result;
 use crate::event::Progress;
-use crate::gradients::{Query, Subject, noise_id, row_key};
+use crate::gradients::{Query, Subject, noise_id};
 use crate::kept::kept_or_made_again;
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::words::counted;
@@ -98,17 +98,17 @@ impl UnlearningOf<'_> {
                 return Ok(vec![0.0; plan.groups]);
             }
             let key = subject.image_key(image);
-            let values = subject.training.images.scaled(image);
+            let values = subject.training.input(image);
             let of_group = |group| {
                 let draws = plan.draws(schedule, group, values.len(), noise_id(&key));
-                let class = subject.class_of(image);
+                let condition = subject.condition_of(image, group);
                 let losses = losses(
                     &subject.networks.architecture,
                     parameters,
                     schedule,
                     &values,
                     subject.networks.size,
-                    class,
+                    condition,
                     &draws,
                 );
                 losses.iter().sum::<f64>() / losses.len().max(1) as f64
@@ -185,7 +185,7 @@ impl Stage for Unlearning<'_> {
 
     fn pieces(&self) -> Result<Vec<Piece>> {
         let piece = |(number, query): (usize, &Query)| {
-            let key = row_key(&query.image, query.class);
+            let key = query.key();
             let made_from = Fingerprint::of("unlearned").fingerprint(self.identity).bytes(&key).finish();
             let objects = vec![self.name_of(made_from)];
             Piece { stage: self.name.clone(), number, objects, made_from }

@@ -46,11 +46,11 @@ pub(super) fn whole_curvature(
             // often there as any other, or one more time, and each part of the schedule once.
             let number = first + index;
             let (image, part) = (images[number * images.len() / count], number * stride % count);
-            let values = subject.training.images.scaled(image);
+            let values = subject.training.input(image);
             let id = noise_id(&subject.image_key(image));
             let draw = whole_curvature_draw(&recipe.schedule, recipe.seed, part, count, id, values.len());
             let name = format!("{} of the training set", subject.training.images.source_indices()[image]);
-            Ok(pass.pseudo_gradient(&values, subject.class_of(image), &[draw], &name)?)
+            Ok(pass.pseudo_gradient(&values, subject.condition_of(image, number), &[draw], &name)?)
         })?;
         for (index, gradient) in found.iter().enumerate() {
             sample.set(first + index, gradient)?;

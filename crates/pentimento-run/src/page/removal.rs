@@ -63,7 +63,7 @@ fn view(subject: &Subject<'_>, scores: &Scores<'_>, one: &OneImage) -> Result<Re
         removal: Some(RemovalView {
             id: *place as u64,
             name: capital(&query.title),
-            image: scores.picture(&query.image),
+            image: scores.picture(&query.picture),
             headline: found.headline.clone(),
             caution: VerifiedRemoval::CAUTION.into(),
             statement: Statement {

@@ -1,5 +1,6 @@
 //! What a page shows of scores: for each query, the training images that methods and plain likeness put first.
 
+use super::pooled_removal::capital;
 use super::{IMAGES_SHOWN, explanations};
 use crate::error::Result;
 use crate::event::Event;
@@ -72,7 +73,7 @@ impl<'a> Scores<'a> {
         for (image, first) in nearly_the_same(&training.images)?.into_iter().enumerate() {
             alike.entry(first).or_default().push(image);
         }
-        let (shape, groups) = (subject.shape(), training.named_groups());
+        let (shape, groups) = (subject.picture_shape(), training.named_groups());
         Ok(Self { workspace, training, queries, tables, shape, groups, alike })
     }
 
@@ -88,12 +89,21 @@ impl<'a> Scores<'a> {
     pub fn sample(&self, query: usize) -> SampleView {
         SampleView {
             id: query as u64,
-            name: (self.queries.set != QuerySet::Samples).then(|| self.queries.images[query].title.clone()),
-            image: self.picture(&self.queries.images[query].image),
+            name: self.name_of(query),
+            image: self.picture(&self.queries.images[query].picture),
             seen_as: None,
             counterfactuals: Vec::new(),
             training_image_lists: Vec::new(),
             show_detail: query < self.workspace.recipe.samples.in_report,
+        }
+    }
+
+    /// What a query is called that is no sample, or one of which the network was told something.
+    fn name_of(&self, query: usize) -> Option<String> {
+        let asked = &self.queries.images[query];
+        match self.queries.set {
+            QuerySet::Samples => asked.told.as_ref().map(|_| capital(&asked.title)),
+            _ => Some(asked.title.clone()),
         }
     }
 

@@ -33,6 +33,10 @@ pub struct DataRecipe {
     /// With `path`: red, green and blue behind transparent pixels; white if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<[u8; 3]>,
+    /// With `path`: where the captions of the images are, a column of a table or an ending of files beside the images such as `txt`;
+    /// if absent, what is usual. Only networks that were trained with texts are told them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captions: Option<String>,
     /// With `path`: go on without damaged images; otherwise selecting one is an error.
     #[serde(default, skip_serializing_if = "is_false")]
     pub skip_damaged: bool,
@@ -86,6 +90,9 @@ impl DataRecipe {
         }
         if let (None, Some(background)) = (&self.path, self.background) {
             return broken("data.background", format!("{background:?}"), "only with `data.path`");
+        }
+        if let (None, Some(captions)) = (&self.path, &self.captions) {
+            return broken("data.captions", format!("{captions:?}"), "only with `data.path`");
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ mod bound;
 mod classifier;
 mod codes;
 mod data;
+mod encoders;
 mod file;
 mod gradients;
 mod influence;
@@ -24,11 +25,13 @@ pub use bank::{BankRecipe, SubsetChoice, SubsetsRecipe};
 pub use classifier::ClassifierRecipe;
 pub use codes::{CodeKind, CodesRecipe, GroupBy};
 pub use data::{DataRecipe, NO_SOURCE};
+pub use encoders::{AutoencoderRecipe, EncodersRecipe, TextEncoderRecipe};
 pub use gradients::{GradientRecipe, Projection, TrainingDraws};
 pub use influence::{Eigenvalues, InfluenceDamping, InfluenceDampingRule, InfluenceRecipe};
 pub use origin::{CheckpointRecipe, Origin, TrainedRecipe, unet};
 pub use overrides::TAKE_OUT;
 pub use samples::SamplesRecipe;
+pub(crate) use samples::USUAL_GUIDANCE;
 
 use crate::error::RunError;
 use bound::{BrokenBound, broken};
@@ -179,6 +182,14 @@ impl Recipe {
             .map_err(|error| RunError::Recipe { file: self.name.clone(), message: error.to_string() })
     }
 
+    /// The encoders of an imported pipeline; none where networks work on pictures.
+    pub fn encoders(&self) -> Option<&EncodersRecipe> {
+        match &self.origin {
+            Origin::Imported(checkpoint) => checkpoint.encoders.as_ref(),
+            Origin::Trained(_) | Origin::Bank(_) => None,
+        }
+    }
+
     /// How the ensemble is trained, for whoever needs codes. `run` is what the message calls the run.
     ///
     /// # Errors
@@ -218,6 +229,13 @@ impl Recipe {
         self.origin.validate(&self.data)?;
         self.schedule.validate().map_err(BrokenBound::of_section("schedule"))?;
         Sampler::new(&self.schedule, self.sampling).map_err(BrokenBound::of_section("sampling"))?;
+        if self.encoders().is_some() && self.sampling.clip {
+            return broken(
+                "sampling.clip",
+                true,
+                "false where a network works on latents, which have no range",
+            );
+        }
         self.samples.validate()?;
         self.attribution.validate()?;
         if let Some(classifier) = self.classifier {

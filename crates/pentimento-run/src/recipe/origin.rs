@@ -4,6 +4,7 @@ use super::bank::BankRecipe;
 use super::bound::BrokenBound;
 use super::codes::CodesRecipe;
 use super::data::DataRecipe;
+use super::encoders::EncodersRecipe;
 use crate::error::RunError;
 use pentimento_diffusion::training::TrainingConfig;
 use pentimento_diffusion::unet::{SampleSize, UnetConfig};
@@ -47,6 +48,9 @@ pub struct CheckpointRecipe {
     /// Height and width of the network's images, where its configuration does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample_size: Option<SampleSize>,
+    /// The encoders of its pipeline; none where the network makes pictures by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoders: Option<EncodersRecipe>,
 }
 
 impl Origin {

@@ -45,7 +45,8 @@ impl Measured {
                 Remaking::new(subject.workspace, &others, samples).complete()?
             }
         };
-        let distance = |(image, query): (&Vec<f32>, &Query)| f64::from(clamped_distance(&query.image, image));
+        let distance =
+            |(image, query): (&Vec<f32>, &Query)| f64::from(clamped_distance(&query.picture, image));
         let image_change =
             images.iter().map(|of_network| of_network.iter().zip(queries).map(distance).collect()).collect();
         Ok(Self { draws, outcomes, images, image_change })

@@ -29,6 +29,8 @@ pub struct KeptSet {
     pub asked: String,
     /// The class that was given for all of its images.
     pub class: Option<String>,
+    /// The prompt that was given for all of its images.
+    pub prompt: Option<String>,
     /// Names of the methods, sorted.
     pub methods: Vec<String>,
 }
@@ -56,11 +58,19 @@ pub fn kept_sets(run: &Run) -> Vec<KeptSet> {
             None => {
                 let description = Description::read(run, &format!("scores/{name}/{method}.json"));
                 // One that is damaged goes by its folder.
-                let (asked, class) = description.map_or_else(
-                    |_| (name.to_owned(), None),
-                    |description| (description.asked_about, description.asked_class),
+                let (asked, class, prompt) = description.map_or_else(
+                    |_| (name.to_owned(), None, None),
+                    |description| {
+                        (description.asked_about, description.asked_class, description.asked_prompt)
+                    },
                 );
-                sets.push(KeptSet { name: name.to_owned(), asked, class, methods: vec![method.to_owned()] });
+                sets.push(KeptSet {
+                    name: name.to_owned(),
+                    asked,
+                    class,
+                    prompt,
+                    methods: vec![method.to_owned()],
+                });
             }
         }
     }
@@ -77,6 +87,9 @@ struct Description {
     /// The class that was given for all of them.
     #[serde(default)]
     asked_class: Option<String>,
+    /// The prompt that was given for all of them.
+    #[serde(default)]
+    asked_prompt: Option<String>,
     /// Names of the queries.
     query: Vec<String>,
     /// The queries themselves: [`queries_digest`].
@@ -187,7 +200,13 @@ impl<'a> KeptTable<'a> {
                 // As the person says it, if it is the same set.
                 if kept.name == name { KeptSet { asked, ..kept } } else { kept }
             }
-            None => KeptSet { name, asked, class: set.class().map(str::to_owned), methods: Vec::new() },
+            None => KeptSet {
+                name,
+                asked,
+                class: set.class().map(str::to_owned),
+                prompt: set.prompt().map(str::to_owned),
+                methods: Vec::new(),
+            },
         };
         let method = method_of(workspace, &set, &sets, method)?;
         let description = Description::read(&workspace.run, &format!("scores/{}/{method}.json", set.name))?;
@@ -240,7 +259,8 @@ impl<'a> KeptTable<'a> {
     fn digests(&self) -> Result<(String, Result<Option<String>>)> {
         let workspace = self.workspace;
         let data = CodedData::of_run(workspace)?;
-        let asked = self.set.asked.parse().unwrap_or(QuerySet::Samples).of_class(self.set.class.clone());
+        let asked: QuerySet = self.set.asked.parse().unwrap_or(QuerySet::Samples);
+        let asked = asked.of_class(self.set.class.clone()).with_prompt(self.set.prompt.clone());
         let queries_of = |networks: &Networks<'_>, training: &TrainingImages| match asked {
             QuerySet::Samples => Ok(None),
             asked => {

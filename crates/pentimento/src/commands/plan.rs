@@ -41,9 +41,8 @@ pub(super) fn print_forecasts(workspace: &Workspace, asked: &Asked, set: QuerySe
         Origin::Imported(_) | Origin::Bank(_) => None,
     };
     let networks = &Networks::open(workspace, data.as_ref())?;
-    let training = &TrainingImages::open(workspace, networks)?;
-    let subject = &Subject::new(workspace, networks, training);
-    let mut forecasts = Vec::new();
+    let (training, mut forecasts) = TrainingImages::open_or_stand_in(workspace, networks)?;
+    let subject = &Subject::new(workspace, networks, &training);
     if set == QuerySet::Samples {
         forecasts.push(sampling_forecast(workspace, networks)?);
     }

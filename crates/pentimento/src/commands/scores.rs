@@ -84,7 +84,8 @@ fn others(table: &KeptTable<'_>) -> Option<String> {
 /// The options that ask about a set again.
 fn query_options(set: &KeptSet) -> String {
     let class = set.class.as_ref().map_or(String::new(), |class| format!(" --class {class}"));
-    format!(" --query {}{class}", set.asked)
+    let prompt = set.prompt.as_ref().map_or(String::new(), |prompt| format!(" --prompt {prompt:?}"));
+    format!(" --query {}{class}{prompt}", set.asked)
 }
 
 /// Says so if the scores are not those of today, or that cannot be known.

@@ -42,6 +42,9 @@ const EXEMPT: [(&str, &str); 3] = [
     ("report.html", "holds the date, the machine, seconds and the program's version"),
 ];
 
+/// The small latent pipelines.
+const PIPELINES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens_latent");
+
 /// Objects whose fingerprint is not in the list.
 const FINGERPRINT_EXEMPT: [(&str, &str); 1] = [("figures.json", "the program's version is in it")];
 
@@ -108,7 +111,9 @@ fn made_with<'a>(instructions: Instructions, plans: impl IntoIterator<Item = &'a
             fs::write(at(&format!("{}.toml", plan.name)), recipe.replace("NETWORK", NETWORK.trim())).unwrap();
         }
         for command in plan.commands {
-            let words = command.split_whitespace().map(|word| word.replace("RUN", plan.name));
+            let words = command
+                .split_whitespace()
+                .map(|word| word.replace("RUN", plan.name).replace("PIPELINES", PIPELINES));
             let mut command = program(words);
             // By relative paths, so that the folder is in no object.
             command.current_dir(folder.path()).env("PENTIMENTO_CACHE", at("cache"));

@@ -1,6 +1,7 @@
 //! The runs of the net: recipes and commands, as small as keeps each path real.
 
-/// What a run is about, and the commands that make it; `RUN` stands for its folder.
+/// What a run is about, and the commands that make it; `RUN` stands for its folder, `PIPELINES` for that of the small latent
+/// pipelines.
 pub struct Plan {
     pub name: &'static str,
     pub recipe: Option<&'static str>,
@@ -19,7 +20,7 @@ layers_per_block = 1
 norm_num_groups = 4
 "#;
 
-pub const PLANS: [Plan; 5] = [
+pub const PLANS: [Plan; 6] = [
     Plan {
         name: "classes",
         recipe: Some(
@@ -109,6 +110,17 @@ top = 4
              --set gradients.dimension=256 --set influence.draws=2 --set influence.images=20",
             "attribute RUN --method das,trak,influence,pixel-cosine,patches",
             "attribute RUN --method das --query 3,17",
+        ],
+    },
+    Plan {
+        name: "prompts",
+        recipe: None,
+        commands: &[
+            "import PIPELINES/sd_linear --run RUN --set samples.count=2 --set samples.prompts=[\"cat\",\"dog\"] --set sampling.steps=3 \
+             --set data.path=captioned --set gradients.timesteps=2 --set gradients.groups=2 --set gradients.dimension=256 \
+             --set influence.draws=2",
+            "attribute RUN --method das,tracin,influence",
+            "attribute RUN --method das --query 1,3",
         ],
     },
     Plan {

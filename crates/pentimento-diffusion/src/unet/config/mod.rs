@@ -267,7 +267,7 @@ impl UnetConfig {
     /// [`DiffusionError::Config`] naming what is missing, not known or of another width.
     pub fn check_condition(&self, condition: &Condition) -> Result<(), DiffusionError> {
         let of_text = |value: String, bound: String| {
-            let (file, field) = ("recipe".into(), "samples.prompt".into());
+            let (file, field) = ("recipe".into(), "samples.prompts".into());
             Err(DiffusionError::Config { file, field, value, bound })
         };
         let width = self.cross_attention.as_ref().map(|cross| cross.text_width);
