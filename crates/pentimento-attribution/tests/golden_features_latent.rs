@@ -65,9 +65,9 @@ fn features_of_whole_networks() {
 #[test]
 fn features_of_adapters() {
     let cases = adapter_cases();
-    let same = cases.iter().filter(|case| {
-        case.scale_over_golden == 1.0 && case.adapted.golden.has("features.relative_lambda")
-    });
+    let same = cases
+        .iter()
+        .filter(|case| case.scale_over_golden == 1.0 && case.adapted.golden.has("features.relative_lambda"));
     let mut checked = 0;
     for case in same {
         check(&case.adapted);
