@@ -61,7 +61,7 @@ pub fn golden_schedule(case: &str) -> ScheduleConfig {
 }
 
 /// Inputs and answers of a golden case.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Golden {
     tensors: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
 }
