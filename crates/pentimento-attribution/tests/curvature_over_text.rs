@@ -119,17 +119,20 @@ fn blocks_hold_the_gradients_of_their_layers() {
         let pass = CurvaturePass::new(&architecture, parameters, &ScheduleConfig::default(), [SIDE, SIDE]);
         let examples = examples();
         let mut factors = FactorSums::new(&architecture, WeightSharing::Expand);
+        let mut reduced = FactorSums::new(&architecture, WeightSharing::Reduce);
         let mut single = Vec::new();
         let mut exact = vec![0.0f64; architecture.parameter_count()];
         for example in &examples {
             let Example { image, condition, draws } = example;
             factors.add(&[pass.records(image, condition, draws, "an image").unwrap()]).unwrap();
+            reduced.add(&[pass.records(image, condition, draws, "an image").unwrap()]).unwrap();
             for draw in draws {
                 single.push(pass.records(image, condition, std::slice::from_ref(draw), "an image").unwrap());
                 let gradient = gradient(&architecture, &values, example, draw);
                 exact.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value * value);
             }
         }
+        let reduced = bases(reduced).unwrap();
         let bases = bases(factors).unwrap();
         let mut squares = EigenvalueSums::new(&bases, 0);
         squares.add(&bases, &single).unwrap();
@@ -137,6 +140,14 @@ fn blocks_hold_the_gradients_of_their_layers() {
         let corrected = Curvature::corrected(bases, &squares).unwrap();
 
         let all = blocks(&architecture);
+        // Gradients of keys sum to zero over positions, so they are never summed, those of an adapter's parts neither.
+        let reduced = Curvature::kronecker(reduced);
+        let means = kronecker.mean_eigenvalues().into_iter().zip(reduced.mean_eigenvalues());
+        let of_keys = all.iter().zip(means).filter(|(block, _)| block.name.contains(".to_k."));
+        assert_eq!(of_keys.clone().count(), if is_adapted { 16 } else { 8 });
+        for (block, (expanded, reduced)) in of_keys {
+            assert_eq!(expanded, reduced, "{}", block.name);
+        }
         assert_eq!(all.iter().map(Block::count).sum::<usize>(), architecture.parameter_count());
         let found = all.iter().zip(corrected.mean_eigenvalues()).zip(kronecker.mean_eigenvalues());
         let (mut without_bias, mut norms) = (0, 0);

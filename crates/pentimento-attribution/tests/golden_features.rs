@@ -11,9 +11,7 @@ use faer::Mat;
 use faer::prelude::Solve;
 use golden_cases::{Golden, golden_cases, goldens};
 use golden_scores::{Features, check_scores, compare};
-use pentimento_attribution::gradient::{
-    Comparison, Divisor, FeatureExtractor, Kernel, KernelError, Measurement,
-};
+use pentimento_attribution::gradient::{Comparison, Divisor, FeatureExtractor, KernelError, Measurement};
 use pentimento_diffusion::checkpoint::{CheckpointFiles, Selection};
 use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::unet::{Parameters, Precision};

@@ -284,3 +284,50 @@ fn reorder<T: Copy>(
     }
     target
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AdapterModule, BatchCondition, UnetConfig};
+    use super::*;
+    use pentimento_kernels::extension::device_for;
+
+    /// All that is made for one network beneath an adapter shares what stands still, and no gradient of it is computed.
+    #[test]
+    fn what_stands_still_is_shared_and_has_no_gradient() {
+        let config = UnetConfig {
+            in_channels: 1,
+            out_channels: 1,
+            block_out_channels: vec![4],
+            down_block_types: vec!["DownBlock2D".into()],
+            up_block_types: vec!["UpBlock2D".into()],
+            layers_per_block: 1,
+            norm_num_groups: 2,
+            attention_head_dim: None,
+            ..UnetConfig::default()
+        };
+        let network = Architecture::new(&config).unwrap();
+        let ones = |architecture: &Architecture| -> Vec<Vec<f32>> {
+            architecture.parameters().iter().map(|spec| vec![0.1; spec.len()]).collect()
+        };
+        let module = AdapterModule { name: "mid_block.resnets.0.conv1".into(), rank: 2, alpha: 1.0 };
+        let adapted = network.with_adapter(&[module], ones(&network)).unwrap();
+        let frozen_of = |architecture: &Architecture| {
+            Parameters::from_memory::<f32>(architecture, ones(architecture)).frozen.unwrap()
+        };
+        assert!(Arc::ptr_eq(&frozen_of(&adapted), &frozen_of(&adapted.clone())));
+
+        let tracked = Parameters::from_memory::<f32>(&adapted, ones(&adapted)).tracked();
+        let ramp = (0..16).map(|value| value as f32).collect::<Vec<_>>();
+        let input = Tensor::from_data(TensorData::new(ramp, [1, 4, 4, 1]), &device_for(DType::F32));
+        let told = BatchCondition::new::<f32>(&adapted, &[5], &[]);
+        let mut gradients = adapted.forward(&tracked, input, &told).square().sum().backward();
+        for (spec, value) in
+            adapted.own_parameters().iter().zip(tracked.frozen.iter().flat_map(|own| own.iter()))
+        {
+            assert!(value.take_gradient(&mut gradients).is_none(), "{}", spec.name);
+        }
+        for (spec, value) in adapted.parameters().iter().zip(&tracked.values) {
+            assert!(value.take_gradient(&mut gradients).is_some(), "{}", spec.name);
+        }
+    }
+}
