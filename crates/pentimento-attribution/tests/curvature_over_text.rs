@@ -11,7 +11,7 @@ use pentimento_attribution::curvature::{
 use pentimento_diffusion::condition::{Condition, TextEmbedding};
 use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::ScheduleConfig;
-use pentimento_diffusion::unet::{Architecture, Parameters, UnetConfig};
+use pentimento_diffusion::unet::{AdapterModule, Architecture, Parameters, UnetConfig};
 use pentimento_kernels::extension::device_for;
 use pentimento_noise::{Purpose, Stream};
 
@@ -35,12 +35,28 @@ fn network(linear_projection: bool) -> (Architecture, Vec<Vec<f32>>) {
     });
     let (config, _) = UnetConfig::from_json(&config.to_string(), "config.json").unwrap();
     let architecture = Architecture::new(&config).unwrap();
-    // Zero nowhere, as at the start of training, which would hide layers.
+    let values = values(&architecture);
+    (architecture, values)
+}
+
+/// Zero nowhere, as at the start of training, which would hide layers.
+fn values(architecture: &Architecture) -> Vec<Vec<f32>> {
     let values = architecture.parameters().iter().enumerate().map(|(place, spec)| {
         let inputs = spec.len() as f32 / spec.disk_shape[0] as f32;
         normals(place as u32, spec.len()).into_iter().map(|value| 0.1 + 0.7 * value / inputs.sqrt()).collect()
     });
-    let values = values.collect();
+    values.collect()
+}
+
+/// The network beneath an adapter of its attentions and of one convolution with a larger kernel.
+fn adapted(linear_projection: bool) -> (Architecture, Vec<Vec<f32>>) {
+    let (network, base) = network(linear_projection);
+    let is_adapted = |name: &str| name.contains(".attentions.") || name == "up_blocks.1.resnets.0.conv1";
+    let part = |(name, _): (&str, _)| AdapterModule { name: name.into(), rank: 2, alpha: 3.0 };
+    let parts: Vec<AdapterModule> =
+        network.adaptable().filter(|(name, _)| is_adapted(name)).map(part).collect();
+    let architecture = network.with_adapter(&parts, base).unwrap();
+    let values = values(&architecture);
     (architecture, values)
 }
 
@@ -96,23 +112,27 @@ fn gradient(
 /// must give it back, and those of K-FAC too where a block is one row.
 #[test]
 fn blocks_hold_the_gradients_of_their_layers() {
-    for linear_projection in [false, true] {
-        let (architecture, values) = network(linear_projection);
+    for (linear_projection, is_adapted) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (architecture, values) =
+            if is_adapted { adapted(linear_projection) } else { network(linear_projection) };
         let parameters = Parameters::from_memory::<f32>(&architecture, values.clone());
         let pass = CurvaturePass::new(&architecture, parameters, &ScheduleConfig::default(), [SIDE, SIDE]);
         let examples = examples();
         let mut factors = FactorSums::new(&architecture, WeightSharing::Expand);
+        let mut reduced = FactorSums::new(&architecture, WeightSharing::Reduce);
         let mut single = Vec::new();
         let mut exact = vec![0.0f64; architecture.parameter_count()];
         for example in &examples {
             let Example { image, condition, draws } = example;
             factors.add(&[pass.records(image, condition, draws, "an image").unwrap()]).unwrap();
+            reduced.add(&[pass.records(image, condition, draws, "an image").unwrap()]).unwrap();
             for draw in draws {
                 single.push(pass.records(image, condition, std::slice::from_ref(draw), "an image").unwrap());
                 let gradient = gradient(&architecture, &values, example, draw);
                 exact.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value * value);
             }
         }
+        let reduced = bases(reduced).unwrap();
         let bases = bases(factors).unwrap();
         let mut squares = EigenvalueSums::new(&bases, 0);
         squares.add(&bases, &single).unwrap();
@@ -120,6 +140,14 @@ fn blocks_hold_the_gradients_of_their_layers() {
         let corrected = Curvature::corrected(bases, &squares).unwrap();
 
         let all = blocks(&architecture);
+        // Gradients of keys sum to zero over positions, so they are never summed, those of an adapter's parts neither.
+        let reduced = Curvature::kronecker(reduced);
+        let means = kronecker.mean_eigenvalues().into_iter().zip(reduced.mean_eigenvalues());
+        let of_keys = all.iter().zip(means).filter(|(block, _)| block.name.contains(".to_k."));
+        assert_eq!(of_keys.clone().count(), if is_adapted { 16 } else { 8 });
+        for (block, (expanded, reduced)) in of_keys {
+            assert_eq!(expanded, reduced, "{}", block.name);
+        }
         assert_eq!(all.iter().map(Block::count).sum::<usize>(), architecture.parameter_count());
         let found = all.iter().zip(corrected.mean_eigenvalues()).zip(kronecker.mean_eigenvalues());
         let (mut without_bias, mut norms) = (0, 0);
@@ -141,7 +169,12 @@ fn blocks_hold_the_gradients_of_their_layers() {
             let is_alone = block.kind == BlockKind::Weight && !all.iter().any(|other| other.name == bias);
             without_bias += usize::from(is_alone);
         }
-        // Four transformers of one block each: three norms, and six of eight layers of its two attentions.
-        assert_eq!((norms, without_bias), (4 * 3, 4 * 6));
+        let expected = match is_adapted {
+            // Four transformers of one block each: three norms, and six of eight layers of its two attentions.
+            false => (4 * 3, 4 * 6),
+            // Two parts of each of its twelve layers, and of the convolution.
+            true => (0, 2 * (4 * 12 + 1)),
+        };
+        assert_eq!((norms, without_bias), expected);
     }
 }

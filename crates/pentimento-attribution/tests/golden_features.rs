@@ -4,78 +4,21 @@
 
 #[path = "../../pentimento-diffusion/tests/common/golden_cases.rs"]
 mod golden_cases;
+#[path = "common/golden_scores.rs"]
+mod golden_scores;
 
 use faer::Mat;
 use faer::prelude::Solve;
 use golden_cases::{Golden, golden_cases, goldens};
-use pentimento_attribution::gradient::{
-    Compared, Comparison, Divisor, FeatureExtractor, GradientMethod, ImageRows, Kernel, KernelError,
-    Measurement, products,
-};
-use pentimento_attribution::methods::{Family, Method};
+use golden_scores::{Features, check_scores, compare};
+use pentimento_attribution::gradient::{Comparison, Divisor, FeatureExtractor, KernelError, Measurement};
 use pentimento_diffusion::checkpoint::{CheckpointFiles, Selection};
 use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::unet::{Parameters, Precision};
 use pentimento_noise::{Purpose, Stream};
-use std::ops::Range;
 
 /// The bound that both precisions are held to: relative to the largest entry.
 const BOUND: f64 = 5e-4;
-
-/// Features in memory.
-#[derive(Clone)]
-struct Features {
-    values: Vec<f32>,
-    dimension: usize,
-}
-
-impl Features {
-    fn images(&self) -> usize {
-        self.values.len() / self.dimension
-    }
-
-    /// Calls `with` with what reads them.
-    fn read<R>(&self, with: impl FnOnce(ImageRows<'_, KernelError>) -> R) -> R {
-        let of = |images: Range<usize>| {
-            Ok(self.values[images.start * self.dimension..images.end * self.dimension].to_vec().into())
-        };
-        with(ImageRows { images: self.images(), dimension: self.dimension, read: &of })
-    }
-
-    fn dot(&self, queries: &Self) -> Vec<Vec<f64>> {
-        self.read(|rows| products(&rows, 0..self.images(), &queries.values).unwrap())
-    }
-}
-
-/// Scores and self-influences of a comparison.
-fn compare(
-    comparison: Comparison,
-    images: &Features,
-    queries: &Features,
-    damping: Option<f64>,
-) -> Result<(Vec<Vec<f64>>, Vec<f64>), KernelError> {
-    images.read(|rows| {
-        let compared = Compared::new(comparison, rows, damping)?;
-        let prepared = compared.queries(queries.values.clone())?;
-        let mut scores = compared.scores(&prepared, 0..images.images())?;
-        for (scores, query) in scores.iter_mut().zip(queries.values.chunks(queries.dimension)) {
-            let factor = compared.query_factor(query);
-            scores.iter_mut().for_each(|score| *score *= factor);
-        }
-        Ok((scores, compared.self_influence()?))
-    })
-}
-
-#[track_caller]
-fn assert_close(what: &str, found: &[f64], truth: &[f64]) {
-    assert_eq!(found.len(), truth.len(), "{what}");
-    let largest = truth.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
-    assert!(largest > 0.0, "{what}: nothing to compare with");
-    for (place, (a, b)) in found.iter().zip(truth).enumerate() {
-        let error = (a - b).abs() / largest;
-        assert!(error < BOUND, "{what}[{place}]: {a} instead of {b}, relative error {error:e}");
-    }
-}
 
 /// Features of training images and queries, without a projection.
 fn features<T: Precision>(
@@ -113,72 +56,11 @@ fn features<T: Precision>(
     })
 }
 
-fn gradient_method(name: &str) -> GradientMethod {
-    let Family::Gradients(method) = Method::named(name).unwrap().family else {
-        panic!("{name} is no method by gradients")
-    };
-    method
-}
-
 fn check<T: Precision>(case: &str) {
     let golden = Golden::read(case);
-    let relative_damping = golden.values("features.relative_lambda")[0];
-    for (name, label) in [("trak", "trak"), ("d-trak", "d_trak"), ("das", "das")] {
-        let what = |part: &str| format!("{part} of {name} in {case}");
-        let truth = |part: &str| golden.values(&format!("features.{label}.{part}"));
-        let method = gradient_method(name);
-        let [images, queries] = features::<T>(case, &golden, method.measurement, method.unit_length);
-        let kernel: Vec<f64> = images.dot(&images).concat();
-        assert_close(&what("kernel"), &kernel, truth("kernel"));
-        assert_close(&what("cross"), &images.dot(&queries).concat(), truth("cross"));
-        let count = images.images();
-        let trace: f64 = (0..count).map(|index| kernel[index * count + index]).sum();
-        let damping = relative_damping * trace / count as f64;
-        let (scores, leverages) = compare(method.comparison, &images, &queries, Some(damping)).unwrap();
-        assert_close(&what("scores"), &scores.concat(), truth("scores"));
-        assert_close(&what("leverage"), &leverages, truth("leverage"));
-        // The damping that is taken by itself, from its definition: the mean eigenvalue of H K H.
-        let mean = |row: usize| kernel[row * count..(row + 1) * count].iter().sum::<f64>() / count as f64;
-        let all = (0..count).map(mean).sum::<f64>() / count as f64;
-        let centred =
-            (0..count).map(|i| kernel[i * count + i] - 2.0 * mean(i) + all).sum::<f64>() / count as f64;
-        images.read(|rows| {
-            let kernel = Kernel::new(rows).unwrap();
-            let freedom: f64 = leverages.iter().sum();
-            assert_close(&what("degrees of freedom"), &[kernel.degrees_of_freedom(damping)], &[freedom]);
-            assert_close(&what("damping"), &[kernel.damping().unwrap()], &[centred]);
-        });
-
-        // The cosine, from the products that PyTorch made too.
-        let (cosines, _) = compare(Comparison::Cosine, &images, &images, None).unwrap();
-        for (i, row) in cosines.iter().enumerate() {
-            for (j, cosine) in row.iter().enumerate() {
-                let truth = kernel[i * count + j] / (kernel[i * count + i] * kernel[j * count + j]).sqrt();
-                assert!((cosine - truth).abs() < 1e-5, "cosine of {i} and {j}: {cosine} instead of {truth}");
-            }
-        }
-
-        // An image that is asked for itself is found, by each comparison.
-        let of_itself =
-            |divisor| compare(Comparison::InverseKernel(divisor), &images, &images, Some(damping));
-        for divisor in [Divisor::One, Divisor::Length, Divisor::SolvedLength] {
-            let (scores, self_influence) = of_itself(divisor).unwrap();
-            for (image, scores) in scores.iter().enumerate() {
-                assert!((scores[image] / self_influence[image] - 1.0).abs() < 1e-6, "{divisor:?}");
-            }
-            let first =
-                |scores: &Vec<f64>| (0..count).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
-            let found: Vec<usize> = scores.iter().map(first).collect();
-            assert_eq!(found, (0..count).collect::<Vec<_>>(), "{} by {divisor:?}", what("first image"));
-        }
-    }
-    for name in ["tracin", "retrac"] {
-        let method = gradient_method(name);
-        let [images, queries] = features::<T>(case, &golden, method.measurement, method.unit_length);
-        let truth = golden.values(&format!("features.{name}.scores"));
-        let (scores, _) = compare(method.comparison, &images, &queries, None).unwrap();
-        assert_close(name, &scores.concat(), truth);
-    }
+    check_scores(case, &golden, BOUND, |measurement, unit_length| {
+        features::<T>(case, &golden, measurement, unit_length)
+    });
 }
 
 #[test]

@@ -11,8 +11,11 @@ pub enum Untrained {
     NormsAsInitialised,
 }
 
-/// Looks for such a sign in values in memory layout, one vector per parameter.
+/// Looks for such a sign in values in memory layout, one vector per parameter. An adapter shows none of them.
 pub fn untrained(architecture: &Architecture, values: &[Vec<f32>]) -> Option<Untrained> {
+    if !architecture.adapter_modules().is_empty() {
+        return None;
+    }
     let all = |belongs: fn(&str) -> bool, expected: fn(&str) -> f32| {
         let mut named = architecture
             .parameters()

@@ -125,7 +125,8 @@ fn gradients<T: Precision>(case: &LatentCase, sample: usize, function: Function)
     (number, found.iter().map(|gradient| wide(gradient.as_ref())).collect())
 }
 
-fn check_gradients<T: Precision>(case: &LatentCase, relative: f64) {
+/// Compares all gradients that are there, those in some parameters times a factor; gives how many functions of samples.
+fn compare_gradients<T: Precision>(case: &LatentCase, factor: impl Fn(&str) -> f64, relative: f64) -> usize {
     let specs = case.checkpoint.architecture.parameters();
     let samples = case.golden.shape("gradient.t")[0];
     let mut compared = 0;
@@ -137,20 +138,30 @@ fn check_gradients<T: Precision>(case: &LatentCase, relative: f64) {
             }
             compared += 1;
             let (_, found) = gradients::<T>(case, sample, function);
-            let expected = |spec_name: &str| case.golden.values(&of(spec_name));
-            let overall = specs.iter().map(|spec| largest(expected(&spec.name))).fold(0.0, f64::max);
+            assert_eq!(found.len(), specs.len());
+            let expected = |spec_name: &str| -> Vec<f64> {
+                let values = case.golden.values(&of(spec_name)).iter();
+                values.map(|value| factor(spec_name) * value).collect()
+            };
+            let overall = specs.iter().map(|spec| largest(&expected(&spec.name))).fold(0.0, f64::max);
             for (spec, found) in specs.iter().zip(&found) {
                 let what = format!("gradient of {name} in {} of {}", spec.name, case.name);
                 // The softmax does not see a bias of its keys.
                 if spec.name.ends_with("to_k.bias") {
                     assert!(largest(found) < relative * overall, "{what}");
                 } else {
-                    assert_close(&what, &to_disk_layout(spec, found), expected(&spec.name), relative);
+                    assert_close(&what, &to_disk_layout(spec, found), &expected(&spec.name), relative);
                 }
             }
         }
     }
+    compared
+}
+
+fn check_gradients<T: Precision>(case: &LatentCase, relative: f64) {
+    let compared = compare_gradients::<T>(case, |_| 1.0, relative);
     assert!(compared >= 3, "{}: {compared} gradients", case.name);
+    let samples = case.golden.shape("gradient.t")[0];
     let losses: Vec<f64> =
         (0..samples).map(|sample| gradients::<T>(case, sample, FUNCTIONS[0].1).0).collect();
     assert_close(
@@ -219,10 +230,35 @@ pub(crate) fn sampling() {
     assert!(plain > 0 && guided >= 4, "{plain} {guided}");
 }
 
+/// Adapters in every form: outputs with and without them, derivatives along directions, and gradients in their parameters.
+#[test]
+pub(crate) fn adapters() {
+    let mut with_gradients = 0;
+    for case in &adapter_cases() {
+        let AdapterCase { adapted, base, scale_over_golden, .. } = case;
+        // The same function with a part of the scale in B has other gradients in B.
+        let factor = |name: &str| if name.ends_with(".lora_B.weight") { *scale_over_golden } else { 1.0 };
+        for (network, is_adapted) in [(base, false), (adapted, true)] {
+            forward::<f64>(network, "forward", IN_F64);
+            forward::<f32>(network, "forward", OUTPUTS);
+            assert_eq!(network.checkpoint.architecture.adapter_modules().is_empty(), !is_adapted);
+        }
+        if adapted.golden.has("jvp.out") {
+            directional::<f64>(adapted, IN_F64);
+            directional::<f32>(adapted, OUTPUTS);
+        }
+        with_gradients += compare_gradients::<f64>(adapted, factor, IN_F64);
+        compare_gradients::<f32>(adapted, factor, GRADIENTS);
+    }
+    assert!(with_gradients >= 4, "{with_gradients} gradients");
+}
+
 /// Images that are made under different conditions have the bytes that each has by itself, whatever the batch.
 #[test]
 pub(crate) fn conditions_mix_in_a_batch() {
-    for case in latent_cases().iter().filter(|case| case.golden.has("text.hidden")) {
+    let adapted = adapter_cases().into_iter().map(|case| case.adapted);
+    let cases = latent_cases().into_iter().chain(adapted);
+    for case in cases.filter(|case| case.golden.has("text.hidden")) {
         let architecture = &case.checkpoint.architecture;
         let [_, height, width, channels] = case.sides("forward.x");
         let length = height * width * channels;

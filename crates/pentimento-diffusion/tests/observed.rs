@@ -5,7 +5,7 @@
 use burn::tensor::{Tensor, TensorData};
 use pentimento_diffusion::condition::{Condition, TextEmbedding};
 use pentimento_diffusion::unet::{
-    Architecture, BatchCondition, Gradient, LayerRecord, Parameters, Precision, UnetConfig,
+    AdapterModule, Architecture, BatchCondition, Gradient, LayerRecord, Parameters, Precision, UnetConfig,
 };
 use pentimento_kernels::extension::device_for;
 use pentimento_kernels::{ConvShape, reference};
@@ -34,16 +34,33 @@ fn config(changes: &[(&str, serde_json::Value)]) -> UnetConfig {
     UnetConfig::from_json(&config.to_string(), "config.json").unwrap().0
 }
 
-/// Gradients in all parameters of the inner product of the output with some values, from what layers saw, and from
-/// automatic differentiation.
-fn check<T: Precision>(config: &UnetConfig, conditions: &[Condition], bound: f64) {
-    let architecture = &Architecture::new(config).unwrap();
+fn values<T: Precision>(architecture: &Architecture, first: u32) -> Vec<Vec<T>> {
     let values = architecture.parameters().iter().enumerate().map(|(place, spec)| {
         let scale = 0.5 / (spec.len() as f64 / spec.disk_shape[0] as f64).sqrt();
-        normals(place as u32, spec.len()).into_iter().map(|value| T::of(scale * value + 0.1)).collect()
+        normals(first + place as u32, spec.len())
+            .into_iter()
+            .map(|value| T::of(scale * value + 0.1))
+            .collect()
     });
-    let parameters = Parameters::from_memory::<T>(architecture, values.collect());
-    let shape = [IMAGES, SIDE, SIDE, config.in_channels];
+    values.collect()
+}
+
+/// The network beneath an adapter of all its layers.
+fn adapted(network: &Architecture) -> Architecture {
+    let part = |(place, (name, _)): (usize, (&str, _))| AdapterModule {
+        name: name.into(),
+        rank: 1 + place % 3,
+        alpha: 0.5 + (place % 4) as f64,
+    };
+    let parts: Vec<AdapterModule> = network.adaptable().enumerate().map(part).collect();
+    network.with_adapter(&parts, values(network, 0)).unwrap()
+}
+
+/// Gradients in all parameters of the inner product of the output with some values, from what layers saw, and from
+/// automatic differentiation.
+fn check<T: Precision>(architecture: &Architecture, conditions: &[Condition], bound: f64) {
+    let parameters = Parameters::from_memory::<T>(architecture, values(architecture, 0));
+    let shape = [IMAGES, SIDE, SIDE, architecture.config().in_channels];
     let length = shape.iter().product();
     let tensor = |number: u32| -> Tensor<4> {
         let values: Vec<T> = normals(number, length).into_iter().map(T::of).collect();
@@ -136,7 +153,10 @@ fn what_layers_see_gives_the_gradients_of_their_parameters() {
         (over_text(true), texts()),
     ];
     for (config, conditions) in cases {
-        check::<f64>(&config, &conditions, 1e-10);
-        check::<f32>(&config, &conditions, 2e-4);
+        let network = Architecture::new(&config).unwrap();
+        for architecture in [adapted(&network), network] {
+            check::<f64>(&architecture, &conditions, 1e-10);
+            check::<f32>(&architecture, &conditions, 2e-4);
+        }
     }
 }

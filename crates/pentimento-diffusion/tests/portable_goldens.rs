@@ -25,4 +25,5 @@ fn every_case_with_portable_bodies() {
     goldens_latent::outputs();
     goldens_latent::derivatives_along_directions();
     goldens_latent::gradients_in_all_parameters();
+    goldens_latent::adapters();
 }

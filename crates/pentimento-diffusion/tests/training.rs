@@ -16,7 +16,7 @@ use pentimento_diffusion::schedule::{BetaSchedule, ScheduleConfig};
 use pentimento_diffusion::training::{
     LearningRateDecay, LossReduction, StateSummary, Trainer, TrainingConfig, TrainingImages,
 };
-use pentimento_diffusion::unet::{Architecture, Parameters};
+use pentimento_diffusion::unet::{AdapterModule, Architecture, BatchCondition, Parameters};
 use pentimento_diffusion::{DiffusionError, NUMERICS_VERSION};
 use pentimento_noise::{Purpose, Stream};
 use proptest::prelude::*;
@@ -106,6 +106,51 @@ fn a_resumed_training_ends_with_the_same_bytes() {
         train(&mut resumed, &images, 7);
         assert_eq!(result(&resumed), result(&whole), "{config:?}");
         assert_eq!(resumed.state().unwrap(), whole.state().unwrap(), "{config:?}");
+    }
+}
+
+/// An adapter learns while the network beneath it stands still, and a resumed training of it ends with the same bytes.
+#[test]
+fn an_adapter_is_trained_by_itself() {
+    let (images, base) = (images(7), random_values(&tiny(), 4));
+    let part = |(name, _): (&str, _)| AdapterModule { name: name.into(), rank: 2, alpha: 2.0 };
+    let parts: Vec<AdapterModule> = tiny().adaptable().map(part).collect();
+    let adapted = tiny().with_adapter(&parts, base.clone()).unwrap();
+    for ema_decay in [None, Some(0.9)] {
+        let trainer = || {
+            let config = TrainingConfig { ema_decay, ..short(80) };
+            Trainer::new(adapted.clone(), &schedule(), config, SEED, MEMBER).unwrap()
+        };
+        let mut whole = trainer();
+        assert_eq!(whole.member(), Parameters::initial(&adapted, SEED, MEMBER));
+        train(&mut whole, &images, 80);
+        let mean = |losses: &[f32]| wide(losses).iter().sum::<f64>() / losses.len() as f64;
+        let (first, last) = (mean(&whole.losses()[..20]), mean(&whole.losses()[60..]));
+        assert!(last < 0.8 * first, "losses of {first} became {last}");
+
+        let mut stopped = trainer();
+        train(&mut stopped, &images, 30);
+        let mut resumed = trainer();
+        resumed.restore(&stopped.state().unwrap(), "state").unwrap();
+        train(&mut resumed, &images, 50);
+        assert_eq!(result(&resumed), result(&whole));
+        assert_eq!(resumed.state().unwrap(), whole.state().unwrap());
+
+        // Without B, what was trained is the network that was given.
+        let specs = adapted.parameters().iter().zip(whole.member());
+        let without_b = specs.map(|(spec, values)| match spec.name.ends_with(".lora_B.weight") {
+            true => vec![0.0; values.len()],
+            false => values.clone(),
+        });
+        let told = BatchCondition::new::<f32>(&tiny(), &[4], &[]);
+        let run = |architecture: &Architecture, values: Vec<Vec<f32>>| {
+            let parameters = Parameters::from_memory(architecture, values);
+            let input = tensor::<f32>(&wide(&images[..2 * LENGTH]), [2, SIDE, SIDE, 1]);
+            architecture.forward(&parameters, input, &told).into_data().try_into_vec::<f32>().unwrap()
+        };
+        let of_base = run(&tiny(), base.clone());
+        assert_eq!(run(&adapted, without_b.collect()), of_base);
+        assert_ne!(run(&adapted, whole.member().to_vec()), of_base);
     }
 }
 

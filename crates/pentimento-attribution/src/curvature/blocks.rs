@@ -33,9 +33,12 @@ pub struct Block {
 }
 
 impl Block {
-    /// Whether it makes the keys of an attention.
+    /// Whether it makes the keys of an attention, itself or as a part of an adapter.
     pub(super) fn is_of_keys(&self) -> bool {
-        self.name.ends_with(".to_k.weight")
+        let layer = self.name.trim_end_matches(".weight");
+        ["", ".lora_A", ".lora_B"]
+            .iter()
+            .any(|part| layer.strip_suffix(part).is_some_and(|layer| layer.ends_with(".to_k")))
     }
 
     /// Whether it has a factor of what goes in; a block of one row has none.

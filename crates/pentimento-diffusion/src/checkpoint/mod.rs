@@ -6,7 +6,9 @@
 //! * `weights` and `tensor_file`: names, shapes and types of the weights.
 //! * `scheduler` and `scheduler_class`: the noise schedule and the sampler.
 //! * `signature`: what lies where a file of a checkpoint should be.
+//! * `adapter`: LoRA adapters of a network, in every form in which they are found.
 
+mod adapter;
 mod folder;
 mod other_files;
 mod refusals;
@@ -17,6 +19,10 @@ mod tensor_file;
 mod weight_files;
 mod weights;
 
+pub use adapter::{
+    ADAPTER_FILES, AdapterFiles, AdapterForm, DIFFUSERS_ADAPTER, ReadAdapter, TextEncoder, TextEncoderPart,
+    adapter_as_diffusers, adapter_files,
+};
 pub use folder::{
     Checkpoint, CheckpointFiles, CheckpointInside, NetworkFolder, Selection, Unclear, checkpoints_inside,
     read_text,
@@ -38,11 +44,15 @@ pub const NETWORK_FILES: [&str; 2] = ["unet/config.json", "unet/diffusion_pytorc
 ///
 /// # Errors
 ///
-/// [`DiffusionError::File`] if the weights cannot be serialised.
+/// [`DiffusionError::File`] if the weights cannot be serialised, or are those of an adapter, which [`adapter_files`] writes.
 pub fn network_files(
     architecture: &Architecture,
     values: &[Vec<f32>],
 ) -> Result<[(&'static str, Vec<u8>); 2], DiffusionError> {
+    if !architecture.adapter_modules().is_empty() {
+        let problem = "an adapter is no network: it is written as an adapter".into();
+        return Err(DiffusionError::File { file: NETWORK_FILES[1].into(), problem });
+    }
     let [config, weights] = NETWORK_FILES;
     Ok([
         (config, architecture.config().to_json().into_bytes()),

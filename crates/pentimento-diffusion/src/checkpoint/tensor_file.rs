@@ -87,6 +87,11 @@ impl<R: Read + Seek> TensorFile<R> {
         self.metadata.offset_keys()
     }
 
+    /// An entry of the header's metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
     /// The shape of a tensor.
     ///
     /// # Errors

@@ -1,17 +1,20 @@
 //! The layers of a configured network and the names of their parameters.
 
+use super::adapter::{AdapterModule, Frozen};
 use super::builder::Builder;
 use super::config::UnetConfig;
 use super::layers::{ClassEmbedding, Conv, Level, Middle, Norm, ParameterIndex, Resampling, Resize};
-use super::parameter_spec::{ParameterSpec, Start};
+use super::parameter_spec::{ParameterKind, ParameterSpec, Start};
 use crate::DiffusionError;
 use pentimento_kernels::ConvGeometry;
+use std::collections::BTreeMap;
 
-/// A network without its values.
+/// A network without the values that are trained. With an adapter it has those of the network beneath, which stand still.
 #[derive(Clone, Debug)]
 pub struct Architecture {
     config: UnetConfig,
     parameters: Vec<ParameterSpec>,
+    adapter: Option<Adapted>,
     pub(crate) conv_in: Conv,
     pub(crate) time_embedding: [Conv; 2],
     pub(crate) class_embedding: Option<ClassEmbedding>,
@@ -22,6 +25,13 @@ pub struct Architecture {
     pub(crate) conv_out: Conv,
 }
 
+/// What an adapter makes of a network.
+#[derive(Clone, Debug)]
+struct Adapted {
+    modules: Vec<AdapterModule>,
+    frozen: Frozen,
+}
+
 impl Architecture {
     /// Lays out the network of a configuration.
     ///
@@ -30,7 +40,74 @@ impl Architecture {
     /// [`DiffusionError::Config`] for values that are not supported or do not fit together.
     pub fn new(config: &UnetConfig) -> Result<Self, DiffusionError> {
         config.validate("model")?;
-        let mut build = Builder { config, parameters: Vec::new() };
+        let mut build =
+            Builder { config, parameters: Vec::new(), modules: BTreeMap::new(), adapter: Vec::new() };
+        Ok(Self::laid_out(&mut build))
+    }
+
+    /// This network with its values, in memory layout, beneath an adapter: its parameters are then those of the adapter, A and B
+    /// of one layer after the other, and its own values stand still and are shared by whatever is made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] for a module that is no convolution or linear layer of the network, is there twice, or has a
+    /// rank of 0 or a scale that is not finite, for an adapter without modules, and if there is an adapter already.
+    ///
+    /// # Panics
+    ///
+    /// If the number or the lengths of the values are not those of the network.
+    pub fn with_adapter(
+        &self,
+        modules: &[AdapterModule],
+        values: Vec<Vec<f32>>,
+    ) -> Result<Self, DiffusionError> {
+        let bad = |field: &str, value: String, bound: &str| {
+            let (file, field, bound) = ("adapter".into(), field.into(), bound.into());
+            Err(DiffusionError::Config { file, field, value, bound })
+        };
+        if modules.is_empty() {
+            return bad("modules", "empty".into(), "at least one layer has a part");
+        }
+        if self.adapter.is_some() {
+            return bad("modules", "given".into(), "the network has an adapter already");
+        }
+        let mut by_name = BTreeMap::new();
+        for module in modules {
+            if module.rank == 0 {
+                return bad(&module.name, "of rank 0".into(), "at least rank 1");
+            }
+            if !module.scale().is_finite() {
+                return bad(&module.name, format!("scaled by {}", module.scale()), "a finite scale");
+            }
+            if by_name.insert(module.name.as_str(), module).is_some() {
+                return bad(&module.name, "there twice".into(), "one part for each layer");
+            }
+        }
+        let config = &self.config;
+        let mut build = Builder { config, parameters: Vec::new(), modules: by_name, adapter: Vec::new() };
+        let base = Self::laid_out(&mut build);
+        if let Some(name) = build.modules.keys().next() {
+            return bad(
+                name,
+                "adapted".into(),
+                "the network has no convolution or linear layer of this name",
+            );
+        }
+        let parameters = build.adapter;
+        let place = |module: &AdapterModule| {
+            let own =
+                |spec: &ParameterSpec| spec.name.strip_suffix(".lora_A.weight") == Some(module.name.as_str());
+            parameters.iter().position(own)
+        };
+        let mut modules = modules.to_vec();
+        modules.sort_by_cached_key(place);
+        let frozen = Frozen::new(base.parameters, values);
+        Ok(Self { parameters, adapter: Some(Adapted { modules, frozen }), ..base })
+    }
+
+    /// The network of a checked configuration, whose parameters and layers come from `build`.
+    fn laid_out(build: &mut Builder<'_>) -> Self {
+        let config = build.config;
         let widths = &config.block_out_channels;
         let first = widths[0];
         let embedding = config.time_embedding_width();
@@ -132,10 +209,10 @@ impl Architecture {
         let norm_out = build.norm("conv_norm_out", channels, config.norm_num_groups);
         let conv_out =
             build.conv("conv_out", channels, config.out_channels, ConvGeometry::SAME_3X3, Start::Zero);
-        let parameters = build.parameters;
-        Ok(Self {
+        Self {
             config: config.clone(),
-            parameters,
+            parameters: std::mem::take(&mut build.parameters),
+            adapter: None,
             conv_in,
             time_embedding,
             class_embedding,
@@ -144,7 +221,7 @@ impl Architecture {
             up,
             norm_out,
             conv_out,
-        })
+        }
     }
 
     /// Place of the table of classes, if there is one.
@@ -160,13 +237,36 @@ impl Architecture {
         &self.config
     }
 
-    /// Every parameter, in a fixed order.
+    /// Every parameter that is trained, in a fixed order: all of a network, or those of its adapter if it has one.
     pub fn parameters(&self) -> &[ParameterSpec] {
         &self.parameters
     }
 
-    /// Number of values over all parameters.
+    /// Number of values over all of [`parameters`](Self::parameters).
     pub fn parameter_count(&self) -> usize {
         self.parameters.iter().map(ParameterSpec::len).sum()
+    }
+
+    /// The adapter's parts, in the order of the network's layers; empty without an adapter.
+    pub fn adapter_modules(&self) -> &[AdapterModule] {
+        self.adapter.as_ref().map_or(&[], |adapted| &adapted.modules)
+    }
+
+    /// The parameters of the network itself, which stand still if it has an adapter.
+    pub fn own_parameters(&self) -> &[ParameterSpec] {
+        self.adapter.as_ref().map_or(&self.parameters, |adapted| &adapted.frozen.specs)
+    }
+
+    /// The weights of the layers that an adapter can have parts for, each with its layer's name, in the order of the layers.
+    pub fn adaptable(&self) -> impl Iterator<Item = (&str, &ParameterSpec)> {
+        let of_layer =
+            |spec: &&ParameterSpec| matches!(spec.kind, ParameterKind::Convolution | ParameterKind::Linear);
+        let specs = self.own_parameters().iter().filter(of_layer);
+        specs.filter_map(|spec| Some((spec.name.strip_suffix(".weight")?, spec)))
+    }
+
+    /// What stands still.
+    pub(super) fn frozen(&self) -> Option<&Frozen> {
+        self.adapter.as_ref().map(|adapted| &adapted.frozen)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::architecture::Architecture;
 use super::layers::ClassEmbedding;
-use super::parameters::Precision;
+use super::precision::Precision;
 use crate::condition::{Condition, TextEmbedding};
 use burn::tensor::{Int, Tensor, TensorData};
 use pentimento_kernels::extension::device_for;

@@ -1,17 +1,23 @@
 //! Names and lists the parameters of each layer, as diffusers has them.
 
+use super::adapter::AdapterModule;
 use super::config::{CrossAttention, UnetConfig};
 use super::layers::{
-    Attention, Conv, Heads, LayerNorm, Mixer, Norm, ParameterIndex, Resampling, Resnet, Transformer,
+    Attention, Conv, Heads, LayerNorm, LowRank, Mixer, Norm, ParameterIndex, Resampling, Resnet, Transformer,
     TransformerBlock,
 };
 use super::parameter_spec::{ParameterKind, ParameterSpec, Start};
 use pentimento_kernels::ConvGeometry;
+use std::collections::BTreeMap;
 
 /// Lists parameters in the order in which their layers are asked for.
 pub(super) struct Builder<'a> {
     pub(super) config: &'a UnetConfig,
     pub(super) parameters: Vec<ParameterSpec>,
+    /// The parts of an adapter by their layers' names, as far as those layers were not asked for yet.
+    pub(super) modules: BTreeMap<&'a str, &'a AdapterModule>,
+    /// The parameters of an adapter.
+    pub(super) adapter: Vec<ParameterSpec>,
 }
 
 impl Builder<'_> {
@@ -51,7 +57,17 @@ impl Builder<'_> {
     ) -> Conv {
         let shape = vec![output, input, geometry.kernel, geometry.kernel];
         let at = self.weight(name, ParameterKind::Convolution, shape, start);
-        Conv { at, bias: Some(self.bias(name, output)), geometry }
+        let low_rank = self.low_rank(name, at);
+        Conv { at, bias: Some(self.bias(name, output)), geometry, low_rank }
+    }
+
+    /// What an adapter has beside the layer of this name and weight.
+    fn low_rank(&mut self, name: &str, weight: ParameterIndex) -> Option<LowRank> {
+        let module = self.modules.remove(name)?;
+        let down = ParameterIndex(self.adapter.len());
+        self.adapter.extend(module.parameters(&self.parameters[weight.0]));
+        let up = ParameterIndex(down.0 + 1);
+        Some(LowRank { down, up, scale: module.scale() })
     }
 
     pub(super) fn linear(&mut self, name: &str, input: usize, output: usize, start: Start) -> Conv {
@@ -67,7 +83,8 @@ impl Builder<'_> {
         start: Start,
     ) -> Conv {
         let at = self.weight(name, ParameterKind::Linear, vec![output, input], start);
-        Conv { at, bias: None, geometry: ConvGeometry::POINTWISE }
+        let low_rank = self.low_rank(name, at);
+        Conv { at, bias: None, geometry: ConvGeometry::POINTWISE, low_rank }
     }
 
     pub(super) fn table(&mut self, name: &str, rows: usize, channels: usize) -> ParameterIndex {

@@ -2,11 +2,11 @@
 
 use super::architecture::Architecture;
 use super::batch_condition::{BatchCondition, Class};
-use super::flow::Flow;
+use super::flow::{ConvLayer, Flow};
 use super::layers::{
     Attention, ClassEmbedding, Conv, Heads, Mixer, Resampling, Resize, Resnet, Transformer, TransformerBlock,
 };
-use super::parameters::Parameters;
+use super::parameters::{LowRankLayers, Parameters};
 
 impl Architecture {
     /// Runs the network on `input`, `[images, height, width, in_channels]`.
@@ -83,7 +83,25 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn conv<F: Flow>(&self, conv: Conv, input: F) -> F {
-        input.conv2d(self.parameters.conv(conv))
+        self.adapted(conv, input, F::conv2d)
+    }
+
+    /// A layer, plus what goes past it.
+    fn conv_with_residual<F: Flow>(&self, conv: Conv, input: F, past: F) -> F {
+        self.adapted(conv, input, |input, layer| input.conv2d_with_residual(layer, past))
+    }
+
+    /// A layer as `run` runs it, `W x`, plus what an adapter has beside it, `s B (A x)`.
+    fn adapted<F: Flow>(&self, conv: Conv, input: F, run: impl FnOnce(F, ConvLayer) -> F) -> F {
+        let layer = self.parameters.conv(conv);
+        let Some(LowRankLayers { down, up, scale }) = self.parameters.low_rank(conv) else {
+            return run(input, layer);
+        };
+        let output = run(input.clone(), layer);
+        // Of the few values between the two.
+        let between = input.conv2d(down);
+        let between = if scale == 1.0 { between } else { between.affine(scale, 0.0) };
+        between.conv2d_with_residual(up, output)
     }
 
     /// `2 x - 1`.
@@ -117,15 +135,14 @@ impl Pass<'_> {
             let shift = projected.channels(channels..2 * channels);
             hidden.group_norm(self.parameters.norm(resnet.norm2, false)).scale_shift(scale, shift).silu()
         } else {
-            hidden
-                .conv2d_with_embedding(self.parameters.conv(resnet.conv1), projected)
+            self.adapted(resnet.conv1, hidden, |hidden, layer| hidden.conv2d_with_embedding(layer, projected))
                 .group_norm(self.parameters.norm(resnet.norm2, true))
         };
         let straight = match resnet.shortcut {
             Some(shortcut) => self.conv(shortcut, x),
             None => x,
         };
-        let sum = hidden.conv2d_with_residual(self.parameters.conv(resnet.conv2), straight);
+        let sum = self.conv_with_residual(resnet.conv2, hidden, straight);
         rescaled(sum, resnet.output_scale)
     }
 
@@ -147,9 +164,7 @@ impl Pass<'_> {
         let values = self.conv(heads.value, asked);
         let [images, ..] = queries.sides();
         let [keys, values] = [keys, values].map(|of_text| of_text.for_images(images));
-        queries
-            .attention(keys, values, heads.heads)
-            .conv2d_with_residual(self.parameters.conv(heads.output), past)
+        self.conv_with_residual(heads.output, queries.attention(keys, values, heads.heads), past)
     }
 
     /// `Transformer2DModel` of diffusers: norm, a linear layer, blocks, a linear layer, plus what came in.
@@ -159,7 +174,7 @@ impl Pass<'_> {
         for block in &transformer.blocks {
             hidden = self.transformer_block(block, hidden, text);
         }
-        hidden.conv2d_with_residual(self.parameters.conv(transformer.project_out), x)
+        self.conv_with_residual(transformer.project_out, hidden, x)
     }
 
     /// `BasicTransformerBlock` of diffusers: its pixels see each other, then the text, then each itself.
@@ -170,7 +185,7 @@ impl Pass<'_> {
         let normalised = norm(block.before_text, &hidden);
         let hidden = self.attend(&block.over_text, normalised, text.clone(), hidden);
         let gated = self.conv(block.feed_in, norm(block.before_feed, &hidden)).geglu();
-        gated.conv2d_with_residual(self.parameters.conv(block.feed_out), hidden)
+        self.conv_with_residual(block.feed_out, gated, hidden)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use pentimento_kernels::ConvGeometry;
 
-/// Place of a parameter among all of the network.
+/// Place of a parameter among all of the network, adapters apart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ParameterIndex(pub(crate) usize);
 
@@ -13,6 +13,19 @@ pub(crate) struct Conv {
     pub(crate) at: ParameterIndex,
     pub(crate) bias: Option<ParameterIndex>,
     pub(crate) geometry: ConvGeometry,
+    /// What an adapter has beside it.
+    pub(crate) low_rank: Option<LowRank>,
+}
+
+/// The part of an adapter beside a layer. Its places are those among the parameters that are trained; the layer's own places
+/// are then those among the frozen ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LowRank {
+    /// Of A, with the geometry of the layer.
+    pub(crate) down: ParameterIndex,
+    /// Of B, with a kernel of one pixel.
+    pub(crate) up: ParameterIndex,
+    pub(crate) scale: f64,
 }
 
 /// A group normalisation.

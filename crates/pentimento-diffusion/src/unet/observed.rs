@@ -8,7 +8,8 @@ use super::batch_condition::BatchCondition;
 use super::flow::{ConvLayer, Flow, LayerNormLayer, NormLayer};
 use super::layers::ParameterIndex;
 use super::observer::{Observation, ObservedLayer, Observer};
-use super::parameters::{Parameters, Precision};
+use super::parameters::Parameters;
+use super::precision::Precision;
 use burn::tensor::{Gradients, Tensor, TensorData};
 use pentimento_kernels::ConvGeometry;
 use pentimento_kernels::extension::{self, GroupNormSettings};
@@ -41,7 +42,8 @@ impl<T: Precision> LayerValues<T> {
 #[derive(Clone, Debug)]
 pub struct LayerRecord<T> {
     /// Place of the layer's first parameter (weight or scale) among [`Architecture::parameters`]; its bias, if it has one, or
-    /// its shift follows it.
+    /// its shift follows it. Of an adapter, A and B are layers of their own, with the scale between them; layers beneath an
+    /// adapter are not seen.
     pub at: usize,
     /// What went in. Of a normalisation: the normalised values, before scale and shift. Of a table of classes: one for the
     /// class of each image and zero for the others, `[images, 1, 1, classes]`.
@@ -186,8 +188,9 @@ impl Architecture {
         let mut records: Vec<LayerRecord<T>> =
             observations.into_iter().map(|observation| observation.record(&mut gradients)).collect();
         let embedding = self.time_embedding[1].at.0;
+        let table = self.class_rows::<T>(condition, images).filter(|_| self.frozen().is_none());
         if let (Some((at, classes)), Some(linear)) =
-            (self.class_rows::<T>(condition, images), records.iter().find(|record| record.at == embedding))
+            (table, records.iter().find(|record| record.at == embedding))
         {
             let output_gradient = linear.output_gradient.clone();
             records.push(LayerRecord {

@@ -66,6 +66,8 @@ impl ParameterSpec {
 pub(crate) enum Start {
     /// Uniform within `1 / sqrt(inputs of an output)`.
     Uniform,
+    /// Normal with standard deviation `1 / outputs`.
+    Normal,
     Zero,
     One,
 }

@@ -2,31 +2,37 @@
 
 use super::architecture::Architecture;
 use super::flow::{ConvLayer, LayerNormLayer, NormLayer};
-use super::layers::{Conv, LayerNorm, Norm, ParameterIndex};
+use super::layers::{Conv, LayerNorm, LowRank, Norm, ParameterIndex};
 use super::observer::Observer;
 use super::parameter_spec::{ParameterKind, ParameterSpec, Start};
-use burn::tensor::{DType, Element, Int, Tensor, TensorData};
-use pentimento_kernels::extension::{GroupNormSettings, device_for};
-use pentimento_kernels::reference::Real;
+use super::precision::Precision;
+use super::value::Value;
+use burn::tensor::{DType, Int, Tensor, TensorData};
+use pentimento_kernels::ConvGeometry;
+use pentimento_kernels::extension::GroupNormSettings;
 use pentimento_noise::{Purpose, Stream};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
-/// The float types that networks run in: `f32` always, `f64` in proofs.
-pub trait Precision: Real + Element + Default + Send + Sync {}
-impl Precision for f32 {}
-impl Precision for f64 {}
-
-#[derive(Clone, Debug)]
-enum Value {
-    Weight(Tensor<4>),
-    Vector(Tensor<1>),
-}
-
-/// One value for each parameter of an [`Architecture`], in its order.
+/// One value for each parameter of an [`Architecture`], in its order; with an adapter also those of the network beneath, which
+/// all that are made for one architecture share.
 #[derive(Clone, Debug)]
 pub struct Parameters {
+    /// Those that are trained.
     values: Vec<Value>,
+    /// Those of the network beneath an adapter.
+    frozen: Option<Arc<Vec<Value>>>,
     observer: Option<Observer>,
+}
+
+/// What an adapter has beside a layer.
+pub(crate) struct LowRankLayers {
+    /// A, to the rank.
+    pub(crate) down: ConvLayer,
+    /// B, from the rank.
+    pub(crate) up: ConvLayer,
+    /// What stands between them.
+    pub(crate) scale: f64,
 }
 
 /// The gradient of one parameter, in memory layout, where the backward pass left it.
@@ -52,34 +58,31 @@ impl Parameters {
     pub fn from_memory<T: Precision>(architecture: &Architecture, values: Vec<Vec<T>>) -> Self {
         let specs = architecture.parameters();
         assert_eq!(values.len(), specs.len(), "number of parameters");
-        let values = specs
-            .iter()
-            .zip(values)
-            .map(|(spec, values)| {
-                assert_eq!(values.len(), spec.len(), "length of {}", spec.name);
-                let data = TensorData::new(values, spec.memory_shape());
-                let options = (&device_for(T::dtype()), T::dtype());
-                match spec.kind {
-                    ParameterKind::Vector => Value::Vector(Tensor::from_data(data, options)),
-                    _ => Value::Weight(Tensor::from_data(data, options)),
-                }
-            })
-            .collect();
-        Self { values, observer: None }
+        let values = specs.iter().zip(values).map(|(spec, values)| Value::new(spec, values)).collect();
+        let frozen = architecture.frozen().map(|frozen| frozen.values::<T>());
+        Self { values, frozen, observer: None }
     }
 
     /// The start of a fresh network: uniform within `1 / sqrt(fan in)` (He et al. 2015 as PyTorch sets it up), biases
-    /// zero, norms one, and zero where a residual branch or the network ends, so that training starts at the identity.
+    /// zero, norms one, and zero where a residual branch or the network ends, so that training starts at the identity. Of an
+    /// adapter: A normal with standard deviation `1 / rank`, as diffusers and peft have it, and B zero.
     ///
     /// The values depend on the seed, the stream number and the parameter's place only.
     pub fn initial(architecture: &Architecture, seed: u64, stream: u32) -> Vec<Vec<f32>> {
+        let drawn = |place: usize| Stream::new(seed, Purpose::WeightInitialisation, stream, place as u32);
         let start = |(place, spec): (usize, &ParameterSpec)| match spec.start {
             Start::Zero => vec![0.0; spec.len()],
             Start::One => vec![1.0; spec.len()],
+            Start::Normal => {
+                let mut values = vec![0.0; spec.len()];
+                drawn(place).fill_normal(&mut values);
+                let deviation = (1.0 / spec.disk_shape[0] as f64) as f32;
+                values.iter_mut().for_each(|value| *value *= deviation);
+                values
+            }
             Start::Uniform => {
                 let mut values = vec![0.0; spec.len()];
-                Stream::new(seed, Purpose::WeightInitialisation, stream, place as u32)
-                    .fill_uniform(&mut values);
+                drawn(place).fill_uniform(&mut values);
                 let inputs: usize = spec.disk_shape.iter().skip(1).product();
                 let bound = (1.0 / (inputs as f64).sqrt()) as f32;
                 for value in &mut values {
@@ -91,22 +94,19 @@ impl Parameters {
         architecture.parameters().iter().enumerate().map(start).collect()
     }
 
-    /// The same values as leaves of automatic differentiation.
+    /// The same values as leaves of automatic differentiation. Those beneath an adapter are constants there.
     pub fn tracked(&self) -> Self {
-        let values = self
-            .values
-            .iter()
-            .map(|value| match value {
-                Value::Weight(tensor) => Value::Weight(tensor.clone().autodiff().require_grad()),
-                Value::Vector(tensor) => Value::Vector(tensor.clone().autodiff().require_grad()),
-            })
-            .collect();
-        Self { values, observer: None }
+        let constants = |values: &Arc<Vec<Value>>| Arc::new(values.iter().map(Value::constant).collect());
+        Self {
+            values: self.values.iter().map(Value::tracked).collect(),
+            frozen: self.frozen.as_ref().map(constants),
+            observer: None,
+        }
     }
 
     /// The same values, whose layers tell an observer what they see.
     pub(super) fn observed_by(&self, observer: &Observer) -> Self {
-        Self { values: self.values.clone(), observer: Some(observer.clone()) }
+        Self { observer: Some(observer.clone()), ..self.clone() }
     }
 
     /// Takes the gradient of each tracked parameter, in memory layout; zero where none arrived.
@@ -123,10 +123,7 @@ impl Parameters {
         specs
             .zip(&self.values)
             .map(|(spec, value)| {
-                let data = match value {
-                    Value::Weight(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
-                    Value::Vector(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
-                };
+                let data = value.take_gradient(gradients);
                 let data = data.unwrap_or_else(|| TensorData::zeros::<T, _>([spec.len()]));
                 let length = data.as_slice::<T>().map(<[T]>::len).ok();
                 assert_eq!(length, Some(spec.len()), "type and length of the gradient of {}", spec.name);
@@ -143,50 +140,58 @@ impl Parameters {
     /// If `T` is not the float type of the parameters.
     #[allow(clippy::panic, reason = "values of another type must not be lost")]
     pub fn into_memory<T: Precision>(self) -> Vec<Vec<T>> {
-        let values = self.values.into_iter().map(|value| match value {
-            Value::Weight(tensor) => tensor.into_data(),
-            Value::Vector(tensor) => tensor.into_data(),
-        });
-        values
-            .map(|data| data.try_into_vec().unwrap_or_else(|error| panic!("parameters: {error:?}")))
+        self.values
+            .into_iter()
+            .map(|value| {
+                value.into_data().try_into_vec().unwrap_or_else(|error| panic!("parameters: {error:?}"))
+            })
             .collect()
     }
 
     /// A copy of the values in memory layout, one vector per parameter.
     pub fn to_memory(&self) -> Vec<Vec<f64>> {
-        let wide = |data: TensorData| data.iter::<f64>().collect();
-        self.values
-            .iter()
-            .map(|value| match value {
-                Value::Weight(tensor) => wide(tensor.to_data()),
-                Value::Vector(tensor) => wide(tensor.to_data()),
-            })
-            .collect()
+        self.values.iter().map(|value| value.clone().into_data().iter::<f64>().collect()).collect()
     }
 
     /// The float type of the values.
     pub fn dtype(&self) -> DType {
-        match self.values.first() {
-            Some(Value::Weight(tensor)) => tensor.dtype(),
-            Some(Value::Vector(tensor)) => tensor.dtype(),
-            None => DType::F32,
-        }
+        self.values.first().map_or(DType::F32, Value::dtype)
     }
 
-    #[allow(clippy::panic, reason = "an architecture's indices and kinds are its own")]
+    /// The values of the network itself, without an adapter's.
+    fn own(&self) -> &[Value] {
+        self.frozen.as_deref().unwrap_or(&self.values)
+    }
+
+    /// Who wants to know what layers of the network itself see: nobody if they are not trained.
+    fn own_observer(&self) -> Option<Observer> {
+        self.observer.clone().filter(|_| self.frozen.is_none())
+    }
+
     fn weight(&self, at: usize) -> Tensor<4> {
-        match &self.values[at] {
-            Value::Weight(tensor) => tensor.clone(),
-            Value::Vector(_) => panic!("parameter {at} is not a weight"),
-        }
+        weight(self.own(), at)
     }
 
     #[allow(clippy::panic, reason = "an architecture's indices and kinds are its own")]
     fn vector(&self, at: usize) -> Tensor<1> {
-        match &self.values[at] {
+        match &self.own()[at] {
             Value::Vector(tensor) => tensor.clone(),
             Value::Weight(_) => panic!("parameter {at} is not a vector"),
         }
+    }
+
+    /// What an adapter has beside a layer; none without an adapter or where it has nothing.
+    pub(crate) fn low_rank(&self, conv: Conv) -> Option<LowRankLayers> {
+        let LowRank { down, up, scale } = conv.low_rank?;
+        let layer = |at: ParameterIndex, geometry| ConvLayer {
+            weight: weight(&self.values, at.0),
+            bias: None,
+            geometry,
+            at,
+            observer: self.observer.clone(),
+        };
+        let (down, up) = (layer(down, conv.geometry), layer(up, ConvGeometry::POINTWISE));
+        Some(LowRankLayers { down, up, scale })
     }
 
     pub(crate) fn conv(&self, conv: Conv) -> ConvLayer {
@@ -195,7 +200,7 @@ impl Parameters {
             bias: conv.bias.map(|bias| self.vector(bias.0)),
             geometry: conv.geometry,
             at: conv.at,
-            observer: self.observer.clone(),
+            observer: self.own_observer(),
         }
     }
 
@@ -212,7 +217,7 @@ impl Parameters {
             shift: self.vector(at + 1),
             settings,
             at: norm.at,
-            observer: self.observer.clone(),
+            observer: self.own_observer(),
         }
     }
 
@@ -223,8 +228,16 @@ impl Parameters {
             shift: self.vector(at + 1),
             epsilon: norm.epsilon,
             at: norm.at,
-            observer: self.observer.clone(),
+            observer: self.own_observer(),
         }
+    }
+}
+
+#[allow(clippy::panic, reason = "an architecture's indices and kinds are its own")]
+fn weight(values: &[Value], at: usize) -> Tensor<4> {
+    match &values[at] {
+        Value::Weight(tensor) => tensor.clone(),
+        Value::Vector(_) => panic!("parameter {at} is not a weight"),
     }
 }
 
@@ -270,4 +283,51 @@ fn reorder<T: Copy>(
         }
     }
     target
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AdapterModule, BatchCondition, UnetConfig};
+    use super::*;
+    use pentimento_kernels::extension::device_for;
+
+    /// All that is made for one network beneath an adapter shares what stands still, and no gradient of it is computed.
+    #[test]
+    fn what_stands_still_is_shared_and_has_no_gradient() {
+        let config = UnetConfig {
+            in_channels: 1,
+            out_channels: 1,
+            block_out_channels: vec![4],
+            down_block_types: vec!["DownBlock2D".into()],
+            up_block_types: vec!["UpBlock2D".into()],
+            layers_per_block: 1,
+            norm_num_groups: 2,
+            attention_head_dim: None,
+            ..UnetConfig::default()
+        };
+        let network = Architecture::new(&config).unwrap();
+        let ones = |architecture: &Architecture| -> Vec<Vec<f32>> {
+            architecture.parameters().iter().map(|spec| vec![0.1; spec.len()]).collect()
+        };
+        let module = AdapterModule { name: "mid_block.resnets.0.conv1".into(), rank: 2, alpha: 1.0 };
+        let adapted = network.with_adapter(&[module], ones(&network)).unwrap();
+        let frozen_of = |architecture: &Architecture| {
+            Parameters::from_memory::<f32>(architecture, ones(architecture)).frozen.unwrap()
+        };
+        assert!(Arc::ptr_eq(&frozen_of(&adapted), &frozen_of(&adapted.clone())));
+
+        let tracked = Parameters::from_memory::<f32>(&adapted, ones(&adapted)).tracked();
+        let ramp = (0..16).map(|value| value as f32).collect::<Vec<_>>();
+        let input = Tensor::from_data(TensorData::new(ramp, [1, 4, 4, 1]), &device_for(DType::F32));
+        let told = BatchCondition::new::<f32>(&adapted, &[5], &[]);
+        let mut gradients = adapted.forward(&tracked, input, &told).square().sum().backward();
+        for (spec, value) in
+            adapted.own_parameters().iter().zip(tracked.frozen.iter().flat_map(|own| own.iter()))
+        {
+            assert!(value.take_gradient(&mut gradients).is_none(), "{}", spec.name);
+        }
+        for (spec, value) in adapted.parameters().iter().zip(&tracked.values) {
+            assert!(value.take_gradient(&mut gradients).is_some(), "{}", spec.name);
+        }
+    }
 }

@@ -61,6 +61,7 @@ pub fn golden_schedule(case: &str) -> ScheduleConfig {
 }
 
 /// Inputs and answers of a golden case.
+#[derive(Clone, Default)]
 pub struct Golden {
     tensors: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
 }
@@ -93,6 +94,31 @@ impl Golden {
             })
             .collect();
         Self { tensors }
+    }
+
+    /// Those whose names begin with a prefix, without it.
+    pub fn under(&self, prefix: &str) -> Self {
+        let own = |(name, tensor): (&String, &(Vec<usize>, Vec<f64>))| {
+            Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()))
+        };
+        Self { tensors: self.tensors.iter().filter_map(own).collect() }
+    }
+
+    /// One of them, under another name.
+    pub fn only(&self, name: &str, new_name: &str) -> Self {
+        Self { tensors: BTreeMap::from([(new_name.to_owned(), self.tensors[name].clone())]) }
+    }
+
+    /// These, and of others those of some names that are not among these.
+    pub fn and(mut self, others: &Self, is_wanted: impl Fn(&str) -> bool) -> Self {
+        for (name, tensor) in others.tensors.iter().filter(|(name, _)| is_wanted(name)) {
+            self.tensors.entry(name.clone()).or_insert_with(|| tensor.clone());
+        }
+        self
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
     }
 
     /// Whether there is a tensor of this name.

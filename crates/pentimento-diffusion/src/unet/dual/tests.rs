@@ -1,7 +1,7 @@
 //! Every operation, with and without tangents in each of its arguments.
 
 use super::super::layers::ParameterIndex;
-use super::super::parameters::Precision;
+use super::super::precision::Precision;
 use super::*;
 use burn::tensor::TensorData;
 use pentimento_kernels::ConvGeometry;
