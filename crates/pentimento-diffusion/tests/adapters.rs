@@ -17,7 +17,8 @@ use pentimento_diffusion::checkpoint::{
     AdapterFiles, AdapterForm, DIFFUSERS_ADAPTER, ReadAdapter, TextEncoder, adapter_as_diffusers,
     adapter_files, network_files,
 };
-use pentimento_diffusion::condition::Condition;
+use pentimento_diffusion::checkup::check;
+use pentimento_diffusion::condition::{Condition, TextEmbedding};
 use pentimento_diffusion::unet::{
     AdapterModule, Architecture, BatchCondition, Dual, Parameters, UnetConfig, to_disk_layout,
     to_memory_layout,
@@ -57,7 +58,7 @@ fn networks() -> Vec<(Architecture, Vec<Condition>)> {
     };
     let text = |number| {
         let states = normals(number, 5 * 6);
-        Condition::Text(pentimento_diffusion::condition::TextEmbedding::new(states, 6))
+        Condition::Text(TextEmbedding::new(states, 6))
     };
     vec![
         (config(json!({})), vec![]),
@@ -162,6 +163,20 @@ fn an_adapter_is_a_sum_of_weights() {
                 }
             }
         }
+    }
+}
+
+/// What holds of a network by itself holds of one beneath an adapter.
+#[test]
+fn adapted_networks_pass_the_checkup() {
+    for (network, _) in networks() {
+        let parts = parts_of_all_layers(&network);
+        let adapted = network.with_adapter(&parts, random_values(&network, 1)).unwrap();
+        let found = check(&adapted, &random_values(&adapted, 2), [8, 8], 1000);
+        assert!(found.same_in_any_batch && found.finite, "{found:?}");
+        // Networks of random values are too curved for differences; both ways of differentiating agree all the same.
+        assert!(found.adjoint_error < 1e-5, "{found:?}");
+        assert_eq!(found.unreached, Vec::<String>::new());
     }
 }
 
@@ -316,7 +331,8 @@ fn halves_are_read() {
     let (network, file, whole) = golden(AdapterForm::Kohya, false);
     let tensors = tensors_of(&file);
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(Dtype, fn(f32) -> u16, fn(f32) -> f32); 2] = [
+    type Half = (Dtype, fn(f32) -> u16, fn(f32) -> f32);
+    let cases: [Half; 2] = [
         (Dtype::F16, |value| f16::from_f32(value).to_bits(), |value| f16::from_f32(value).to_f32()),
         (Dtype::BF16, |value| bf16::from_f32(value).to_bits(), |value| bf16::from_f32(value).to_f32()),
     ];

@@ -144,10 +144,11 @@ struct Pair {
     alpha: Option<String>,
 }
 
+/// By network, and by the layer's name in the file.
+type Pairs = BTreeMap<(Network, String), Pair>;
+
 /// The form of a file, and its tensors by network and layer.
-fn pairs<R: Read + Seek>(
-    file: &TensorFile<R>,
-) -> Result<(AdapterForm, BTreeMap<(Network, String), Pair>), DiffusionError> {
+fn pairs<R: Read + Seek>(file: &TensorFile<R>) -> Result<(AdapterForm, Pairs), DiffusionError> {
     let mut form_of_file: Option<AdapterForm> = None;
     let mut found = BTreeMap::<(Network, String), BTreeMap<Part, String>>::new();
     let mut names = file.names();
@@ -177,7 +178,7 @@ fn pairs<R: Read + Seek>(
             Err(file.broken(&alpha, "is alpha of a layer without its A and B".into()))
         }
     };
-    let pairs = found.into_iter().map(whole).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let pairs = found.into_iter().map(whole).collect::<Result<Pairs, _>>()?;
     // A file without tensors for a U-Net is refused, whatever its form.
     Ok((form_of_file.unwrap_or(AdapterForm::Diffusers), pairs))
 }
