@@ -7,6 +7,7 @@ mod common;
 
 use common::digests;
 use pentimento_attribution::methods::Method;
+use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::condition::Condition;
 use pentimento_run::checkpoint::{Selection, import_checkpoint, open_checkpoint};
 use pentimento_run::error::Result;
@@ -36,6 +37,11 @@ fn pictures(folder: &Path) -> PathBuf {
 
 /// Opens or begins the run.
 fn begin(folder: &TempDir, name: &str, options: RunOptions) -> Workspace {
+    begin_of(folder, name, "[\"a cat\", \"the dog\"]", options)
+}
+
+/// The same with samples of other prompts.
+fn begin_of(folder: &TempDir, name: &str, prompts: &str, options: RunOptions) -> Workspace {
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens_latent/sd_conv");
     let pictures = folder.path().join("pictures");
     let opened = open_checkpoint(&case, &Selection::default(), &options.reporter).unwrap();
@@ -43,7 +49,7 @@ fn begin(folder: &TempDir, name: &str, options: RunOptions) -> Workspace {
         "name=\"run\"".to_owned(),
         format!("data.path={pictures:?}"),
         "samples.count=2".into(),
-        "samples.prompts=[\"a cat\", \"the dog\"]".into(),
+        format!("samples.prompts={prompts}"),
         "sampling.steps=3".into(),
         "gradients={dimension=64, timesteps=2, groups=2}".into(),
         "influence={images=4, draws=4}".into(),
@@ -123,6 +129,23 @@ fn several_captions_take_turns() {
         assert_eq!(subject.condition_of(0, group), all[(first + group) % 3]);
         assert_eq!(subject.condition_of(1, group), training.conditions(1)[0]);
     }
+}
+
+/// Each sample is made of its own prompt, whatever the others are made of.
+#[test]
+fn samples_take_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path());
+    let latents = |name: &str, prompts: &str| -> Vec<f32> {
+        let workspace = begin_of(&folder, name, prompts, RunOptions::default());
+        analyse::sample(&workspace, &Networks::imported(&workspace).unwrap()).unwrap();
+        let shard = "samples/shard-00000.safetensors";
+        ArrayReader::new(&workspace.run.get(shard).unwrap(), shard).unwrap().f32("latent").unwrap()
+    };
+    let (both, one) = (latents("both", "[\"a cat\", \"the dog\"]"), latents("one", "[\"the dog\"]"));
+    let half = both.len() / 2;
+    assert_ne!(both[..half], one[..half]);
+    assert_eq!(both[half..], one[half..]);
 }
 
 #[test]
