@@ -234,6 +234,35 @@ def convolution(pentimento, folder, quick, images, side_pixels, channels):
     return work
 
 
+def adapter(pentimento, folder, quick):
+    """Gradients of a network over texts in the parameters of an adapter."""
+    from adapted import Gradients, make_pipeline
+
+    draws = 4
+    make_pipeline(folder / "pipeline")
+    opened = pentimento.ask("open_adapted", pipeline=folder / "pipeline", adapter=folder / "pipeline" / "adapter.safetensors", draws=draws, folder=folder)
+    arrays, ours = side.load(folder / "draws.safetensors"), side.load(folder / "gradient.safetensors")
+    theirs = Gradients(folder / "pipeline", arrays)
+    work = Work(
+        f"gradient of one image at {draws} draws in an adapter of rank 4, U-Net of Stable Diffusion 1.5's size (0.86 G, read from f16), latents 32x32x4, 77 tokens",
+        "noising, forward, loss, backward to the adapter; the draws together",
+        unit=("draws/s", draws),
+        rounds=3,
+        extra={"parameters": theirs.model.num_parameters(), "trained": opened["trained"], "seconds to open": opened["seconds"]},
+    )
+    theirs.run()
+    gradient = theirs.by_name()
+    assert gradient.keys() == ours.keys(), "both sides have the same parameters"
+    together = [torch.cat([values[name].flatten() for name in sorted(ours)]) for values in (ours, gradient)]
+    work.agreement["gradient, relative to its largest entry"] = side.relative_difference(*together)
+    work.variants["pentimento"] = lambda: pentimento.seconds("adapted_gradient")
+    add_variant(work, "eager, f32, together", lambda: theirs.run)
+    if not quick:
+        add_variant(work, "eager, f32, one by one", lambda: Gradients(folder / "pipeline", arrays, at_once=1).run)
+        add_variant(work, "eager, bf16, together", lambda: Gradients(folder / "pipeline", arrays, torch.bfloat16).run)
+    return work
+
+
 # Of a few milliseconds; in a row, as a network calls them, so that threads are awake.
 REPEATS = 20
 CONVOLUTIONS = [(64, 28, 32), (64, 14, 64), (64, 7, 64), (8, 32, 128), (8, 16, 256)]
@@ -244,6 +273,7 @@ WORKS = {
     "sample": [sampling],
     "jacobian": [jacobian],
     "search": [search],
+    "adapter": [adapter],
     "convolution": [
         lambda pentimento, folder, quick, shape=shape: convolution(pentimento, folder, quick, *shape)
         for shape in CONVOLUTIONS

@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "answers are lines on stdout")]
 
+mod adapted;
 mod request;
 mod side;
 

@@ -67,6 +67,20 @@ pub enum Request {
         /// How many codes.
         codes: u32,
     },
+    /// Opens the network of a pipeline and an adapter of it, and takes the gradient of one image in the adapter. Writes
+    /// `draws.safetensors` (what it is taken of) and `gradient.safetensors`; the answer has the seconds of opening.
+    OpenAdapted {
+        /// The pipeline.
+        pipeline: PathBuf,
+        /// The adapter.
+        adapter: PathBuf,
+        /// Draws of the gradient, which pass through the network together.
+        draws: usize,
+        /// Where the files go.
+        folder: PathBuf,
+    },
+    /// The gradient of that image, once.
+    AdaptedGradient {},
     /// Prepares a 3x3 convolution with bias. Writes its input, weight, bias and output.
     PrepareConvolution {
         /// Images.

@@ -1,5 +1,6 @@
 //! Does what is asked for.
 
+use crate::adapted::Adapted;
 use crate::request::Request;
 use anyhow::{Context as _, Result};
 use pentimento::attribution::ensemble::{
@@ -27,6 +28,7 @@ pub struct Side {
     opened: Option<Opened>,
     training: Option<Training>,
     convolution: Option<Convolution>,
+    adapted: Option<Adapted>,
 }
 
 struct Opened {
@@ -50,7 +52,7 @@ struct Convolution {
 }
 
 /// The work and how long it took.
-fn timed<R>(work: impl FnOnce() -> Result<R>) -> Result<(f64, R)> {
+pub fn timed<R>(work: impl FnOnce() -> Result<R>) -> Result<(f64, R)> {
     let start = Instant::now();
     let result = work()?;
     Ok((start.elapsed().as_secs_f64(), result))
@@ -72,7 +74,7 @@ fn sampler(steps: usize) -> Result<Sampler> {
     )?)
 }
 
-fn write(file: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
@@ -107,6 +109,16 @@ impl Side {
                 seconds_of(|| {
                     exact_counterfactuals(mixture, &sampler, SEED, 0, &book, &groups, go_on).map(drop)
                 })
+            }
+            Request::OpenAdapted { pipeline, adapter, draws, folder } => {
+                let (adapted, answer) = Adapted::open(&pipeline, &adapter, draws)?;
+                adapted.write(&adapted.gradient()?, &folder)?;
+                self.adapted = Some(adapted);
+                Ok(answer)
+            }
+            Request::AdaptedGradient {} => {
+                let adapted = self.adapted.as_ref().context("no adapter is open")?;
+                seconds_of(|| adapted.gradient().map(drop))
             }
             Request::PrepareConvolution { images, side, channels, file } => {
                 let convolution = Convolution::new(images, side, channels)?;
