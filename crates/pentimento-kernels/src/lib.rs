@@ -67,7 +67,7 @@ use std::ops::Range;
 /// was computed by another version is then not mixed with what this one computes: samples, attribution and classifier
 /// are made again, an unfinished training of another version is refused, and finished members are kept, as a member is
 /// whole whoever trained it. 0 stands for programs that did not record a version.
-pub const NUMERICS_VERSION: u32 = 2;
+pub const NUMERICS_VERSION: u32 = 3;
 
 /// Sizes that do not fit together; the text names the operation and the sizes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

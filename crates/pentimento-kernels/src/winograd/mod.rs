@@ -46,13 +46,24 @@ const TILES_TOGETHER: usize = 14;
 /// pay. Measured as GFLOP/s of the direct sum's operations, this way and directly (64 images, 2 cores with AVX-512,
 /// `cargo run --release --example speed -p pentimento-kernels`, 2026-11-22): 28x28 pixels 16 to 16 channels 169 and
 /// 212, 48 to 16 401 and 230, 32 to 32 506 and 272; 7x7 pixels 32 to 32 264 and 245, 64 to 64 366 and 291.
+///
+/// A wide weight on a small image is not: it has four times as many values once it is transformed, which all pass through
+/// memory for a few tiles. Milliseconds this way and directly (4 images, 2 cores of an Intel Xeon with AVX-512, 2026-12-01):
+/// 4x4 pixels 1280 to 1280 channels 82 and 18, 256 to 256 1.2 and 0.5; 8x8 pixels 1280 to 1280 86 and 37, 256 to 256 1.6 and
+/// 1.0 (with 16 images 3.6 and 3.9); 16x16 pixels 640 to 640 35 and 23, 512 to 512 16.7 and 15.9 (with 16 images 40 and 61); 32x32 pixels 640 to 320
+/// 33 and 52.
 pub(crate) fn fits(shape: &ConvShape) -> bool {
     let channels = [shape.input_channels, shape.output_channels];
     shape.geometry == ConvGeometry::SAME_3X3
         && channels.iter().min() >= Some(&LANES)
         && channels.iter().max() >= Some(&(2 * LANES))
         && shape.height.min(shape.width) >= TILE
+        && shape.input_channels * shape.output_channels
+            <= MOST_WEIGHTS_PER_TILE * Tiling::new(shape).tiles_per_image
 }
+
+/// Input times output channels that one tile of an image pays for; see [`fits`].
+const MOST_WEIGHTS_PER_TILE: usize = 1 << 14;
 
 fn padded(channels: usize) -> usize {
     channels.next_multiple_of(LANES)
