@@ -1,6 +1,6 @@
 //! Training one network: Algorithm 1 of Ho et al. (2020), with every random choice from the counter-based noise.
 //!
-//! What happens at step s of stream m (which images, timesteps, noises, flips) follows from the seed alone, so a run
+//! What happens at step s of stream m (which images, timesteps, noises, flips, conditions) follows from the seed alone, so a run
 //! that was stopped and resumed ends with the same bytes as one that was not.
 
 mod conditions;
