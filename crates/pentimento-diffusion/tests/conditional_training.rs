@@ -13,7 +13,7 @@ use common::*;
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::condition::{Condition, TextEmbedding};
-use pentimento_diffusion::denoising::{Denoising, NoisyBatch};
+use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::{BetaSchedule, ScheduleConfig};
 use pentimento_diffusion::training::{
     Trainer, TrainingConditions, TrainingConfig, TrainingEvents, TrainingImages,
@@ -134,7 +134,7 @@ fn means(trainer: &Trainer, architecture: &Architecture) -> Vec<f64> {
 fn gradient(
     architecture: &Architecture,
     values: &[Vec<f32>],
-    (shown, draw): (&[f32], &pentimento_diffusion::denoising::Draw),
+    (shown, draw): (&[f32], &Draw),
     condition: &Condition,
 ) -> Vec<f64> {
     let denoising = Denoising::<f64>::new(&schedule());
@@ -274,8 +274,8 @@ fn conditions_are_dropped_and_drawn_by_address() {
     };
     let dropped = |mut events: TrainingEvents| -> BTreeSet<(u32, u32)> {
         let all: Vec<_> = (0..STEPS).flat_map(|step| events.of_step(step)).collect();
-        let is_dropped = |event: &&_| *events.condition(event) == empty;
-        all.iter().filter(is_dropped).map(|event| (event.step, event.place)).collect()
+        let dropped = all.iter().filter(|event| *events.condition(event) == empty);
+        dropped.map(|event| (event.step, event.place)).collect()
     };
     assert!(dropped(events_of(0.0, 5)).is_empty());
     assert_eq!(dropped(events_of(1.0, 5)).len(), 5 * STEPS);
