@@ -4,8 +4,11 @@
 
 use pentimento_attribution::gradient::{FeatureExtractor, Measurement, events_of_images, replayed};
 use pentimento_diffusion::arrays::ArrayReader;
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::schedule::ScheduleConfig;
-use pentimento_diffusion::training::{Trainer, TrainingConfig, TrainingEvents, TrainingImages};
+use pentimento_diffusion::training::{
+    Trainer, TrainingConditions, TrainingConfig, TrainingEvents, TrainingImages,
+};
 use pentimento_diffusion::unet::{Architecture, Parameters, SampleSize, UnetConfig};
 use pentimento_noise::{Purpose, Stream};
 
@@ -14,7 +17,7 @@ const IMAGES: usize = 9;
 const SEED: u64 = 41;
 const MEMBER: u32 = 5;
 
-fn network() -> Architecture {
+fn network(classes: Option<usize>) -> Architecture {
     let names = |names: [&str; 2]| names.map(String::from).to_vec();
     Architecture::new(&UnetConfig {
         sample_size: Some(SampleSize::square(8)),
@@ -26,6 +29,7 @@ fn network() -> Architecture {
         layers_per_block: 1,
         attention_head_dim: Some(4),
         norm_num_groups: 2,
+        num_class_embeds: classes,
         ..UnetConfig::default()
     })
     .unwrap()
@@ -49,25 +53,40 @@ fn means(trainer: &Trainer, architecture: &Architecture) -> Vec<f64> {
 }
 
 /// The mean of the gradients at the replayed events of a step, by the network before it, is the gradient that training
-/// gave its optimiser: so the images, timesteps, noises and flips are those of the step.
+/// gave its optimiser: so the images, timesteps, noises, flips and conditions are those of the step.
 #[test]
 fn the_events_of_a_step_give_the_gradient_that_training_took() {
-    let (architecture, images) = (network(), images());
+    let images = images();
     let schedule = ScheduleConfig::default();
     let read = |index: usize, target: &mut [f32]| target.copy_from_slice(&images[index]);
     let set = TrainingImages { count: IMAGES, shape: SHAPE, read: &read };
-    for (replacement, horizontal_flip) in [(false, false), (false, true), (true, true)] {
+    let cases = [(None, false, false), (None, false, true), (None, true, true), (Some(4), false, true)];
+    for (classes, replacement, horizontal_flip) in cases {
+        let architecture = network(classes);
+        // Each image has two classes, and class 3 stands for none.
+        let of_image = |image: u32| [image % 3, (image + 1) % 3].map(Condition::Class).to_vec();
+        let conditions = TrainingConditions::new((0..IMAGES as u32).map(of_image).collect());
+        let conditions = classes.map(|_| conditions.with_empty(Condition::Class(3)));
         let config = TrainingConfig {
             steps: 30,
             batch: 4,
             learning_rate: 1e-3,
             replacement,
             horizontal_flip,
+            condition_dropout: if classes.is_some() { 0.3 } else { 0.0 },
             ..TrainingConfig::default()
         };
-        let mut trainer = Trainer::new(architecture.clone(), &schedule, config, SEED, MEMBER).unwrap();
+        let network = architecture.clone();
+        let trainer = match &conditions {
+            None => Trainer::new(network, &schedule, config, SEED, MEMBER),
+            Some(told) => Trainer::conditional(network, &schedule, config, told.clone(), SEED, MEMBER),
+        };
+        let mut trainer = trainer.unwrap();
         let timesteps = schedule.num_train_timesteps;
         let mut events = TrainingEvents::new(&config, timesteps, IMAGES, SEED, MEMBER);
+        if let Some(conditions) = conditions {
+            events = events.under(conditions);
+        }
         let mut mirrored = 0;
         for step in 0..12 {
             let (before, values) = (means(&trainer, &architecture), trainer.member().to_vec());
@@ -85,8 +104,9 @@ fn the_events_of_a_step_give_the_gradient_that_training_took() {
             for (image, own) in images.iter().zip(&of_images) {
                 for event in own {
                     let (shown, draw) = replayed(&events, event, image, SHAPE);
+                    let told = events.condition(event);
                     let gradient =
-                        extractor.gradient::<f32>(&shown, [8, 8], None, &[draw], "an image").unwrap();
+                        extractor.gradient::<f32>(&shown, [8, 8], told, &[draw], "an image").unwrap();
                     sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += f64::from(value));
                     count += 1;
                     mirrored += usize::from(event.mirrored);

@@ -491,6 +491,8 @@ fn settings_out_of_bounds_are_named() {
         ("optimiser.beta2", with(AdamConfig { beta2: -0.1, ..adam })),
         ("optimiser.epsilon", with(AdamConfig { epsilon: 0.0, ..adam })),
         ("optimiser.weight_decay", with(AdamConfig { weight_decay: f64::NAN, ..adam })),
+        ("condition_dropout", TrainingConfig { condition_dropout: 1.5, ..short(5) }),
+        ("condition_dropout", TrainingConfig { condition_dropout: f64::NAN, ..short(5) }),
         ("ema_decay", TrainingConfig { ema_decay: Some(1.0), ..short(5) }),
         ("ema_decay", TrainingConfig { ema_decay: Some(f64::NAN), ..short(5) }),
     ] {

@@ -44,4 +44,8 @@ pub enum Purpose {
     BankReplacement = 19,
     /// Which of several captions of an image is taken first.
     CaptionChoice = 20,
+    /// Which of several captions a training image is shown under.
+    TrainingCaption = 21,
+    /// Whether a training image is shown under the empty condition instead.
+    ConditionDropout = 22,
 }

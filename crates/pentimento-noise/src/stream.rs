@@ -76,6 +76,13 @@ impl Stream {
         fill_from_blocks(0, out, |block| self.integers(block).map(uniform_from_integer));
     }
 
+    /// Uniform value `index` of those of [`fill_uniform_f64`](Self::fill_uniform_f64).
+    #[must_use]
+    pub fn uniform_f64_at(&self, index: u64) -> f64 {
+        let pair = self.integers((index / 2) as u32);
+        uniform_from_integer(pair[(index % 2) as usize])
+    }
+
     /// Bounded integer `index` of the stream: uniform over `0..bound`, and 0 if `bound` is 0.
     ///
     /// No value is more probable than another by more than 2^-64 (Lemire, *Fast random integer generation in an

@@ -46,7 +46,8 @@ proptest! {
         let (mut narrow, mut wide) = (vec![0.0_f32; length], vec![0.0_f64; length]);
         stream.fill_uniform(&mut narrow);
         stream.fill_uniform_f64(&mut wide);
-        for (narrow, wide) in narrow.into_iter().zip(wide) {
+        for (index, (narrow, wide)) in narrow.into_iter().zip(wide).enumerate() {
+            prop_assert_eq!(stream.uniform_f64_at(index as u64), wide);
             prop_assert!((0.0..1.0).contains(&narrow) && (0.0..1.0).contains(&wide));
             let cut = (wide * f64::from(1_u32 << 24)).floor() / f64::from(1_u32 << 24);
             prop_assert_eq!(f64::from(narrow), cut);

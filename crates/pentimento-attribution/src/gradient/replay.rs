@@ -42,7 +42,7 @@ fn is_taken(place: usize, count: usize, most: usize) -> bool {
 }
 
 /// What the network was shown at an event: the image `[height, width, channels]`, mirrored if it was, with its timestep and
-/// noise.
+/// noise. What it was told of it says [`TrainingEvents::condition`].
 ///
 /// # Panics
 ///

@@ -1,11 +1,15 @@
-//! What happens at a step of training: which image meets which timestep and noise, and whether it is mirrored.
+//! What happens at a step of training: which image meets which timestep and noise, whether it is mirrored, and what the network
+//! is told of it.
 //!
 //! All of it follows from the seed, the member and the step, so it is stored nowhere: training asks for the events of a step
 //! to make it, and whoever attributes by what happened in training asks again.
 
-use super::TrainingConfig;
+use super::{TrainingConditions, TrainingConfig};
+use crate::condition::Condition;
 use crate::denoising::Draw;
 use pentimento_noise::{Purpose, Stream};
+
+static UNTOLD: Condition = Condition::None;
 
 /// An image of a step's batch, and what it meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,12 +32,15 @@ pub struct TrainingEvents {
     batch: usize,
     replacement: bool,
     horizontal_flip: bool,
+    condition_dropout: f64,
     timesteps: usize,
     images: usize,
     seed: u64,
     stream: u32,
     /// The images that are shown at all, rising; absent: every one.
     kept: Option<Vec<u32>>,
+    /// What the images are shown under; absent: nothing.
+    conditions: Option<TrainingConditions>,
     /// The order of the images in the epoch that was asked for last: it is made once, not at every step.
     epoch: Option<(usize, Vec<u32>)>,
 }
@@ -41,8 +48,20 @@ pub struct TrainingEvents {
 impl TrainingEvents {
     /// The events of a member that trains on so many images, under a schedule of so many timesteps; `stream` is its number.
     pub fn new(config: &TrainingConfig, timesteps: usize, images: usize, seed: u64, stream: u32) -> Self {
-        let TrainingConfig { batch, replacement, horizontal_flip, .. } = *config;
-        Self { batch, replacement, horizontal_flip, timesteps, images, seed, stream, kept: None, epoch: None }
+        let TrainingConfig { batch, replacement, horizontal_flip, condition_dropout, .. } = *config;
+        Self {
+            batch,
+            replacement,
+            horizontal_flip,
+            condition_dropout,
+            timesteps,
+            images,
+            seed,
+            stream,
+            kept: None,
+            conditions: None,
+            epoch: None,
+        }
     }
 
     /// The same events but for the images that are not kept: wherever one of them would be shown, one of `kept`, which rise,
@@ -50,6 +69,12 @@ impl TrainingEvents {
     /// were, so two networks with the same seed and stream differ by their images and by nothing else.
     pub fn keeping(mut self, kept: Vec<u32>) -> Self {
         self.kept = Some(kept);
+        self
+    }
+
+    /// The same events, at which the network is told conditions of its images ([`Trainer::conditional`](super::Trainer::conditional)).
+    pub fn under(mut self, conditions: TrainingConditions) -> Self {
+        self.conditions = Some(conditions);
         self
     }
 
@@ -107,6 +132,21 @@ impl TrainingEvents {
         let stream = Stream::new(self.seed, Purpose::TrainingNoise, self.stream, event.step);
         stream.fill_normal_at(u64::from(event.place) * noise.len() as u64, &mut noise);
         Draw { timestep: event.timestep as usize, noise }
+    }
+
+    /// What the network was told of the image at an event: one of the image's conditions, or the empty one where that was dropped.
+    /// Both choices follow from step and place alone, as timestep and noise do.
+    pub fn condition(&self, event: &TrainingEvent) -> &Condition {
+        let Some(conditions) = &self.conditions else { return &UNTOLD };
+        let place = u64::from(event.place);
+        let stream = |purpose| Stream::new(self.seed, purpose, self.stream, event.step);
+        let is_dropped = || stream(Purpose::ConditionDropout).uniform_f64_at(place) < self.condition_dropout;
+        if let Some(empty) = conditions.empty().filter(|_| is_dropped()) {
+            return empty;
+        }
+        let own = conditions.of(event.image as usize);
+        let choice = stream(Purpose::TrainingCaption).below(place, own.len() as u64);
+        own.get(choice as usize).unwrap_or(&UNTOLD)
     }
 
     /// The images of a step.

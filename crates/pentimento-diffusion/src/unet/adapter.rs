@@ -4,12 +4,13 @@
 //! A layer `y = W x` becomes `y = W x + s B (A x)`, where A has `rank` outputs and `s = alpha / rank`. A convolution's A has the
 //! kernel of the convolution, and its B one pixel.
 
+use super::config::UnetConfig;
 use super::parameter_spec::{ParameterSpec, Start};
 use super::precision::Precision;
 use super::value::Value;
 use burn::tensor::DType;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The part of an adapter that stands beside one layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +52,8 @@ pub(super) struct Frozen {
     pub(super) specs: Vec<ParameterSpec>,
     /// In f32.
     values: Arc<Vec<Value>>,
+    /// Of names and values, once somebody asked for it.
+    digest: Arc<OnceLock<blake3::Hash>>,
 }
 
 impl Frozen {
@@ -62,7 +65,25 @@ impl Frozen {
     pub(super) fn new(specs: Vec<ParameterSpec>, values: Vec<Vec<f32>>) -> Self {
         assert_eq!(values.len(), specs.len(), "number of frozen parameters");
         let values = specs.iter().zip(values).map(|(spec, values)| Value::new(spec, values)).collect();
-        Self { specs, values: Arc::new(values) }
+        Self { specs, values: Arc::new(values), digest: Arc::default() }
+    }
+
+    /// A digest of the configuration of the network, and of the names and values of its parameters.
+    pub(super) fn digest(&self, config: &UnetConfig) -> blake3::Hash {
+        *self.digest.get_or_init(|| {
+            let mut hasher = blake3::Hasher::new();
+            let mut add = |part: &[u8]| {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            };
+            add(config.to_json().as_bytes());
+            for (spec, value) in self.specs.iter().zip(self.values.iter()) {
+                add(spec.name.as_bytes());
+                let values = value.clone().into_data();
+                add(&values.iter::<f32>().flat_map(f32::to_le_bytes).collect::<Vec<u8>>());
+            }
+            hasher.finalize()
+        })
     }
 
     /// The values in a float type: the same ones in f32, and copies in f64, which only proofs compute in.

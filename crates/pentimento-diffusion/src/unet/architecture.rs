@@ -265,6 +265,12 @@ impl Architecture {
         specs.filter_map(|spec| Some((spec.name.strip_suffix(".weight")?, spec)))
     }
 
+    /// Of a network with an adapter, the digest of the network beneath: its configuration, and the names and values of its
+    /// parameters. It is computed when it is first asked for.
+    pub fn base_digest(&self) -> Option<String> {
+        self.adapter.as_ref().map(|adapted| adapted.frozen.digest(&self.config).to_hex().to_string())
+    }
+
     /// What stands still.
     pub(super) fn frozen(&self) -> Option<&Frozen> {
         self.adapter.as_ref().map(|adapted| &adapted.frozen)

@@ -66,7 +66,7 @@ impl ParameterSpec {
 pub(crate) enum Start {
     /// Uniform within `1 / sqrt(inputs of an output)`.
     Uniform,
-    /// Normal with standard deviation `1 / outputs`.
+    /// Normal with standard deviation (not variance) `1 / outputs`, where the outputs are the rank of an adapter.
     Normal,
     Zero,
     One,

@@ -65,7 +65,9 @@ impl Parameters {
 
     /// The start of a fresh network: uniform within `1 / sqrt(fan in)` (He et al. 2015 as PyTorch sets it up), biases
     /// zero, norms one, and zero where a residual branch or the network ends, so that training starts at the identity. Of an
-    /// adapter: A normal with standard deviation `1 / rank`, as diffusers and peft have it, and B zero.
+    /// adapter: B zero, and A normal with standard deviation `1 / rank`, as diffusers' training scripts have it: by layers of their
+    /// own at first (`LoRALinearLayer`), then by peft with `init_lora_weights="gaussian"`. (The default of peft is the start of a
+    /// fresh layer, uniform within `1 / sqrt(fan in)`.)
     ///
     /// The values depend on the seed, the stream number and the parameter's place only.
     pub fn initial(architecture: &Architecture, seed: u64, stream: u32) -> Vec<Vec<f32>> {
