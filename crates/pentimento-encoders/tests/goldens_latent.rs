@@ -6,6 +6,7 @@
 mod common;
 
 use common::*;
+use pentimento_diffusion::checkpoint::{AdapterFiles, TextEncoderPart};
 use pentimento_encoders::autoencoder::{Autoencoder, AutoencoderKl, VqModel};
 use pentimento_encoders::text::{ClipTokenizer, TextEncoder};
 use pentimento_encoders::{Encoders, PartFiles};
@@ -196,4 +197,51 @@ fn pipelines() {
         without_text += usize::from(!has_text);
     }
     assert!(with_text > 0 && without_text > 0);
+}
+
+/// What adapters add to text encoders, wherever a golden answer of one lies beside its folder.
+#[test]
+fn text_encoders_with_adapters() {
+    let mut found = 0;
+    for case in golden_cases() {
+        let golden = Golden::read(&case);
+        for folder in case.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+        {
+            let name = format!("{}.text.hidden", folder.file_name().unwrap().to_str().unwrap());
+            if !golden.has(&name) {
+                continue;
+            }
+            let said: Value =
+                serde_json::from_slice(&std::fs::read(case.join("golden.json")).unwrap()).unwrap();
+            let base = case.with_file_name(said["base"].as_str().unwrap());
+            let files = AdapterFiles::find(&folder).unwrap();
+            let parts = files.read_text_encoders().unwrap();
+            let text = Encoders::open(&base, None).unwrap().text.unwrap();
+            let (texts, _) = prompts(&base);
+            // Of the first prompts alone.
+            let texts: Vec<&str> = texts.iter().take(golden.shape(&name)[0]).map(String::as_str).collect();
+            let plain = text.embeddings(&texts, 0).unwrap();
+            let text = text.with_adapter(&parts, &files.weights).unwrap();
+            let hidden = text.embeddings(&texts, 0).unwrap();
+            assert_close(&name, &hidden, golden.values(&name));
+            assert_ne!(bits(&plain), bits(&hidden), "{name}: the adapter adds nothing");
+            refuses_other_layers(&base, &parts, &files.weights);
+            found += 1;
+        }
+    }
+    assert!(found > 0, "no adapter of a text encoder");
+}
+
+fn refuses_other_layers(base: &Path, parts: &[TextEncoderPart], file: &Path) {
+    let refused = |part: TextEncoderPart| {
+        let text = Encoders::open(base, None).unwrap().text.unwrap();
+        text.with_adapter(&[part], file).unwrap_err().to_string()
+    };
+    let layer = TextEncoderPart { module: "text_model_encoder_layers_99_mlp_fc1".into(), ..parts[0].clone() };
+    let said = refused(layer);
+    assert!(said.contains("layers_99") && said.contains("no such layer"), "{said}");
+    let mut narrower = parts[0].clone();
+    narrower.down.truncate(narrower.down.len() - narrower.rank);
+    let said = refused(narrower);
+    assert!(said.contains(&parts[0].module) && said.contains("another text encoder"), "{said}");
 }

@@ -1,24 +1,26 @@
-//! Diffusers checkpoints: opening one, making a run of it, and writing a network of a run as one.
+//! Diffusers checkpoints: opening one, and making a run of it. `export` writes a network of a run as one.
 
+mod export;
+
+pub use export::export_network;
 pub use pentimento_diffusion::checkpoint::{NetworkFolder, Selection};
 
+use crate::adapters::OpenAdapter;
 use crate::encoders::remembered;
 use crate::error::{Result, RunError};
 use crate::event::{Event, Reporter};
-use crate::imported::{MEMBER_FILES, image_size, import, recipe_of, refuse_what_is_no_picture};
+use crate::imported::{image_size, import, recipe_of, refuse_what_is_no_picture};
 use crate::network_images::TakenImages;
+use crate::part_files::absolute;
 use crate::recipe::{CheckpointRecipe, Origin, Recipe};
-use crate::train::member_folder;
-use crate::workspace::{RunOptions, Workspace, default_folder, refuse_inside_a_run, refuse_what_is_no_run};
-use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles, SCHEDULER_FILES, checkpoints_inside};
+use crate::workspace::{RunOptions, Workspace, default_folder};
+use pentimento_diffusion::checkpoint::{Checkpoint, CheckpointFiles, checkpoints_inside};
 use pentimento_diffusion::sampler::SamplerKind;
 use pentimento_diffusion::schedule::TimestepSpacing;
-use pentimento_diffusion::unet::{Architecture, UnetConfig};
+use pentimento_diffusion::unet::UnetConfig;
 use pentimento_diffusion::untrained::untrained;
 use pentimento_encoders::{EncoderFiles, Encoders};
-use pentimento_store::Run;
 use std::borrow::Cow;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A checkpoint that was found and read.
@@ -32,6 +34,8 @@ pub struct OpenCheckpoint {
     pub checkpoint: Checkpoint,
     /// What stands around the network in its pipeline; none of a network that makes pictures by itself.
     pub encoders: Option<OpenEncoders>,
+    /// The adapter that the network has, if one was opened beside it.
+    pub adapter: Option<OpenAdapter>,
 }
 
 /// The encoders of a pipeline.
@@ -92,7 +96,7 @@ pub fn open_checkpoint(folder: &Path, selection: &Selection, reporter: &Reporter
             reporter.tell(Event::ScalingAssumed { config: file, factor: config.scaling_factor() });
         }
     }
-    Ok(OpenCheckpoint { folder: folder.to_path_buf(), files, checkpoint, encoders })
+    Ok(OpenCheckpoint { folder: folder.to_path_buf(), files, checkpoint, encoders, adapter: None })
 }
 
 /// Refuses a network and encoders of which one does not take what the other gives.
@@ -140,7 +144,7 @@ fn check_together(network: &UnetConfig, file: &Path, encoders: Option<&OpenEncod
 ///
 /// # Errors
 ///
-/// [`RunError::Setting`] and [`RunError::RecipeValue`] for settings that do not fit, [`RunError::AnotherNetwork`] if the
+/// [`RunError::Setting`] and [`RunError::RecipeValue`] for settings that do not fit, [`PartError::AnotherNetwork`](crate::error::PartError::AnotherNetwork) if the
 /// folder is the run of one, as reading the images that the recipe names, and as writing to the run.
 pub fn import_checkpoint(
     opened: &OpenCheckpoint,
@@ -148,11 +152,9 @@ pub fn import_checkpoint(
     settings: &[String],
     options: RunOptions,
 ) -> Result<Workspace> {
-    let OpenCheckpoint { folder, files, checkpoint, encoders } = opened;
+    let OpenCheckpoint { folder, files, checkpoint, encoders, .. } = opened;
     let name = name_of_run(run, folder);
-    let is_told_texts = checkpoint.architecture.config().cross_attention.is_some();
-    let remembered = encoders.as_ref().map(|opened| remembered(opened, is_told_texts)).transpose()?;
-    let recipe = recipe_of(&name, folder, files, checkpoint, remembered, settings, &options.reporter)?;
+    let recipe = recipe_of(&name, folder, source_of(opened)?, checkpoint, settings, &options.reporter)?;
     let checkpoint = &with_size_of(&recipe, checkpoint)?;
     let run = run.map_or_else(|| default_folder(&recipe), Path::to_path_buf);
     let (architecture, sampling) = (&checkpoint.architecture, recipe.sampling);
@@ -188,13 +190,32 @@ pub fn import_checkpoint(
     import(run, recipe, checkpoint, options)
 }
 
+/// Where a checkpoint comes from, by paths that are found from elsewhere too.
+fn source_of(opened: &OpenCheckpoint) -> Result<CheckpointRecipe> {
+    let OpenCheckpoint { folder, files, checkpoint, encoders, adapter } = opened;
+    let is_told_texts = checkpoint.architecture.config().cross_attention.is_some();
+    let remembered = |opened: &OpenEncoders| remembered(opened, is_told_texts, adapter.as_ref());
+    Ok(CheckpointRecipe {
+        folder: absolute(folder),
+        config: absolute(&files.config),
+        weights: files.weights.iter().map(|path| absolute(path)).collect(),
+        scheduler: absolute(&files.scheduler),
+        sample_size: None,
+        encoders: encoders.as_ref().map(remembered).transpose()?,
+        adapter: opened.adapter_recipe()?,
+    })
+}
+
 /// The checkpoint with the size of its images that the recipe says, where its own configuration says none.
 fn with_size_of<'a>(recipe: &Recipe, checkpoint: &'a Checkpoint) -> Result<Cow<'a, Checkpoint>> {
     let Origin::Imported(CheckpointRecipe { sample_size: Some(size), .. }) = recipe.origin else {
         return Ok(Cow::Borrowed(checkpoint));
     };
     let config = UnetConfig { sample_size: Some(size), ..checkpoint.architecture.config().clone() };
-    Ok(Cow::Owned(Checkpoint { architecture: Architecture::new(&config)?, ..checkpoint.clone() }))
+    Ok(Cow::Owned(Checkpoint {
+        architecture: checkpoint.architecture.with_config(&config)?,
+        ..checkpoint.clone()
+    }))
 }
 
 /// The last part of a path, with what no folder of a run may have replaced.
@@ -205,54 +226,6 @@ fn name_of_run(run: Option<&Path>, folder: &Path) -> String {
     let name: String = last.chars().map(plain).collect();
     let name = name.trim_start_matches('.');
     if name.is_empty() { "imported".into() } else { name.into() }
-}
-
-/// Whether the network of a run works on what encoders make of pictures.
-fn has_encoders(run: &Run) -> bool {
-    let text = run.get("recipe.toml").ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let recipe = text.and_then(|text| Recipe::parse(&text, "recipe.toml", &[]).ok());
-    recipe.is_some_and(|recipe| recipe.encoders().is_some())
-}
-
-/// Writes a network of a run as a pipeline that diffusers opens, or of a pipeline with encoders its network and scheduler without the
-/// list of parts, into a folder that is empty or does not exist yet. Each file
-/// is compared with its digest. The member may be left out if the run has only one.
-///
-/// # Errors
-///
-/// [`RunError::NoMember`] if there is no such member, or it is not said which; [`RunError::Occupied`] if the folder holds
-/// something; as reading the run and writing the files.
-pub fn export_network(run_folder: &Path, folder: &Path, member: Option<u32>) -> Result<()> {
-    refuse_what_is_no_run(run_folder)?;
-    let run = Run::open_read_only(run_folder)?;
-    let has = |member: u32| {
-        let files = MEMBER_FILES.map(|file| format!("{}/{file}", member_folder(member)));
-        files.iter().all(|name| run.entry(name).is_some())
-    };
-    let members: Vec<u32> = (0..).take_while(|&member| has(member)).collect();
-    let member = match (member, members.as_slice()) {
-        (Some(member), _) if has(member) => member,
-        (None, &[only]) => only,
-        (member, members) => {
-            let run = run_folder.to_path_buf();
-            return Err(RunError::NoMember { member, members: members.len(), run });
-        }
-    };
-    refuse_inside_a_run(folder)?;
-    let occupied = folder.read_dir().map(|mut entries| entries.next().is_some());
-    if occupied.unwrap_or(folder.exists()) {
-        return Err(RunError::Occupied { path: folder.to_path_buf() });
-    }
-    // Of a pipeline with encoders the network is one part, which takes the place of that part in the pipeline.
-    let is_part = |file: &&str| *file == SCHEDULER_FILES[0] && has_encoders(&run);
-    for file in MEMBER_FILES.iter().filter(|file| !is_part(file)) {
-        let bytes = run.get(&format!("{}/{file}", member_folder(member)))?;
-        let target = folder.join(file);
-        let parent = target.parent().unwrap_or(folder);
-        fs::create_dir_all(parent).map_err(RunError::io("make", parent))?;
-        fs::write(&target, bytes).map_err(RunError::io("write", &target))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::workspace::{RunOptions, Workspace};
 use crate::binding::take_recipe;
-use crate::error::{Result, RunError};
+use crate::error::{BankError, Result, RunError};
 use crate::event::{Event, Progress, Reporter};
 use crate::known_sets::Telling;
 use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Origin, Recipe, TrainedRecipe};
@@ -228,7 +228,9 @@ impl CodedData {
         match recipe.origin {
             Origin::Trained(_) => Self::open(recipe, options).map(Some),
             Origin::Imported(_) => Ok(None),
-            Origin::Bank(_) => Err(RunError::IsBank { run: workspace.run.root().display().to_string() }),
+            Origin::Bank(_) => {
+                Err(BankError::IsBank { run: workspace.run.root().display().to_string() }.into())
+            }
         }
     }
 
@@ -405,6 +407,6 @@ pub fn coded_data_if_trained(workspace: &Workspace) -> Result<Option<CodedData>>
             take_recipe(workspace, None)?;
             Ok(None)
         }
-        Origin::Bank(_) => Err(RunError::IsBank { run: workspace.run.root().display().to_string() }),
+        Origin::Bank(_) => Err(BankError::IsBank { run: workspace.run.root().display().to_string() }.into()),
     }
 }

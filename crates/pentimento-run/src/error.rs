@@ -1,9 +1,16 @@
 //! What a run can fail with. Every failure has a [`FailureKind`], from which exit codes follow. Messages say what is wrong;
 //! how a person mends it with the commands of a program is for the program to add.
 
+mod bank;
 mod kind;
+mod made_by;
+mod part;
+mod words;
 
+pub use bank::BankError;
 pub use kind::FailureKind;
+pub use made_by::MadeBy;
+pub use part::PartError;
 
 use crate::words::{counted, first_of};
 use parquet::errors::ParquetError;
@@ -25,35 +32,10 @@ use pentimento_store::StoreError;
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
+use words::{list_of_states, scores_instead, what_is_other};
 
 /// The result of whatever works on a run.
 pub type Result<T, E = RunError> = std::result::Result<T, E>;
-
-/// What makes something that a run lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MadeBy {
-    /// The training of the members.
-    Training,
-    /// The training of the networks of a bank.
-    Bank,
-    /// The encoding of pictures and captions, with which scoring begins.
-    Encoding,
-    /// The sampling.
-    Sampling,
-    /// The attribution of the samples.
-    Attribution,
-    /// All stages, with other values of these keys of the recipe, `key=value`.
-    Settings(Vec<String>),
-    /// The import of the checkpoint in this folder; absent if the recipe does not name it.
-    Import(Option<PathBuf>),
-    /// The scores of a query set by a method, each as a person writes it; absent: the usual one.
-    Scores {
-        /// The method.
-        method: Option<String>,
-        /// Who is asked about.
-        query: Option<String>,
-    },
-}
 
 /// Why a run cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -172,31 +154,6 @@ pub enum RunError {
         /// What the recipe says now and did not say before; none if it is the same, and the images are others.
         changes: Option<Vec<String>>,
     },
-    /// A network of a bank that was made before its recipe or its images became what they are.
-    #[error(
-        "{}: the {what} there was trained by another recipe, or on other images, than the bank has now",
-        bank.display()
-    )]
-    OfOtherRecipe {
-        /// The bank.
-        bank: PathBuf,
-        /// The network.
-        what: String,
-    },
-    /// Networks of a bank that its recipe does not have any more would be removed.
-    #[error(
-        "{} holds {} that the recipe does not have, and that would be removed{}",
-        bank.display(), counted(*networks, "trained network"),
-        changes.as_ref().map_or(String::new(), |says| format!(" (the recipe now says {})", says.join(", ")))
-    )]
-    WouldRemove {
-        /// The bank.
-        bank: PathBuf,
-        /// How many.
-        networks: usize,
-        /// What the recipe says now and did not say before; none if it is the same.
-        changes: Option<Vec<String>>,
-    },
     /// An earlier stage has not been run, or for another recipe.
     #[error("{what} is not there yet")]
     Missing {
@@ -256,73 +213,6 @@ pub enum RunError {
         /// The run.
         run: String,
     },
-    /// A question to an ensemble or an imported network that a bank cannot answer.
-    #[error(
-        "{run}: it is a bank of networks on known subsets, and has no stages of samples and no members with codes"
-    )]
-    IsBank {
-        /// The run.
-        run: String,
-    },
-    /// Something that only a bank has.
-    #[error("{run}: it is no bank: its recipe has no section `bank`")]
-    NotBank {
-        /// The run or its recipe.
-        run: String,
-    },
-    /// A bank that was trained on other images than a run's.
-    #[error("{}: it was trained on other images than the run: {problem}", bank.display())]
-    OtherImages {
-        /// The folder of the bank.
-        bank: PathBuf,
-        /// What is missing where.
-        problem: String,
-    },
-    /// An encoded ensemble, where a network of all images is to be trained again without some.
-    #[error(
-        "{}: it is an encoded ensemble, of which no network saw all images, so none can be trained again without some",
-        ensemble.display()
-    )]
-    NothingToTrainAgain {
-        /// The run of the ensemble.
-        ensemble: PathBuf,
-    },
-    /// A run whose network is none of those that a bank trained on all images.
-    #[error(
-        "{}: its network is none of those that the bank {} trained on all images: {problem}",
-        run.display(), bank.display()
-    )]
-    NotOfBank {
-        /// The run.
-        run: PathBuf,
-        /// The bank.
-        bank: PathBuf,
-        /// Which network it is.
-        problem: String,
-    },
-    /// A removal that leaves no image.
-    #[error("removing {removed} of {} leaves none to train on", counted(*images, "training image"))]
-    TooManyRemoved {
-        /// How many were to be removed.
-        removed: usize,
-        /// How many there are.
-        images: usize,
-    },
-    /// A run with fewer samples than are asked about.
-    #[error(
-        "{}: it makes {}, and {targets} targets and {controls} controls are asked for",
-        run.display(), counted(*made, "sample")
-    )]
-    TooFewSamples {
-        /// The run.
-        run: PathBuf,
-        /// How many samples its recipe makes.
-        made: usize,
-        /// Samples whose images are to be removed.
-        targets: usize,
-        /// Samples beside them.
-        controls: usize,
-    },
     /// A file that is not the array it should be.
     #[error("{} {problem}", file.display())]
     NumpyFile {
@@ -345,12 +235,6 @@ pub enum RunError {
     /// A likeness by a classifier, without one.
     #[error("the run {} has no classifier", run.display())]
     NoClassifier {
-        /// The run.
-        run: PathBuf,
-    },
-    /// A run of one network was to take another.
-    #[error("{} is a run of another network", run.display())]
-    AnotherNetwork {
         /// The run.
         run: PathBuf,
     },
@@ -378,12 +262,6 @@ pub enum RunError {
         /// The path that was named.
         folder: PathBuf,
     },
-    /// The configuration of a network does not say how large its images are.
-    #[error("{}: `sample_size` is null, so nothing says of which height and width the network's images are", config.display())]
-    NoSampleSize {
-        /// The `config.json` that was opened.
-        config: PathBuf,
-    },
     /// Training images that nothing tells apart.
     #[error(
         "{}: there is nothing to compare, so no sample can be said to rest on one image more than on another",
@@ -410,31 +288,6 @@ pub enum RunError {
         of: u32,
         /// How many groups of images there are.
         groups: usize,
-    },
-    /// An encoder that does not lie where it lay at the import.
-    #[error("the {part} of the run is {}, where nothing exists", path.display())]
-    EncoderGone {
-        /// Which encoder.
-        part: &'static str,
-        /// Its file.
-        path: PathBuf,
-    },
-    /// An encoder whose files are others than at the import.
-    #[error("{}: the {part} there is another one than the run was imported with", path.display())]
-    OtherEncoder {
-        /// Which encoder.
-        part: &'static str,
-        /// Its configuration.
-        path: PathBuf,
-    },
-    /// A picture of which the autoencoder makes no latent.
-    #[error(
-        "the latent of {picture} is infinite or not a number: the autoencoder's weights are damaged, or were cut to half \
-         precision"
-    )]
-    LatentNotFinite {
-        /// What people call the picture.
-        picture: String,
     },
     /// A sample that is no image.
     #[error(
@@ -518,6 +371,12 @@ pub enum RunError {
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Banks, and what they are asked for.
+    #[error(transparent)]
+    Bank(#[from] BankError),
+    /// Parts of an imported pipeline.
+    #[error(transparent)]
+    Part(#[from] PartError),
     /// The run folder.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -580,17 +439,6 @@ pub enum RunError {
     Parquet(#[from] ParquetError),
 }
 
-/// Why work would be made again, for [`RunError::WouldReplace`].
-fn what_is_other(changes: Option<&[String]>) -> String {
-    match changes {
-        None => "other images, labels or groups, which would be made again (the recipe is the same)".into(),
-        Some([]) => "another recipe, which would be made again".into(),
-        Some(changes) => {
-            format!("another recipe, which would be made again (the recipe now says {})", changes.join(", "))
-        }
-    }
-}
-
 impl RunError {
     /// A failed operation on a file, for `map_err`.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -608,24 +456,4 @@ impl RunError {
     pub fn encoding<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Encoding { what, source: source.into() }
     }
-}
-
-/// Scores that are there instead of those that were asked for.
-fn scores_instead(methods: &[String], other_sets: &[(String, Vec<String>)]) -> String {
-    if !methods.is_empty() {
-        return format!(" (there are those of {})", methods.join(", "));
-    }
-    let sets = other_sets.iter().map(|(asked, methods)| format!("of {asked} by {}", methods.join(", ")));
-    match sets.collect::<Vec<_>>().join("; ") {
-        none if none.is_empty() => none,
-        sets => format!(" (there are scores {sets})"),
-    }
-}
-
-fn list_of_states(states: &[(PathBuf, u32)]) -> String {
-    let text = |(file, version): &(PathBuf, u32)| match version {
-        0 => format!("`{}` (not recorded)", file.display()),
-        version => format!("`{}` (version {version})", file.display()),
-    };
-    states.iter().map(text).collect::<Vec<_>>().join(", ")
 }

@@ -2,10 +2,11 @@
 
 use crate::forecast::{Forecast, MoreDraws};
 use crate::piece::Piece;
-use crate::words::{first_of, human_duration, mebibytes, untrained_in_words};
+use crate::words::{adapter_in_words, first_of, human_duration, mebibytes, untrained_in_words};
 use pentimento_data::{FetchEvent, OpenEvent};
-use pentimento_diffusion::checkpoint::CheckpointInside;
+use pentimento_diffusion::checkpoint::{AdapterForm, CheckpointInside};
 use pentimento_diffusion::sampler::{SamplerKind, SamplingConfig};
+use pentimento_diffusion::unet::AdapterModule;
 use pentimento_diffusion::untrained::Untrained;
 use std::fmt;
 use std::path::Path;
@@ -121,6 +122,17 @@ pub enum Event<'a> {
         pictures: Option<[usize; 3]>,
         /// How the run makes samples.
         sampling: SamplingConfig,
+    },
+    /// A checkpoint was opened with an adapter.
+    Adapter {
+        /// How its file names tensors.
+        form: AdapterForm,
+        /// Its parts.
+        modules: &'a [AdapterModule],
+        /// Numbers in all of them.
+        parameters: usize,
+        /// How many layers of the text encoder have a part.
+        of_text: usize,
     },
     /// The steps of DDIM are not those that diffusers takes at the same timesteps.
     UnevenSteps,
@@ -303,6 +315,9 @@ impl fmt::Display for Event<'_> {
                     SamplerKind::Ddim => "DDIM",
                 };
                 write!(formatter, "; samples by {sampler} in {} steps", sampling.steps)
+            }
+            Self::Adapter { form, modules, parameters, of_text } => {
+                formatter.write_str(&adapter_in_words(*form, modules, *parameters, *of_text))
             }
             Self::UnevenSteps => formatter.write_str(
                 "warning: with `linspace`, diffusers' DDIM steps as if the timesteps that it visits were evenly spaced; here \

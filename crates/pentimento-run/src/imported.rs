@@ -2,13 +2,15 @@
 
 use super::train::{member_folder, weights_name};
 use super::workspace::{RunOptions, Workspace};
+use crate::adapters;
 use crate::binding::take_recipe;
-use crate::error::{MadeBy, Result, RunError};
+use crate::error::{MadeBy, PartError, Result, RunError};
 use crate::event::{Event, Reporter};
 use crate::networks::Weights;
-use crate::recipe::{CheckpointRecipe, EncodersRecipe, Origin, Recipe, USUAL_GUIDANCE};
+use crate::part_files::absolute;
+use crate::recipe::{CheckpointRecipe, Origin, Recipe, USUAL_GUIDANCE};
 use pentimento_diffusion::checkpoint::{
-    Checkpoint, CheckpointFiles, NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files,
+    Checkpoint, NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files,
 };
 use pentimento_diffusion::sampler::SamplingConfig;
 use pentimento_diffusion::unet::{Architecture, SampleSize, UnetConfig};
@@ -20,7 +22,7 @@ pub(crate) fn config_name() -> String {
     format!("{}/{}", member_folder(0), NETWORK_FILES[0])
 }
 
-/// The recipe of a checkpoint that was opened from `folder`, with what is remembered of its encoders.
+/// The recipe of a checkpoint that was opened, which comes from `source`; `folder` is what messages call it.
 ///
 /// # Errors
 ///
@@ -28,22 +30,11 @@ pub(crate) fn config_name() -> String {
 pub fn recipe_of(
     name: &str,
     folder: &Path,
-    files: &CheckpointFiles,
+    mut source: CheckpointRecipe,
     checkpoint: &Checkpoint,
-    encoders: Option<EncodersRecipe>,
     overrides: &[String],
     reporter: &Reporter,
 ) -> Result<Recipe> {
-    // Absolute, so that they can be found from elsewhere.
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let mut source = CheckpointRecipe {
-        folder: absolute(folder),
-        config: absolute(&files.config),
-        weights: files.weights.iter().map(|path| absolute(path)).collect(),
-        scheduler: absolute(&files.scheduler),
-        sample_size: None,
-        encoders,
-    };
     let scheduler = &checkpoint.scheduler;
     // Files of schedulers say of clipping what is meant for pixels, or nothing at all.
     let clip = scheduler.sampling.clip && source.encoders.is_none();
@@ -70,16 +61,17 @@ pub fn recipe_of(
     let data = &mut recipe.data;
     data.check_paths()?;
     for path in [&mut data.path, &mut data.images, &mut data.labels].into_iter().flatten() {
-        *path = absolute(path);
+        *path = absolute(path.as_path());
     }
     Ok(recipe)
 }
 
-/// Writes a checkpoint into a run of its own, in f32 and under the names of today whatever it came in.
+/// Writes a checkpoint into a run of its own, in f32 and under the names of today whatever it came in; of one with an adapter the
+/// adapter, and of the network beneath it only its configuration.
 ///
 /// # Errors
 ///
-/// [`RunError::AnotherNetwork`] if the folder is a run of something else; as writing to it.
+/// [`PartError::AnotherNetwork`] if the folder is a run of something else; as writing to it.
 pub fn import(
     folder: PathBuf,
     recipe: Recipe,
@@ -91,8 +83,20 @@ pub fn import(
         refuse_what_is_no_picture(network)?;
     }
     recipe.samples.check(network)?;
-    let network = network_files(&checkpoint.architecture, &checkpoint.values)?;
+    let in_member = |(name, bytes): (&str, Vec<u8>)| (format!("{}/{name}", member_folder(0)), bytes);
     let mut key = Fingerprint::of("imported network");
+    let mut scheduler = scheduler_files(&recipe.schedule, &recipe.sampling).to_vec();
+    let network = match recipe.adapter() {
+        None => network_files(&checkpoint.architecture, &checkpoint.values)?.map(in_member).to_vec(),
+        Some(adapter) => {
+            key = key.bytes(adapter.base.as_bytes());
+            // No pipeline lies there, only what belongs to one.
+            scheduler.retain(|(name, _)| *name != SCHEDULER_FILES[0]);
+            let mut objects = adapters::objects(checkpoint)?;
+            objects.push((config_name(), network.to_json().into_bytes()));
+            objects
+        }
+    };
     for (_, bytes) in &network {
         key = key.bytes(Digest::of(bytes).as_bytes());
     }
@@ -100,11 +104,8 @@ pub fn import(
     if folder.join("manifest.json").exists() {
         refuse_another_run(&folder, key)?;
     }
-    let scheduler = scheduler_files(&recipe.schedule, &recipe.sampling);
     let workspace = Workspace::for_recipe(&folder, recipe, options)?;
     take_recipe(&workspace, None)?;
-    let in_member = |(name, bytes): (&str, Vec<u8>)| (format!("{}/{name}", member_folder(0)), bytes);
-    let network: Vec<_> = network.into_iter().map(in_member).collect();
     // Also what was damaged since: only the checkpoint can make it again.
     let is_whole = |name: &str| workspace.run.is_current(name, key) && workspace.run.path_of(name).is_ok();
     if !network.iter().all(|(name, _)| is_whole(name)) {
@@ -145,14 +146,14 @@ fn refuse_another_run(folder: &Path, key: Fingerprint) -> Result<()> {
     if run.entry(&config_name()).is_some_and(|entry| entry.made_from == key) || run.names().is_empty() {
         return Ok(());
     }
-    Err(RunError::AnotherNetwork { run: folder.to_path_buf() })
+    Err(PartError::AnotherNetwork { run: folder.to_path_buf() }.into())
 }
 
-/// The imported network.
+/// The imported network, with its adapter if the run is about one.
 ///
 /// # Errors
 ///
-/// [`RunError::Missing`] if it is not there.
+/// [`RunError::Missing`] if it is not there; [`PartError::Gone`] and [`PartError::Other`] for the network beneath an adapter.
 pub fn architecture(workspace: &Workspace) -> Result<Architecture> {
     let name = config_name();
     if workspace.run.entry(&name).is_none() {
@@ -160,15 +161,28 @@ pub fn architecture(workspace: &Workspace) -> Result<Architecture> {
     }
     let text = String::from_utf8(workspace.run.get(&name)?).map_err(RunError::damaged(&name))?;
     let (config, _) = UnetConfig::from_json(&text, &name)?;
-    Ok(Architecture::new(&config)?)
+    let network = Architecture::new(&config)?;
+    match &workspace.recipe.origin {
+        Origin::Imported(source @ CheckpointRecipe { adapter: Some(adapter), .. }) => {
+            adapters::over(workspace, source, adapter, &network)
+        }
+        _ => Ok(network),
+    }
 }
 
-/// The weights of the imported network.
+/// The weights of the imported network, or of the adapter that the run is about.
 ///
 /// # Errors
 ///
 /// [`RunError::Missing`] if they are not there.
 pub fn weights(workspace: &Workspace) -> Result<Weights> {
+    if let Some(adapter) = workspace.recipe.adapter() {
+        let [_, object] = adapters::object_names();
+        if workspace.run.entry(&object).is_none() {
+            return Err(not_yet(workspace));
+        }
+        return Ok(Weights { object, digest: adapters::digest(workspace, adapter)? });
+    }
     let name = weights_name(0);
     match workspace.run.entry(&name) {
         Some(entry) => Ok(Weights { object: name, digest: entry.blake3 }),
@@ -188,11 +202,11 @@ fn not_yet(workspace: &Workspace) -> RunError {
 ///
 /// # Errors
 ///
-/// [`RunError::NoSampleSize`] if the configuration does not say, [`RunError::Diffusion`] if they do not pass through the network.
+/// [`PartError::NoSampleSize`] if the configuration does not say, [`RunError::Diffusion`] if they do not pass through the network.
 pub fn image_size(architecture: &Architecture, config: &Path) -> Result<[usize; 2]> {
     let network = architecture.config();
     let Some(SampleSize { height, width }) = network.sample_size else {
-        return Err(RunError::NoSampleSize { config: config.to_path_buf() });
+        return Err(PartError::NoSampleSize { config: config.to_path_buf() }.into());
     };
     network.check_image(height, width, network.in_channels)?;
     Ok([height, width])

@@ -5,6 +5,7 @@
 //! are a [`RunError`] whose [`FailureKind`] says what they mean to whoever asked.
 
 pub mod ablate;
+pub mod adapters;
 pub mod analyse;
 pub mod bank;
 mod binding;
@@ -33,6 +34,7 @@ pub mod network_images;
 pub mod networks;
 pub mod npy;
 pub mod page;
+mod part_files;
 pub mod pictures;
 pub mod piece;
 pub mod pool;
@@ -46,7 +48,7 @@ pub mod train;
 pub mod words;
 pub mod workspace;
 
-pub use error::{FailureKind, MadeBy, RunError};
+pub use error::{FailureKind, MadeBy, PartError, RunError};
 pub use event::{Event, Reporter};
 pub use known_sets::KnownSets;
 pub use networks::Networks;

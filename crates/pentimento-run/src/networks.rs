@@ -19,7 +19,7 @@ use std::io::BufReader;
 pub struct Weights {
     /// The object that holds them.
     pub object: String,
-    /// The digest of its bytes.
+    /// Identifies its values: the digest of its bytes, or of an adapter also that of the network beneath it.
     pub digest: Digest,
 }
 

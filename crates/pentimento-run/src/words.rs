@@ -1,5 +1,7 @@
 //! Counts, names and durations in words, for messages.
 
+use pentimento_diffusion::checkpoint::AdapterForm;
+use pentimento_diffusion::unet::AdapterModule;
 use pentimento_diffusion::untrained::Untrained;
 use std::time::Duration;
 
@@ -39,6 +41,31 @@ pub fn human_duration(duration: Duration) -> String {
 /// `123 MiB`, rounded up, so that what is said to fit does.
 pub fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+/// What an adapter is that was opened, as sentences.
+pub(crate) fn adapter_in_words(
+    form: AdapterForm,
+    modules: &[AdapterModule],
+    parameters: usize,
+    of_text: usize,
+) -> String {
+    let range = |of: &dyn Fn(&AdapterModule) -> f64| {
+        let least = modules.iter().map(of).fold(f64::INFINITY, f64::min);
+        let most = modules.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+        if least == most { least.to_string() } else { format!("{least} to {most}") }
+    };
+    let of_text = match of_text {
+        0 => String::new(),
+        layers => format!("; it also adds to {} of the text encoder", counted(layers, "layer")),
+    };
+    format!(
+        "adapter of rank {} on {}, {parameters} parameters, in the form of {form}{of_text}. Its parts B A are multiplied \
+         with {}, as its file says (1 where it says nothing): gradients are those of A and B at this split of the scale",
+        range(&|module| module.rank as f64),
+        counted(modules.len(), "layer"),
+        range(&AdapterModule::scale)
+    )
 }
 
 /// A sign that a network was never trained, as a sentence.

@@ -13,6 +13,7 @@ use pentimento_run::ablate::{AblationMethod, ablate};
 use pentimento_run::bank::{
     Bank, BankData, BankTraining, bank_data, network_folder, train_bank, weights_name,
 };
+use pentimento_run::error::BankError;
 use pentimento_run::piece::PieceName;
 use pentimento_run::{Recipe, Reporter, RunError, RunOptions, Stop, Workspace, stages};
 use std::fs::File;
@@ -149,7 +150,7 @@ fn more_subsets_and_seeds_keep_what_is_there_and_fewer_are_not_replaced_unasked(
     let refused =
         |other: &str| train(&begin(&laboratory, "bank", other, RunOptions::default())).err().unwrap();
     let error = refused("subsets = 2\nseeds = 3");
-    assert!(matches!(error, RunError::WouldRemove { networks: 6, .. }), "{error}");
+    assert!(matches!(error, RunError::Bank(BankError::WouldRemove { networks: 6, .. })), "{error}");
     let error = refused("subsets = 4\nseeds = 3\nshare = 0.8");
     assert!(matches!(error, RunError::WouldReplace { .. }), "{error}");
     assert!(error.to_string().contains("12 trained networks"), "{error}");
@@ -215,7 +216,7 @@ fn a_bank_whose_images_have_changed_says_so() {
     pixels[5] ^= 1;
     std::fs::write(laboratory.path("images"), idx(0x803, &[30, 8, 8], &pixels)).unwrap();
     let error = open().err().unwrap();
-    assert!(matches!(error, RunError::OfOtherRecipe { .. }), "{error}");
+    assert!(matches!(error, RunError::Bank(BankError::OfOtherRecipe { .. })), "{error}");
     assert!(error.to_string().contains("networks/0000-0"), "{error}");
 }
 
@@ -272,8 +273,8 @@ fn a_recipe_of_a_bank_is_checked_and_a_bank_is_nothing_else() {
     assert_eq!(Recipe::parse(&text, "again", &[]).unwrap(), workspace.recipe);
     train(&workspace).unwrap();
     let error = pentimento_run::data::coded_data(&workspace).err().unwrap();
-    assert!(matches!(error, RunError::IsBank { .. }), "{error}");
+    assert!(matches!(error, RunError::Bank(BankError::IsBank { .. })), "{error}");
     let ensemble = laboratory.begin("ensemble", RunOptions::default());
-    assert!(matches!(bank_data(&ensemble).err(), Some(RunError::NotBank { .. })));
+    assert!(matches!(bank_data(&ensemble).err(), Some(RunError::Bank(BankError::NotBank { .. }))));
     assert!(Path::new(&laboratory.path("bank")).join("masks.npy").exists());
 }

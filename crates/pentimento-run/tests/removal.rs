@@ -8,6 +8,7 @@ use common::{Laboratory, digests, pixels};
 use pentimento_attribution::methods::Method;
 use pentimento_run::bank::{bank_data, network_folder, train_bank, weights_name};
 use pentimento_run::checkpoint::{Selection, import_checkpoint, open_checkpoint};
+use pentimento_run::error::BankError;
 use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
 use pentimento_run::removal::{
     AskedImage, OneImage, PooledSettings, Retraining, removal_of_many, verify_removal,
@@ -233,18 +234,24 @@ fn what_cannot_be_trained_again_is_refused() {
     // Of the bank, and not of all images.
     let half = import(&laboratory, &network_folder(1, 1), "half");
     let error = refused(&half, &bank);
-    assert!(matches!(error, RunError::NotOfBank { .. }), "{error}");
+    assert!(matches!(error, RunError::Bank(BankError::NotOfBank { .. })), "{error}");
     let said = error.to_string();
     assert!(said.contains("networks/0001-1") && said.contains("without 2"), "{said}");
     let run = import(&laboratory, &network_folder(0, 0), "run");
-    assert!(matches!(refused(&run, &run), RunError::NotBank { .. }));
+    assert!(matches!(refused(&run, &run), RunError::Bank(BankError::NotBank { .. })));
     let ensemble = laboratory.begin("ensemble", RunOptions::default());
     pentimento_run::data::coded_data(&ensemble).unwrap();
     drop(ensemble);
-    assert!(matches!(refused(&run, &laboratory.path("ensemble")), RunError::NothingToTrainAgain { .. }));
+    assert!(matches!(
+        refused(&run, &laboratory.path("ensemble")),
+        RunError::Bank(BankError::NothingToTrainAgain { .. })
+    ));
     let all = (0..IMAGES).collect();
     let error = without(&run, &bank, &[all]).err().unwrap();
-    assert!(matches!(error, RunError::TooManyRemoved { removed: IMAGES, images: IMAGES }), "{error}");
+    assert!(
+        matches!(error, RunError::Bank(BankError::TooManyRemoved { removed: IMAGES, images: IMAGES })),
+        "{error}"
+    );
     with_subject(&run, RunOptions::default(), |subject| {
         let retraining = Retraining::open(subject, &bank, RunOptions::default()).unwrap();
         let queries = "3,17".parse::<QuerySet>().unwrap().open(subject).unwrap();
@@ -253,7 +260,7 @@ fn what_cannot_be_trained_again_is_refused() {
             let asked = AskedImage { query, method, count, classifier: None, draws: 4 };
             verify_removal(subject, &retraining, &queries, asked).map(|one| one.found)
         };
-        assert!(matches!(ask("3", IMAGES), Err(RunError::TooManyRemoved { .. })));
+        assert!(matches!(ask("3", IMAGES), Err(RunError::Bank(BankError::TooManyRemoved { .. }))));
         let error = ask("4", 2).err().unwrap();
         assert!(matches!(error, RunError::NoSuch { .. }) && error.to_string().contains("3, 17"), "{error}");
         // An image that is no sample is not made again, and its loss is measured.

@@ -86,11 +86,11 @@ pub enum Command {
         #[arg(long)]
         skip_damaged: bool,
     },
-    /// Write a network of a run as a pipeline that diffusers opens.
+    /// Write a network of a run as a pipeline that diffusers opens; an adapter as a folder of peft, or a file of diffusers.
     Export {
         /// The run.
         run: PathBuf,
-        /// The folder to write, which does not exist yet or is empty.
+        /// The folder to write, which does not exist yet or is empty; of an adapter also a file whose name ends with `.safetensors`.
         folder: PathBuf,
         /// Which member, if the run has several.
         #[arg(long, value_name = "INDEX")]
@@ -367,6 +367,9 @@ pub struct CheckpointArguments {
     /// A `scheduler_config.json` in another place.
     #[arg(long, value_name = "FILE")]
     pub scheduler: Option<PathBuf>,
+    /// A LoRA adapter of the network: then the adapter is what is attributed, and the network beneath it stands still.
+    #[arg(long, value_name = "FILE|FOLDER")]
+    pub lora: Option<PathBuf>,
 }
 
 /// The networks of a training checkpoint.

@@ -6,8 +6,9 @@ use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{NetworkFolder, Unclear};
 use pentimento_encoders::EncoderError;
 use pentimento_run::ablate::GROUP;
+use pentimento_run::error::BankError;
 use pentimento_run::recipe::TAKE_OUT;
-use pentimento_run::{FailureKind, MadeBy, Recipe, RunError};
+use pentimento_run::{FailureKind, MadeBy, PartError, Recipe, RunError};
 use pentimento_store::StoreError;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -186,14 +187,6 @@ fn with_commands(error: &RunError) -> String {
         RunError::WouldReplace { .. } => {
             format!("{error}: add `--replace` to do so, or name another folder with `--run`")
         }
-        RunError::WouldRemove { .. } => {
-            format!("{error}: add `--replace` to do so, or name another folder with `--run`")
-        }
-        RunError::OfOtherRecipe { bank, .. } => format!(
-            "{error}; bring back the images and the recipe of then, or train today's bank in another folder: `pentimento bank \
-             {} --run FOLDER`",
-            bank.display()
-        ),
         RunError::ImagesGone { field, .. } => format!(
             "{error}; `pentimento run RECIPE --set {field}=PATH` takes another path, also with the run in the place of RECIPE"
         ),
@@ -206,9 +199,6 @@ fn with_commands(error: &RunError) -> String {
             format!("{error}; name a folder that is empty or does not exist yet")
         }
         RunError::Occupied { .. } => format!("{error}; give another name"),
-        RunError::NoSampleSize { .. } => {
-            format!("{error}; say it with `--set checkpoint.sample_size=SIDE` or `=[HEIGHT,WIDTH]`")
-        }
         RunError::MembersWithoutImages { .. } => format!(
             "{error}; take more groups, or other codes with `--set` of `codes.members`, `codes.weight` or `seed`"
         ),
@@ -227,25 +217,6 @@ fn with_commands(error: &RunError) -> String {
             None => error.to_string(),
         },
         RunError::NoCodes { .. } => format!("{error}; `sample`, `attribute` and `report` work with it"),
-        RunError::IsBank { .. } => format!(
-            "{error}; `bank` trains it, `evaluate` judges by it, `ablate` makes samples again without images, `pieces` lists it"
-        ),
-        RunError::NotBank { .. } => format!("{error}; recipes/mnist-bank.toml has one"),
-        RunError::NothingToTrainAgain { .. } => format!(
-            "{error}; `pentimento ablate` makes its samples again without images, by the members that never saw them, and \
-             `pentimento bank` trains networks of which one sees all"
-        ),
-        RunError::NotOfBank { bank, .. } => {
-            let network = bank.join("networks/0000-0");
-            format!("{error}; `pentimento import {}` makes a run of one", network.display())
-        }
-        RunError::TooManyRemoved { .. } => format!("{error}; say fewer with `--top`"),
-        RunError::TooFewSamples { run, targets, controls, .. } => format!(
-            "{error}; ask for fewer with `--queries` and `--controls`, or import the network again with `--run {} --set \
-             samples.count={}`",
-            run.display(),
-            targets + controls
-        ),
         RunError::NoTrainingImages => format!(
             "{error}: import the checkpoint again with `--set data.set=NAME` or `--set data.path=PATH`"
         ),
@@ -253,17 +224,65 @@ fn with_commands(error: &RunError) -> String {
             "{error}: name the file of one with `--classifier`, such as classifier/classifier.safetensors of a run that \
              trained one"
         ),
-        RunError::AnotherNetwork { .. } => format!("{error}; name another folder with `--run`"),
-        RunError::EncoderGone { .. } | RunError::OtherEncoder { .. } => format!(
-            "{error}; bring it back, or import the pipeline again with `pentimento import FOLDER --run RUN`"
-        ),
-        RunError::LatentNotFinite { .. } | RunError::NotFinite { .. } => {
-            format!("{error}; `pentimento doctor` looks at a checkpoint")
-        }
+        RunError::Bank(error) => of_banks(error),
+        RunError::Part(error) => of_parts(error),
+        RunError::NotFinite { .. } => format!("{error}; `pentimento doctor` looks at a checkpoint"),
         RunError::Device { problem } => {
             format!("--device: {problem}; without the option the processor is used")
         }
         error => error.to_string(),
+    }
+}
+
+/// A failure of a bank, with the options and commands that mend it.
+fn of_banks(error: &BankError) -> String {
+    match error {
+        BankError::OfOtherRecipe { bank, .. } => format!(
+            "{error}; bring back the images and the recipe of then, or train today's bank in another folder: `pentimento bank \
+             {} --run FOLDER`",
+            bank.display()
+        ),
+        BankError::WouldRemove { .. } => {
+            format!("{error}: add `--replace` to do so, or name another folder with `--run`")
+        }
+        BankError::IsBank { .. } => format!(
+            "{error}; `bank` trains it, `evaluate` judges by it, `ablate` makes samples again without images, `pieces` lists it"
+        ),
+        BankError::NotBank { .. } => format!("{error}; recipes/mnist-bank.toml has one"),
+        BankError::NothingToTrainAgain { .. } => format!(
+            "{error}; `pentimento ablate` makes its samples again without images, by the members that never saw them, and \
+             `pentimento bank` trains networks of which one sees all"
+        ),
+        BankError::NotOfBank { bank, .. } => {
+            let network = bank.join("networks/0000-0");
+            format!("{error}; `pentimento import {}` makes a run of one", network.display())
+        }
+        BankError::TooManyRemoved { .. } => format!("{error}; say fewer with `--top`"),
+        BankError::TooFewSamples { run, targets, controls, .. } => format!(
+            "{error}; ask for fewer with `--queries` and `--controls`, or import the network again with `--run {} --set \
+             samples.count={}`",
+            run.display(),
+            targets + controls
+        ),
+        error => error.to_string(),
+    }
+}
+
+/// A failure of a part of a pipeline, with the commands that mend it.
+fn of_parts(error: &PartError) -> String {
+    match error {
+        PartError::NoSampleSize { .. } => {
+            format!("{error}; say it with `--set checkpoint.sample_size=SIDE` or `=[HEIGHT,WIDTH]`")
+        }
+        PartError::AnotherNetwork { .. } => format!("{error}; name another folder with `--run`"),
+        PartError::Gone { .. } | PartError::Other { .. } => format!(
+            "{error}; bring it back, or import the pipeline again with `pentimento import FOLDER --run RUN`"
+        ),
+        PartError::LatentNotFinite { .. } => format!("{error}; `pentimento doctor` looks at a checkpoint"),
+        PartError::Adapter { network, .. } => format!(
+            "{error}; `--lora` takes a safetensors file, or the folder of one, that was trained on the network in {}",
+            network.display()
+        ),
     }
 }
 

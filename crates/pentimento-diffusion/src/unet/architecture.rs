@@ -105,6 +105,25 @@ impl Architecture {
         Ok(Self { parameters, adapter: Some(Adapted { modules, frozen }), ..base })
     }
 
+    /// This network, and the adapter that it may have, by a configuration that says something else of what has no parameters, such as
+    /// the size of images or the order of the timestep's sinusoids.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] for values that are not supported, or that make it a network with other parameters.
+    pub fn with_config(&self, config: &UnetConfig) -> Result<Self, DiffusionError> {
+        config.validate("model")?;
+        let modules = self.adapter_modules().iter().map(|module| (module.name.as_str(), module)).collect();
+        let mut build = Builder { config, parameters: Vec::new(), modules, adapter: Vec::new() };
+        let other = Self::laid_out(&mut build);
+        if other.parameters != self.own_parameters() {
+            let (file, field) = ("model".into(), "config".into());
+            let bound = "it has the parameters of the network that it is to stand for".into();
+            return Err(DiffusionError::Config { file, field, value: "another network's".into(), bound });
+        }
+        Ok(Self { parameters: self.parameters.clone(), adapter: self.adapter.clone(), ..other })
+    }
+
     /// The network of a checked configuration, whose parameters and layers come from `build`.
     fn laid_out(build: &mut Builder<'_>) -> Self {
         let config = build.config;

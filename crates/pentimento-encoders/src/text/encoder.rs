@@ -1,10 +1,13 @@
 //! `CLIPTextModel` (Radford et al. 2021): a transformer over the tokens of a prompt, in which a token sees those before it.
 
+use super::adapter;
 use super::config::ClipTextConfig;
 use super::layers::{activate, causal_attention, layer_norm};
 use crate::{EncoderError, PartFiles};
+use pentimento_diffusion::checkpoint::TextEncoderPart;
 use pentimento_diffusion::unet::{ParameterKind, ParameterSpec};
 use pentimento_kernels::{ConvAddends, ConvGeometry, ConvShape, conv2d_with};
+use std::path::Path;
 
 /// Tensors of published files that are no parameters of the encoder: a table of 0, 1, 2, .. and the projection that follows
 /// the pooled state in `CLIPTextModelWithProjection`.
@@ -123,6 +126,17 @@ impl ClipTextEncoder {
         let lengths = plan.parameters.iter().map(ParameterSpec::len);
         assert!(values.iter().map(Vec::len).eq(lengths), "numbers of values");
         Ok(Self { config, name: "text encoder".into(), plan, values })
+    }
+
+    /// The encoder with what an adapter adds to it: W + s B A for W in each layer that has a part. Errors name the adapter's `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Tensor`](pentimento_diffusion::DiffusionError::Tensor) for a part of a layer that the encoder does not have, or
+    /// has with other sizes.
+    pub fn with_adapter(mut self, parts: &[TextEncoderPart], file: &Path) -> Result<Self, EncoderError> {
+        adapter::add(&self.plan.parameters, &mut self.values, parts, file)?;
+        Ok(self)
     }
 
     /// The parameters of a valid configuration, in a fixed order.

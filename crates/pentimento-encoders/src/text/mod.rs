@@ -1,5 +1,6 @@
 //! From prompts to embeddings: the tokenizer and the text encoder of CLIP.
 
+mod adapter;
 mod byte_pairs;
 mod config;
 mod encoder;
@@ -12,6 +13,8 @@ pub use encoder::ClipTextEncoder;
 pub use tokenizer::ClipTokenizer;
 
 use crate::EncoderError;
+use pentimento_diffusion::checkpoint::TextEncoderPart;
+use std::path::Path;
 
 /// The token that OpenCLIP pads with; `!` has this number in its vocabulary.
 const ZERO: u32 = 0;
@@ -60,6 +63,15 @@ impl TextEncoder {
             });
         }
         Ok(Self { tokenizer, encoder })
+    }
+
+    /// The encoder with what an adapter adds to it; errors name the adapter's `file`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClipTextEncoder::with_adapter`].
+    pub fn with_adapter(self, parts: &[TextEncoderPart], file: &Path) -> Result<Self, EncoderError> {
+        Ok(Self { encoder: self.encoder.with_adapter(parts, file)?, ..self })
     }
 
     /// The tokenizer.

@@ -3,7 +3,7 @@
 use super::subsets::{Subset, subsets};
 use super::training::take_bank_recipe;
 use crate::data::{grouped, open_images, prepare_images};
-use crate::error::{Result, RunError};
+use crate::error::{BankError, Result};
 use crate::npy::npy_of_bits;
 use crate::recipe::{BankRecipe, Origin, Recipe, SubsetsRecipe};
 use crate::workspace::{RunOptions, Workspace};
@@ -31,10 +31,10 @@ impl BankData {
     ///
     /// # Errors
     ///
-    /// [`RunError::NotBank`] for a recipe without `bank`; as opening, preparing, grouping and choosing.
+    /// [`BankError::NotBank`](crate::error::BankError::NotBank) for a recipe without `bank`; as opening, preparing, grouping and choosing.
     pub fn open(recipe: &Recipe, options: &RunOptions) -> Result<Self> {
         let Origin::Bank(bank) = &recipe.origin else {
-            return Err(RunError::NotBank { run: recipe.name.clone() });
+            return Err(BankError::NotBank { run: recipe.name.clone() }.into());
         };
         let (set, class_names) = open_images(&recipe.data, recipe.data.preprocessing.split, options)?;
         let images = prepare_images(set.as_ref(), &recipe.data.preprocessing, &options.reporter)?;
@@ -88,7 +88,7 @@ impl BankData {
 ///
 /// # Errors
 ///
-/// As [`BankData::open`]; [`RunError::WouldReplace`] and [`RunError::WouldRemove`] if networks would be trained again or are too many; as writing.
+/// As [`BankData::open`]; [`RunError::WouldReplace`] and [`BankError::WouldRemove`](crate::error::BankError::WouldRemove) if networks would be trained again or are too many; as writing.
 pub fn bank_data(workspace: &Workspace) -> Result<BankData> {
     let data = BankData::open(&workspace.recipe, &workspace.options)?;
     // Before the run takes the recipe.

@@ -3,7 +3,7 @@
 use super::data::BankData;
 use super::training::BankTraining;
 use crate::data::CodedData;
-use crate::error::{Result, RunError};
+use crate::error::{BankError, Result, RunError};
 use crate::gradients::row_key;
 use crate::networks::{Networks, NetworksAlike, Weights};
 use crate::recipe::Origin;
@@ -60,7 +60,7 @@ impl Bank {
     ///
     /// # Errors
     ///
-    /// [`RunError::NoSuch`] for a seed that it does not have, [`RunError::NotBank`] for an imported network, [`RunError::Missing`] for networks that are not trained; as opening images.
+    /// [`RunError::NoSuch`] for a seed that it does not have, [`BankError::NotBank`](crate::error::BankError::NotBank) for an imported network, [`RunError::Missing`] for networks that are not trained; as opening images.
     pub fn open(folder: &Path, seed: Option<usize>, options: RunOptions) -> Result<Self> {
         let workspace = Workspace::open_read_only(folder, options)?;
         match workspace.recipe.origin {
@@ -69,7 +69,7 @@ impl Bank {
                 check_seed(seed, 1)?;
                 Self::of_ensemble(workspace)
             }
-            Origin::Imported(_) => Err(RunError::NotBank { run: folder.display().to_string() }),
+            Origin::Imported(_) => Err(BankError::NotBank { run: folder.display().to_string() }.into()),
         }
     }
 
@@ -163,7 +163,7 @@ impl Bank {
     ///
     /// # Errors
     ///
-    /// [`RunError::OtherImages`] if they are others.
+    /// [`BankError::OtherImages`](crate::error::BankError::OtherImages) if they are others.
     pub fn masks_of(&self, images: &PreparedSet) -> Result<Vec<Vec<bool>>> {
         let of_bank = places_in(self.folder(), &self.images, images)?;
         Ok(self.masks.iter().map(|mask| of_bank.iter().map(|&place| mask[place]).collect()).collect())
@@ -174,7 +174,7 @@ impl Bank {
 ///
 /// # Errors
 ///
-/// [`RunError::OtherImages`] if they are others.
+/// [`BankError::OtherImages`](crate::error::BankError::OtherImages) if they are others.
 pub(crate) fn places_in(bank: &Path, of_bank: &PreparedSet, of_run: &PreparedSet) -> Result<Vec<usize>> {
     // By what networks see of them: an image that was resized otherwise is another. Copies of one are told apart by their
     // order.
@@ -192,7 +192,7 @@ pub(crate) fn places_in(bank: &Path, of_bank: &PreparedSet, of_run: &PreparedSet
     }
     let missing: usize = places.values().map(Vec::len).sum();
     if !strangers.is_empty() || missing > 0 {
-        return Err(RunError::OtherImages {
+        return Err(BankError::OtherImages {
             bank: bank.to_path_buf(),
             problem: format!(
                 "{} of the run are not in the bank{}, and {} of the bank not in the run",
@@ -200,7 +200,8 @@ pub(crate) fn places_in(bank: &Path, of_bank: &PreparedSet, of_run: &PreparedSet
                 if strangers.is_empty() { String::new() } else { format!(" ({})", first_of(&strangers)) },
                 missing
             ),
-        });
+        }
+        .into());
     }
     Ok(found)
 }

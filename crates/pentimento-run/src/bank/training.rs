@@ -4,7 +4,7 @@ use super::data::BankData;
 use super::objects::{network_folder, objects_of};
 use super::subset_training::{SubsetNetwork, SubsetTraining, positions};
 use crate::drive::drive;
-use crate::error::{MadeBy, Result, RunError};
+use crate::error::{BankError, MadeBy, Result, RunError};
 use crate::event::Event;
 use crate::networks::Weights;
 use crate::piece::{Piece, Stage as _};
@@ -81,7 +81,7 @@ impl<'a> BankTraining<'a> {
     ///
     /// # Errors
     ///
-    /// [`RunError::Missing`] if it is not there, [`RunError::OfOtherRecipe`] if it was trained by another recipe or on other
+    /// [`RunError::Missing`] if it is not there, [`BankError::OfOtherRecipe`](crate::error::BankError::OfOtherRecipe) if it was trained by another recipe or on other
     /// images.
     pub fn weights(&self, number: usize) -> Result<Weights> {
         let SubsetNetwork { objects, made_from, .. } = &self.stage.networks()[number];
@@ -91,7 +91,7 @@ impl<'a> BankTraining<'a> {
             Some(entry) if run.is_current(&name, *made_from) => {
                 Ok(Weights { object: name, digest: entry.blake3 })
             }
-            Some(_) => Err(RunError::OfOtherRecipe { bank: run.root().to_path_buf(), what }),
+            Some(_) => Err(BankError::OfOtherRecipe { bank: run.root().to_path_buf(), what }.into()),
             None => Err(self.workspace.missing(what, MadeBy::Bank)),
         }
     }
@@ -122,7 +122,7 @@ pub fn train_bank(workspace: &Workspace, data: &BankData) -> Result<()> {
 /// # Errors
 ///
 /// Unless the workspace may replace them, [`RunError::WouldReplace`] if networks would be trained again, and
-/// [`RunError::WouldRemove`] if there are more than the recipe has; as writing to the run.
+/// [`BankError::WouldRemove`](crate::error::BankError::WouldRemove) if there are more than the recipe has; as writing to the run.
 pub(super) fn take_bank_recipe(workspace: &Workspace, data: &BankData) -> Result<()> {
     let changes = workspace.recipe_changes()?;
     let others = BankTraining::new(workspace, data)?.of_others()?;
@@ -134,7 +134,7 @@ pub(super) fn take_bank_recipe(workspace: &Workspace, data: &BankData) -> Result
             return Err(RunError::WouldReplace { run: bank, what, changes });
         }
         if !beyond.is_empty() {
-            return Err(RunError::WouldRemove { bank, networks: beyond.len(), changes });
+            return Err(BankError::WouldRemove { bank, networks: beyond.len(), changes }.into());
         }
     }
     workspace.save_recipe()?;

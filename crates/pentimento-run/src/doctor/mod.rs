@@ -237,6 +237,10 @@ fn looked_at(
 /// The network of the same training that lies beside an opened one, if it opens: the moving average of the weights, or the
 /// weights of a moving average.
 fn beside(opened: &OpenCheckpoint) -> Option<(NetworkFolder, Checkpoint)> {
+    // An adapter was trained on one of the two.
+    if opened.adapter.is_some() {
+        return None;
+    }
     let own = opened.files.weights.first()?.parent()?;
     let [unet, average] = NetworkFolder::ALL;
     let other = if own.file_name()? == unet.name() { average } else { unet };
@@ -297,7 +301,7 @@ fn predictions(checkpoint: &Checkpoint, shown: &Shown) -> Result<[Finding; 2]> {
     let config = architecture.config();
     let flipped = UnetConfig { flip_sin_to_cos: !config.flip_sin_to_cos, ..config.clone() };
     let reading = Reading::FlipSinToCos(flipped.flip_sin_to_cos);
-    readings.push((reading, error(&Architecture::new(&flipped)?, schedule, as_scaled), BETTER));
+    readings.push((reading, error(&architecture.with_config(&flipped)?, schedule, as_scaled), BETTER));
     match shown.scaling_factor {
         None => {
             readings.push((Reading::ZeroToOne, error(architecture, schedule, [0.5, 0.5]), BETTER_RANGE));

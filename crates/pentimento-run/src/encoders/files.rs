@@ -1,11 +1,12 @@
 //! The files of encoders: what a run remembers of them, and whether they are still what they were.
 
+use crate::adapters::OpenAdapter;
 use crate::checkpoint::OpenEncoders;
-use crate::error::{Result, RunError};
-use crate::recipe::{AutoencoderRecipe, EncodersRecipe, TextEncoderRecipe};
+use crate::error::Result;
+use crate::part_files::{absolute, compare, digest_of};
+use crate::recipe::{AutoencoderRecipe, EncodersRecipe, TextAdapterRecipe, TextEncoderRecipe};
 use pentimento_encoders::{PartFiles, TextFiles};
 use pentimento_store::Digest;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The files of a tokenizer that decide what becomes of a text.
@@ -18,12 +19,17 @@ const TOKENIZER_FILES: [&str; 6] = [
     "vocab.json",
 ];
 
-/// What a run remembers of the encoders of a pipeline; those of texts only for a network that is told texts.
+/// What a run remembers of the encoders of a pipeline; those of texts only for a network that is told texts, with what an adapter adds
+/// to them.
 ///
 /// # Errors
 ///
 /// If a file cannot be read.
-pub(crate) fn remembered(opened: &OpenEncoders, is_told_texts: bool) -> Result<EncodersRecipe> {
+pub(crate) fn remembered(
+    opened: &OpenEncoders,
+    is_told_texts: bool,
+    adapter: Option<&OpenAdapter>,
+) -> Result<EncodersRecipe> {
     let OpenEncoders { files, encoders } = opened;
     let of_pictures = encoders.autoencoder.config();
     let PartFiles { config, weights } = &files.autoencoder;
@@ -34,12 +40,18 @@ pub(crate) fn remembered(opened: &OpenEncoders, is_told_texts: bool) -> Result<E
         channels: of_pictures.in_channels,
         factor: of_pictures.factor(),
     };
+    let adapter = adapter.filter(|adapter| !adapter.of_text.is_empty());
+    let adapter = adapter.map(|adapter| absolute(&adapter.files.weights));
+    let of_adapter = |weights: &PathBuf| -> Result<TextAdapterRecipe> {
+        Ok(TextAdapterRecipe { weights: weights.clone(), digest: digest_of([weights.as_path()])? })
+    };
     let of_text = |files: &TextFiles| -> Result<TextEncoderRecipe> {
         Ok(TextEncoderRecipe {
             config: absolute(&files.encoder.config),
             weights: files.encoder.weights.iter().map(|path| absolute(path)).collect(),
             tokenizer: absolute(&files.tokenizer),
-            digest: digest_of_text(files)?,
+            digest: digest_of_text(files, adapter.as_deref())?,
+            adapter: adapter.as_ref().map(of_adapter).transpose()?,
         })
     };
     let text = files.text.as_ref().filter(|_| is_told_texts).map(of_text).transpose()?;
@@ -51,7 +63,7 @@ impl AutoencoderRecipe {
     ///
     /// # Errors
     ///
-    /// [`RunError::EncoderGone`] and [`RunError::OtherEncoder`] if they are not.
+    /// [`PartError::Gone`](crate::error::PartError::Gone) and [`PartError::Other`](crate::error::PartError::Other) if they are not.
     pub(crate) fn files(&self) -> Result<PartFiles> {
         let files = PartFiles { config: self.config.clone(), weights: self.weights.clone() };
         compare("autoencoder", &self.config, digest_of_part(&files), self.digest)?;
@@ -68,46 +80,27 @@ impl TextEncoderRecipe {
     pub(crate) fn files(&self) -> Result<TextFiles> {
         let encoder = PartFiles { config: self.config.clone(), weights: self.weights.clone() };
         let files = TextFiles { encoder, tokenizer: self.tokenizer.clone() };
-        compare("text encoder", &self.config, digest_of_text(&files), self.digest)?;
+        let adapter = self.adapter.as_ref();
+        if let Some(TextAdapterRecipe { weights, digest }) = adapter {
+            compare("adapter of the text encoder", weights, digest_of([weights.as_path()]), *digest)?;
+        }
+        let found = digest_of_text(&files, adapter.map(|adapter| adapter.weights.as_path()));
+        compare("text encoder", &self.config, found, self.digest)?;
         Ok(files)
     }
 }
 
-/// Refuses files that are gone, or others than at the import.
-fn compare(part: &'static str, config: &Path, found: Result<Digest>, wanted: Digest) -> Result<()> {
-    match found {
-        Ok(found) if found == wanted => Ok(()),
-        Ok(_) => Err(RunError::OtherEncoder { part, path: config.to_path_buf() }),
-        Err(RunError::Io { path, source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            Err(RunError::EncoderGone { part, path })
-        }
-        Err(error) => Err(error),
-    }
-}
-
 fn digest_of_part(files: &PartFiles) -> Result<Digest> {
-    digest_of(std::iter::once(&files.config).chain(&files.weights).cloned())
+    digest_of(paths_of(files))
 }
 
-fn digest_of_text(files: &TextFiles) -> Result<Digest> {
-    let of_tokenizer =
-        TOKENIZER_FILES.iter().map(|name| files.tokenizer.join(name)).filter(|path| path.is_file());
-    let encoder = std::iter::once(&files.encoder.config).chain(&files.encoder.weights).cloned();
-    digest_of(encoder.chain(of_tokenizer))
+fn paths_of(files: &PartFiles) -> impl Iterator<Item = &Path> {
+    std::iter::once(files.config.as_path()).chain(files.weights.iter().map(|path| path.as_path()))
 }
 
-/// A digest of the contents of some files, in their order.
-fn digest_of(files: impl Iterator<Item = PathBuf>) -> Result<Digest> {
-    let mut digests = Vec::new();
-    for path in files {
-        let file = File::open(&path).map_err(RunError::io("open", &path))?;
-        let digest = Digest::of_reader(file).map_err(RunError::io("read", &path))?;
-        digests.extend_from_slice(digest.as_bytes());
-    }
-    Ok(Digest::of(&digests))
-}
-
-/// So that it can be found from elsewhere.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.into())
+/// That of a text encoder and its tokenizer, and of the file of the adapter that is added to it.
+fn digest_of_text(files: &TextFiles, adapter: Option<&Path>) -> Result<Digest> {
+    let of_tokenizer = TOKENIZER_FILES.map(|name| files.tokenizer.join(name));
+    let of_tokenizer = of_tokenizer.iter().map(|path| path.as_path()).filter(|path| path.is_file());
+    digest_of(paths_of(&files.encoder).chain(of_tokenizer).chain(adapter))
 }

@@ -2,7 +2,7 @@
 
 use super::RunEncoders;
 use crate::drive::drive;
-use crate::error::{MadeBy, Result, RunError};
+use crate::error::{MadeBy, PartError, Result};
 use crate::event::Progress;
 use crate::forecast::Forecast;
 use crate::kept::kept_or_made_again;
@@ -175,7 +175,7 @@ impl<'a> EncodingPictures<'a> {
             let found = self.encoders.latents(&values, size)?;
             for (&picture, latent) in some.iter().zip(found.chunks_exact(self.length())) {
                 if latent.iter().any(|value| !value.is_finite()) {
-                    return Err(RunError::LatentNotFinite { picture: self.images.title(picture) });
+                    return Err(PartError::LatentNotFinite { picture: self.images.title(picture) }.into());
                 }
             }
             latents.extend(found);

@@ -18,8 +18,9 @@ pub use texts::{EncodingTexts, Texts, texts_of_samples};
 pub(crate) use texts::{NO_PROMPT, TEXTS};
 
 use crate::error::{Result, RunError};
-use crate::recipe::EncodersRecipe;
+use crate::recipe::{EncodersRecipe, TextAdapterRecipe};
 use once_cell::sync::OnceCell;
+use pentimento_diffusion::checkpoint::AdapterFiles;
 use pentimento_encoders::autoencoder::Autoencoder;
 use pentimento_encoders::text::{ClipTextEncoder, ClipTokenizer, TextEncoder};
 use pentimento_store::Digest;
@@ -87,10 +88,13 @@ impl RunEncoders {
         };
         self.text.get_or_try_init(|| {
             let files = recipe.files()?;
-            Ok(TextEncoder::new(
+            let text = TextEncoder::new(
                 ClipTokenizer::open(&files.tokenizer)?,
                 ClipTextEncoder::open(&files.encoder)?,
-            )?)
+            )?;
+            let Some(TextAdapterRecipe { weights, .. }) = &recipe.adapter else { return Ok(text) };
+            let adapter = AdapterFiles { weights: weights.clone(), config: None };
+            Ok(text.with_adapter(&adapter.read_text_encoders()?, weights)?)
         })
     }
 }

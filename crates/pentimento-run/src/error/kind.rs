@@ -42,34 +42,22 @@ impl RunError {
             | Self::InsideARun { .. }
             | Self::ImagesGone { .. }
             | Self::WouldReplace { .. }
-            | Self::WouldRemove { .. }
-            | Self::OfOtherRecipe { .. }
             | Self::Missing { .. }
             | Self::NoScores { .. }
             | Self::SeveralMethods { .. }
             | Self::NoMember { .. }
             | Self::Occupied { .. }
             | Self::NoCodes { .. }
-            | Self::IsBank { .. }
-            | Self::OtherImages { .. }
-            | Self::NothingToTrainAgain { .. }
-            | Self::NotOfBank { .. }
-            | Self::TooManyRemoved { .. }
-            | Self::TooFewSamples { .. }
             | Self::NumpyFile { .. }
-            | Self::NotBank { .. }
             | Self::NoTrainingImages
             | Self::NoClassifier { .. }
-            | Self::AnotherNetwork { .. }
             | Self::OtherUse { .. }
             | Self::KindOfTable { .. }
             | Self::NoFolderOfSet { .. }
-            | Self::NoSampleSize { .. }
             | Self::NothingToCompare { .. }
             | Self::MembersWithoutImages { .. }
-            | Self::EncoderGone { .. }
-            | Self::OtherEncoder { .. }
-            | Self::LatentNotFinite { .. }
+            | Self::Bank(_)
+            | Self::Part(_)
             | Self::NotFinite { .. }
             | Self::NoMemberRemains { .. }
             | Self::UnfinishedByOtherNumerics { .. }

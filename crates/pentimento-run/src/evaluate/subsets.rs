@@ -97,7 +97,7 @@ pub struct Evaluation {
 ///
 /// # Errors
 ///
-/// [`RunError::OtherImages`] if the bank was trained on other images than the run, [`RunError::RecipeValue`] for a bank of too
+/// [`BankError::OtherImages`](crate::error::BankError::OtherImages) if the bank was trained on other images than the run, [`RunError::RecipeValue`] for a bank of too
 /// few drawn subsets; as scoring and measuring.
 pub fn evaluate(
     subject: &Subject<'_>,

@@ -4,6 +4,7 @@ use super::queries::Query;
 use crate::error::Result;
 use crate::workspace::Workspace;
 use pentimento_data::PreparedSet;
+use pentimento_diffusion::checkpoint::ADAPTER_FILES;
 use pentimento_store::Fingerprint;
 
 /// Identifies the training images that scores are for: their pixels, in their order, and what was done to them.
@@ -39,7 +40,7 @@ pub fn made_with_digest(workspace: &Workspace, about_samples: bool) -> Result<St
     let recipe = &workspace.recipe;
     let is_used = |name: &str| {
         name.starts_with("members/")
-            && name.ends_with(".safetensors")
+            && (name.ends_with(".safetensors") || name.ends_with(ADAPTER_FILES[0]))
             && !name.ends_with("training_state.safetensors")
             || about_samples && name.starts_with("samples/shard-")
     };
@@ -51,6 +52,9 @@ pub fn made_with_digest(workspace: &Workspace, about_samples: bool) -> Result<St
     if let Some(encoders) = recipe.encoders() {
         let text = encoders.text.as_ref().map(|text| text.digest);
         builder = builder.json(&(encoders.autoencoder.digest, text))?;
+    }
+    if let Some(adapter) = recipe.adapter() {
+        builder = builder.json(&adapter.base)?;
     }
     for name in workspace.run.names().into_iter().filter(|name| is_used(name)) {
         if let Some(entry) = workspace.run.entry(&name) {

@@ -31,7 +31,7 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
         "not projected".into()
     };
     let (networks, averaged) = match taken.networks {
-        0 | 1 => ("the network in all its parameters".into(), ""),
+        0 | 1 => (what_has_gradients(recipe), ""),
         several => {
             (format!("all {several} members in all their parameters"), "; scores are the members' average")
         }
@@ -97,6 +97,19 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
         ));
     }
     text
+}
+
+/// What a network's gradients are those of.
+fn what_has_gradients(recipe: &Recipe) -> String {
+    match recipe.adapter() {
+        None => "the network in all its parameters".into(),
+        Some(adapter) => {
+            format!(
+                "{adapter} in all its {} parameters, the network beneath it standing still",
+                adapter.parameters
+            )
+        }
+    }
 }
 
 /// How many draws were taken, of which images.

@@ -1,5 +1,6 @@
 //! The encoders of an imported pipeline.
 
+use super::adapter::TextAdapterRecipe;
 use pentimento_store::Digest;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ pub struct TextEncoderRecipe {
     pub weights: Vec<PathBuf>,
     /// The folder of the tokenizer.
     pub tokenizer: PathBuf,
-    /// A digest of the files of both.
+    /// A digest of the files of both, and of the adapter's.
     pub digest: Digest,
+    /// What an adapter adds to the text encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<TextAdapterRecipe>,
 }

@@ -1,10 +1,11 @@
 //! A recipe says everything that decides a run's results. Every key has a default; a key that does not exist is an
 //! error; the resolved recipe, with every default written out, is kept in the run.
 //!
-//! A file for each section, with its defaults and its bounds: `data`, `codes`, `bank`, `samples`, `attribution`, `gradients`,
+//! A file for each section, with its defaults and its bounds: `data`, `codes`, `bank`, `adapter`, `encoders`, `samples`, `attribution`, `gradients`,
 //! `influence`, `classifier`. `origin` is where the networks come from, `file` the form in which all of it is written and
 //! read, `overrides` what replaces a value of it.
 
+mod adapter;
 mod attribution;
 mod bank;
 mod bound;
@@ -20,6 +21,7 @@ mod overrides;
 mod paths;
 mod samples;
 
+pub use adapter::{AdapterRecipe, TextAdapterRecipe};
 pub use attribution::AttributionRecipe;
 pub use bank::{BankRecipe, SubsetChoice, SubsetsRecipe};
 pub use classifier::ClassifierRecipe;
@@ -33,7 +35,7 @@ pub use overrides::TAKE_OUT;
 pub use samples::SamplesRecipe;
 pub(crate) use samples::USUAL_GUIDANCE;
 
-use crate::error::RunError;
+use crate::error::{BankError, RunError};
 use bound::{BrokenBound, broken};
 use file::RecipeFile;
 use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
@@ -190,6 +192,14 @@ impl Recipe {
         }
     }
 
+    /// The adapter of an imported network, if the run is about one.
+    pub fn adapter(&self) -> Option<&AdapterRecipe> {
+        match &self.origin {
+            Origin::Imported(checkpoint) => checkpoint.adapter.as_ref(),
+            Origin::Trained(_) | Origin::Bank(_) => None,
+        }
+    }
+
     /// How the ensemble is trained, for whoever needs codes. `run` is what the message calls the run.
     ///
     /// # Errors
@@ -199,7 +209,7 @@ impl Recipe {
         match &self.origin {
             Origin::Trained(trained) => Ok(trained),
             Origin::Imported(_) => Err(RunError::NoCodes { run: run.display().to_string() }),
-            Origin::Bank(_) => Err(RunError::IsBank { run: run.display().to_string() }),
+            Origin::Bank(_) => Err(BankError::IsBank { run: run.display().to_string() }.into()),
         }
     }
 

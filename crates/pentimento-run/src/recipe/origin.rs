@@ -1,5 +1,6 @@
 //! Where the networks of a run come from.
 
+use super::adapter::AdapterRecipe;
 use super::bank::BankRecipe;
 use super::bound::BrokenBound;
 use super::codes::CodesRecipe;
@@ -51,6 +52,9 @@ pub struct CheckpointRecipe {
     /// The encoders of its pipeline; none where the network makes pictures by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoders: Option<EncodersRecipe>,
+    /// The adapter that the run is about; none where it is about the network itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterRecipe>,
 }
 
 impl Origin {

@@ -4,7 +4,7 @@ use super::measured::Measured;
 use super::removals::{Removal, enough, tables};
 use super::retraining::Retraining;
 use super::table::write_one_image;
-use crate::error::{MadeBy, Result, RunError};
+use crate::error::{BankError, MadeBy, Result, RunError};
 use crate::gradients::{Queries, Query, QuerySet, Subject};
 use crate::score_tables::kept_sets;
 use crate::words::{counted, first_of};
@@ -143,7 +143,7 @@ pub fn the_only_method(workspace: &Workspace, set: &QuerySet) -> Result<Method> 
 ///
 /// # Errors
 ///
-/// [`RunError::NoSuch`] for a query that is not among `queries`, [`RunError::TooManyRemoved`] if no image would be left,
+/// [`RunError::NoSuch`] for a query that is not among `queries`, [`BankError::TooManyRemoved`](crate::error::BankError::TooManyRemoved) if no image would be left,
 /// [`RunError::Stopped`] once it is asked to stop: what is finished is kept; as scoring, training, sampling and measuring.
 pub fn verify_removal(
     subject: &Subject<'_>,
@@ -154,7 +154,7 @@ pub fn verify_removal(
     let AskedImage { method, count, classifier, draws, .. } = asked;
     let images = subject.training.images.len();
     if count > retraining.most() {
-        return Err(RunError::TooManyRemoved { removed: count, images });
+        return Err(BankError::TooManyRemoved { removed: count, images }.into());
     }
     let place = place_of(queries, asked.query)?;
     let query = queries.images[place].clone();

@@ -6,7 +6,7 @@ use super::one_image::{behaviour, intervention, training_process};
 use super::removals::{enough, in_turns, tables};
 use super::retraining::Retraining;
 use super::table::write_pooled;
-use crate::error::{Result, RunError};
+use crate::error::{BankError, Result};
 use crate::gradients::{Queries, Query, ScoreTable, Subject};
 use crate::workspace::Workspace;
 use pentimento_attribution::methods::Method;
@@ -39,13 +39,14 @@ impl PooledSettings {
     ///
     /// # Errors
     ///
-    /// [`RunError::TooFewSamples`].
+    /// [`BankError::TooFewSamples`](crate::error::BankError::TooFewSamples).
     pub fn check_samples(&self, workspace: &Workspace) -> Result<()> {
         let (made, Self { targets, controls, .. }) = (workspace.recipe.samples.count, *self);
         if made >= targets + controls {
             return Ok(());
         }
-        Err(RunError::TooFewSamples { run: workspace.run.root().to_path_buf(), made, targets, controls })
+        Err(BankError::TooFewSamples { run: workspace.run.root().to_path_buf(), made, targets, controls }
+            .into())
     }
 }
 
@@ -161,7 +162,7 @@ pub struct PooledRemoval {
 ///
 /// # Errors
 ///
-/// [`RunError::TooFewSamples`] if the run has fewer than targets and controls, [`RunError::TooManyRemoved`] if no image would be
+/// [`BankError::TooFewSamples`](crate::error::BankError::TooFewSamples) if the run has fewer than targets and controls, [`BankError::TooManyRemoved`](crate::error::BankError::TooManyRemoved) if no image would be
 /// left, [`RunError::Stopped`] once it is asked to stop: what is finished is kept; as scoring, training, sampling and measuring.
 pub fn removal_of_many(
     subject: &Subject<'_>,
@@ -181,7 +182,7 @@ pub fn removal_of_many(
         Some(top) => smallest_list(&rankings[..methods.len()], top),
     };
     if count > retraining.most() {
-        return Err(RunError::TooManyRemoved { removed: count, images: images.len() });
+        return Err(BankError::TooManyRemoved { removed: count, images: images.len() }.into());
     }
     let mut removed = Vec::new();
     for rankings in &rankings {

@@ -4,7 +4,7 @@ use crate::bank::{
     BankData, BankTraining, SubsetNetwork, SubsetTraining, fingerprint_of_network, objects_of, places_in,
 };
 use crate::drive::drive;
-use crate::error::{Result, RunError};
+use crate::error::{BankError, Result, RunError};
 use crate::gradients::Subject;
 use crate::networks::{NetworksAlike, Weights};
 use crate::recipe::Origin;
@@ -35,21 +35,21 @@ impl<'a> Retraining<'a> {
     ///
     /// # Errors
     ///
-    /// [`RunError::NothingToTrainAgain`] if the run or the bank is an encoded ensemble, [`RunError::NotBank`] for an imported
-    /// network, [`RunError::NotOfBank`] if the run's network is none of those that the bank trained on all images,
-    /// [`RunError::OtherImages`] if their images differ; as opening them.
+    /// [`BankError::NothingToTrainAgain`](crate::error::BankError::NothingToTrainAgain) if the run or the bank is an encoded ensemble, [`BankError::NotBank`](crate::error::BankError::NotBank) for an imported
+    /// network, [`BankError::NotOfBank`](crate::error::BankError::NotOfBank) if the run's network is none of those that the bank trained on all images,
+    /// [`BankError::OtherImages`](crate::error::BankError::OtherImages) if their images differ; as opening them.
     pub fn open(subject: &'a Subject<'a>, bank: &Path, options: RunOptions) -> Result<Self> {
         if let Some(ensemble) = subject.networks.trained_on.map(|_| subject.workspace.run.root()) {
-            return Err(RunError::NothingToTrainAgain { ensemble: ensemble.to_path_buf() });
+            return Err(BankError::NothingToTrainAgain { ensemble: ensemble.to_path_buf() }.into());
         }
         let bank = Workspace::open_read_only(bank, options)?;
         match bank.recipe.origin {
             Origin::Bank(_) => {}
             Origin::Trained(_) => {
-                return Err(RunError::NothingToTrainAgain { ensemble: bank.run.root().to_path_buf() });
+                return Err(BankError::NothingToTrainAgain { ensemble: bank.run.root().to_path_buf() }.into());
             }
             Origin::Imported(_) => {
-                return Err(RunError::NotBank { run: bank.run.root().display().to_string() });
+                return Err(BankError::NotBank { run: bank.run.root().display().to_string() }.into());
             }
         }
         let data = BankData::open(&bank.recipe, &bank.options)?;
@@ -72,7 +72,7 @@ impl<'a> Retraining<'a> {
     ///
     /// # Errors
     ///
-    /// [`RunError::TooManyRemoved`] if no image would be left; [`RunError::Stopped`] once it is asked to stop, what was trained
+    /// [`BankError::TooManyRemoved`](crate::error::BankError::TooManyRemoved) if no image would be left; [`RunError::Stopped`] once it is asked to stop, what was trained
     /// is kept.
     pub fn without(&self, removed: &[Vec<usize>]) -> Result<NetworksAlike<'_>> {
         let mut networks: Vec<SubsetNetwork> = Vec::new();
@@ -118,7 +118,7 @@ impl<'a> Retraining<'a> {
             kept[self.places[image]] = false;
         }
         if !kept.contains(&true) {
-            return Err(RunError::TooManyRemoved { removed: images.len(), images: kept.len() });
+            return Err(BankError::TooManyRemoved { removed: images.len(), images: kept.len() }.into());
         }
         let of_bank =
             fingerprint_of_network(&self.bank.recipe, &self.data, &self.architecture, &kept, self.seed)?;
@@ -181,9 +181,10 @@ fn seed_of_run(
         ),
         None => "its weights are those of none of them".into(),
     };
-    Err(RunError::NotOfBank {
+    Err(BankError::NotOfBank {
         run: subject.workspace.run.root().to_path_buf(),
         bank: bank.run.root().to_path_buf(),
         problem,
-    })
+    }
+    .into())
 }

@@ -8,9 +8,13 @@ use pentimento_run::checkpoint::{OpenCheckpoint, import_checkpoint, open_checkpo
 use pentimento_run::{Reporter, RunOptions};
 use std::path::PathBuf;
 
-/// Finds and opens the checkpoint that a person names.
+/// Finds and opens the checkpoint that a person names, with the adapter that goes with it.
 pub(super) fn open(arguments: &CheckpointArguments, reporter: &Reporter) -> Result<OpenCheckpoint> {
-    Ok(open_checkpoint(&arguments.folder, &selection(arguments), reporter)?)
+    let opened = open_checkpoint(&arguments.folder, &selection(arguments), reporter)?;
+    match &arguments.lora {
+        Some(adapter) => Ok(opened.with_adapter(adapter, reporter)?),
+        None => Ok(opened),
+    }
 }
 
 /// What a person says of the choices that a folder leaves.

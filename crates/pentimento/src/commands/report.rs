@@ -38,7 +38,7 @@ pub(super) fn report(workspace: &Workspace, asked: &Asked, set: QuerySet) -> Res
 pub(super) fn everything(workspace: &Workspace) -> Result<()> {
     let Finished { scores, page } = pentimento_run::everything::everything(workspace)?;
     if let Some(Scored { table, training, parameters }) = &scores {
-        print_scores(table, training, *parameters, PRINTED)?;
+        print_scores(table, training, &workspace.recipe, *parameters, PRINTED)?;
     }
     match page {
         Some(page) => print_report(&page),

@@ -5,21 +5,26 @@ use crate::progress::say;
 use anyhow::Result;
 use pentimento_attribution::gradient::CandidateQuality;
 use pentimento_attribution::scores::top;
+use pentimento_run::Recipe;
 use pentimento_run::gradients::{ScoreTable, TrainingImages};
 use pentimento_run::words::counted;
 
 /// Prints the first training images of every query, and how far the scores can be trusted. `parameters` is how many a network
-/// has.
+/// has, of which `recipe` says where it comes from.
 pub(super) fn print_scores(
     table: &ScoreTable,
     training: &TrainingImages,
+    recipe: &Recipe,
     parameters: usize,
     count: usize,
 ) -> Result<()> {
     let details = table.gradients();
     if let Some(taken) = table.taken() {
-        let networks =
-            if taken.networks > 1 { format!(" of {} networks", taken.networks) } else { String::new() };
+        let networks = match (recipe.adapter(), taken.networks) {
+            (Some(adapter), _) => format!(" of {adapter}"),
+            (None, 0 | 1) => String::new(),
+            (None, several) => format!(" of {several} networks"),
+        };
         let (checkpoints, draws) = match details.and_then(|details| details.followed.as_ref()) {
             None => {
                 let of_query = table.influence().and_then(|influence| influence.query_draws);

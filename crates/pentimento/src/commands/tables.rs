@@ -37,7 +37,8 @@ pub(super) fn attribute(workspace: &Workspace, asked: &Asked, set: QuerySet, cou
     let queries = set.make_and_open(subject)?;
     for table in tables(subject, &methods, asked, &queries) {
         let table = table?;
-        print_scores(&table, training, networks.architecture.parameter_count(), count)?;
+        let parameters = networks.architecture.parameter_count();
+        print_scores(&table, training, &workspace.recipe, parameters, count)?;
         let file = table.write(workspace, &queries.set.name())?;
         print(&format!("{}", workspace.run.root().join(file).display()))?;
     }

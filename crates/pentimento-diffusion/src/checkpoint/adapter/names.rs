@@ -1,5 +1,7 @@
 //! What the tensors of an adapter are called.
 
+use std::fmt;
+
 /// How an adapter's file names its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdapterForm {
@@ -13,6 +15,18 @@ pub enum AdapterForm {
     AttentionProcessors,
     /// `lora_unet_MODULE_WITH_UNDERSCORES.lora_down.weight` and `.alpha`: sd-scripts of kohya.
     Kohya,
+}
+
+impl fmt::Display for AdapterForm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Peft => "peft",
+            Self::Diffusers => "diffusers",
+            Self::DiffusersOlder => "diffusers in 2023",
+            Self::AttentionProcessors => "attention processors of diffusers before 2023-07",
+            Self::Kohya => "kohya's sd-scripts",
+        })
+    }
 }
 
 /// A text encoder of a pipeline; SDXL has two.

@@ -60,25 +60,20 @@ impl AdapterFiles {
         // Names of kohya cannot be read, as `_` stands in layers' names too: they are made of the network's and looked up.
         let kohya = layers.iter().enumerate().map(|(place, (name, _))| (name.replace('.', "_"), place));
         let places: BTreeMap<String, usize> = names.chain(kohya).collect();
-        let (mut by_layer, mut text_encoders) = (BTreeMap::new(), Vec::new());
-        for ((network, module), pair) in pairs {
-            let Network::Text(encoder) = network else {
-                let Some(&place) = places.get(&module) else {
-                    let problem =
-                        format!("the network has no layer `{module}`; the adapter is of another network");
-                    return Err(file.broken(&pair.down, problem).into());
-                };
-                if let Some(other) = by_layer.insert(place, pair) {
-                    let problem = format!("there are two parts for the layer `{}`", layers[place].0);
-                    return Err(file.broken(&other.down, problem).into());
-                }
-                continue;
+        let (of_text, of_unet): (Pairs, Pairs) =
+            pairs.into_iter().partition(|((network, _), _)| *network != Network::Unet);
+        let text_encoders = text_encoder_parts(of_text, &settings, &mut file)?;
+        let mut by_layer = BTreeMap::new();
+        for ((_, module), pair) in of_unet {
+            let Some(&place) = places.get(&module) else {
+                let problem =
+                    format!("the network has no layer `{module}`; the adapter is of another network");
+                return Err(file.broken(&pair.down, problem).into());
             };
-            let (rank, alpha) = pair.rank_and_alpha(&module, settings.get(&network), &mut file)?;
-            let outputs = file.shape(&pair.up)?.first().copied().unwrap_or_default();
-            expect(&file, &pair.up, &[outputs, rank], &module)?;
-            let (down, up) = (file.finite_f32(&pair.down)?, file.finite_f32(&pair.up)?);
-            text_encoders.push(TextEncoderPart { encoder, module, rank, alpha, down, up });
+            if let Some(other) = by_layer.insert(place, pair) {
+                let problem = format!("there are two parts for the layer `{}`", layers[place].0);
+                return Err(file.broken(&other.down, problem).into());
+            }
         }
         let (mut modules, mut values) = (Vec::new(), Vec::new());
         for (place, pair) in by_layer {
@@ -96,6 +91,19 @@ impl AdapterFiles {
             return Err(broken(&self.weights, format!("has nothing for a U-Net{of_others}")));
         }
         Ok(ReadAdapter { form, modules, values, text_encoders })
+    }
+
+    /// Reads what the adapter has for text encoders alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), for tensors of text encoders.
+    pub fn read_text_encoders(&self) -> Result<Vec<TextEncoderPart>, DiffusionError> {
+        let mut file = open_weights(&self.weights)?;
+        let (form, mut pairs) = pairs(&file)?;
+        let settings = self.settings(&file, form)?;
+        pairs.retain(|(network, _), _| *network != Network::Unet);
+        text_encoder_parts(pairs, &settings, &mut file)
     }
 
     /// What is said of scales beside the tensors, for each network.
@@ -181,6 +189,24 @@ fn pairs<R: Read + Seek>(file: &TensorFile<R>) -> Result<(AdapterForm, Pairs), D
     let pairs = found.into_iter().map(whole).collect::<Result<Pairs, _>>()?;
     // A file without tensors for a U-Net is refused, whatever its form.
     Ok((form_of_file.unwrap_or(AdapterForm::Diffusers), pairs))
+}
+
+/// The parts of text encoders among pairs.
+fn text_encoder_parts<R: Read + Seek>(
+    pairs: Pairs,
+    settings: &BTreeMap<Network, Settings>,
+    file: &mut TensorFile<R>,
+) -> Result<Vec<TextEncoderPart>, DiffusionError> {
+    let mut found = Vec::new();
+    for ((network, module), pair) in pairs {
+        let Network::Text(encoder) = network else { continue };
+        let (rank, alpha) = pair.rank_and_alpha(&module, settings.get(&network), file)?;
+        let outputs = file.shape(&pair.up)?.first().copied().unwrap_or_default();
+        expect(file, &pair.up, &[outputs, rank], &module)?;
+        let (down, up) = (file.finite_f32(&pair.down)?, file.finite_f32(&pair.up)?);
+        found.push(TextEncoderPart { encoder, module, rank, alpha, down, up });
+    }
+    Ok(found)
 }
 
 impl Pair {
