@@ -45,12 +45,17 @@ def resized(images):
 class Layer:
     """What one layer saw in a pass: inputs and gradients of outputs, `[images, positions, width]`."""
 
+    # Only while the curvature is measured: keeping patches takes longer than the pass itself.
+    watches = True
+
     def __init__(self, module):
         self.module = module
         self.is_norm = isinstance(module, torch.nn.GroupNorm)
         module.register_forward_hook(self.forward)
 
     def forward(self, module, inputs, output):
+        if not Layer.watches:
+            return
         x = inputs[0].detach()
         if self.is_norm:
             self.x = F.group_norm(x, module.num_groups, eps=module.eps)
@@ -145,6 +150,7 @@ def main():
         for place, (layer, basis) in enumerate(zip(layers, bases)):
             eigenvalues[place] = eigenvalues[place] + rotated(layer.each(), basis).square().sum(0).double() / count
     print("the curvature is measured", flush=True)
+    Layer.watches = False
 
     # Places in the schedule and noises that all images share.
     t = ((torch.arange(draws) + 0.5) * 1000 / draws).long()

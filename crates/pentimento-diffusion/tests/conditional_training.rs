@@ -20,6 +20,7 @@ use pentimento_diffusion::training::{
 };
 use pentimento_diffusion::unet::{AdapterModule, Architecture, BatchCondition, Parameters, UnetConfig};
 use std::collections::BTreeSet;
+use std::slice::from_ref;
 
 const SIDE: usize = 8;
 const IMAGES: usize = 7;
@@ -138,7 +139,7 @@ fn gradient(
     condition: &Condition,
 ) -> Vec<f64> {
     let denoising = Denoising::<f64>::new(&schedule());
-    let told = std::slice::from_ref(condition);
+    let told = from_ref(condition);
     let NoisyBatch { input, condition, target } =
         denoising.batch::<f64>(architecture, shown, [SIDE, SIDE], [draw], told);
     let tracked = parameters::<f64>(architecture, values).tracked();
@@ -380,8 +381,8 @@ fn conditions_that_do_not_fit_are_named() {
     let (classes, texts, plain) = (with_classes(), with_texts(), network("goldens/plain/unet"));
     let (one, longer) = (text(1), text_of_tokens(2, 6));
     let narrow = Condition::Text(TextEmbedding::new(vec![0.5; 24], 6));
-    let own = |condition: &Condition| Some(of(&[&[class_0.clone()], &[condition.clone()]]));
-    let texts_and = |condition: &Condition| Some(of(&[&[one.clone()], &[condition.clone()]]));
+    let own = |condition: &Condition| Some(of(&[from_ref(&class_0), from_ref(condition)]));
+    let texts_and = |condition: &Condition| Some(of(&[from_ref(&one), from_ref(condition)]));
     let cases = [
         (refused(&classes, keeping, None), "model: `num_class_embeds`"),
         (refused(&texts, keeping, None), "model: `_class_name` is UNet2DConditionModel"),
@@ -392,7 +393,7 @@ fn conditions_that_do_not_fit_are_named() {
         (refused(&classes, keeping, own(&Condition::None)), "`conditions of image 1` is absent"),
         (refused(&classes, keeping, own(&one)), "`conditions of image 1` is set"),
         (
-            refused(&classes, keeping, Some(of(&[&[class_0.clone()], &[]]))),
+            refused(&classes, keeping, Some(of(&[from_ref(&class_0), &[]]))),
             "`conditions of image 1` is empty",
         ),
         (

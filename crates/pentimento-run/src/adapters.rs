@@ -41,7 +41,8 @@ impl OpenCheckpoint {
     /// is not there or has no such layers.
     pub fn with_adapter(self, path: &Path, reporter: &Reporter) -> Result<Self> {
         let folder = self.folder.clone();
-        let wrong = |source: DiffusionError| PartError::Adapter { network: folder.clone(), source };
+        let wrong =
+            |source: DiffusionError| PartError::Adapter { network: folder.clone(), source: source.into() };
         let files = AdapterFiles::find(path).map_err(wrong)?;
         let mut read = files.read(&self.checkpoint.architecture).map_err(wrong)?;
         let (form, of_text) = (read.form, std::mem::take(&mut read.text_encoders));

@@ -201,8 +201,8 @@ fn source_of(opened: &OpenCheckpoint) -> Result<CheckpointRecipe> {
         weights: files.weights.iter().map(|path| absolute(path)).collect(),
         scheduler: absolute(&files.scheduler),
         sample_size: None,
-        encoders: encoders.as_ref().map(remembered).transpose()?,
-        adapter: opened.adapter_recipe()?,
+        encoders: encoders.as_ref().map(remembered).transpose()?.map(Box::new),
+        adapter: opened.adapter_recipe()?.map(Box::new),
     })
 }
 

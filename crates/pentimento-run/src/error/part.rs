@@ -28,7 +28,7 @@ pub enum PartError {
         /// The folder of the network.
         network: PathBuf,
         /// What is wrong with it.
-        source: DiffusionError,
+        source: Box<DiffusionError>,
     },
     /// A picture of which the autoencoder makes no latent.
     #[error(

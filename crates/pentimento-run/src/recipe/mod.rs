@@ -187,7 +187,7 @@ impl Recipe {
     /// The encoders of an imported pipeline; none where networks work on pictures.
     pub fn encoders(&self) -> Option<&EncodersRecipe> {
         match &self.origin {
-            Origin::Imported(checkpoint) => checkpoint.encoders.as_ref(),
+            Origin::Imported(checkpoint) => checkpoint.encoders.as_deref(),
             Origin::Trained(_) | Origin::Bank(_) => None,
         }
     }
@@ -195,7 +195,7 @@ impl Recipe {
     /// The adapter of an imported network, if the run is about one.
     pub fn adapter(&self) -> Option<&AdapterRecipe> {
         match &self.origin {
-            Origin::Imported(checkpoint) => checkpoint.adapter.as_ref(),
+            Origin::Imported(checkpoint) => checkpoint.adapter.as_deref(),
             Origin::Trained(_) | Origin::Bank(_) => None,
         }
     }

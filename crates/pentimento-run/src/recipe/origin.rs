@@ -51,10 +51,10 @@ pub struct CheckpointRecipe {
     pub sample_size: Option<SampleSize>,
     /// The encoders of its pipeline; none where the network makes pictures by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encoders: Option<EncodersRecipe>,
+    pub encoders: Option<Box<EncodersRecipe>>,
     /// The adapter that the run is about; none where it is about the network itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adapter: Option<AdapterRecipe>,
+    pub adapter: Option<Box<AdapterRecipe>>,
 }
 
 impl Origin {
