@@ -20,7 +20,7 @@ layers_per_block = 1
 norm_num_groups = 4
 "#;
 
-pub const PLANS: [Plan; 6] = [
+pub const PLANS: [Plan; 7] = [
     Plan {
         name: "classes",
         recipe: Some(
@@ -121,6 +121,16 @@ top = 4
              --set influence.draws=2",
             "attribute RUN --method das,tracin,influence",
             "attribute RUN --method das --query 1,3",
+        ],
+    },
+    Plan {
+        name: "adapter",
+        recipe: None,
+        commands: &[
+            "import PIPELINES/sd_conv --lora PIPELINES/lora/kohya_whole --run RUN --set samples.count=1 --set samples.prompts=[\"cat\"] \
+             --set sampling.steps=2 --set data.path=captioned --set gradients.timesteps=2 --set gradients.groups=2 \
+             --set gradients.dimension=256 --set influence.draws=2",
+            "attribute RUN --method das,tracin,influence",
         ],
     },
     Plan {
