@@ -13,23 +13,8 @@ mod latent_pipelines;
 
 use common::*;
 use latent_pipelines::*;
-use pentimento_attribution::methods::Method;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-
-/// Methods that a network which was not trained here can be asked by, about samples of a sampler without noise.
-fn methods() -> Vec<&'static str> {
-    let others = ["classifier-cosine", "influence-trajectory"];
-    Method::names_of_tables().into_iter().filter(|name| !others.contains(name)).collect()
-}
-
-/// Recipes have the names of their runs.
-fn assert_equal_but_the_recipe(expected: &BTreeMap<String, Vec<u8>>, run: &Path) {
-    let mut expected = expected.clone();
-    expected.insert("recipe.toml".into(), fs::read(run.join("recipe.toml")).unwrap());
-    assert_equal_runs(&expected, run);
-}
 
 #[test]
 fn latents_without_prompts() {

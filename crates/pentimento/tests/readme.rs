@@ -21,7 +21,8 @@ const NOT_RUN: [(&str, &str); 2] = [
 const PARTS: [&str; 4] =
     ["Use it", "Somebody else's checkpoint", "On several machines", "Image sets it reads"];
 
-/// Parts whose commands are not run here: `evaluate.rs` asks the same of a small bank, and `latent.rs` of small pipelines.
+/// Parts whose commands are not run here: `evaluate.rs` asks the same of a small bank, and `latent.rs` and
+/// `adapters.rs` of small pipelines.
 const PARTS_RUN_ELSEWHERE: [&str; 2] = ["Does a ranking hold?", "Latents and prompts"];
 
 /// A part of each line of commands, with what is said instead of it.

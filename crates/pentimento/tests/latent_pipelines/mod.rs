@@ -1,12 +1,14 @@
 //! The golden pipelines of latent networks for tests of the program: their pictures as files, and what their encoders make of them.
 #![allow(
+    dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "helpers of tests fail as tests do"
+    reason = "each test uses a part of it; helpers of tests fail as tests do"
 )]
 
-use crate::common::program;
+use crate::common::{assert_equal_runs, program};
+use pentimento_attribution::methods::Method;
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_encoders::Encoders;
 use safetensors::SafeTensors;
@@ -14,6 +16,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Methods that a network which was not trained here can be asked by, about samples of a sampler without noise.
+pub fn methods() -> Vec<&'static str> {
+    let others = ["classifier-cosine", "influence-trajectory"];
+    Method::names_of_tables().into_iter().filter(|name| !others.contains(name)).collect()
+}
+
+/// Recipes have the names of their runs.
+pub fn assert_equal_but_the_recipe(expected: &BTreeMap<String, Vec<u8>>, run: &Path) {
+    let mut expected = expected.clone();
+    expected.insert("recipe.toml".into(), fs::read(run.join("recipe.toml")).unwrap());
+    assert_equal_runs(&expected, run);
+}
 
 pub fn pipeline(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens_latent").join(name)
