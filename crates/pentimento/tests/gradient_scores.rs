@@ -518,7 +518,7 @@ fn images_without_labels_are_called_by_their_place() {
     write_images(&laboratory.path("set.npy"), &bars()[..20]);
     let run = laboratory.path("run");
     import(&run, &format!("data.path={:?}", laboratory.path("set.npy")), &[]);
-    let said = succeed(&mut attribute(&run, &["--query", "3", "--top", "1"])).stdout;
+    let said = succeed(&mut attribute(&run, &["--method", "d-trak", "--query", "3", "--top", "1"])).stdout;
     let line = said.lines().find(|line| line.starts_with("training image 3: ")).unwrap();
     assert!(line.starts_with("training image 3: 3 (+"), "{line}");
 }
