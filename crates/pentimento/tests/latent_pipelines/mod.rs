@@ -41,8 +41,14 @@ pub fn import(from: &Path, run: &Path) -> Command {
 /// Few samples and short features of the images in a folder, with more settings.
 pub fn settings(images: &Path, more: &[&str]) -> Vec<String> {
     let data = format!("data.path={images:?}");
-    let own =
-        ["samples.count=3", "gradients.dimension=512", "gradients.groups=4", "gradients.timesteps=3", &data];
+    let own = [
+        "samples.count=3",
+        "influence.cg_gradients=64",
+        "gradients.dimension=512",
+        "gradients.groups=4",
+        "gradients.timesteps=3",
+        &data,
+    ];
     own.into_iter().chain(more.iter().copied()).flat_map(|setting| ["--set".into(), setting.into()]).collect()
 }
 
