@@ -185,7 +185,9 @@ fn training_images_are_scored_and_reported() {
     let data = |name: &str| format!("data.{name}={:?}", laboratory.path(name));
     let (images, labels) = (data("images"), data("labels"));
     let settings =
-        ["--set", "samples.count=3", "--set", &images, "--set", &labels, "--set", "gradients.dimension=512"];
+        ["samples.count=3", &images, &labels, "gradients.dimension=512", "influence.cg_gradients=1000"]
+            .map(|setting| ["--set", setting])
+            .concat();
     succeed(&mut import(&golden("goldens/plain"), &run, &settings));
     let finished = succeed(&mut program([Path::new("run"), &run]));
     assert_names(&finished.stdout, &["sample 0: ", "sample 2: ", "report.html"]);

@@ -65,7 +65,13 @@ const SMALL: [(&str, &str, &[&str]); 4] = [
     (
         "import",
         "samples.count=4",
-        &["gradients.dimension=64", "gradients.timesteps=2", "gradients.most_draws=16", "data.path=cifar"],
+        &[
+            "gradients.dimension=64",
+            "gradients.timesteps=2",
+            "gradients.most_draws=16",
+            "influence.cg_gradients=1000",
+            "data.path=cifar",
+        ],
     ),
 ];
 
