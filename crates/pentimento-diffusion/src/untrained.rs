@@ -37,22 +37,11 @@ pub fn untrained(architecture: &Architecture, values: &[Vec<f32>]) -> Option<Unt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unet::{Parameters, UnetConfig};
+    use crate::unet::{Parameters, smallest_network};
 
     #[test]
     fn a_network_before_its_first_step_is_told_from_one_after_it() {
-        let config = UnetConfig {
-            in_channels: 1,
-            out_channels: 1,
-            block_out_channels: vec![4],
-            down_block_types: vec!["DownBlock2D".into()],
-            up_block_types: vec!["UpBlock2D".into()],
-            layers_per_block: 1,
-            norm_num_groups: 2,
-            attention_head_dim: None,
-            ..UnetConfig::default()
-        };
-        let architecture = Architecture::new(&config).unwrap();
+        let architecture = smallest_network();
         let place = |name: &str| architecture.parameters().iter().position(|spec| spec.name == name).unwrap();
         let mut values = Parameters::initial(&architecture, 1, 0);
         values[place("conv_out.weight")].fill(0.0);

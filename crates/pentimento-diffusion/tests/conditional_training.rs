@@ -27,17 +27,6 @@ const IMAGES: usize = 7;
 const SEED: u64 = 31;
 const MEMBER: u32 = 2;
 
-/// Ten timesteps that reach from little to much noise.
-fn schedule() -> ScheduleConfig {
-    ScheduleConfig {
-        num_train_timesteps: 10,
-        beta_start: 0.05,
-        beta_end: 0.5,
-        beta_schedule: BetaSchedule::Linear,
-        ..ScheduleConfig::default()
-    }
-}
-
 fn config(steps: usize) -> TrainingConfig {
     TrainingConfig {
         steps,
@@ -100,7 +89,7 @@ fn networks() -> [(Architecture, TrainingConditions); 3] {
 
 fn trainer(case: &(Architecture, TrainingConditions), config: TrainingConfig) -> Trainer {
     let (architecture, conditions) = case.clone();
-    Trainer::conditional(architecture, &schedule(), config, conditions, SEED, MEMBER).unwrap()
+    Trainer::conditional(architecture, &ten_timesteps(), config, conditions, SEED, MEMBER).unwrap()
 }
 
 fn shape(architecture: &Architecture) -> [usize; 3] {
@@ -138,7 +127,7 @@ fn gradient(
     (shown, draw): (&[f32], &Draw),
     condition: &Condition,
 ) -> Vec<f64> {
-    let denoising = Denoising::<f64>::new(&schedule());
+    let denoising = Denoising::<f64>::new(&ten_timesteps());
     let told = from_ref(condition);
     let NoisyBatch { input, condition, target } =
         denoising.batch::<f64>(architecture, shown, [SIDE, SIDE], [draw], told);
@@ -253,7 +242,7 @@ fn what_is_not_used_changes_nothing() {
     };
     let plain = network("goldens/plain/unet");
     let none = TrainingConditions::new(vec![vec![Condition::None]; IMAGES]);
-    let without = Trainer::new(plain.clone(), &schedule(), config, SEED, MEMBER).unwrap();
+    let without = Trainer::new(plain.clone(), &ten_timesteps(), config, SEED, MEMBER).unwrap();
     let with = trainer(&(plain.clone(), none), config);
     assert!(run(without, &plain) == run(with, &plain));
 
@@ -364,7 +353,7 @@ fn conditions_that_do_not_fit_are_named() {
     let dropping = config(5);
     let keeping = TrainingConfig { condition_dropout: 0.0, ..dropping };
     let refused = |architecture: &Architecture, config, conditions: Option<TrainingConditions>| {
-        let (architecture, schedule) = (architecture.clone(), schedule());
+        let (architecture, schedule) = (architecture.clone(), ten_timesteps());
         let trainer = match conditions {
             None => Trainer::new(architecture, &schedule, config, 1, 1),
             Some(conditions) => Trainer::conditional(architecture, &schedule, config, conditions, 1, 1),

@@ -28,24 +28,13 @@ const LENGTH: usize = SIDE * SIDE;
 const SEED: u64 = 20;
 const MEMBER: u32 = 3;
 
-/// Ten timesteps that reach from little to much noise.
-fn schedule() -> ScheduleConfig {
-    ScheduleConfig {
-        num_train_timesteps: 10,
-        beta_start: 0.05,
-        beta_end: 0.5,
-        beta_schedule: BetaSchedule::Linear,
-        ..ScheduleConfig::default()
-    }
-}
-
 /// Images between -1 and 1.
 fn images(count: usize) -> Vec<f32> {
     normals(500, count * LENGTH).into_iter().map(|value| value.clamp(-1.0, 1.0)).collect()
 }
 
 fn trainer(config: TrainingConfig) -> Trainer {
-    Trainer::new(tiny(), &schedule(), config, SEED, MEMBER).unwrap()
+    Trainer::new(tiny(), &ten_timesteps(), config, SEED, MEMBER).unwrap()
 }
 
 fn set_of<'a>(read: &'a (dyn Fn(usize, &mut [f32]) + Sync), count: usize) -> TrainingImages<'a> {
@@ -119,7 +108,7 @@ fn an_adapter_is_trained_by_itself() {
     for ema_decay in [None, Some(0.9)] {
         let trainer = || {
             let config = TrainingConfig { ema_decay, ..short(80) };
-            Trainer::new(adapted.clone(), &schedule(), config, SEED, MEMBER).unwrap()
+            Trainer::new(adapted.clone(), &ten_timesteps(), config, SEED, MEMBER).unwrap()
         };
         let mut whole = trainer();
         assert_eq!(whole.member(), Parameters::initial(&adapted, SEED, MEMBER));
@@ -176,7 +165,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
 fn randomness_follows_seed_and_stream() {
     let images = images(7);
     let run = |seed, stream| {
-        let mut trainer = Trainer::new(tiny(), &schedule(), short(3), seed, stream).unwrap();
+        let mut trainer = Trainer::new(tiny(), &ten_timesteps(), short(3), seed, stream).unwrap();
         train(&mut trainer, &images, 3);
         result(&trainer)
     };
@@ -496,12 +485,12 @@ fn settings_out_of_bounds_are_named() {
         ("ema_decay", TrainingConfig { ema_decay: Some(1.0), ..short(5) }),
         ("ema_decay", TrainingConfig { ema_decay: Some(f64::NAN), ..short(5) }),
     ] {
-        match Trainer::new(tiny(), &schedule(), config, 1, 1).err() {
+        match Trainer::new(tiny(), &ten_timesteps(), config, 1, 1).err() {
             Some(DiffusionError::Config { field: named, .. }) => assert_eq!(named, field),
             other => panic!("{field}: {other:?}"),
         }
     }
-    let schedule = ScheduleConfig { beta_end: 1.0, ..schedule() };
+    let schedule = ScheduleConfig { beta_end: 1.0, ..ten_timesteps() };
     let error = Trainer::new(tiny(), &schedule, short(5), 1, 1).err().unwrap();
     assert!(error.to_string().contains("`beta_end`"), "{error}");
 }
@@ -530,7 +519,7 @@ fn states_of_another_training_are_refused() {
         block_out_channels: vec![8, 8],
         ..tiny_config()
     });
-    let other = Trainer::new(wider.unwrap(), &schedule(), short(8), 1, 1).unwrap().state().unwrap();
+    let other = Trainer::new(wider.unwrap(), &ten_timesteps(), short(8), 1, 1).unwrap().state().unwrap();
     let text = refused(short(8), &other);
     assert!(text.contains("`values/conv_in.weight`: has shape [72], needed is [36]"), "{text}");
 }

@@ -14,20 +14,6 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(name)
 }
 
-/// Copies a folder with what it holds.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 fn import(from: &Path, run: &Path, more: &[&str]) -> Command {
     let mut command = program([Path::new("import"), from, Path::new("--run"), run]);
     command.args(["--set", "gradients.groups=4"]).args(more);

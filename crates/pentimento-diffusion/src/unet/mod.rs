@@ -32,3 +32,21 @@ pub use parameter_spec::{ParameterKind, ParameterSpec};
 pub use parameters::{Gradient, Parameters, to_disk_layout, to_memory_layout};
 pub use precision::Precision;
 pub use sample_size::SampleSize;
+
+/// The smallest network that there is, for tests of what holds for any.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+pub(crate) fn smallest_network() -> Architecture {
+    let config = UnetConfig {
+        in_channels: 1,
+        out_channels: 1,
+        block_out_channels: vec![4],
+        down_block_types: vec!["DownBlock2D".into()],
+        up_block_types: vec!["UpBlock2D".into()],
+        layers_per_block: 1,
+        norm_num_groups: 2,
+        attention_head_dim: None,
+        ..UnetConfig::default()
+    };
+    Architecture::new(&config).unwrap()
+}

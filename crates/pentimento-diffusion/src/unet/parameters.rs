@@ -289,25 +289,14 @@ fn reorder<T: Copy>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AdapterModule, BatchCondition, UnetConfig};
+    use super::super::{AdapterModule, BatchCondition, smallest_network};
     use super::*;
     use pentimento_kernels::extension::device_for;
 
     /// All that is made for one network beneath an adapter shares what stands still, and no gradient of it is computed.
     #[test]
     fn what_stands_still_is_shared_and_has_no_gradient() {
-        let config = UnetConfig {
-            in_channels: 1,
-            out_channels: 1,
-            block_out_channels: vec![4],
-            down_block_types: vec!["DownBlock2D".into()],
-            up_block_types: vec!["UpBlock2D".into()],
-            layers_per_block: 1,
-            norm_num_groups: 2,
-            attention_head_dim: None,
-            ..UnetConfig::default()
-        };
-        let network = Architecture::new(&config).unwrap();
+        let network = smallest_network();
         let ones = |architecture: &Architecture| -> Vec<Vec<f32>> {
             architecture.parameters().iter().map(|spec| vec![0.1; spec.len()]).collect()
         };

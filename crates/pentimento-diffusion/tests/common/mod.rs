@@ -8,10 +8,22 @@ mod latent_cases;
 use burn::tensor::{Tensor, TensorData};
 pub use golden_cases::*;
 pub use latent_cases::*;
+use pentimento_diffusion::schedule::{BetaSchedule, ScheduleConfig};
 use pentimento_diffusion::unet::{Architecture, Parameters, Precision, SampleSize, UnetConfig};
 use pentimento_kernels::extension::device_for;
 use pentimento_noise::{Purpose, Stream};
 use proptest::prelude::ProptestConfig;
+
+/// Ten timesteps that reach from little to much noise.
+pub fn ten_timesteps() -> ScheduleConfig {
+    ScheduleConfig {
+        num_train_timesteps: 10,
+        beta_start: 0.05,
+        beta_end: 0.5,
+        beta_schedule: BetaSchedule::Linear,
+        ..ScheduleConfig::default()
+    }
+}
 
 pub fn of<T: Precision>(values: &[f64]) -> Vec<T> {
     values.iter().map(|&value| T::of(value)).collect()

@@ -15,7 +15,7 @@ pub(crate) use files::remembered;
 pub(crate) use latents::LATENTS;
 pub use latents::{EncodingPictures, Latents};
 pub use texts::{EncodingTexts, Texts, texts_of_samples};
-pub(crate) use texts::{NO_PROMPT, TEXTS};
+pub(crate) use texts::{NO_PROMPT, TEXTS, TEXTS_OF_QUERIES};
 
 use crate::error::{Result, RunError};
 use crate::recipe::{EncodersRecipe, TextAdapterRecipe};

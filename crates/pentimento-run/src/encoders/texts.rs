@@ -21,7 +21,7 @@ pub(crate) const TEXTS: &str = "texts";
 /// The stage of the prompts of samples.
 const TEXTS_OF_SAMPLES: &str = "texts/samples";
 /// The stage of what is said of queries.
-const TEXTS_OF_QUERIES: &str = "texts/queries";
+pub(crate) const TEXTS_OF_QUERIES: &str = "texts/queries";
 
 /// What its costs are called.
 const COST: &str = "encoding texts";
@@ -55,7 +55,7 @@ pub fn texts_of_samples(workspace: &Workspace, networks: &Networks<'_>) -> Resul
         return Ok(Texts::default());
     };
     let prompts = workspace.recipe.samples.prompts.iter().map(String::as_str);
-    EncodingTexts::of_samples(workspace, encoders, prompts.chain([NO_PROMPT])).complete()
+    EncodingTexts::new(workspace, encoders, TEXTS_OF_SAMPLES, prompts.chain([NO_PROMPT])).complete()
 }
 
 /// The stage: a piece is 64 different texts.
@@ -68,34 +68,8 @@ pub struct EncodingTexts<'a> {
 }
 
 impl<'a> EncodingTexts<'a> {
-    /// Encoding the captions of training images.
-    pub fn of_captions<'t>(
-        workspace: &'a Workspace,
-        encoders: &'a RunEncoders,
-        texts: impl IntoIterator<Item = &'t str>,
-    ) -> Self {
-        Self::new(workspace, encoders, TEXTS, texts)
-    }
-
-    /// Encoding the prompts of samples.
-    pub fn of_samples<'t>(
-        workspace: &'a Workspace,
-        encoders: &'a RunEncoders,
-        texts: impl IntoIterator<Item = &'t str>,
-    ) -> Self {
-        Self::new(workspace, encoders, TEXTS_OF_SAMPLES, texts)
-    }
-
-    /// Encoding what is said of queries.
-    pub fn of_queries<'t>(
-        workspace: &'a Workspace,
-        encoders: &'a RunEncoders,
-        texts: impl IntoIterator<Item = &'t str>,
-    ) -> Self {
-        Self::new(workspace, encoders, TEXTS_OF_QUERIES, texts)
-    }
-
-    fn new<'t>(
+    /// Encoding texts in the stage of this name, each of them once.
+    pub(crate) fn new<'t>(
         workspace: &'a Workspace,
         encoders: &'a RunEncoders,
         name: &'static str,

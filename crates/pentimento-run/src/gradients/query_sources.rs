@@ -5,7 +5,7 @@ use super::row_key::row_key;
 use super::subject::Subject;
 use crate::analyse::{Sampling, shard_count, shard_samples};
 use crate::data::{open_images, open_path, prepare_images};
-use crate::encoders::{EncodingPictures, EncodingTexts, Latents, texts_of_samples};
+use crate::encoders::{EncodingPictures, EncodingTexts, Latents, TEXTS_OF_QUERIES, texts_of_samples};
 use crate::error::{MadeBy, Result, RunError};
 use crate::network_images::in_channels_of;
 use crate::piece::missing;
@@ -39,7 +39,8 @@ fn latents_of(subject: &Subject<'_>, images: &PreparedSet, chosen: Vec<usize>) -
 /// Texts that networks are told.
 fn told_texts(subject: &Subject<'_>, texts: &[&str]) -> Result<Vec<Told>> {
     let Some(encoders) = &subject.networks.encoders else { return Ok(vec![Told::default(); texts.len()]) };
-    let found = EncodingTexts::of_queries(subject.workspace, encoders, texts.iter().copied()).complete()?;
+    let found = EncodingTexts::new(subject.workspace, encoders, TEXTS_OF_QUERIES, texts.iter().copied())
+        .complete()?;
     Ok(texts.iter().map(|&text| (found.condition(text), Some(text.to_owned()))).collect())
 }
 

@@ -1,7 +1,7 @@
 //! The training images of a run, for attribution by gradients.
 
 use crate::data::{CodedData, prepare_images};
-use crate::encoders::{EncodingPictures, EncodingTexts, Latents, Texts};
+use crate::encoders::{EncodingPictures, EncodingTexts, Latents, TEXTS, Texts};
 use crate::error::{Result, RunError};
 use crate::forecast::Forecast;
 use crate::network_images::TakenImages;
@@ -69,7 +69,7 @@ impl TrainingImages {
         };
         let told = match &networks.encoders {
             Some(encoders) if networks.knows_texts() => {
-                Told::Texts(EncodingTexts::of_captions(workspace, encoders, captions_of(&images)).complete()?)
+                Told::Texts(EncodingTexts::new(workspace, encoders, TEXTS, captions_of(&images)).complete()?)
             }
             _ => Told::without_texts(networks),
         };
@@ -91,7 +91,7 @@ impl TrainingImages {
         let mut forecasts = Vec::from_iter(stage.forecast()?);
         let latents = if forecasts.is_empty() { stage.complete()? } else { stage.stand_in() };
         let told = if networks.knows_texts() {
-            let stage = EncodingTexts::of_captions(workspace, encoders, captions_of(&images));
+            let stage = EncodingTexts::new(workspace, encoders, TEXTS, captions_of(&images));
             match stage.forecast()? {
                 None => Told::Texts(stage.complete()?),
                 Some(forecast) => {
@@ -119,7 +119,7 @@ impl TrainingImages {
             return Ok(None);
         };
         let Pictures { images, .. } = Self::pictures(workspace, networks)?;
-        then(&EncodingTexts::of_captions(workspace, encoders, captions_of(&images))).map(Some)
+        then(&EncodingTexts::new(workspace, encoders, TEXTS, captions_of(&images))).map(Some)
     }
 
     /// Does something with the stage that encodes the training images of a network that works on latents; none for another network.

@@ -192,6 +192,20 @@ pub fn assert_verified(run: &Path) {
     assert_eq!(finished.stderr, "", "leftovers");
 }
 
+/// Copies a folder with what it holds.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// Names of the objects that the manifest of a run lists.
 pub fn listed(run: &Path) -> Vec<String> {
     let Ok(manifest) = fs::read(run.join("manifest.json")) else { return Vec::new() };

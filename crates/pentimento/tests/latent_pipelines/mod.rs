@@ -52,20 +52,6 @@ pub fn settings(images: &Path, more: &[&str]) -> Vec<String> {
     own.into_iter().chain(more.iter().copied()).flat_map(|setting| ["--set".into(), setting.into()]).collect()
 }
 
-/// Copies a folder with what it holds.
-pub fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// Values of a golden tensor, and its shape.
 fn golden(case: &Path, name: &str) -> (Vec<f32>, Vec<usize>) {
     let bytes = fs::read(case.join("golden.safetensors")).unwrap();
