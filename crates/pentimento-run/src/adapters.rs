@@ -17,6 +17,7 @@ use pentimento_diffusion::checkpoint::{
     open_weights, read_weights,
 };
 use pentimento_diffusion::unet::{AdapterModule, Architecture};
+use pentimento_encoders::EncoderError;
 use pentimento_store::Digest;
 use std::path::{Path, PathBuf};
 
@@ -58,8 +59,13 @@ impl OpenCheckpoint {
                 let file = files.weights.display().to_string();
                 return Err(wrong(DiffusionError::Tensor { file, tensor, problem }).into());
             };
-            let text = text.with_adapter(&of_text, &files.weights)?;
-            encoders.iter_mut().for_each(|opened| opened.encoders.text = Some(text.clone()));
+            let text = text.with_adapter(&of_text, &files.weights).map_err(|error| match error {
+                EncoderError::Model(error) => RunError::from(wrong(error)),
+                error => error.into(),
+            })?;
+            if let Some(opened) = &mut encoders {
+                opened.encoders.text = Some(text);
+            }
         }
         let architecture = &checkpoint.architecture;
         reporter.tell(Event::Adapter {

@@ -79,8 +79,12 @@ fn replaced(workspace: &Workspace, data: Option<&CodedData>) -> Result<Vec<Strin
     } else if imported::weights(workspace).is_err() {
         return Ok(found);
     }
-    // Members that are to be made again have not made anything of this recipe.
-    let networks = Networks::open(workspace, data).ok();
+    let networks = match data {
+        // Members that are to be made again have not made anything of this recipe.
+        Some(_) => Networks::open(workspace, data).ok(),
+        // Of an imported network nothing is known while what it stands on is gone.
+        None => Some(Networks::open(workspace, None)?),
+    };
     note(samples_of_others(workspace, networks.as_ref())?, "shard", " of samples");
     if let Some(data) = data {
         note(attribution_of_others(workspace, data, networks.as_ref())?, "shard", " of counterfactuals");

@@ -2,7 +2,9 @@
 
 use crate::forecast::{Forecast, MoreDraws};
 use crate::piece::Piece;
-use crate::words::{adapter_in_words, first_of, human_duration, mebibytes, untrained_in_words};
+use crate::words::{
+    adapter_in_words, counted, first_of, human_duration, mebibytes, quoted, untrained_in_words,
+};
 use pentimento_data::{FetchEvent, OpenEvent};
 use pentimento_diffusion::checkpoint::{AdapterForm, CheckpointInside};
 use pentimento_diffusion::sampler::{SamplerKind, SamplingConfig};
@@ -189,6 +191,15 @@ pub enum Event<'a> {
         /// What people call the query.
         query: &'a str,
     },
+    /// Texts are longer than their encoder takes, so their ends are cut off.
+    TextsCut {
+        /// How many.
+        texts: usize,
+        /// Tokens that it takes, with those of start and end.
+        tokens: usize,
+        /// One of them.
+        first: &'a str,
+    },
     /// The page leaves out a likeness that would take minutes.
     PatchesLeftOut,
     /// A piece was made and stored.
@@ -233,6 +244,13 @@ impl fmt::Display for Event<'_> {
             Self::RecipeSays(line) => {
                 write!(formatter, "the run's recipe now says `{line}`: what depends on it is made again")
             }
+            Self::TextsCut { texts, tokens, first } => write!(
+                formatter,
+                "note: the text encoder takes {tokens} tokens; {}, such as {}, {} longer, and what is behind does not count",
+                counted(*texts, "text"),
+                quoted(first),
+                if *texts == 1 { "is" } else { "are" },
+            ),
             Self::RecipeNoLongerSays(line) => write!(formatter, "the run's recipe no longer says `{line}`"),
             Self::Forecast(Forecast { method, work, seconds, memory, more }) => {
                 let duration = |seconds: f64| {

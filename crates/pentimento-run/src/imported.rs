@@ -86,12 +86,14 @@ pub fn import(
     let in_member = |(name, bytes): (&str, Vec<u8>)| (format!("{}/{name}", member_folder(0)), bytes);
     let mut key = Fingerprint::of("imported network");
     let mut scheduler = scheduler_files(&recipe.schedule, &recipe.sampling).to_vec();
+    if recipe.encoders().is_some() || recipe.adapter().is_some() {
+        // No pipeline lies there, only what belongs to one.
+        scheduler.retain(|(name, _)| *name != SCHEDULER_FILES[0]);
+    }
     let network = match recipe.adapter() {
         None => network_files(&checkpoint.architecture, &checkpoint.values)?.map(in_member).to_vec(),
         Some(adapter) => {
             key = key.bytes(adapter.base.as_bytes());
-            // No pipeline lies there, only what belongs to one.
-            scheduler.retain(|(name, _)| *name != SCHEDULER_FILES[0]);
             let mut objects = adapters::objects(checkpoint)?;
             objects.push((config_name(), network.to_json().into_bytes()));
             objects

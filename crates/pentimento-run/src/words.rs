@@ -21,9 +21,17 @@ pub fn first_of(names: &[String]) -> String {
     format!("{}{more}", first.join(", "))
 }
 
-/// A text that a network is told, as people read it.
+/// Characters of a text that people are shown in a line.
+const LONGEST_QUOTED: usize = 120;
+
+/// A text that a network is told, as people read it: in one line, and only the beginning of a long one.
 pub fn quoted(text: &str) -> String {
-    if text.is_empty() { "no prompt".into() } else { format!("“{text}”") }
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST_QUOTED) {
+        _ if text.is_empty() => "no prompt".into(),
+        Some((end, _)) => format!("“{} …”", &line[..end]),
+        None => format!("“{line}”"),
+    }
 }
 
 /// `1 h 02 min`, `3 min 07 s`, `4.2 s`.

@@ -5,6 +5,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use pentimento_attribution::ensemble::CodeDistance;
 use pentimento_attribution::methods::{Family, Method};
+use pentimento_run::RunError;
 use pentimento_run::gradients::QuerySet;
 use pentimento_run::piece::PieceName;
 use std::path::PathBuf;
@@ -156,8 +157,8 @@ pub enum Command {
         #[command(flatten)]
         run: ExistingRun,
         /// Write and print the distance or score of every training image by this method; several, separated by commas. If none
-        /// is named, samples of an ensemble are attributed by its codes, and all else is asked by `influence-cg`, or by `d-trak` if the
-        /// network has more than about two million parameters.
+        /// is named, samples of an ensemble are attributed by its codes, and all else is asked by `influence-cg`, or by `d-trak` if more
+        /// than about two million parameters are trained.
         #[arg(long, value_enum, value_delimiter = ',')]
         method: Vec<AttributeMethod>,
         /// A classifier of this project (`classifier.safetensors`), for `classifier-cosine`; the run's own if not given.
@@ -318,8 +319,12 @@ pub struct QueryArguments {
 
 impl QueryArguments {
     /// The images.
-    pub fn set(self) -> QuerySet {
-        self.query.of_class(self.class).with_prompt(self.prompt)
+    ///
+    /// # Errors
+    ///
+    /// As [`QuerySet::told`].
+    pub fn set(self) -> Result<QuerySet, RunError> {
+        self.query.told(self.class, self.prompt)
     }
 }
 

@@ -111,6 +111,12 @@ pub enum ProgramError {
         "--limit-memory: this system does not tell how much memory a process holds (no /proc/self/status)"
     )]
     MemoryUnknown,
+    /// A plan needs images that are not on this machine, and fetches none.
+    #[error("the images of {set} are not on this machine: `pentimento data fetch {set}` brings them")]
+    NotFetched {
+        /// The public set.
+        set: &'static str,
+    },
 }
 
 /// A failure and its causes in one line, in the words of this program. A cause that the text before it quotes already is not
@@ -172,7 +178,7 @@ fn with_commands(error: &RunError) -> String {
             format!("{error}; or say with `--class` which all of them are of")
         }
         RunError::QueriesWithoutPrompt { .. } => {
-            format!("{error}: say with `--prompt` of which text all of them are")
+            format!("{error}; for the images of a folder or file, `--prompt` gives one to all of them")
         }
         RunError::NoRecipe { run } => format!(
             "{error}; `pentimento adopt RUN {}` takes pieces over, `pentimento run RECIPE --run {}` goes on with a run",
@@ -276,7 +282,8 @@ fn of_parts(error: &PartError) -> String {
         }
         PartError::AnotherNetwork { .. } => format!("{error}; name another folder with `--run`"),
         PartError::Gone { .. } | PartError::Other { .. } => format!(
-            "{error}; bring it back, or import the pipeline again with `pentimento import FOLDER --run RUN`"
+            "{error}; bring it back, or import the pipeline again as it was imported, with the same `--lora` and `--set`, from where \
+             it lies now"
         ),
         PartError::LatentNotFinite { .. } => format!("{error}; `pentimento doctor` looks at a checkpoint"),
         PartError::Adapter { network, .. } => format!(
@@ -293,8 +300,21 @@ fn of_images(error: &DataError) -> String {
             "{error}\n`--skip-damaged`, or `data.skip_damaged = true` in the recipe, goes on without them; `pentimento data \
              inspect` lists them all"
         ),
+        DataError::Captions { .. } => format!(
+            "{error}\nof several columns of texts `data.captions = \"COLUMN\"` in the recipe, or with `--set`, names the one that is \
+             meant"
+        ),
         error => error.to_string(),
     }
+}
+
+/// A word of a command as a shell reads it back.
+pub fn in_shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=@%+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The command that makes what a run lacks.
@@ -458,10 +478,10 @@ fn how_to_score_again(run: &Path, file: &Path) -> String {
     let description = std::fs::read(file.with_extension("json")).unwrap_or_default();
     let asked = serde_json::from_slice::<serde_json::Value>(&description).ok().and_then(|description| {
         let class = description["asked_class"].as_str();
-        let class = class.map_or(String::new(), |class| format!(" --class {class}"));
+        let class = class.map_or(String::new(), |class| format!(" --class {}", in_shell(class)));
         let prompt = description["asked_prompt"].as_str();
-        let prompt = prompt.map_or(String::new(), |prompt| format!(" --prompt {prompt:?}"));
-        Some(format!("{}{class}{prompt}", description["asked_about"].as_str()?))
+        let prompt = prompt.map_or(String::new(), |prompt| format!(" --prompt {}", in_shell(prompt)));
+        Some(format!("{}{class}{prompt}", in_shell(description["asked_about"].as_str()?)))
     });
     let (query, note) = match (set.as_deref(), asked) {
         (Some("projection"), _) => {
@@ -510,6 +530,21 @@ fn of_kind(kind: FailureKind) -> ExitCode {
 mod tests {
     use super::*;
     use anyhow::Context as _;
+
+    #[test]
+    fn a_shell_reads_a_word_back() {
+        for (word, written) in [
+            ("paintings/a-1.png", "paintings/a-1.png"),
+            ("", "''"),
+            ("for $5 or `ls`", "'for $5 or `ls`'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(in_shell(word), written);
+            let told =
+                std::process::Command::new("sh").arg("-c").arg(format!("printf %s {written}")).output();
+            assert_eq!(told.unwrap().stdout, word.as_bytes());
+        }
+    }
 
     #[test]
     fn a_cause_is_said_once() {

@@ -271,6 +271,14 @@ fn what_cannot_be_judged_is_said() {
     };
     let said = fail(&mut evaluate(&run, &bank, &["--method", "random"]), WRONG_INPUT);
     assert_names(&said, &["other images than the run", "0 training images of the run", "1 of the bank"]);
+    // Its networks know other timesteps than those at which they would be asked.
+    let set = format!("data.path={images:?}");
+    let other_schedule = laboratory.path("other-schedule");
+    let mut import =
+        program([Path::new("import"), &bank.join("networks/0000-0"), Path::new("--run"), &other_schedule]);
+    succeed(import.args(["--set", &set, "--set", "schedule.beta_end=0.01"]));
+    let said = fail(&mut evaluate(&other_schedule, &bank, &["--method", "random"]), WRONG_INPUT);
+    assert_names(&said, &["networks cannot be asked", "`schedule`"]);
     let said = fail(&mut evaluate(&run, &run, &["--method", "random"]), WRONG_INPUT);
     assert_names(&said, &["it is no bank"]);
     let said = fail(&mut evaluate(&bank, &bank, &["--method", "random"]), WRONG_INPUT);

@@ -57,9 +57,15 @@ fn latents_without_prompts() {
     let said = fail(attribute(&run).args(["--prompt", "a cat"]), 42);
     assert_names(&said, &["prompt", "a cat", "trained without texts"]);
     // The network takes the place of that in the pipeline, so no list of parts is written.
-    let exported = laboratory.path("exported");
-    succeed(&mut program([Path::new("export"), &run, &exported]));
-    assert!(exported.join("unet/config.json").exists() && !exported.join("model_index.json").exists());
+    assert!(!run.join("members/000/model_index.json").exists());
+    let recipe = run.join("recipe.toml");
+    let edited = fs::read_to_string(&recipe).unwrap().replace("in_report = 24", "in_report = 23");
+    for (name, text) in [("exported", None), ("exported-after-editing", Some(edited))] {
+        text.map(|text| fs::write(&recipe, text).unwrap());
+        let exported = laboratory.path(name);
+        succeed(&mut program([Path::new("export"), &run, &exported]));
+        assert!(exported.join("unet/config.json").exists() && !exported.join("model_index.json").exists());
+    }
     let pieces = succeed(&mut program([Path::new("pieces"), &run])).stdout;
     assert_names(&pieces, &["latents/0 there", "sample/0 there"]);
     assert!(!pieces.contains("texts/"), "{pieces}");
@@ -138,6 +144,12 @@ fn queries_with_prompts(laboratory: &Laboratory, case: &Path, run: &Path) {
     assert_names(&said, &["(no prompt): "]);
     let said = succeed(&mut ask(&captioned)).stdout;
     assert_names(&said, &["(“impressionism, post impressionism <|endoftext|> art”): "]);
+    // Of all others it is known what they show.
+    for query in ["samples", "held-out:2", "0"] {
+        let mut asked = program([Path::new("attribute"), run]);
+        let said = fail(asked.args(["--query", query, "--prompt", "the dog", "--method", "tracin"]), 42);
+        assert_names(&said, &["prompt “the dog”", &format!("`{query}`"), "have their own"]);
+    }
     let scores: Vec<Vec<u8>> = listed(run)
         .into_iter()
         .filter(|name| name.starts_with("scores/path-") && name.ends_with("/tracin.npy"))

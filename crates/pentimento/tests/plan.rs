@@ -260,3 +260,20 @@ fn limits_are_kept_or_refused_with_what_would_do() {
     assert_names(&said, &["absent.toml", "does not exist"]);
     assert!(!laboratory.path("runs").exists());
 }
+
+#[test]
+fn a_bank_is_forecast_and_nothing_is_begun() {
+    let laboratory = Laboratory::new();
+    let recipe = laboratory.bank_recipe("subsets = 4\nseeds = 2");
+    let bank = laboratory.path("bank");
+    let ask = |command: &str| {
+        let mut command = program([command]);
+        command.arg(&recipe).arg("--run").arg(&bank).args(["--set", "training.steps=3"]);
+        succeed(&mut command).stdout
+    };
+    // All images, and four halves of them, with two seeds.
+    assert_names(&ask("plan"), &["bank", "10 networks of 3 steps", "a few steps of one network"]);
+    assert!(!bank.exists());
+    ask("bank");
+    assert_names(&ask("plan"), &["nothing that takes long"]);
+}

@@ -4,6 +4,11 @@
 
 use super::CurvatureError;
 use pentimento_kernels::{ConvGeometry, ConvShape, conv2d, conv2d_backward_weight};
+use std::ops::Range;
+
+/// Most columns, and most values of a sum, of one product of the kernels, which are channels to them. Wider matrices, such as those
+/// of some thousand queries, are multiplied part by part.
+const WIDEST: usize = 16_384;
 
 /// `a b` of `[rows, inner]` and `[inner, columns]`.
 pub(super) fn product(
@@ -13,9 +18,31 @@ pub(super) fn product(
     inner: usize,
     columns: usize,
 ) -> Result<Vec<f32>, CurvatureError> {
-    let shape = shape([rows, 1, 1, inner], columns, ConvGeometry::POINTWISE)?;
+    product_in_parts(a, b, [rows, inner, columns], WIDEST)
+}
+
+fn product_in_parts(
+    a: &[f32],
+    b: &[f32],
+    [rows, inner, columns]: [usize; 3],
+    widest: usize,
+) -> Result<Vec<f32>, CurvatureError> {
     let mut output = vec![0.0; rows * columns];
-    conv2d(&shape, a, b, None, &mut output);
+    if inner.max(columns) <= widest {
+        let shape = shape([rows, 1, 1, inner], columns, ConvGeometry::POINTWISE)?;
+        conv2d(&shape, a, b, None, &mut output);
+        return Ok(output);
+    }
+    for inside in parts(inner, widest) {
+        let a = columns_of(a, inner, &inside);
+        for part in parts(columns, widest) {
+            let b = columns_of(&b[inside.start * columns..inside.end * columns], columns, &part);
+            let found = product_in_parts(&a, &b, [rows, inside.len(), part.len()], widest)?;
+            for (output, found) in output.chunks_exact_mut(columns).zip(found.chunks_exact(part.len())) {
+                output[part.clone()].iter_mut().zip(found).for_each(|(sum, value)| *sum += value);
+            }
+        }
+    }
     Ok(output)
 }
 
@@ -27,10 +54,43 @@ pub(super) fn transposed_product(
     left: usize,
     right: usize,
 ) -> Result<Vec<f32>, CurvatureError> {
-    let shape = shape([rows, 1, 1, left], right, ConvGeometry::POINTWISE)?;
+    transposed_product_in_parts(a, b, [rows, left, right], WIDEST)
+}
+
+fn transposed_product_in_parts(
+    a: &[f32],
+    b: &[f32],
+    [rows, left, right]: [usize; 3],
+    widest: usize,
+) -> Result<Vec<f32>, CurvatureError> {
     let mut output = vec![0.0; left * right];
-    conv2d_backward_weight(&shape, a, b, &mut output);
+    if left.max(right) <= widest {
+        let shape = shape([rows, 1, 1, left], right, ConvGeometry::POINTWISE)?;
+        conv2d_backward_weight(&shape, a, b, &mut output);
+        return Ok(output);
+    }
+    for of_left in parts(left, widest) {
+        let a = columns_of(a, left, &of_left);
+        let output = &mut output[of_left.start * right..of_left.end * right];
+        for of_right in parts(right, widest) {
+            let b = columns_of(b, right, &of_right);
+            let found = transposed_product_in_parts(&a, &b, [rows, of_left.len(), of_right.len()], widest)?;
+            for (output, found) in output.chunks_exact_mut(right).zip(found.chunks_exact(of_right.len())) {
+                output[of_right.clone()].copy_from_slice(found);
+            }
+        }
+    }
     Ok(output)
+}
+
+/// The numbers below `whole`, in parts of at most so many.
+fn parts(whole: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..whole).step_by(most).map(move |first| first..(first + most).min(whole))
+}
+
+/// Some columns of a matrix that has `width` of them.
+fn columns_of(matrix: &[f32], width: usize, columns: &Range<usize>) -> Vec<f32> {
+    matrix.chunks_exact(width).flat_map(|row| &row[columns.clone()]).copied().collect()
 }
 
 /// The sizes of a convolution, if the kernels can do it.
@@ -102,5 +162,42 @@ impl Triangle {
             let (row, column) = (a.min(b), a.max(b));
             factor * self.values[first_of(row) + column - row]
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whole numbers, of which every order of a sum gives the same.
+    fn matrix(rows: usize, columns: usize, seed: usize) -> Vec<f32> {
+        (0..rows * columns).map(|place| ((place * 7 + seed) % 11) as f32 - 5.0).collect()
+    }
+
+    #[test]
+    fn wide_matrices_are_multiplied_part_by_part() {
+        let [rows, inner, columns] = [5, 7, 8];
+        let (a, b) = (matrix(rows, inner, 1), matrix(inner, columns, 2));
+        let naive: Vec<f32> = (0..rows * columns)
+            .map(|place| {
+                let (row, column) = (place / columns, place % columns);
+                (0..inner).map(|inside| a[row * inner + inside] * b[inside * columns + column]).sum()
+            })
+            .collect();
+        let turned = transposed(&a, rows, inner);
+        for widest in [1, 3, 4, 7, 8, 100] {
+            assert_eq!(product_in_parts(&a, &b, [rows, inner, columns], widest).unwrap(), naive, "{widest}");
+            let found = transposed_product_in_parts(&turned, &b, [inner, rows, columns], widest).unwrap();
+            assert_eq!(found, naive, "{widest}");
+        }
+    }
+
+    /// One more than the kernels take.
+    #[test]
+    fn more_columns_than_channels() {
+        let ones = vec![1.0; WIDEST + 1];
+        assert_eq!(product(&[2.0], &ones, 1, 1, WIDEST + 1).unwrap(), vec![2.0; WIDEST + 1]);
+        assert_eq!(product(&ones, &ones, 1, WIDEST + 1, 1).unwrap(), [(WIDEST + 1) as f32]);
+        assert_eq!(transposed_product(&ones, &[2.0], 1, WIDEST + 1, 1).unwrap(), vec![2.0; WIDEST + 1]);
     }
 }

@@ -95,6 +95,11 @@ impl TextEncoder {
         self.encoder.config().hidden_size
     }
 
+    /// Whether a prompt has more tokens than its embedding: the last ones are cut off.
+    pub fn cuts(&self, prompt: &str) -> bool {
+        self.tokenizer.ids(prompt).len() > self.length()
+    }
+
     /// The embeddings of prompts, `[prompts, length, width]`; see [`ClipTextEncoder::hidden_states`] for `clip_skip`.
     ///
     /// # Errors

@@ -104,7 +104,19 @@ pub fn sampling_forecast(workspace: &Workspace, networks: &Networks<'_>) -> Resu
     step();
     let started = Instant::now();
     step();
-    let seconds = started.elapsed().as_secs_f64() / at_once as f64 * (samples * sampler.len()) as f64;
+    let step = started.elapsed().as_secs_f64() / at_once as f64;
+    // Guided, a network predicts with the prompt and without.
+    let is_guided = networks.knows_texts() && workspace.recipe.samples.guided().is_some();
+    let passes = if is_guided { 2 } else { 1 };
+    let mut seconds = step * (passes * samples * sampler.len()) as f64;
+    if let Some(encoders) = &networks.encoders {
+        let latent = vec![0.0; networks.image_shape().iter().product()];
+        // The first time opens the autoencoder too.
+        encoders.pictures(&latent, networks.size)?;
+        let started = Instant::now();
+        encoders.pictures(&latent, networks.size)?;
+        seconds += started.elapsed().as_secs_f64() * samples as f64;
+    }
     let work = format!("{} in {} steps", counted(samples, "sample"), sampler.len());
     Ok(Forecast::new("sampling", work, seconds, 0))
 }

@@ -31,7 +31,7 @@ impl BankData {
     ///
     /// # Errors
     ///
-    /// [`BankError::NotBank`](crate::error::BankError::NotBank) for a recipe without `bank`; as opening, preparing, grouping and choosing.
+    /// [`BankError::NotBank`] for a recipe without `bank`; as opening, preparing, grouping and choosing.
     pub fn open(recipe: &Recipe, options: &RunOptions) -> Result<Self> {
         let Origin::Bank(bank) = &recipe.origin else {
             return Err(BankError::NotBank { run: recipe.name.clone() }.into());
@@ -88,7 +88,7 @@ impl BankData {
 ///
 /// # Errors
 ///
-/// As [`BankData::open`]; [`RunError::WouldReplace`] and [`BankError::WouldRemove`](crate::error::BankError::WouldRemove) if networks would be trained again or are too many; as writing.
+/// As [`BankData::open`]; [`RunError::WouldReplace`] and [`BankError::WouldRemove`] if networks would be trained again or are too many; as writing.
 pub fn bank_data(workspace: &Workspace) -> Result<BankData> {
     let data = BankData::open(&workspace.recipe, &workspace.options)?;
     // Before the run takes the recipe.

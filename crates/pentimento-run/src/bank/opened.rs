@@ -4,13 +4,14 @@ use super::data::BankData;
 use super::training::BankTraining;
 use crate::data::CodedData;
 use crate::error::{BankError, Result, RunError};
-use crate::gradients::row_key;
+use crate::gradients::{Subject, row_key};
 use crate::networks::{Networks, NetworksAlike, Weights};
 use crate::recipe::Origin;
 use crate::words::{counted, first_of};
 use crate::workspace::{RunOptions, Workspace};
 use pentimento_attribution::gradient::RowKey;
 use pentimento_data::PreparedSet;
+use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::unet::Architecture;
 use pentimento_store::Digest;
 use std::collections::HashMap;
@@ -60,7 +61,7 @@ impl Bank {
     ///
     /// # Errors
     ///
-    /// [`RunError::NoSuch`] for a seed that it does not have, [`BankError::NotBank`](crate::error::BankError::NotBank) for an imported network, [`RunError::Missing`] for networks that are not trained; as opening images.
+    /// [`RunError::NoSuch`] for a seed that it does not have, [`BankError::NotBank`] for an imported network, [`RunError::Missing`] for networks that are not trained; as opening images.
     pub fn open(folder: &Path, seed: Option<usize>, options: RunOptions) -> Result<Self> {
         let workspace = Workspace::open_read_only(folder, options)?;
         match workspace.recipe.origin {
@@ -159,22 +160,55 @@ impl Bank {
         Digest::of(&digests)
     }
 
+    /// Refuses a run whose queries mean something else to the networks here.
+    ///
+    /// # Errors
+    ///
+    /// [`BankError::OtherQuestions`].
+    pub fn refuse_other_questions(&self, subject: &Subject<'_>) -> Result<()> {
+        refuse_other_questions(self.folder(), &self.workspace.recipe.schedule, subject)
+    }
+
     /// Whether each subset has each of some images, `[subsets][images]`, which have to be the bank's own in any order.
     ///
     /// # Errors
     ///
-    /// [`BankError::OtherImages`](crate::error::BankError::OtherImages) if they are others.
+    /// [`BankError::OtherImages`] if they are others.
     pub fn masks_of(&self, images: &PreparedSet) -> Result<Vec<Vec<bool>>> {
         let of_bank = places_in(self.folder(), &self.images, images)?;
         Ok(self.masks.iter().map(|mask| of_bank.iter().map(|&place| mask[place]).collect()).collect())
     }
 }
 
+/// Refuses a run whose queries mean something else to the networks of a bank, which were trained with a schedule, see pictures
+/// and are told nothing.
+///
+/// # Errors
+///
+/// [`BankError::OtherQuestions`].
+pub(crate) fn refuse_other_questions(
+    bank: &Path,
+    schedule: &ScheduleConfig,
+    subject: &Subject<'_>,
+) -> Result<()> {
+    let networks = subject.networks;
+    let problem = if networks.encoders.is_some() {
+        "that one works on latents, and they see pictures"
+    } else if networks.knows_classes() || networks.knows_texts() {
+        "that one is told what a picture shows, and they are told nothing"
+    } else if subject.workspace.recipe.schedule != *schedule {
+        "the section `schedule` of its recipe is another than the bank's"
+    } else {
+        return Ok(());
+    };
+    Err(BankError::OtherQuestions { bank: bank.to_path_buf(), problem: problem.into() }.into())
+}
+
 /// The place in a bank of each image of a run, which have to be the same in any order.
 ///
 /// # Errors
 ///
-/// [`BankError::OtherImages`](crate::error::BankError::OtherImages) if they are others.
+/// [`BankError::OtherImages`] if they are others.
 pub(crate) fn places_in(bank: &Path, of_bank: &PreparedSet, of_run: &PreparedSet) -> Result<Vec<usize>> {
     // By what networks see of them: an image that was resized otherwise is another. Copies of one are told apart by their
     // order.

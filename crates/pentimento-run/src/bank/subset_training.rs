@@ -4,14 +4,18 @@
 use super::data::BankData;
 use crate::error::Result;
 use crate::event::{Event, Progress};
-use crate::piece::{Making, Object, Piece, Stage};
+use crate::forecast::Forecast;
+use crate::piece::{Making, Object, Piece, Stage, missing};
 use crate::recipe::Recipe;
-use crate::train::{InTraining, NetworkObjects, steps_of_states};
+use crate::train::{InTraining, NetworkObjects, Tried, steps_of_states};
 use crate::words::counted;
 use crate::workspace::Workspace;
 use pentimento_diffusion::training::{Trainer, TrainingImages};
 use pentimento_diffusion::unet::Architecture;
 use pentimento_store::{Fingerprint, Run};
+
+/// What its costs are called.
+const TRAINING: &str = "training";
 
 /// A network that is trained on some of the images.
 pub struct SubsetNetwork {
@@ -31,6 +35,8 @@ pub struct SubsetNetwork {
 pub struct SubsetTraining<'a> {
     /// The stage, as in `bank/3`.
     name: &'static str,
+    /// Where the networks go.
+    workspace: &'a Workspace,
     recipe: &'a Recipe,
     data: &'a BankData,
     networks: Vec<SubsetNetwork>,
@@ -47,7 +53,7 @@ impl<'a> SubsetTraining<'a> {
         networks: Vec<SubsetNetwork>,
     ) -> Self {
         let training = InTraining::new(workspace, recipe, architecture, data.bank.training);
-        Self { name, recipe, data, networks, training }
+        Self { name, workspace, recipe, data, networks, training }
     }
 
     /// The network that all of them are.
@@ -70,6 +76,38 @@ impl<'a> SubsetTraining<'a> {
         if kept.contains(&false) { Ok(trainer.keeping(positions(kept))?) } else { Ok(trainer) }
     }
 
+    /// Steps of networks in training that are done.
+    fn steps_done(&self, run: &Run, missing: &[Piece]) -> Result<u64> {
+        let mut states = Vec::new();
+        for piece in missing {
+            let name = self.networks[piece.number].objects.state();
+            if run.is_current(&name, piece.made_from) {
+                let bytes = run.get(&name)?;
+                states.push((name, bytes));
+            }
+        }
+        steps_of_states(run, states)
+    }
+
+    /// How long the networks that are missing will take, from some steps of one of them.
+    ///
+    /// # Errors
+    ///
+    /// As training.
+    pub fn forecast(&self) -> Result<Forecast> {
+        let run = &self.workspace.run;
+        let missing = missing(self, run)?;
+        let Some(first) = missing.first().map(|piece| piece.number) else {
+            return Ok(Forecast::nothing(TRAINING));
+        };
+        let fresh = || self.trainer(first);
+        let tried = self.with_images(|images| Tried::new(self.workspace, missing.len(), &fresh, images))?;
+        let steps = self.training.training.steps;
+        let left = 1.0 - self.steps_done(run, &missing)? as f64 / (steps * missing.len()) as f64;
+        let work = format!("{} of {steps} steps", counted(missing.len(), "network"));
+        Ok(Forecast::new(TRAINING, work, left * steps as f64 * tried.fastest(), 0))
+    }
+
     fn with_images<R>(&self, work: impl FnOnce(&TrainingImages<'_>) -> Result<R>) -> Result<R> {
         let images = &self.data.images;
         let read = |index: usize, target: &mut [f32]| images.scaled_into(index, target);
@@ -88,7 +126,7 @@ impl Stage for SubsetTraining<'_> {
     }
 
     fn cost_name(&self) -> &str {
-        "training"
+        TRAINING
     }
 
     fn pieces(&self) -> Result<Vec<Piece>> {
@@ -106,15 +144,7 @@ impl Stage for SubsetTraining<'_> {
     }
 
     fn begin(&self, run: &Run, all: usize, missing: &[Piece]) -> Result<Progress> {
-        let mut states = Vec::new();
-        for piece in missing {
-            let name = self.networks[piece.number].objects.state();
-            if run.is_current(&name, piece.made_from) {
-                let bytes = run.get(&name)?;
-                states.push((name, bytes));
-            }
-        }
-        let before = steps_of_states(run, states)?;
+        let before = self.steps_done(run, missing)?;
         let parameters = self.training.architecture.parameter_count();
         let event = Event::TrainingBank { networks: missing.len(), of: all, parameters };
         let first = missing.first().map_or(0, |piece| piece.number);

@@ -81,7 +81,7 @@ impl<'a> BankTraining<'a> {
     ///
     /// # Errors
     ///
-    /// [`RunError::Missing`] if it is not there, [`BankError::OfOtherRecipe`](crate::error::BankError::OfOtherRecipe) if it was trained by another recipe or on other
+    /// [`RunError::Missing`] if it is not there, [`BankError::OfOtherRecipe`] if it was trained by another recipe or on other
     /// images.
     pub fn weights(&self, number: usize) -> Result<Weights> {
         let SubsetNetwork { objects, made_from, .. } = &self.stage.networks()[number];
@@ -122,7 +122,7 @@ pub fn train_bank(workspace: &Workspace, data: &BankData) -> Result<()> {
 /// # Errors
 ///
 /// Unless the workspace may replace them, [`RunError::WouldReplace`] if networks would be trained again, and
-/// [`BankError::WouldRemove`](crate::error::BankError::WouldRemove) if there are more than the recipe has; as writing to the run.
+/// [`BankError::WouldRemove`] if there are more than the recipe has; as writing to the run.
 pub(super) fn take_bank_recipe(workspace: &Workspace, data: &BankData) -> Result<()> {
     let changes = workspace.recipe_changes()?;
     let others = BankTraining::new(workspace, data)?.of_others()?;

@@ -3,7 +3,6 @@
 use crate::adapters;
 use crate::error::{Result, RunError};
 use crate::imported::{self, MEMBER_FILES};
-use crate::recipe::Recipe;
 use crate::train::member_folder;
 use crate::workspace::{RunOptions, Workspace, refuse_inside_a_run, refuse_what_is_no_run};
 use pentimento_diffusion::checkpoint::{
@@ -27,14 +26,24 @@ use std::path::Path;
 pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> Result<()> {
     refuse_what_is_no_run(run_folder)?;
     let run = Run::open_read_only(run_folder)?;
-    let recipe = recipe_of(&run);
+    let recipe = match Workspace::open_read_only(run_folder, RunOptions::default()) {
+        Ok(workspace) => Some(workspace.recipe),
+        // A folder of pieces, whose members are networks all the same.
+        Err(RunError::NoRecipe { .. }) => None,
+        Err(error) => return Err(error),
+    };
     let is_adapter = recipe.as_ref().is_some_and(|recipe| recipe.adapter().is_some());
+    // Of a pipeline with encoders the network is one part, which takes the place of that part in the pipeline.
+    let has_encoders = recipe.is_some_and(|recipe| recipe.encoders().is_some());
+    let is_pipeline = |file: &&str| *file == SCHEDULER_FILES[0];
+    let files: Vec<&str> =
+        MEMBER_FILES.into_iter().filter(|file| !(has_encoders && is_pipeline(file))).collect();
     let has = |member: u32| {
-        let files = MEMBER_FILES.map(|file| format!("{}/{file}", member_folder(member)));
+        let is_there = |file: &&str| run.entry(&format!("{}/{file}", member_folder(member))).is_some();
         let has_adapter = || {
             is_adapter && member == 0 && adapters::object_names().iter().all(|name| run.entry(name).is_some())
         };
-        files.iter().all(|name| run.entry(name).is_some()) || has_adapter()
+        files.iter().all(is_there) || has_adapter()
     };
     let members: Vec<u32> = (0..).take_while(|&member| has(member)).collect();
     let member = match (member, members.as_slice()) {
@@ -53,10 +62,7 @@ pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> R
     if is_adapter {
         return export_adapter(&run, run_folder, place);
     }
-    // Of a pipeline with encoders the network is one part, which takes the place of that part in the pipeline.
-    let has_encoders = recipe.is_some_and(|recipe| recipe.encoders().is_some());
-    let is_part = |file: &&str| *file == SCHEDULER_FILES[0] && has_encoders;
-    for file in MEMBER_FILES.iter().filter(|file| !is_part(file)) {
+    for file in &files {
         write(&place.join(file), &run.get(&format!("{}/{file}", member_folder(member)))?)?;
     }
     Ok(())
@@ -81,10 +87,4 @@ fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     let folder = file.parent().unwrap_or(file);
     fs::create_dir_all(folder).map_err(RunError::io("make", folder))?;
     fs::write(file, bytes).map_err(RunError::io("write", file))
-}
-
-/// The recipe of a run, as far as it is one.
-fn recipe_of(run: &Run) -> Option<Recipe> {
-    let text = run.get("recipe.toml").ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    text.and_then(|text| Recipe::parse(&text, "recipe.toml", &[]).ok())
 }

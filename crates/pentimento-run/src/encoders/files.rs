@@ -2,7 +2,7 @@
 
 use crate::adapters::OpenAdapter;
 use crate::checkpoint::OpenEncoders;
-use crate::error::Result;
+use crate::error::{Result, RunError};
 use crate::part_files::{absolute, compare, digest_of};
 use crate::recipe::{AutoencoderRecipe, EncodersRecipe, TextAdapterRecipe, TextEncoderRecipe};
 use pentimento_encoders::{PartFiles, TextFiles};
@@ -101,6 +101,11 @@ fn paths_of(files: &PartFiles) -> impl Iterator<Item = &Path> {
 /// That of a text encoder and its tokenizer, and of the file of the adapter that is added to it.
 fn digest_of_text(files: &TextFiles, adapter: Option<&Path>) -> Result<Digest> {
     let of_tokenizer = TOKENIZER_FILES.map(|name| files.tokenizer.join(name));
-    let of_tokenizer = of_tokenizer.iter().map(|path| path.as_path()).filter(|path| path.is_file());
+    let of_tokenizer: Vec<&Path> =
+        of_tokenizer.iter().map(|path| path.as_path()).filter(|path| path.is_file()).collect();
+    if of_tokenizer.is_empty() {
+        let nothing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(RunError::io("open", &files.tokenizer)(nothing));
+    }
     digest_of(paths_of(&files.encoder).chain(of_tokenizer).chain(adapter))
 }

@@ -145,7 +145,9 @@ impl<'a> EncodingPictures<'a> {
         self.encoded(&[*first], |_| {})?;
         let seconds = started.elapsed().as_secs_f64() * pictures as f64;
         let work = format!("{} to latents", counted(pictures, "picture"));
-        Ok(Some(Forecast::new(COST, work, seconds, 0)))
+        // Those of all pictures are in memory together.
+        let bytes = size_of::<f32>() * self.length() * self.chosen.len();
+        Ok(Some(Forecast::new(COST, work, seconds, bytes)))
     }
 
     /// What stands in for latents that are not made, where only time counts; no two are the same.

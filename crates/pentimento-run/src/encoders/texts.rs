@@ -3,7 +3,7 @@
 use super::RunEncoders;
 use crate::drive::drive;
 use crate::error::{MadeBy, Result};
-use crate::event::Progress;
+use crate::event::{Event, Progress};
 use crate::forecast::Forecast;
 use crate::kept::kept_or_made_again;
 use crate::networks::Networks;
@@ -133,10 +133,12 @@ impl<'a> EncodingTexts<'a> {
         // The first time opens the text encoder too.
         self.encoded(first)?;
         let started = Instant::now();
-        self.encoded(first)?;
+        let states = self.encoded(first)?;
         let seconds = started.elapsed().as_secs_f64() * texts as f64;
         let work = format!("{} to embeddings", counted(texts, "text"));
-        Ok(Some(Forecast::new(COST, work, seconds, 0)))
+        // Those of all texts are in memory together.
+        let bytes = size_of_val(states.as_slice()) * self.texts.len();
+        Ok(Some(Forecast::new(COST, work, seconds, bytes)))
     }
 
     /// What stands in for embeddings that are not made, where only time counts.
@@ -188,6 +190,13 @@ impl Stage for EncodingTexts<'_> {
     }
 
     fn begin(&self, _run: &Run, all: usize, missing: &[Piece]) -> Result<Progress> {
+        let encoder = self.encoders.text_encoder()?;
+        let missing_texts = missing.iter().flat_map(|piece| self.of_piece(piece));
+        let cut: Vec<&String> = missing_texts.filter(|text| encoder.cuts(text)).collect();
+        if let Some(first) = cut.first() {
+            let tokens = encoder.length();
+            self.workspace.reporter().tell(Event::TextsCut { texts: cut.len(), tokens, first });
+        }
         let done = all - missing.len();
         Ok(self.workspace.reporter().begin(self.cost_name(), all as u64, done as u64))
     }

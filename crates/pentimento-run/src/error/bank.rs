@@ -53,6 +53,14 @@ pub enum BankError {
         /// What is missing where.
         problem: String,
     },
+    /// A bank whose networks are of another kind than a run's network, so that the same picture at the same draw is another question.
+    #[error("{}: its networks cannot be asked what the run's network is asked: {problem}", bank.display())]
+    OtherQuestions {
+        /// The folder of the bank.
+        bank: PathBuf,
+        /// What differs.
+        problem: String,
+    },
     /// An encoded ensemble, where a network of all images is to be trained again without some.
     #[error(
         "{}: it is an encoded ensemble, of which no network saw all images, so none can be trained again without some",

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
     /// A part that does not lie where it lay at the import.
-    #[error("the {part} of the run is {}, where nothing exists", path.display())]
+    #[error("the {part} of the run should be in {}, where nothing exists", path.display())]
     Gone {
         /// Which part.
         part: &'static str,

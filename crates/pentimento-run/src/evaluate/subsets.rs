@@ -115,14 +115,7 @@ pub fn evaluate(
             bound: format!("at least {FEWEST_SUBSETS} drawn subsets, to be ranked"),
         });
     }
-    if subject.networks.encoders.is_some() {
-        return Err(RunError::RecipeValue {
-            file: bank.folder().display().to_string(),
-            field: "bank".into(),
-            value: "of networks that see pictures".into(),
-            bound: "the run's network works on latents, and a bank is trained on pictures".into(),
-        });
-    }
+    bank.refuse_other_questions(subject)?;
     let all = bank.masks_of(&subject.training.images)?;
     let masks: Vec<Vec<bool>> = bank.drawn.iter().map(|&subset| all[subset].clone()).collect();
     let subsets = bank.drawn.iter().map(|&subset| bank.subsets[subset].as_str()).collect();

@@ -9,12 +9,16 @@ use crate::classify::CLASSIFIER;
 use crate::error::{Result, RunError};
 use pentimento_attribution::likeness::{Likeness, NearestPatches, cosines, dot, patch_noise, random_scores};
 use pentimento_attribution::methods::Method;
+use pentimento_data::PreparedSet;
 use pentimento_evaluation::classifier::Classifier;
 use std::path::Path;
 
 /// The timestep to which queries are noised for nearest patches, of a schedule of 1000 (Zhao et al.
 /// 2025 take 100 to 500).
 const PATCH_TIMESTEP_OF_1000: usize = 300;
+
+/// Training images whose pixels are in memory as numbers at a time.
+const IMAGES_AT_ONCE: usize = 256;
 
 /// Scores every training image for every query by a likeness; `classifier` is the file of one, or the run's own.
 ///
@@ -29,12 +33,15 @@ pub fn score_baseline(
     classifier: Option<&Path>,
 ) -> Result<ScoreTable> {
     let training = &subject.training.images;
-    let images: Vec<Vec<f32>> = (0..training.len()).map(|index| training.scaled(index)).collect();
     let asked: Vec<Vec<f32>> = queries.images.iter().map(|query| query.picture.clone()).collect();
     let scores = match likeness {
-        Likeness::PixelDot => dot(&asked, &images)?,
-        Likeness::PixelCosine => cosines(&asked, &images)?,
-        Likeness::Patches => patches(subject, &numbers_of(&queries.images), &asked, &images)?,
+        Likeness::PixelDot => part_by_part(training, asked.len(), |images| Ok(dot(&asked, images)?))?,
+        Likeness::PixelCosine => part_by_part(training, asked.len(), |images| Ok(cosines(&asked, images)?))?,
+        Likeness::Patches => {
+            // The weights of all images are shares of one sum.
+            let images: Vec<Vec<f32>> = (0..training.len()).map(|index| training.scaled(index)).collect();
+            patches(subject, &numbers_of(&queries.images), &asked, &images)?
+        }
         Likeness::Classifier => {
             let classifier = open_classifier(subject, classifier)?;
             let of = |images: &[Vec<f32>]| -> Result<Vec<Vec<f32>>> {
@@ -42,7 +49,8 @@ pub fn score_baseline(
                 let length = features.len() / images.len().max(1);
                 Ok(features.chunks_exact(length.max(1)).map(<[f32]>::to_vec).collect())
             };
-            cosines(&of(&asked)?, &of(&images)?)?
+            let asked = of(&asked)?;
+            part_by_part(training, asked.len(), |images| Ok(cosines(&asked, &of(images)?)?))?
         }
         Likeness::Random => {
             let numbers: Vec<u32> = training.source_indices().iter().map(|&index| index as u32).collect();
@@ -50,6 +58,24 @@ pub fn score_baseline(
         }
     };
     ScoreTable::plain(subject, queries, method, scores)
+}
+
+/// The likeness of so many queries to all training images, `[queries][images]`, from `likeness` of some of them at a time: in
+/// 512x512 pixels an image takes 3 MB, and a set has thousands.
+fn part_by_part(
+    training: &PreparedSet,
+    queries: usize,
+    likeness: impl Fn(&[Vec<f32>]) -> Result<Vec<Vec<f64>>>,
+) -> Result<Vec<Vec<f64>>> {
+    let mut scores = vec![Vec::with_capacity(training.len()); queries];
+    let all: Vec<usize> = (0..training.len()).collect();
+    for part in all.chunks(IMAGES_AT_ONCE) {
+        let images: Vec<Vec<f32>> = part.iter().map(|&index| training.scaled(index)).collect();
+        for (of_query, found) in scores.iter_mut().zip(likeness(&images)?) {
+            of_query.extend(found);
+        }
+    }
+    Ok(scores)
 }
 
 /// The classifier of a file, or the one that the run trained.

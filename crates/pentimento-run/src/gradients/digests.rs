@@ -4,15 +4,17 @@ use super::queries::Query;
 use crate::error::Result;
 use crate::workspace::Workspace;
 use pentimento_data::PreparedSet;
+use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::checkpoint::ADAPTER_FILES;
 use pentimento_store::Fingerprint;
 
-/// Identifies the training images that scores are for: their pixels, in their order, and what was done to them.
+/// Identifies the training images that scores are for: their pixels, in their order, what was done to them, and what networks are
+/// told of them.
 ///
 /// # Errors
 ///
 /// If the preprocessing has no JSON form.
-pub fn images_digest(workspace: &Workspace, images: &PreparedSet) -> Result<String> {
+pub fn images_digest(workspace: &Workspace, images: &PreparedSet, knows_classes: bool) -> Result<String> {
     let mut digest = Fingerprint::of("images of scores")
         .json(&workspace.recipe.data.preprocessing)?
         .json(&images.ids())?
@@ -20,6 +22,9 @@ pub fn images_digest(workspace: &Workspace, images: &PreparedSet) -> Result<Stri
     if workspace.recipe.encoders().is_some_and(|encoders| encoders.text.is_some()) {
         let captions: Vec<&[String]> = (0..images.len()).map(|image| images.captions(image)).collect();
         digest = digest.json(&captions)?;
+    }
+    if knows_classes {
+        digest = digest.json(&images.labels())?;
     }
     Ok(digest.finish().to_string())
 }
@@ -30,7 +35,7 @@ pub fn queries_digest(queries: &[Query]) -> String {
     Fingerprint::of("queries of scores").bytes(&keys).finish().to_string()
 }
 
-/// Identifies what scores are made with beside the images: the networks, what the recipe says of gradients and influence,
+/// Identifies what scores are made with beside the images: the numerics of this program, the networks, what the recipe says of gradients and influence,
 /// schedule and seed, and, if samples were asked about, these.
 ///
 /// # Errors
@@ -45,6 +50,7 @@ pub fn made_with_digest(workspace: &Workspace, about_samples: bool) -> Result<St
             || about_samples && name.starts_with("samples/shard-")
     };
     let mut builder = Fingerprint::of("what scores are made with")
+        .json(&NUMERICS_VERSION)?
         .json(&recipe.gradients)?
         .json(&recipe.influence)?
         .json(&recipe.schedule)?

@@ -5,6 +5,7 @@ use super::row_key::row_key;
 use super::subject::Subject;
 use crate::analyse::sample;
 use crate::error::{MadeBy, Result, RunError};
+use crate::words::quoted;
 use pentimento_attribution::gradient::{GradientMethod, QueryInput, RowKey};
 use pentimento_diffusion::condition::Condition;
 use pentimento_store::Digest;
@@ -58,19 +59,18 @@ impl FromStr for QuerySet {
 }
 
 impl QuerySet {
-    /// The same, all images of one class, if one is given. Samples and training images have theirs.
-    pub fn of_class(self, class: Option<String>) -> Self {
+    /// The same, all of whose images a network is told to be of one class, or of one prompt, if they are given.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NoSuch`] for images whose class and prompt are known: only those of a folder or file may be told anything.
+    pub fn told(self, class: Option<String>, prompt: Option<String>) -> Result<Self> {
         match self {
-            Self::Path { path, prompt, .. } => Self::Path { path, class, prompt },
-            other => other,
-        }
-    }
-
-    /// The same, all images of one prompt, if one is given. Samples and training images have theirs.
-    pub fn with_prompt(self, prompt: Option<String>) -> Self {
-        match self {
-            Self::Path { path, class, .. } => Self::Path { path, class, prompt },
-            other => other,
+            Self::Path { path, .. } => Ok(Self::Path { path, class, prompt }),
+            set => {
+                refuse_to_tell(&set.to_string(), class.as_deref(), prompt.as_deref())?;
+                Ok(set)
+            }
         }
     }
 
@@ -227,12 +227,26 @@ impl QuerySet {
             Self::Path { path, class, prompt } if path.exists() => {
                 images_of(subject, path, class.as_deref(), prompt.as_deref())
             }
-            Self::Path { path, .. } => {
+            Self::Path { path, class, prompt } => {
+                refuse_to_tell(&path.display().to_string(), class.as_deref(), prompt.as_deref())?;
                 let images = &subject.training.images;
                 let names = images.names_in(&path.display().to_string());
                 training_images(subject, &names, "file, folder or training image", |name| images.find(name))
             }
         }?;
         Ok(Queries { set: self, images })
+    }
+}
+
+/// Refuses a class or a prompt for images that have theirs.
+fn refuse_to_tell(whose: &str, class: Option<&str>, prompt: Option<&str>) -> Result<()> {
+    let given = prompt.map(|prompt| ("prompt", quoted(prompt)));
+    match given.or_else(|| class.map(|class| ("class", format!("`{class}`")))) {
+        None => Ok(()),
+        Some((what, value)) => Err(RunError::NoSuch {
+            what: what.into(),
+            value: format!("{value} for `{whose}`"),
+            bound: "samples, held-out and training images have their own; it is for the images of a folder or file".into(),
+        }),
     }
 }

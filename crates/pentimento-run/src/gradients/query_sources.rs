@@ -226,7 +226,7 @@ pub(super) fn images_of(
         });
     }
     let mut data = recipe.data.clone();
-    if prompt.is_some() {
+    if prompt.is_some() || !subject.networks.knows_texts() {
         data.captions = None;
     }
     let source = open_path(path, Split::Train, &data, &subject.workspace.options)?;

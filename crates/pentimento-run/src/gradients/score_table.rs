@@ -202,7 +202,11 @@ impl ScoreTable {
             queries: queries.images.iter().map(|query| query.name.clone()).collect(),
             titles: queries.images.iter().map(|query| query.title.clone()).collect(),
             images: subject.training.images.source_indices().to_vec(),
-            images_digest: images_digest(subject.workspace, &subject.training.images)?,
+            images_digest: images_digest(
+                subject.workspace,
+                &subject.training.images,
+                subject.knows_classes(),
+            )?,
             scores,
             spread: Spread::default(),
             details: Details::Likeness,

@@ -143,7 +143,7 @@ pub fn the_only_method(workspace: &Workspace, set: &QuerySet) -> Result<Method> 
 ///
 /// # Errors
 ///
-/// [`RunError::NoSuch`] for a query that is not among `queries`, [`BankError::TooManyRemoved`](crate::error::BankError::TooManyRemoved) if no image would be left,
+/// [`RunError::NoSuch`] for a query that is not among `queries`, [`BankError::TooManyRemoved`] if no image would be left,
 /// [`RunError::Stopped`] once it is asked to stop: what is finished is kept; as scoring, training, sampling and measuring.
 pub fn verify_removal(
     subject: &Subject<'_>,

@@ -39,7 +39,7 @@ impl PooledSettings {
     ///
     /// # Errors
     ///
-    /// [`BankError::TooFewSamples`](crate::error::BankError::TooFewSamples).
+    /// [`BankError::TooFewSamples`].
     pub fn check_samples(&self, workspace: &Workspace) -> Result<()> {
         let (made, Self { targets, controls, .. }) = (workspace.recipe.samples.count, *self);
         if made >= targets + controls {
@@ -162,7 +162,7 @@ pub struct PooledRemoval {
 ///
 /// # Errors
 ///
-/// [`BankError::TooFewSamples`](crate::error::BankError::TooFewSamples) if the run has fewer than targets and controls, [`BankError::TooManyRemoved`](crate::error::BankError::TooManyRemoved) if no image would be
+/// [`BankError::TooFewSamples`] if the run has fewer than targets and controls, [`BankError::TooManyRemoved`] if no image would be
 /// left, [`RunError::Stopped`] once it is asked to stop: what is finished is kept; as scoring, training, sampling and measuring.
 pub fn removal_of_many(
     subject: &Subject<'_>,

@@ -2,6 +2,7 @@
 
 use crate::bank::{
     BankData, BankTraining, SubsetNetwork, SubsetTraining, fingerprint_of_network, objects_of, places_in,
+    refuse_other_questions,
 };
 use crate::drive::drive;
 use crate::error::{BankError, Result, RunError};
@@ -35,9 +36,9 @@ impl<'a> Retraining<'a> {
     ///
     /// # Errors
     ///
-    /// [`BankError::NothingToTrainAgain`](crate::error::BankError::NothingToTrainAgain) if the run or the bank is an encoded ensemble, [`BankError::NotBank`](crate::error::BankError::NotBank) for an imported
-    /// network, [`BankError::NotOfBank`](crate::error::BankError::NotOfBank) if the run's network is none of those that the bank trained on all images,
-    /// [`BankError::OtherImages`](crate::error::BankError::OtherImages) if their images differ; as opening them.
+    /// [`BankError::NothingToTrainAgain`] if the run or the bank is an encoded ensemble, [`BankError::NotBank`] for an imported
+    /// network, [`BankError::NotOfBank`] if the run's network is none of those that the bank trained on all images,
+    /// [`BankError::OtherImages`] if their images differ; as opening them.
     pub fn open(subject: &'a Subject<'a>, bank: &Path, options: RunOptions) -> Result<Self> {
         if let Some(ensemble) = subject.networks.trained_on.map(|_| subject.workspace.run.root()) {
             return Err(BankError::NothingToTrainAgain { ensemble: ensemble.to_path_buf() }.into());
@@ -52,6 +53,7 @@ impl<'a> Retraining<'a> {
                 return Err(BankError::NotBank { run: bank.run.root().display().to_string() }.into());
             }
         }
+        refuse_other_questions(bank.run.root(), &bank.recipe.schedule, subject)?;
         let data = BankData::open(&bank.recipe, &bank.options)?;
         let places = places_in(bank.run.root(), &data.images, &subject.training.images)?;
         let training = BankTraining::new(&bank, &data)?;
@@ -72,7 +74,7 @@ impl<'a> Retraining<'a> {
     ///
     /// # Errors
     ///
-    /// [`BankError::TooManyRemoved`](crate::error::BankError::TooManyRemoved) if no image would be left; [`RunError::Stopped`] once it is asked to stop, what was trained
+    /// [`BankError::TooManyRemoved`] if no image would be left; [`RunError::Stopped`] once it is asked to stop, what was trained
     /// is kept.
     pub fn without(&self, removed: &[Vec<usize>]) -> Result<NetworksAlike<'_>> {
         let mut networks: Vec<SubsetNetwork> = Vec::new();

@@ -260,7 +260,7 @@ impl<'a> KeptTable<'a> {
         let workspace = self.workspace;
         let data = CodedData::of_run(workspace)?;
         let asked: QuerySet = self.set.asked.parse().unwrap_or(QuerySet::Samples);
-        let asked = asked.of_class(self.set.class.clone()).with_prompt(self.set.prompt.clone());
+        let asked = asked.told(self.set.class.clone(), self.set.prompt.clone())?;
         let queries_of = |networks: &Networks<'_>, training: &TrainingImages| match asked {
             QuerySet::Samples => Ok(None),
             asked => {
@@ -274,12 +274,12 @@ impl<'a> KeptTable<'a> {
                 let training = TrainingImages::open(workspace, &networks)?;
                 queries_of(&networks, &training)
             });
-            return Ok((images_digest(workspace, &data.images)?, queries));
+            return Ok((images_digest(workspace, &data.images, false)?, queries));
         }
         let networks = &Networks::imported(workspace)?;
         let training = &TrainingImages::open(workspace, networks)?;
         let queries = queries_of(networks, training);
-        Ok((images_digest(workspace, &training.images)?, queries))
+        Ok((images_digest(workspace, &training.images, networks.knows_classes())?, queries))
     }
 
     /// The scores of each query, or of those with this name: none if there is no such query.

@@ -13,6 +13,7 @@ pub use objects::{
     trained_members, weights_name,
 };
 pub use side_by_side::TRIAL_STEPS;
+pub(crate) use side_by_side::Tried;
 
 use crate::data::CodedData;
 use crate::drive::drive_some;

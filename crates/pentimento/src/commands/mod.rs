@@ -108,7 +108,10 @@ fn run_command(arguments: Arguments) -> Result<()> {
             let (recipe, folder) = recipe_and_folder(&recipe)?;
             if !method.is_empty() || matches!(recipe.origin, Origin::Imported(_)) {
                 let workspace = Workspace { recipe, ..Workspace::open_read_only(&folder, options)? };
-                return plan::print_forecasts(&workspace, &Asked::of(&method, None)?, query.set());
+                return plan::print_forecasts(&workspace, &Asked::of(&method, None)?, query.set()?);
+            }
+            if matches!(recipe.origin, Origin::Bank(_)) {
+                return plan::print_bank(recipe, &folder, options);
             }
             plan::print_plan(&recipe, &folder, &options, limit_memory)
         }
@@ -140,12 +143,12 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Attribute { run, method, classifier, query, top, time } => {
             let workspace = Workspace::open(&run.run, within(&time, options.clone()))?;
-            tables::attribute(&workspace, &Asked::of(&method, classifier)?, query.set(), top as usize)
+            tables::attribute(&workspace, &Asked::of(&method, classifier)?, query.set()?, top as usize)
         }
         Command::Scores { run, method, query, of, top, bottom, export } => {
             let shown = scores::Shown { of, top: top as usize, bottom };
             let workspace = Workspace::open_read_only(&run.run, options)?;
-            scores::scores(&workspace, method.as_deref(), &query.set(), &shown, export.as_deref())
+            scores::scores(&workspace, method.as_deref(), &query.set()?, &shown, export.as_deref())
         }
         Command::Search { run, samples, codes, top, method } => {
             let workspace = open(&run.run)?;
@@ -157,22 +160,22 @@ fn run_command(arguments: Arguments) -> Result<()> {
         }
         Command::Report { run, compare, classifier, query, time } => {
             let workspace = Workspace::open(&run.run, within(&time, options.clone()))?;
-            report::report(&workspace, &Asked::of(&compare, classifier)?, query.set())
+            report::report(&workspace, &Asked::of(&compare, classifier)?, query.set()?)
         }
         Command::Pieces { recipe, method, query } => {
             let changed = !recipe.overrides.is_empty() || !recipe.unset.is_empty() || recipe.skip_damaged;
             if recipe.recipe.is_dir() && !changed && recipe.run.is_none() {
                 let workspace = Workspace::open_read_only(&recipe.recipe, options)?;
-                return pieces::list(&workspace, &method, &query.set());
+                return pieces::list(&workspace, &method, &query.set()?);
             }
             let workspace = recipe_workspace(&recipe, &options)?;
             pieces::begin(&workspace)?;
-            pieces::list(&workspace, &method, &query.set())
+            pieces::list(&workspace, &method, &query.set()?)
         }
         Command::Make { run, piece, into, query } => {
-            pieces::make(&run.run, &piece, &query.set(), into.as_deref(), options)
+            pieces::make(&run.run, &piece, &query.set()?, into.as_deref(), options)
         }
-        Command::Adopt { run, folders, query } => pieces::adopt(&open(&run.run)?, &folders, &query.set()),
+        Command::Adopt { run, folders, query } => pieces::adopt(&open(&run.run)?, &folders, &query.set()?),
         Command::Bench => bench::bench(&options),
         Command::Verify(run) => verify::verify(&run.run),
     }

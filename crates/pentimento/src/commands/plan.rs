@@ -2,10 +2,13 @@
 
 use super::asked::Asked;
 use super::print;
+use crate::error::ProgramError;
+use crate::plan::situation::is_here;
 use crate::plan::size::MEBIBYTE;
 use crate::plan::{Plan, PlanRequest};
 use anyhow::Result;
 use pentimento_run::analyse::sampling_forecast;
+use pentimento_run::bank::{BankData, BankTraining};
 use pentimento_run::data::CodedData;
 use pentimento_run::forecast::{Forecast, MoreDraws};
 use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
@@ -51,11 +54,42 @@ pub(super) fn print_forecasts(workspace: &Workspace, asked: &Asked, set: QuerySe
         scores::check(subject, &set, method, None)?;
         forecasts.push(scores::forecast(subject, &queries, method)?);
     }
+    print_rows("scores by", &forecasts)?;
+    print(
+        "each by itself: what one method makes, others that need the same find; forecast from a few gradients taken now",
+    )?;
+    print(&format!("calibrated on: {}", machine()))?;
+    Ok(())
+}
+
+/// Prints the forecast of a bank.
+pub(super) fn print_bank(recipe: Recipe, folder: &Path, options: RunOptions) -> Result<()> {
+    if let (Some(set), false) = (recipe.data.set, is_here(&recipe.data, &options)?) {
+        return Err(ProgramError::NotFetched { set: set.name() }.into());
+    }
+    // A bank that was not begun has no folder, and a plan makes none.
+    let nowhere = tempfile::tempdir()?;
+    let workspace = if folder.join("manifest.json").exists() {
+        Workspace { recipe, ..Workspace::open_read_only(folder, options)? }
+    } else {
+        Workspace::for_recipe(nowhere.path(), recipe, options)?
+    };
+    let data = BankData::open(&workspace.recipe, &workspace.options)?;
+    workspace.recipe.check_images(data.shape(), data.class_names.len())?;
+    let training = BankTraining::new(&workspace, &data)?;
+    print_rows("bank", &[training.stage().forecast()?])?;
+    print("forecast from a few steps of one network taken now")?;
+    print(&format!("calibrated on: {}", machine()))?;
+    Ok(())
+}
+
+/// Prints a table of forecasts, whose first column is called `what`.
+fn print_rows(what: &str, forecasts: &[Forecast]) -> Result<()> {
     let row = |[name, time, memory, work]: [&str; 4]| format!("{name:<24} {time:>13} {memory:>10}  {work}");
-    print(&row(["scores by", "time", "memory", "work"]))?;
+    print(&row([what, "time", "memory", "work"]))?;
     let duration =
         |seconds: f64| human_duration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
-    for Forecast { method, work, seconds, memory, more } in &forecasts {
+    for Forecast { method, work, seconds, memory, more } in forecasts {
         let time = duration(*seconds);
         let (time, work) = if work.is_empty() { ("", "nothing that takes long") } else { (&*time, &**work) };
         let more = more.map_or(String::new(), |MoreDraws { draws, seconds }| {
@@ -63,10 +97,6 @@ pub(super) fn print_forecasts(workspace: &Workspace, asked: &Asked, set: QuerySe
         });
         print(&row([method, time, &memory.map_or(String::new(), mebibytes), &(work.to_owned() + &more)]))?;
     }
-    print(
-        "each by itself: what one method makes, others that need the same find; forecast from a few gradients taken now",
-    )?;
-    print(&format!("calibrated on: {}", machine()))?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use pentimento_run::{Networks, RunOptions, Workspace};
 pub(super) fn verify(arguments: VerifyRemovalArguments, options: RunOptions) -> Result<()> {
     let VerifyRemovalArguments { retrained, method, query, from, class, top } = arguments;
     let RetrainedRun { run, bank, classifier, draws } = retrained;
-    let set = from.of_class(class);
+    let set = from.told(class, None)?;
     let mut asked = Asked::of(&Vec::from_iter(method), None)?;
     asked.refuse_codes("it writes no table of scores")?;
     asked.classifier = classifier;

@@ -1,7 +1,7 @@
 //! `pentimento scores`: what `attribute` wrote, to look at and to take elsewhere.
 
 use super::print;
-use crate::error::{ProgramError, message, there_are_scores};
+use crate::error::{ProgramError, in_shell, message, there_are_scores};
 use crate::progress::say;
 use anyhow::Result;
 use pentimento_attribution::methods::Method;
@@ -83,9 +83,10 @@ fn others(table: &KeptTable<'_>) -> Option<String> {
 
 /// The options that ask about a set again.
 fn query_options(set: &KeptSet) -> String {
-    let class = set.class.as_ref().map_or(String::new(), |class| format!(" --class {class}"));
-    let prompt = set.prompt.as_ref().map_or(String::new(), |prompt| format!(" --prompt {prompt:?}"));
-    format!(" --query {}{class}{prompt}", set.asked)
+    let class = set.class.as_ref().map_or(String::new(), |class| format!(" --class {}", in_shell(class)));
+    let prompt =
+        set.prompt.as_ref().map_or(String::new(), |prompt| format!(" --prompt {}", in_shell(prompt)));
+    format!(" --query {}{class}{prompt}", in_shell(&set.asked))
 }
 
 /// Says so if the scores are not those of today, or that cannot be known.

@@ -74,6 +74,15 @@ impl Situation {
     }
 }
 
+/// Whether the images of a recipe are on this machine, and would not have to be fetched.
+///
+/// # Errors
+///
+/// As opening them.
+pub fn is_here(data: &DataRecipe, options: &RunOptions) -> Result<bool> {
+    Ok(open_without_fetching(data, data.preprocessing.split, options)?.is_some())
+}
+
 /// The images of a recipe if they are on this machine; none if they would have to be fetched.
 fn open_without_fetching(
     data: &DataRecipe,

@@ -62,6 +62,11 @@ impl AdapterFiles {
         let places: BTreeMap<String, usize> = names.chain(kohya).collect();
         let (of_text, of_unet): (Pairs, Pairs) =
             pairs.into_iter().partition(|((network, _), _)| *network != Network::Unet);
+        if let (AdapterForm::Peft, Some((_, pair))) = (form, of_text.first_key_value()) {
+            let problem = "is a part of a text encoder beside PEFT's names of a U-Net, whose configuration says nothing of it; \
+                           diffusers' `save_lora_weights` writes both into one file";
+            return Err(file.broken(&pair.down, problem.into()).into());
+        }
         let text_encoders = text_encoder_parts(of_text, &settings, &mut file)?;
         let mut by_layer = BTreeMap::new();
         for ((_, module), pair) in of_unet {

@@ -20,6 +20,10 @@ const NOT_DONE: [(&str, &str); 10] = [
     ("trainable_token_indices", "trained tokens"),
 ];
 
+/// First values under which PEFT leaves the network as it is. All others (`pissa`, `olora`, `corda`, `loftq`, `lora_ga`, ...) take from
+/// its weights what A and B begin with, each time that the adapter is opened: the adapter is one of another network.
+const KEEP_THE_NETWORK: [&str; 3] = ["gaussian", "eva", "orthogonal"];
+
 /// Ranks and alphas of an adapter's layers.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
@@ -73,6 +77,14 @@ impl Settings {
             {
                 return Err(bad(key, value, format!("supported is {supported:?}")));
             }
+        }
+        const FIRST_VALUES: &str = "init_lora_weights";
+        if let Some(Value::String(kind)) = own.get(FIRST_VALUES)
+            && !KEEP_THE_NETWORK.contains(&kind.to_lowercase().as_str())
+        {
+            let bound = "such an adapter takes its first values away from the network's weights; of pissa, corda and olora peft's \
+                         save_pretrained writes an ordinary one, with `path_initial_model_for_weight_conversion`";
+            return Err(bad(FIRST_VALUES, &Value::String(kind.clone()), bound.into()));
         }
         let keys = from_object(own, file)?;
         Ok(Some(Self { file: file.into(), prefix: prefix.into(), keys }))
@@ -183,10 +195,15 @@ mod tests {
             ("unet.bias", json!("lora_only")),
             ("unet.peft_type", json!("LOHA")),
             ("unet.layer_replication", json!([[0, 4]])),
+            ("unet.init_lora_weights", json!("pissa_niter_16")),
+            ("unet.init_lora_weights", json!("loftq")),
             ("unet.lora_alpha", json!("much")),
         ] {
             let error = with(key, value).unwrap_err();
             assert!(error.contains(key.trim_start_matches("unet.")), "{key}: {error}");
+        }
+        for kept in [json!(true), json!(false), json!("gaussian"), json!(null)] {
+            assert!(with("unet.init_lora_weights", kept.clone()).is_ok(), "{kept}");
         }
         let pattern = with("unet.alpha_pattern", json!({".*to_q": 1})).unwrap();
         assert!(pattern.alpha("a", 4).unwrap_err().to_string().contains("`unet.alpha_pattern`"));
