@@ -282,8 +282,8 @@ fn of_parts(error: &PartError) -> String {
         }
         PartError::AnotherNetwork { .. } => format!("{error}; name another folder with `--run`"),
         PartError::Gone { .. } | PartError::Other { .. } => format!(
-            "{error}; bring it back, or import the pipeline again as it was imported, with the same `--lora` and `--set`, from where \
-             it lies now"
+            "{error}; bring it back, or use `pentimento import` again as it was used for this run, with the same `--lora` and `--set`, \
+             and with the folder where it lies now"
         ),
         PartError::LatentNotFinite { .. } => format!("{error}; `pentimento doctor` looks at a checkpoint"),
         PartError::Adapter { network, .. } => format!(
