@@ -272,11 +272,15 @@ fn of_banks(error: &BankError) -> String {
 fn of_parts(error: &PartError) -> String {
     match error {
         PartError::NoSampleSize { .. } => {
-            format!("{error}; say it with `--set checkpoint.sample_size=SIDE` or `=[HEIGHT,WIDTH]`")
+            format!(
+                "{error}; say it with `--set checkpoint.sample_size=SIDE` or `=[HEIGHT,WIDTH]`, of the network beneath adapters with \
+                 `base.sample_size`"
+            )
         }
         PartError::AnotherNetwork { .. } => format!("{error}; name another folder with `--run`"),
         PartError::Gone { .. } | PartError::Other { .. } => format!(
-            "{error}; bring it back, or import the pipeline again with `pentimento import FOLDER --run RUN`"
+            "{error}; bring it back, or begin a run with the one that is there: `pentimento import FOLDER --run RUN`, of adapters \
+             `pentimento run RECIPE --run RUN`"
         ),
         PartError::LatentNotFinite { .. } => format!("{error}; `pentimento doctor` looks at a checkpoint"),
         PartError::Adapter { network, .. } => format!(

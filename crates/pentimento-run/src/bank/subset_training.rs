@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::piece::{Making, Object, Piece, Stage};
 use crate::recipe::Recipe;
-use crate::train::{InTraining, NetworkObjects, steps_of_states};
+use crate::train::{InTraining, NetworkObjects, steps_of_states, stored};
 use crate::words::counted;
 use crate::workspace::Workspace;
 use pentimento_diffusion::training::{Trainer, TrainingImages};
@@ -139,7 +139,7 @@ impl Stage for SubsetTraining<'_> {
     }
 
     fn stored(&self, piece: &Piece, run: &Run) -> Result<()> {
-        self.training.stored(&self.networks[piece.number].objects, run)
+        stored(self.recipe, &self.networks[piece.number].objects, run)
     }
 
     fn summary(&self, missing: &[Piece]) -> Option<String> {

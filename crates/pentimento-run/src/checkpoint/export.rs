@@ -1,6 +1,7 @@
 //! Writing a network of a run for other programs.
 
 use crate::adapters;
+use crate::base::BaseNetwork;
 use crate::error::{Result, RunError};
 use crate::imported::{self, MEMBER_FILES};
 use crate::recipe::Recipe;
@@ -28,12 +29,12 @@ pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> R
     refuse_what_is_no_run(run_folder)?;
     let run = Run::open_read_only(run_folder)?;
     let recipe = recipe_of(&run);
-    let is_adapter = recipe.as_ref().is_some_and(|recipe| recipe.adapter().is_some());
+    let is_adapter =
+        recipe.as_ref().is_some_and(|recipe| recipe.adapter().is_some() || recipe.adapters().is_some());
     let has = |member: u32| {
         let files = MEMBER_FILES.map(|file| format!("{}/{file}", member_folder(member)));
-        let has_adapter = || {
-            is_adapter && member == 0 && adapters::object_names().iter().all(|name| run.entry(name).is_some())
-        };
+        let has_adapter =
+            || is_adapter && adapters::object_names(member).iter().all(|name| run.entry(name).is_some());
         files.iter().all(|name| run.entry(name).is_some()) || has_adapter()
     };
     let members: Vec<u32> = (0..).take_while(|&member| has(member)).collect();
@@ -51,7 +52,7 @@ pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> R
         return Err(RunError::Occupied { path: place.to_path_buf() });
     }
     if is_adapter {
-        return export_adapter(&run, run_folder, place);
+        return export_adapter(&run, run_folder, member, place);
     }
     // Of a pipeline with encoders the network is one part, which takes the place of that part in the pipeline.
     let has_encoders = recipe.is_some_and(|recipe| recipe.encoders().is_some());
@@ -62,16 +63,19 @@ pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> R
     Ok(())
 }
 
-fn export_adapter(run: &Run, run_folder: &Path, place: &Path) -> Result<()> {
-    let names = adapters::object_names();
+fn export_adapter(run: &Run, run_folder: &Path, member: u32, place: &Path) -> Result<()> {
+    let names = adapters::object_names(member);
     if place.extension().is_none_or(|ending| ending != "safetensors") {
         for (name, file) in names.iter().zip(ADAPTER_FILES) {
             write(&place.join(file), &run.get(name)?)?;
         }
         return Ok(());
     }
-    let architecture =
-        imported::architecture(&Workspace::open_read_only(run_folder, RunOptions::default())?)?;
+    let workspace = Workspace::open_read_only(run_folder, RunOptions::default())?;
+    let architecture = match workspace.recipe.adapters() {
+        Some(adapters) => BaseNetwork::of(adapters)?.adapted()?.clone(),
+        None => imported::architecture(&workspace)?,
+    };
     let [_, weights] = names;
     let values = weights_from_bytes(&architecture, &run.get(&weights)?, &weights)?;
     write(place, &adapter_as_diffusers(&architecture, &values)?)

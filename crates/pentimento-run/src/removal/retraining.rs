@@ -125,7 +125,7 @@ impl<'a> Retraining<'a> {
         let made_from = fingerprint_of_computed("network without images").fingerprint(of_bank).finish();
         let folder = format!("evaluation/removals/{}", short(made_from));
         let called = format!("without {} images", kept.iter().filter(|kept| !**kept).count());
-        Ok(SubsetNetwork { objects: NetworkObjects { folder }, called, kept, seed: self.seed, made_from })
+        Ok(SubsetNetwork { objects: NetworkObjects::new(folder), called, kept, seed: self.seed, made_from })
     }
 
     /// Writes which images a network lacks beside it, if that is not there.
