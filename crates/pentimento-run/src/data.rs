@@ -361,27 +361,31 @@ impl CodedData {
     }
 }
 
-/// Refuses images without a class that a network with classes knows; and, where members are also trained without conditions, images
-/// of the class that stands for none.
+/// Refuses images without a class that a network with classes knows; and dropping conditions where nothing could be dropped, or
+/// where images are of the class that stands for none.
 fn check_classes(
     trained: &TrainedRecipe,
     network: &UnetConfig,
     has_labels: bool,
     images: &PreparedSet,
 ) -> Result<()> {
-    let Some(classes) = network.classes() else { return Ok(()) };
-    check_labels(classes, has_labels, images.source_indices().iter().zip(images.labels()))?;
     let dropout = trained.training.condition_dropout;
+    let refuse_dropout = |bound: String| {
+        let (file, field) = ("recipe".into(), "training.condition_dropout".into());
+        Err(RunError::RecipeValue { file, field, value: dropout.to_string(), bound })
+    };
+    let Some(classes) = network.classes() else {
+        if dropout > 0.0 && network.cross_attention.is_none() {
+            return refuse_dropout("0, as the network has no classes or texts that could be dropped".into());
+        }
+        return Ok(());
+    };
+    check_labels(classes, has_labels, images.source_indices().iter().zip(images.labels()))?;
     if dropout > 0.0 && classes != u32::MAX && images.labels().contains(&(classes - 1)) {
-        return Err(RunError::RecipeValue {
-            file: "recipe".into(),
-            field: "training.condition_dropout".into(),
-            value: dropout.to_string(),
-            bound: format!(
-                "0, or a network with one class more: the last one, {}, stands for no class, and images are of it",
-                classes - 1
-            ),
-        });
+        let last = classes - 1;
+        return refuse_dropout(format!(
+            "0, or a network with one class more: the last one, {last}, stands for no class, and images are of it"
+        ));
     }
     Ok(())
 }
