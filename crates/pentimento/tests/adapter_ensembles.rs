@@ -231,6 +231,10 @@ fn asked_and_shown(laboratory: &Laboratory, base: &Path, run: &Path) {
     assert_names(&said, &["report.html"]);
     let said = succeed(&mut command("plan", run, &[])).stdout;
     assert_names(&said, &["4 members", "there already", "encoding pictures and captions"]);
+    // Members are networks on known images, by which scores can be judged.
+    let bank = ["--bank", run.to_str().unwrap(), "--method", "d-trak", "--query", "samples", "--draws", "8"];
+    let said = succeed(program([Path::new("evaluate"), run]).args(bank)).stdout;
+    assert_names(&said, &["d-trak"]);
     // A member as others open it.
     let settings = settings(&laboratory.path("adapters-pictures"), &["samples.prompts=[\"the dog\"]"]);
     for target in ["written", "written.safetensors"] {

@@ -6,7 +6,7 @@ use crate::data::CodedData;
 use crate::error::{BankError, Result, RunError};
 use crate::gradients::row_key;
 use crate::networks::{Networks, NetworksAlike, Weights};
-use crate::recipe::Origin;
+use crate::recipe::{EncodersRecipe, Origin};
 use crate::words::{counted, first_of};
 use crate::workspace::{RunOptions, Workspace};
 use pentimento_attribution::gradient::RowKey;
@@ -129,6 +129,11 @@ impl Bank {
     /// Where it lies.
     pub fn folder(&self) -> &Path {
         self.workspace.run.root()
+    }
+
+    /// What stands between pictures and what its networks are shown; none if they are shown pictures.
+    pub(crate) fn encoders(&self) -> Option<&EncodersRecipe> {
+        self.workspace.recipe.encoders()
     }
 
     /// What its networks have in common.

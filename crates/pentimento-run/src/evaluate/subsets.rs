@@ -8,6 +8,7 @@ use crate::bank::Bank;
 use crate::error::{Result, RunError};
 use crate::event::Event;
 use crate::gradients::{Queries, Subject};
+use crate::recipe::EncodersRecipe;
 use crate::scores::score;
 use crate::words::counted;
 use pentimento_attribution::curvature::{InfluenceKind, QueryMeasurement};
@@ -93,6 +94,23 @@ pub struct Evaluation {
     pub sets: Vec<JudgedSet>,
 }
 
+/// Refuses a bank whose networks are shown something else of a picture, or told something else of a text, than the run's.
+fn refuse_other_encoders(own: Option<&EncodersRecipe>, bank: &Bank) -> Result<()> {
+    let digests = |of: &EncodersRecipe| (of.autoencoder.digest, of.text.as_ref().map(|text| text.digest));
+    let (value, bound) = match (own, bank.encoders()) {
+        (own, of_bank) if own.map(digests) == of_bank.map(digests) => return Ok(()),
+        (Some(_), Some(_)) => ("of networks with other encoders", "the run's network sees other latents"),
+        (Some(_), None) => ("of networks that see pictures", "the run's network works on latents"),
+        (None, _) => ("of networks that work on latents", "the run's network sees pictures"),
+    };
+    Err(RunError::RecipeValue {
+        file: bank.folder().display().to_string(),
+        field: "bank".into(),
+        value: value.into(),
+        bound: bound.into(),
+    })
+}
+
 /// Judges methods by a bank, each by each set of queries, and keeps what was found in the run.
 ///
 /// # Errors
@@ -115,14 +133,7 @@ pub fn evaluate(
             bound: format!("at least {FEWEST_SUBSETS} drawn subsets, to be ranked"),
         });
     }
-    if subject.networks.encoders.is_some() {
-        return Err(RunError::RecipeValue {
-            file: bank.folder().display().to_string(),
-            field: "bank".into(),
-            value: "of networks that see pictures".into(),
-            bound: "the run's network works on latents, and a bank is trained on pictures".into(),
-        });
-    }
+    refuse_other_encoders(subject.workspace.recipe.encoders(), bank)?;
     let all = bank.masks_of(&subject.training.images)?;
     let masks: Vec<Vec<bool>> = bank.drawn.iter().map(|&subset| all[subset].clone()).collect();
     let subsets = bank.drawn.iter().map(|&subset| bank.subsets[subset].as_str()).collect();
