@@ -469,6 +469,7 @@ pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
     let data = CodedData::open(&workspace.recipe, &workspace.options)?;
     // Before the run takes the recipe.
     workspace.recipe.check_images(data.shape(), data.class_names.len())?;
+    workspace.recipe.samples.check(&data.network)?;
     take_recipe(workspace, Some(&data))?;
     let key = data.listing_fingerprint()?;
     if !["data.json", "codes.npy"].iter().all(|name| workspace.run.is_current(name, key)) {

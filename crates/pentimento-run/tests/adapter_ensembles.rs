@@ -104,11 +104,12 @@ fn stopped_in_the_midst_of_everything_it_ends_with_the_same_bytes() {
     let (mut stops, mut unfinished) = (0, 0);
     loop {
         let stop = Stop::default();
-        let (flag, seen) = (stop.clone(), AtomicUsize::new(0));
+        // Later each time, as a shard of samples is made in one go.
+        let (flag, seen, most) = (stop.clone(), AtomicUsize::new(0), 2 + stops / 3);
         let reporter = Reporter::new(move |event| {
             let is_step = matches!(event, Event::Progressed { .. });
             let steps = seen.fetch_add(usize::from(is_step), Ordering::Relaxed);
-            if matches!(event, Event::PieceMade(_)) || is_step && steps >= 2 {
+            if matches!(event, Event::PieceMade(_)) || is_step && steps >= most {
                 flag.set();
             }
         });
@@ -124,7 +125,7 @@ fn stopped_in_the_midst_of_everything_it_ends_with_the_same_bytes() {
         unfinished += usize::from(workspace.run.names().iter().any(is_state));
         assert!(stops < 300, "it never ends");
     }
-    assert!(stops > 20 && unfinished > 2, "{stops} stops, {unfinished} in trainings");
+    assert!(stops > 10 && unfinished > 2, "{stops} stops, {unfinished} in trainings");
     assert_eq!(digests(&folder.path().join("once")), digests(&folder.path().join("stopped")));
 }
 

@@ -295,7 +295,7 @@ fn what_follows_the_training_is_under_its_conditions() {
     let empty = recipe_of(&laboratory, &base, "empty", &bare, "keep_checkpoints = 2");
     let scores = |recipe: &Path, name: &str| {
         let run = laboratory.path(name);
-        succeed(program([Path::new("train"), recipe, Path::new("--run"), &run]));
+        succeed(&mut program([Path::new("train"), recipe, Path::new("--run"), &run]));
         succeed(&mut command("attribute", &run, &["--method", "tracin,trak"]));
         let of = |method: &str| fs::read(run.join(format!("scores/samples/{method}.npy"))).unwrap();
         let weights = fs::read(run.join("members/002/adapter/adapter_model.safetensors")).unwrap();
@@ -376,7 +376,7 @@ fn what_is_refused() {
     fs::write(images.join("3.txt"), caption).unwrap();
 
     // Another network beneath the members of a run is noticed.
-    succeed(program([Path::new("train"), &good, Path::new("--run"), &run]));
+    succeed(&mut program([Path::new("train"), &good, Path::new("--run"), &run]));
     let weights = base.join("unet/diffusion_pytorch_model.safetensors");
     let whole = fs::read(&weights).unwrap();
     let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
@@ -385,7 +385,7 @@ fn what_is_refused() {
     fs::write(&weights, other).unwrap();
     let said = fail(&mut command("sample", &run, &[]), 42);
     assert_names(&said, &["network beneath the adapters", "another one than the run began with"]);
-    let said = fail(program([Path::new("train"), &good, Path::new("--run"), &run]), 42);
+    let said = fail(&mut program([Path::new("train"), &good, Path::new("--run"), &run]), 42);
     assert_names(&said, &["4 trained members", "digest"]);
     fs::remove_file(&weights).unwrap();
     let said = fail(&mut command("sample", &run, &[]), 42);
@@ -394,6 +394,6 @@ fn what_is_refused() {
     succeed(&mut command("sample", &run, &[]));
     // Captions are part of what members follow from.
     fs::write(images.join("3.txt"), "another text").unwrap();
-    let said = fail(program([Path::new("train"), &good, Path::new("--run"), &run]), 42);
+    let said = fail(&mut program([Path::new("train"), &good, Path::new("--run"), &run]), 42);
     assert_names(&said, &["4 trained members"]);
 }

@@ -256,11 +256,7 @@ impl Recipe {
     /// [`RunError::RecipeValue`] for a network that does not fit; as the classifier's bounds.
     pub fn check_images(&self, shape: [usize; 3], classes: usize) -> Result<(), RunError> {
         if let Some(model) = self.origin.model() {
-            let network = unet(model, &self.name, shape)?;
-            Architecture::new(&network)?;
-            if matches!(self.origin, Origin::Trained(_)) {
-                self.samples.check(&network)?;
-            }
+            Architecture::new(&unet(model, &self.name, shape)?)?;
         }
         if let Some(classifier) = self.classifier {
             classifier.config(self.seed, classes, shape).validate()?;
