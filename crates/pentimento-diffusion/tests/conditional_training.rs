@@ -14,7 +14,6 @@ use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::condition::{Condition, TextEmbedding};
 use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
-use pentimento_diffusion::schedule::{BetaSchedule, ScheduleConfig};
 use pentimento_diffusion::training::{
     Trainer, TrainingConditions, TrainingConfig, TrainingEvents, TrainingImages,
 };

@@ -12,7 +12,7 @@ mod common;
 use common::*;
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::optimiser::AdamConfig;
-use pentimento_diffusion::schedule::{BetaSchedule, ScheduleConfig};
+use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::training::{
     LearningRateDecay, LossReduction, StateSummary, Trainer, TrainingConfig, TrainingImages,
 };

@@ -115,7 +115,7 @@ impl AdapterShape {
         let is_adapted = |name: &&str| self.layers.iter().any(|layer| is_meant(name, layer));
         let alpha = self.alpha.unwrap_or(self.rank as f64);
         let module = |name: &str| AdapterModule { name: name.to_owned(), rank: self.rank, alpha };
-        Ok(names.iter().copied().filter(|name| is_adapted(&name)).map(module).collect())
+        Ok(names.iter().copied().filter(is_adapted).map(module).collect())
     }
 }
 

@@ -275,7 +275,6 @@ fn stages(
 pub(crate) mod tests {
     use super::*;
     use pentimento_data::PublicSet;
-    use pentimento_diffusion::unet::Architecture;
     use pentimento_run::Reporter;
     use pentimento_run::data::CodedData;
 
