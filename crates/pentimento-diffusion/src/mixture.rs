@@ -3,6 +3,7 @@
 //! Many trajectories with different weights run together: in each step every member is evaluated once, on the batch
 //! of all trajectories that still use it. What a trajectory becomes does not depend on which others run beside it.
 
+mod guidance;
 mod parts;
 
 use crate::DiffusionError;
@@ -10,6 +11,7 @@ use crate::condition::Condition;
 use crate::sampler::Sampler;
 use crate::unet::{Architecture, Dual, Parameters, Precision};
 use burn::tensor::{Tensor, TensorData};
+use guidance::Guidance;
 use parts::{Part, Told, parts_of_calls};
 use pentimento_kernels::extension::device_for;
 use rayon::prelude::*;
@@ -27,14 +29,6 @@ pub struct Mixture {
     condition: Condition,
     guidance: Option<Guidance>,
     calls: Arc<Mutex<BTreeMap<CallShape, u64>>>,
-}
-
-/// Classifier-free guidance (Ho and Salimans 2022).
-#[derive(Clone, Debug, PartialEq)]
-struct Guidance {
-    scale: f64,
-    /// What a network is told beside an image's own condition.
-    without: Condition,
 }
 
 /// What is asked of a network at once: a batch, which threads may share out.
@@ -98,17 +92,9 @@ impl Mixture {
         Ok(self)
     }
 
-    /// The same mixture, its trajectories guided by `scale` away from what networks predict under the condition `without`: from
-    /// `e_without` and the trajectory's own `e` to `e_without + scale (e - e_without)`, as in diffusers. Single predictions are
-    /// never guided.
-    ///
-    /// # Errors
-    ///
-    /// [`DiffusionError::Config`] if the condition is none of the network's.
-    pub fn guided(mut self, scale: f64, without: Condition) -> Result<Self, DiffusionError> {
-        self.architecture.config().check_condition(&without)?;
-        self.guidance = Some(Guidance { scale, without });
-        Ok(self)
+    /// The condition under which images are made where trajectories do not name theirs.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
     }
 
     /// How often a network of this mixture, or of a clone of it, was called so far, by what passed through it: what a
@@ -202,27 +188,6 @@ impl Mixture {
             predicted[part.call].extend(output);
         }
         predicted
-    }
-
-    /// Predicted noise of every member for those of the images `x` that `users[member]` lists, in their order.
-    pub fn predict_for<T: Precision>(&self, users: &[Vec<usize>], x: &[T], timestep: usize) -> Vec<Vec<T>> {
-        self.predict_for_under(users, x, |_| &self.condition, timestep)
-    }
-
-    /// The same where `condition` says, by its place in `x`, under which condition each image is made.
-    pub fn predict_for_under<'c, T: Precision>(
-        &self,
-        users: &[Vec<usize>],
-        x: &[T],
-        condition: impl Fn(usize) -> &'c Condition + Sync,
-        timestep: usize,
-    ) -> Vec<Vec<T>> {
-        let length = self.image_length();
-        let images = |users: &Vec<usize>| -> Vec<T> {
-            users.iter().flat_map(|&index| &x[index * length..][..length]).copied().collect()
-        };
-        let calls: Vec<(usize, Vec<T>)> = users.iter().map(images).enumerate().collect();
-        self.predict_each_under(&calls, |member, image| condition(users[member][image]), timestep)
     }
 
     /// Predicted noise of one member and its derivatives along `directions` tangents of each image, the tangents of an
@@ -407,14 +372,7 @@ impl Mixture {
             .map(|member| (0..trajectories.len()).filter(|&index| weight(index, member) != 0.0).collect())
             .collect();
         let condition = |index: usize| trajectories[index].condition.as_ref().unwrap_or(&self.condition);
-        let mut outputs = self.predict_for_under(&users, x, condition, timestep);
-        if let Some(Guidance { scale, without }) = &self.guidance {
-            let scale = T::of(*scale);
-            let unguided = self.predict_for_under(&users, x, |_| without, timestep);
-            for (value, without) in outputs.iter_mut().flatten().zip(unguided.into_iter().flatten()) {
-                *value = without + scale * (*value - without);
-            }
-        }
+        let outputs = self.predict_guided_for(&users, x, condition, timestep);
         for (member, (users, outputs)) in users.iter().zip(outputs).enumerate() {
             for (&index, output) in users.iter().zip(outputs.chunks_exact(length)) {
                 let weight = T::of(weight(index, member));

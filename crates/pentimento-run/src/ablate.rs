@@ -4,17 +4,16 @@ use crate::analyse::Ensemble;
 use crate::bank::{BankTraining, bank_data};
 use crate::data::coded_data;
 use crate::error::{Result, RunError};
-use crate::networks::Networks;
+use crate::networks::{Networks, Visible};
 use crate::pictures::png;
 use crate::recipe::{GroupBy, Origin};
 use crate::words::{counted, first_of};
 use crate::workspace::Workspace;
-use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance, linear_masked};
+use pentimento_attribution::ensemble::approximation::{clamped, linear_masked};
 use pentimento_attribution::ensemble::{
-    BaseRun, EnsembleError, Request, TangentMembers, control_variates, jacobians, linear_coefficients,
+    EnsembleError, Request, TangentMembers, control_variates, jacobians, linear_coefficients,
 };
 use pentimento_data::{Groups, PreparedSet, composed};
-use pentimento_diffusion::mixture::Trajectory;
 use pentimento_store::Fingerprint;
 
 /// What [`RunError::NoSuch`] calls a group that a run does not have.
@@ -54,13 +53,13 @@ pub struct Ablation {
     pub sample: u32,
     /// How it was made again.
     pub method: AblationMethod,
-    /// Height, width and channels of both images.
+    /// Height, width and channels of both pictures.
     pub image_shape: [usize; 3],
-    /// The sample by all members, before the final clamp.
+    /// The sample by all members as people see it, before the final clamp.
     pub image: Vec<f32>,
-    /// The sample without the removed groups, before the final clamp.
+    /// The sample without the removed groups as people see it, before the final clamp.
     pub without: Vec<f32>,
-    /// Euclidean distance of the two after the final clamp, black -1 and white 1.
+    /// Euclidean distance of the two after the final clamp, black -1 and white 1; where networks work on latents that of the latents.
     pub distance: f32,
     /// Names of the groups that were removed.
     pub removed: Vec<String>,
@@ -93,21 +92,18 @@ pub fn ablate(
     method: AblationMethod,
 ) -> Result<Ablation> {
     workspace.check_sample(sample)?;
-    let Remaining { ensemble, weights, removed, removed_names, uncovered, groups } =
+    let Remaining { ensemble, visible, weights, removed, removed_names, uncovered, groups } =
         match workspace.recipe.origin {
             Origin::Bank(_) => of_bank(workspace, groups, images)?,
             _ => of_ensemble(workspace, groups, images)?,
         };
     let Ensemble { mixture, sampler, seed, .. } = &ensemble;
-    let go_on = |_: usize| workspace.options.stop.check();
-    let base: BaseRun<f32> = BaseRun::new(mixture, sampler, *seed, &[sample], go_on)?;
+    let (go_on, space) = (|_: usize| workspace.options.stop.check(), workspace.recipe.space());
+    let base = ensemble.base_run(workspace, &[sample])?;
     let without: Vec<f32> = match method {
-        AblationMethod::Exact => mixture.sample(
-            sampler,
-            *seed,
-            &[Trajectory { sample, weights: weights.clone(), condition: None }],
-            go_on,
-        )?,
+        AblationMethod::Exact => {
+            mixture.sample(sampler, *seed, &[ensemble.trajectory(sample, weights.clone())], go_on)?
+        }
         AblationMethod::ControlVariate => {
             let request = Request { sample: 0, weights: weights.clone() };
             control_variates(mixture, sampler, &base, &[request], go_on)?
@@ -115,10 +111,13 @@ pub fn ablate(
         AblationMethod::Jacobian => {
             let all = jacobians(mixture, sampler, &base, TangentMembers::All, go_on)?;
             let direction = linear_coefficients(&weights);
-            all.first().map(|jacobian| linear_masked(base.image(0), jacobian, &direction)).unwrap_or_default()
+            let image = |jacobian| linear_masked(base.image(0), jacobian, &direction, space);
+            all.first().map(image).unwrap_or_default()
         }
     };
-    let [height, width, channels] = mixture.image_shape();
+    let distance = space.distance(base.image(0), &without);
+    let [height, width, channels] = visible.shape;
+    let (image, without) = (visible.picture(base.image(0))?, visible.picture(&without)?);
     let name = |what: &str| format!("ablations/sample-{sample:06}-{what}.png");
     let key =
         Fingerprint::of("ablation").fingerprint(ensemble.fingerprint).json(&(sample, &removed))?.finish();
@@ -126,7 +125,7 @@ pub fn ablate(
     let file = name(&format!("without-{}-{}", &named[..12.min(named.len())], method.name()));
     workspace.run.put_many(
         [
-            (name("all"), png(&clamped(base.image(0)), height, width, channels)?),
+            (name("all"), png(&clamped(&image), height, width, channels)?),
             (file.clone(), png(&clamped(&without), height, width, channels)?),
         ],
         key,
@@ -135,8 +134,8 @@ pub fn ablate(
         sample,
         method,
         image_shape: [height, width, channels],
-        distance: clamped_distance(base.image(0), &without),
-        image: base.image(0).to_vec(),
+        distance,
+        image,
         without,
         removed: removed_names,
         groups,
@@ -155,6 +154,8 @@ pub fn ablate(
 struct Remaining {
     /// All members.
     ensemble: Ensemble,
+    /// What people see of what they make.
+    visible: Visible,
     /// A weight for each of them, zero for those that saw something of what is removed.
     weights: Vec<f64>,
     /// The numbers of the groups that are removed, rising.
@@ -179,8 +180,10 @@ fn of_ensemble(workspace: &Workspace, groups: &[String], images: &[String]) -> R
         }
         other => other.into(),
     })?;
+    let networks = Networks::trained(workspace, &data)?;
     Ok(Remaining {
-        ensemble: Ensemble::open(workspace, &Networks::trained(workspace, &data)?)?,
+        ensemble: Ensemble::open(workspace, &networks)?,
+        visible: Visible::of(workspace, &networks),
         weights,
         removed_names: names(&data.groups, &removed),
         uncovered: names(&data.groups, &data.codes.coverage_after(&removed)?),
@@ -233,6 +236,7 @@ fn of_bank(workspace: &Workspace, groups: &[String], images: &[String]) -> Resul
     let networks = Networks::of_bank(workspace, training.architecture().clone(), weights, size)?;
     Ok(Remaining {
         ensemble: Ensemble::open(workspace, &networks)?,
+        visible: Visible::of(workspace, &networks),
         weights: remain.iter().map(|remains| if *remains { 1.0 / count as f64 } else { 0.0 }).collect(),
         removed_names: names(&data.groups, &removed),
         uncovered: names(&data.groups, &uncovered),

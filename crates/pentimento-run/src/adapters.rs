@@ -13,13 +13,17 @@ use crate::train::member_folder;
 use crate::workspace::Workspace;
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{
-    ADAPTER_FILES, AdapterFiles, AdapterForm, Checkpoint, TextEncoder, TextEncoderPart, adapter_files,
-    open_weights, read_weights,
+    AdapterFiles, AdapterForm, Checkpoint, TextEncoder, TextEncoderPart, adapter_files, open_weights,
+    read_weights,
 };
 use pentimento_diffusion::unet::{AdapterModule, Architecture};
 use pentimento_encoders::EncoderError;
 use pentimento_store::Digest;
 use std::path::{Path, PathBuf};
+
+/// Names of the files of a member that is an adapter, in the folder of the member.
+pub(crate) const FILES_OF_MEMBER: [&str; 2] =
+    ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"];
 
 /// An adapter that was opened beside a checkpoint.
 #[derive(Clone, Debug)]
@@ -94,13 +98,14 @@ impl OpenCheckpoint {
     }
 }
 
-fn digest_of_base(config: &Path, weights: &[PathBuf]) -> Result<Digest> {
+/// A digest of the files of a network beneath adapters.
+pub(crate) fn digest_of_base(config: &Path, weights: &[PathBuf]) -> Result<Digest> {
     digest_of(std::iter::once(config).chain(weights.iter().map(PathBuf::as_path)))
 }
 
-/// Names of the adapter's objects in a run: its settings and its values, as peft has them.
-pub(crate) fn object_names() -> [String; 2] {
-    ADAPTER_FILES.map(|file| format!("{}/adapter/{file}", member_folder(0)))
+/// Names of the objects of a member that is an adapter, its settings and its values, as peft has them.
+pub(crate) fn object_names(member: u32) -> [String; 2] {
+    FILES_OF_MEMBER.map(|file| format!("{}/{file}", member_folder(member)))
 }
 
 /// The adapter of a checkpoint as objects of a run.
@@ -110,7 +115,7 @@ pub(crate) fn object_names() -> [String; 2] {
 /// As [`adapter_files`].
 pub(crate) fn objects(checkpoint: &Checkpoint) -> Result<Vec<(String, Vec<u8>)>> {
     let files = adapter_files(&checkpoint.architecture, &checkpoint.values)?;
-    Ok(object_names().into_iter().zip(files.into_iter().map(|(_, bytes)| bytes)).collect())
+    Ok(object_names(0).into_iter().zip(files.into_iter().map(|(_, bytes)| bytes)).collect())
 }
 
 /// A network beneath the adapter that a run keeps.
@@ -135,7 +140,7 @@ pub(crate) fn over(
 
 /// The parts of the adapter that a run keeps.
 fn modules(workspace: &Workspace, network: &Architecture) -> Result<Vec<AdapterModule>> {
-    let [config, weights] = object_names();
+    let [config, weights] = object_names(0);
     let (config, weights) = (workspace.run.path_of(&config)?, workspace.run.path_of(&weights)?);
     Ok(AdapterFiles { weights, config: Some(config) }.read(network)?.modules)
 }
@@ -147,7 +152,7 @@ fn modules(workspace: &Workspace, network: &Architecture) -> Result<Vec<AdapterM
 /// [`RunError::Inconsistent`] if the run has no such adapter.
 pub(crate) fn digest(workspace: &Workspace, recipe: &AdapterRecipe) -> Result<Digest> {
     let mut digests = recipe.base.as_bytes().to_vec();
-    for object in object_names() {
+    for object in object_names(0) {
         let Some(entry) = workspace.run.entry(&object) else {
             return Err(RunError::Inconsistent { object, problem: "is not there".into() });
         };

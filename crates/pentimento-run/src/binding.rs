@@ -71,7 +71,7 @@ fn replaced(workspace: &Workspace, data: Option<&CodedData>) -> Result<Vec<Strin
         }
     };
     if let Some(data) = data {
-        let stage = Training::new(workspace, data)?;
+        let stage = Training::new(workspace, data);
         let members = members_of_others(workspace, Some(data))?;
         let beyond = (data.codes.members()..).take_while(|&member| has_member(run, member)).count();
         note(members + beyond, "trained member", "");
@@ -95,7 +95,7 @@ fn replaced(workspace: &Workspace, data: Option<&CodedData>) -> Result<Vec<Strin
 /// How many members of a run are those of another recipe or other images; not those beyond the number of members.
 fn members_of_others(workspace: &Workspace, data: Option<&CodedData>) -> Result<usize> {
     let Some(data) = data else { return Ok(0) };
-    let pieces = Training::new(workspace, data)?.pieces()?;
+    let pieces = Training::new(workspace, data).pieces()?;
     Ok(pieces.iter().filter(|piece| is_of_other(piece, &workspace.run)).count())
 }
 

@@ -6,7 +6,9 @@ use crate::error::{MadeBy, Result, RunError};
 use crate::networks::Networks;
 use crate::npy::npy;
 use crate::workspace::Workspace;
-use pentimento_attribution::ensemble::{CodeDistance, QuadraticForm, jacobian_form, second_order_form};
+use pentimento_attribution::ensemble::{
+    CodeDistance, QuadraticForm, Space, jacobian_form, second_order_form,
+};
 use pentimento_attribution::methods::{Family, Method, Statement};
 use pentimento_store::Fingerprint;
 
@@ -96,6 +98,10 @@ pub fn code_scores(
             first: first.collect(),
         });
     }
+    let unit = match workspace.recipe.space() {
+        Space::Pixels => "Euclidean, black -1 and white 1; larger = the sample rests on the image more",
+        Space::Latents => "Euclidean, of latents; larger = the sample rests on the image more",
+    };
     let Statement { behaviour, intervention, training_process } = method.statement();
     let axes = serde_json::json!({
         "method": method.name,
@@ -103,7 +109,7 @@ pub fn code_scores(
         "behaviour": behaviour,
         "intervention": intervention,
         "training_process": training_process,
-        "unit": "Euclidean, black -1 and white 1; larger = the sample rests on the image more",
+        "unit": unit,
         "axes": ["sample", "training_image"],
         "sample": measured.iter().map(|sample| sample.sample).collect::<Vec<_>>(),
         "training_image": data.images.source_indices(),
@@ -151,13 +157,13 @@ pub(crate) fn form(
     match distance {
         CodeDistance::SecondOrder => {
             let derivatives = sample.derivatives.as_ref().ok_or_else(|| missing("one-member Jacobian"))?;
-            Ok(second_order_form(&data.codes, &sample.image, derivatives)?)
+            Ok(second_order_form(&data.codes, &sample.image, derivatives, recipe.space())?)
         }
         CodeDistance::Jacobian => {
             let inputs = sample.fidelity_inputs.as_ref();
             let jacobian = inputs.and_then(|inputs| inputs.full_jacobian.as_ref());
             let jacobian = jacobian.ok_or_else(|| missing("full Jacobian"))?;
-            Ok(jacobian_form(&data.codes, &sample.image, jacobian)?)
+            Ok(jacobian_form(&data.codes, &sample.image, jacobian, recipe.space())?)
         }
     }
 }

@@ -1,17 +1,23 @@
 //! Opening the training images, their groups and their codes.
 
 use super::workspace::{RunOptions, Workspace};
+use crate::base::BaseNetwork;
 use crate::binding::take_recipe;
 use crate::error::{BankError, Result, RunError};
 use crate::event::{Event, Progress, Reporter};
 use crate::known_sets::Telling;
-use crate::recipe::{CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Origin, Recipe, TrainedRecipe};
+use crate::network_images::check_labels;
+use crate::recipe::{
+    CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Origin, Recipe, TrainedNetwork, TrainedRecipe,
+    unet,
+};
 use pentimento_attribution::ensemble::CodeBook;
 use pentimento_data::{
     Colours, FetchError, FetchEvent, FetchOptions, Groups, ImageSet, ImageSource, IndexedSource, OpenEvent,
     OpenOptions, PreparedSet, Preprocessing, PublicSet, Split, Work, converted, default_cache_dir,
     exact_duplicates, fetch, open, prepare_telling, read_idx,
 };
+use pentimento_diffusion::unet::{Architecture, UnetConfig};
 use pentimento_store::Fingerprint;
 use std::path::Path;
 
@@ -29,6 +35,10 @@ pub struct CodedData {
     pub fingerprint: Fingerprint,
     /// What the codes come from, and how members are trained.
     pub trained: TrainedRecipe,
+    /// The network that every member is.
+    pub network: UnetConfig,
+    /// The network beneath the members, if they are adapters.
+    pub base: Option<BaseNetwork>,
 }
 
 /// Fetches a public set into the cache, telling what is tried.
@@ -213,9 +223,16 @@ impl CodedData {
     /// # Errors
     ///
     /// As reading, fetching, preparing, grouping and drawing codes.
+    ///
+    /// [`RunError::RecipeValue`] and [`pentimento_data::DataError`] for images that do not fit the network beneath adapters, or lack what
+    /// it has to be told.
     pub fn open(recipe: &Recipe, options: &RunOptions) -> Result<Self> {
-        let (set, class_names) = open_images(&recipe.data, recipe.data.preprocessing.split, options)?;
-        Self::of(recipe, set.as_ref(), class_names, &options.reporter)
+        let base = recipe.adapters().map(BaseNetwork::of).transpose()?;
+        let (set, class_names) = match &base {
+            Some(base) => base.taken().open(&recipe.data, options)?,
+            None => open_images(&recipe.data, recipe.data.preprocessing.split, options)?,
+        };
+        Self::with_base(recipe, base, set.as_ref(), class_names, &options.reporter)
     }
 
     /// Opens what the ensemble of a run is trained on, and writes nothing; none if its network was imported.
@@ -239,15 +256,34 @@ impl CodedData {
     /// # Errors
     ///
     /// As preparing, grouping and drawing codes; [`RunError::NoCodes`] for the recipe of an imported network,
-    /// [`RunError::MembersWithoutImages`] for codes by which a member would train on nothing.
+    /// [`RunError::MembersWithoutImages`] for codes by which a member would train on nothing, [`RunError::RecipeValue`] for a
+    /// network that does not fit the images, or images without the classes that it is told.
     pub fn of(
         recipe: &Recipe,
         set: &dyn ImageSource,
         class_names: Vec<String>,
         reporter: &Reporter,
     ) -> Result<Self> {
+        let base = recipe.adapters().map(BaseNetwork::of).transpose()?;
+        Self::with_base(recipe, base, set, class_names, reporter)
+    }
+
+    fn with_base(
+        recipe: &Recipe,
+        base: Option<BaseNetwork>,
+        set: &dyn ImageSource,
+        class_names: Vec<String>,
+        reporter: &Reporter,
+    ) -> Result<Self> {
         let trained = recipe.trained(Path::new(&recipe.name))?.clone();
         let images = prepare_images(set, &recipe.data.preprocessing, reporter)?;
+        let shape = [images.height(), images.width(), images.channels()];
+        let network = match (&trained.network, &base) {
+            (TrainedNetwork::Whole(model), _) => unet(model, &recipe.name, shape)?,
+            (TrainedNetwork::Adapter(_), Some(base)) => base.config().clone(),
+            (TrainedNetwork::Adapter(adapters), None) => BaseNetwork::of(adapters)?.config().clone(),
+        };
+        check_classes(&trained, &network, set.labels().is_some(), &images)?;
         let groups = groups_of(&trained.codes, set, &images, &class_names)?;
         let codes = codes_for(&trained.codes, groups.len(), recipe.seed)?;
         refuse_empty_members(&codes, &groups)?;
@@ -258,12 +294,29 @@ impl CodedData {
             .json(&groups)?
             .bytes(&codes.to_npy()?)
             .finish();
-        Ok(Self { images, groups, codes, class_names, fingerprint, trained })
+        Ok(Self { images, groups, codes, class_names, fingerprint, trained, network, base })
     }
 
     /// Height, width and channels of the images.
     pub fn shape(&self) -> [usize; 3] {
         [self.images.height(), self.images.width(), self.images.channels()]
+    }
+
+    /// Height, width and channels of what members are shown: of the images, or of their latents.
+    pub fn input_shape(&self) -> [usize; 3] {
+        self.base.as_ref().map_or(self.shape(), BaseNetwork::shape)
+    }
+
+    /// The network of every member; of adapters with the network beneath, which is read when this is asked first.
+    ///
+    /// # Errors
+    ///
+    /// As [`BaseNetwork::adapted`]; for values of the recipe's `model` that are not supported.
+    pub fn architecture(&self) -> Result<Architecture> {
+        match &self.base {
+            Some(base) => Ok(base.adapted()?.clone()),
+            None => Ok(Architecture::new(&self.network)?),
+        }
     }
 
     /// Positions of the images that a member trains on.
@@ -306,6 +359,35 @@ impl CodedData {
             .json(&self.class_names)?
             .finish())
     }
+}
+
+/// Refuses images without a class that a network with classes knows; and dropping conditions where nothing could be dropped, or
+/// where images are of the class that stands for none.
+fn check_classes(
+    trained: &TrainedRecipe,
+    network: &UnetConfig,
+    has_labels: bool,
+    images: &PreparedSet,
+) -> Result<()> {
+    let dropout = trained.training.condition_dropout;
+    let refuse_dropout = |bound: String| {
+        let (file, field) = ("recipe".into(), "training.condition_dropout".into());
+        Err(RunError::RecipeValue { file, field, value: dropout.to_string(), bound })
+    };
+    let Some(classes) = network.classes() else {
+        if dropout > 0.0 && network.cross_attention.is_none() {
+            return refuse_dropout("0, as the network has no classes or texts that could be dropped".into());
+        }
+        return Ok(());
+    };
+    check_labels(classes, has_labels, images.source_indices().iter().zip(images.labels()))?;
+    if dropout > 0.0 && classes != u32::MAX && images.labels().contains(&(classes - 1)) {
+        let last = classes - 1;
+        return refuse_dropout(format!(
+            "0, or a network with one class more: the last one, {last}, stands for no class, and images are of it"
+        ));
+    }
+    Ok(())
 }
 
 fn groups_of(
@@ -387,6 +469,7 @@ pub fn coded_data(workspace: &Workspace) -> Result<CodedData> {
     let data = CodedData::open(&workspace.recipe, &workspace.options)?;
     // Before the run takes the recipe.
     workspace.recipe.check_images(data.shape(), data.class_names.len())?;
+    workspace.recipe.samples.check(&data.network)?;
     take_recipe(workspace, Some(&data))?;
     let key = data.listing_fingerprint()?;
     if !["data.json", "codes.npy"].iter().all(|name| workspace.run.is_current(name, key)) {

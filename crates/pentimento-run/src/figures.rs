@@ -6,7 +6,6 @@ use super::data::CodedData;
 use crate::error::Result;
 use crate::recipe::GroupBy;
 use crate::workspace::Workspace;
-use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance};
 use pentimento_attribution::ensemble::{Approximation, Candidate, first_by};
 use pentimento_evaluation::class_ablation::{AblatedSample, ClassAblation, Removal, class_ablation};
 use pentimento_evaluation::fidelity::{
@@ -122,7 +121,7 @@ fn class_figures(
                 .iter()
                 .zip(&seen.without)
                 .map(|(image, &(class, _))| Removal {
-                    distance: f64::from(clamped_distance(&sample.image, image)),
+                    distance: f64::from(workspace.recipe.space().distance(&sample.image, image)),
                     class,
                 })
                 .collect(),
@@ -144,15 +143,15 @@ fn fidelities(
     samples: &[SampleAnalysis],
 ) -> Result<Vec<MethodFidelity<Approximation>>> {
     let measured = samples.iter().filter(|sample| sample.fidelity_inputs.is_some());
-    let mut all = Vec::new();
+    let (mut all, space) = (Vec::new(), workspace.recipe.space());
     for method in Approximation::ALL {
         let images = |sample: &SampleAnalysis| -> Result<Option<SampleImages>> {
             let approximate: Option<Vec<Vec<f32>>> = (0..sample.groups.len())
-                .map(|place| sample.approximate(method, &data.codes, place))
+                .map(|place| sample.approximate(method, &data.codes, place, space))
                 .collect::<Result<_, _>>()?;
             Ok(approximate.map(|approximate| SampleImages {
-                image: clamped(&sample.image),
-                exact: sample.exact.iter().map(|image| clamped(image)).collect(),
+                image: space.finished(&sample.image),
+                exact: sample.exact.iter().map(|image| space.finished(image)).collect(),
                 approximate,
             }))
         };

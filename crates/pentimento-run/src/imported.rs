@@ -179,7 +179,7 @@ pub fn architecture(workspace: &Workspace) -> Result<Architecture> {
 /// [`RunError::Missing`] if they are not there.
 pub fn weights(workspace: &Workspace) -> Result<Weights> {
     if let Some(adapter) = workspace.recipe.adapter() {
-        let [_, object] = adapters::object_names();
+        let [_, object] = adapters::object_names(0);
         if workspace.run.entry(&object).is_none() {
             return Err(not_yet(workspace));
         }

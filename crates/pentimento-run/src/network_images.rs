@@ -102,18 +102,39 @@ impl TakenImages {
             let bound = format!("the network takes {}; {advice}", text(self.shape));
             return broken(format!("images of {}", text(survey.shape)), bound);
         }
-        let Some(classes) = self.classes else { return Ok(()) };
-        if !has_labels {
-            let bound = "the network was trained with classes, so it needs the class of every image".into();
-            return broken("images without labels".into(), bound);
-        }
-        match survey.source_indices.iter().zip(&survey.labels).find(|&(_, &label)| label >= classes) {
-            Some((index, label)) => {
-                let bound = format!("the network knows classes 0 to {}", classes - 1);
-                broken(format!("label {label} of image {index}"), bound)
+        match self.classes {
+            Some(classes) => {
+                check_labels(classes, has_labels, survey.source_indices.iter().zip(&survey.labels))
             }
             None => Ok(()),
         }
+    }
+}
+
+/// Refuses images, given by position and label, of which one is of a class that a network with so many does not know.
+///
+/// # Errors
+///
+/// [`RunError::RecipeValue`].
+pub(crate) fn check_labels<'a>(
+    classes: u32,
+    has_labels: bool,
+    mut labels: impl Iterator<Item = (&'a usize, &'a u32)>,
+) -> Result<()> {
+    let broken = |value: String, bound: String| {
+        let (file, field) = ("recipe".into(), "data".into());
+        Err(RunError::RecipeValue { file, field, value, bound })
+    };
+    if !has_labels {
+        let bound = "the network was trained with classes, so it needs the class of every image".into();
+        return broken("images without labels".into(), bound);
+    }
+    match labels.find(|&(_, &label)| label >= classes) {
+        Some((index, label)) => {
+            let bound = format!("the network knows classes 0 to {}", classes - 1);
+            broken(format!("label {label} of image {index}"), bound)
+        }
+        None => Ok(()),
     }
 }
 

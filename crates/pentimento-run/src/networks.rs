@@ -4,7 +4,7 @@ use crate::data::CodedData;
 use crate::encoders::RunEncoders;
 use crate::error::{Result, RunError};
 use crate::imported;
-use crate::train::{architecture, trained_members};
+use crate::train::trained_members;
 use crate::workspace::{Workspace, fingerprint_of_computed};
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{TensorFile, read_weights};
@@ -61,12 +61,15 @@ impl<'a> Networks<'a> {
     ///
     /// # Errors
     ///
-    /// [`RunError::Missing`](crate::error::RunError::Missing) if one is not there.
+    /// [`RunError::Missing`](crate::error::RunError::Missing) if one is not there; of adapters also as
+    /// [`BaseNetwork::adapted`](crate::base::BaseNetwork::adapted).
     pub fn trained(workspace: &Workspace, data: &'a CodedData) -> Result<Self> {
-        let architecture = architecture(workspace, data)?;
-        let weights = trained_members(workspace, data, &architecture)?;
-        let size = [data.images.height(), data.images.width()];
-        Self::new(workspace, Some(data), architecture, weights, size, None)
+        // The members first: a network beneath adapters may take long to open.
+        let weights = trained_members(workspace, data)?;
+        let architecture = data.architecture()?;
+        let [height, width, _] = data.input_shape();
+        let encoders = workspace.recipe.encoders().map(RunEncoders::of);
+        Self::new(workspace, Some(data), architecture, weights, [height, width], encoders)
     }
 
     /// The network that was imported.
@@ -159,6 +162,36 @@ impl<'a> Networks<'a> {
         let Some(data) = self.trained_on else { return true };
         let group = data.groups.group_of()[image];
         data.codes.code(group).is_some_and(|code| code.trains(network as u32))
+    }
+}
+
+/// What people see of what networks make.
+pub struct Visible {
+    /// Between pictures and latents; none if the networks make pictures.
+    encoders: Option<RunEncoders>,
+    /// Height and width of what they make.
+    size: [usize; 2],
+    /// Height, width and channels of a picture.
+    pub shape: [usize; 3],
+}
+
+impl Visible {
+    /// That of some networks of a run.
+    pub fn of(workspace: &Workspace, networks: &Networks<'_>) -> Self {
+        let encoders = workspace.recipe.encoders().map(RunEncoders::of);
+        Self { encoders, size: networks.size, shape: networks.picture_shape }
+    }
+
+    /// The picture of what networks made, not clamped.
+    ///
+    /// # Errors
+    ///
+    /// As opening the autoencoder.
+    pub fn picture(&self, made: &[f32]) -> Result<Vec<f32>> {
+        match &self.encoders {
+            Some(encoders) => encoders.pictures(made, self.size),
+            None => Ok(made.to_vec()),
+        }
     }
 }
 

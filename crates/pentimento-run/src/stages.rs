@@ -23,6 +23,7 @@ use crate::encoders::{LATENTS, TEXTS};
 use crate::error::{Result, RunError};
 use crate::gradients::{Asked, AskedNetwork, Queries, QueryParts, QuerySet, Subject, TrainingImages};
 use crate::influence::{products_of, with_curvature_stage, with_influence_stage};
+use crate::network_inputs::Showing;
 use crate::networks::Networks;
 use crate::piece::{Piece, PieceName, Stage};
 use crate::recipe::{Eigenvalues, Origin};
@@ -45,16 +46,16 @@ pub type Listed = Vec<(Piece, bool)>;
 /// [`RunError::Missing`] for stages of methods if networks are not there; as opening them.
 pub fn names(workspace: &Workspace, methods: &[&str]) -> Result<Vec<String>> {
     let recipe = &workspace.recipe;
-    let mut names: Vec<String> = match recipe.origin {
-        Origin::Trained(_) => vec!["train".into(), "sample".into(), "attribute".into()],
-        Origin::Imported(_) if recipe.encoders().is_some() && recipe.data.has_source() => {
-            let texts =
-                recipe.encoders().is_some_and(|encoders| encoders.text.is_some()).then(|| TEXTS.into());
-            [LATENTS.into()].into_iter().chain(texts).chain(["sample".into()]).collect()
-        }
-        Origin::Imported(_) => vec!["sample".into()],
-        Origin::Bank(_) => vec!["bank".into()],
-    };
+    let mut names: Vec<String> = Vec::new();
+    if let Some(encoders) = recipe.encoders().filter(|_| recipe.data.has_source()) {
+        names.push(LATENTS.into());
+        names.extend(encoders.text.is_some().then(|| TEXTS.into()));
+    }
+    match recipe.origin {
+        Origin::Trained(_) => names.extend(["train", "sample", "attribute"].map(Into::into)),
+        Origin::Imported(_) => names.push("sample".into()),
+        Origin::Bank(_) => names.push("bank".into()),
+    }
     names.extend(recipe.classifier.map(|_| "classifier".into()));
     if methods.is_empty() {
         return Ok(names);
@@ -211,7 +212,7 @@ pub fn with_stage<R>(
             let data = CodedData::of_run(workspace)?;
             let networks = || Networks::open(workspace, data.as_ref());
             match (name, &data) {
-                ("train", Some(data)) => return then(&Training::new(workspace, data)?),
+                ("train", Some(data)) => return then(&Training::new(workspace, data)),
                 ("attribute", Some(data)) => return then(&Attribution::new(workspace, data, &networks()?)),
                 ("sample", _) => return then(&Sampling::new(workspace, &networks()?)),
                 _ => {}
@@ -221,15 +222,19 @@ pub fn with_stage<R>(
             let data = BankData::open(&workspace.recipe, &workspace.options)?;
             return then(BankTraining::new(workspace, &data)?.stage());
         }
-        LATENTS if matches!(workspace.recipe.origin, Origin::Imported(_)) => {
-            let networks = Networks::imported(workspace)?;
-            return TrainingImages::with_stage_of_latents(workspace, &networks, then)?
-                .ok_or_else(|| no_such_stage(workspace, name));
-        }
-        TEXTS if matches!(workspace.recipe.origin, Origin::Imported(_)) => {
-            let networks = Networks::imported(workspace)?;
-            return TrainingImages::with_stage_of_texts(workspace, &networks, then)?
-                .ok_or_else(|| no_such_stage(workspace, name));
+        LATENTS | TEXTS if workspace.recipe.encoders().is_some() => {
+            let encoding = |showing: &Showing<'_>| match (name, showing.encoding_pictures()) {
+                (LATENTS, Some(stage)) => then(&stage),
+                (LATENTS, None) => Err(no_such_stage(workspace, name)),
+                _ => match showing.encoding_texts() {
+                    Some(stage) => then(&stage),
+                    None => Err(no_such_stage(workspace, name)),
+                },
+            };
+            return match CodedData::of_run(workspace)? {
+                Some(data) => encoding(&Showing::to_members(workspace, &data)),
+                None => TrainingImages::with_showing(workspace, &Networks::imported(workspace)?, encoding),
+            };
         }
         "classifier" => {
             if let Some(stage) = Classifying::new(workspace) {

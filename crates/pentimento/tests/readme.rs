@@ -21,9 +21,10 @@ const NOT_RUN: [(&str, &str); 2] = [
 const PARTS: [&str; 4] =
     ["Use it", "Somebody else's checkpoint", "On several machines", "Image sets it reads"];
 
-/// Parts whose commands are not run here: `evaluate.rs` asks the same of a small bank, and `latent.rs` and
-/// `adapters.rs` of small pipelines.
-const PARTS_RUN_ELSEWHERE: [&str; 2] = ["Does a ranking hold?", "Latents and prompts"];
+/// Parts whose commands are not run here: `evaluate.rs` asks the same of a small bank, and `latent.rs`,
+/// `adapters.rs` and `adapter_ensembles.rs` of small pipelines.
+const PARTS_RUN_ELSEWHERE: [&str; 3] =
+    ["Does a ranking hold?", "Latents and prompts", "Ensembles of adapters"];
 
 /// A part of each line of commands, with what is said instead of it.
 const STAND_INS: [(&str, &str); 3] =

@@ -1,6 +1,7 @@
 //! The full ensemble's own trajectory, with what every member said along it.
 
 use super::weights::full_weights;
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::mixture::Mixture;
 use pentimento_diffusion::sampler::Sampler;
 use pentimento_diffusion::unet::Precision;
@@ -13,6 +14,8 @@ use pentimento_diffusion::unet::Precision;
 pub struct BaseRun<T> {
     /// Which recorded noise each trajectory follows.
     pub samples: Vec<u32>,
+    /// Under which condition each is made; that of the mixture if absent.
+    pub conditions: Vec<Option<Condition>>,
     /// Seed of the recorded noise.
     pub seed: u64,
     /// What was there before each step, the noisiest first.
@@ -26,7 +29,7 @@ pub struct BaseRun<T> {
 pub(crate) struct BaseStep<T> {
     /// `[samples, image]`.
     pub(crate) x: Vec<T>,
-    /// Each member's predicted noise at `x`, `[member][samples, image]`.
+    /// What each member says at `x`, `[member][samples, image]`: its predicted noise, guided if the mixture is.
     pub(crate) predictions: Vec<Vec<T>>,
 }
 
@@ -47,7 +50,8 @@ impl<T: Precision> BaseStep<T> {
 }
 
 impl<T: Precision> BaseRun<T> {
-    /// Runs the full ensemble. Costs one forward pass per member, step and sample; memory is that many images.
+    /// Runs the full ensemble under the mixture's own condition. Costs one forward pass per member, step and sample, two if the
+    /// mixture is guided; memory is that many images.
     ///
     /// # Errors
     ///
@@ -57,17 +61,33 @@ impl<T: Precision> BaseRun<T> {
         sampler: &Sampler,
         seed: u64,
         samples: &[u32],
+        progress: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let conditions = vec![None; samples.len()];
+        Self::under(mixture, sampler, seed, (samples, conditions), progress)
+    }
+
+    /// The same where each sample has a condition of its own.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `progress` returns.
+    pub fn under<E>(
+        mixture: &Mixture,
+        sampler: &Sampler,
+        seed: u64,
+        (samples, conditions): (&[u32], Vec<Option<Condition>>),
         mut progress: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<Self, E> {
         let mut x = mixture.noise::<T>(seed, samples, 0);
         let mut steps = Vec::with_capacity(sampler.len());
         for step in 0..sampler.len() {
-            let (record, predicted) = base_step(mixture, sampler, step, &x);
+            let (record, predicted) = base_step(mixture, sampler, step, &x, &conditions);
             mixture.advance(sampler, step, seed, samples, &mut x, &predicted);
             steps.push(record);
             progress(step + 1)?;
         }
-        Ok(Self { samples: samples.to_vec(), seed, steps, images: x })
+        Ok(Self { samples: samples.to_vec(), conditions, seed, steps, images: x })
     }
 
     /// Runs one sample on given noise instead of the counter's: `noise[0]` is the start, `noise[k]` is added after
@@ -80,11 +100,11 @@ impl<T: Precision> BaseRun<T> {
         let mut x = noise[0].clone();
         let mut steps = Vec::with_capacity(sampler.len());
         for step in 0..sampler.len() {
-            let (record, predicted) = base_step(mixture, sampler, step, &x);
+            let (record, predicted) = base_step(mixture, sampler, step, &x, &[None]);
             sampler.advance(step, &mut x, &predicted, &noise[step + 1]);
             steps.push(record);
         }
-        Self { samples: vec![0], seed: 0, steps, images: x }
+        Self { samples: vec![0], conditions: vec![None], seed: 0, steps, images: x }
     }
 
     /// The first `count` samples alone; `length` is that of an image.
@@ -96,10 +116,16 @@ impl<T: Precision> BaseRun<T> {
         };
         Self {
             samples: self.samples.iter().copied().take(count).collect(),
+            conditions: self.conditions.iter().take(count).cloned().collect(),
             seed: self.seed,
             steps: self.steps.iter().map(step).collect(),
             images: cut(&self.images),
         }
+    }
+
+    /// Under which condition one of the samples is made.
+    pub(crate) fn condition<'a>(&'a self, mixture: &'a Mixture, sample: usize) -> &'a Condition {
+        condition_of(mixture, &self.conditions, sample)
     }
 
     /// The end of one trajectory, not clamped.
@@ -113,17 +139,27 @@ impl<T: Precision> BaseRun<T> {
     }
 }
 
+fn condition_of<'a>(
+    mixture: &'a Mixture,
+    conditions: &'a [Option<Condition>],
+    sample: usize,
+) -> &'a Condition {
+    conditions.get(sample).and_then(Option::as_ref).unwrap_or(mixture.condition())
+}
+
 /// What every member says at `x`, and their average.
 fn base_step<T: Precision>(
     mixture: &Mixture,
     sampler: &Sampler,
     step: usize,
     x: &[T],
+    conditions: &[Option<Condition>],
 ) -> (BaseStep<T>, Vec<T>) {
     let (length, members) = (mixture.image_length(), mixture.members());
     let timestep = sampler.timestep(step);
     let calls: Vec<(usize, &[T])> = (0..members).map(|member| (member, x)).collect();
-    let predictions = mixture.predict_each(&calls, timestep);
+    let condition = |_: usize, sample: usize| condition_of(mixture, conditions, sample);
+    let predictions = mixture.predict_guided(&calls, condition, timestep);
     let record = BaseStep { x: x.to_vec(), predictions };
     let weights = full_weights(members);
     let predicted = (0..x.len() / length).flat_map(|sample| record.mixed(sample, length, &weights)).collect();

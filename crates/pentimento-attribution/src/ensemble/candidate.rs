@@ -1,12 +1,13 @@
 //! Groups that a sample may rest on, and their order from stage to stage of a search.
 
-use super::approximation::{clamped_distance, second_order, second_order_terms};
+use super::approximation::{second_order, second_order_terms};
 use super::code_distance::second_order_form;
 use super::codes::CodeBook;
 use super::counterfactual::Derivatives;
 use super::displacement::linear_coefficients;
 use super::error::EnsembleError;
 use super::search::Influence;
+use super::space::Space;
 
 /// The Gram form picks so many times more candidates than are wanted; their approximate images pick among these.
 const WIDER: usize = 8;
@@ -48,7 +49,7 @@ pub fn first_by(candidates: &[Candidate], distance: impl Fn(&Candidate) -> Optio
 
 /// Every group of a sample by its exact distance, the most influential first: `exact` are the counterfactual images of
 /// `groups`.
-pub fn ranked_exactly(image: &[f32], groups: &[u32], exact: &[Vec<f32>]) -> Vec<Candidate> {
+pub fn ranked_exactly(image: &[f32], groups: &[u32], exact: &[Vec<f32>], space: Space) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = groups
         .iter()
         .zip(exact)
@@ -56,7 +57,7 @@ pub fn ranked_exactly(image: &[f32], groups: &[u32], exact: &[Vec<f32>]) -> Vec<
             group,
             linear: None,
             control_variate: None,
-            exact: Some(clamped_distance(image, without)),
+            exact: Some(space.distance(image, without)),
         })
         .collect();
     sort_by_best(&mut candidates);
@@ -76,15 +77,16 @@ pub fn linear_candidates(
     image: &[f32],
     derivatives: &Derivatives,
     count: usize,
+    space: Space,
 ) -> Result<Vec<Influence>, EnsembleError> {
     let Derivatives { one_member_jacobian: jacobian, without_member } = derivatives;
-    let form = second_order_form(codes, image, derivatives)?;
+    let form = second_order_form(codes, image, derivatives, space)?;
     let mut influences = form.most_influential(codes, WIDER * count)?;
     let terms = second_order_terms(image, jacobian, without_member);
     for influence in &mut influences {
         let direction = linear_coefficients(&codes.weights_without(&[influence.group])?);
         let approximate = second_order(image, jacobian, &terms, &direction);
-        influence.distance = f64::from(clamped_distance(image, &approximate));
+        influence.distance = f64::from(space.distance(image, &approximate));
     }
     influences.sort_by(|a, b| b.distance.total_cmp(&a.distance).then(a.group.cmp(&b.group)));
     influences.truncate(count);
@@ -96,6 +98,7 @@ pub fn ranked_by_control_variate(
     image: &[f32],
     linear: &[Influence],
     control_variates: impl Iterator<Item = Vec<f32>>,
+    space: Space,
 ) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = linear
         .iter()
@@ -103,7 +106,7 @@ pub fn ranked_by_control_variate(
         .map(|(influence, without)| Candidate {
             group: influence.group,
             linear: Some(influence.distance as f32),
-            control_variate: Some(clamped_distance(image, &without)),
+            control_variate: Some(space.distance(image, &without)),
             exact: None,
         })
         .collect();
@@ -144,11 +147,14 @@ mod tests {
     #[test]
     fn groups_that_were_all_made_exactly_stand_by_their_distances() {
         let exact = [vec![1.0, 0.0], vec![0.0, 5.0], vec![0.5, 0.0], vec![0.0, 1.0]];
-        let ranked = ranked_exactly(&[0.0, 0.0], &[3, 8, 4, 1], &exact);
+        let ranked = ranked_exactly(&[0.0, 0.0], &[3, 8, 4, 1], &exact, Space::Pixels);
         // 5 is clamped to 1, so three are equally far.
         let found: Vec<(u32, f32)> = ranked.iter().map(|one| (one.group, one.best())).collect();
         assert_eq!(found, [(1, 1.0), (3, 1.0), (8, 1.0), (4, 0.5)]);
         assert!(ranked.iter().all(|one| one.linear.is_none() && one.control_variate.is_none()));
+        // Latents have no range, so 5 is the farthest.
+        let ranked = ranked_exactly(&[0.0, 0.0], &[3, 8, 4, 1], &exact, Space::Latents);
+        assert_eq!((ranked[0].group, ranked[0].best()), (8, 5.0));
     }
 
     /// The first are those of all codes whose second-order images are farthest from the sample, by brute force.
@@ -167,7 +173,7 @@ mod tests {
         let mut truth: Vec<(f64, u32)> = (0..20).map(|group| (distance(group), group)).collect();
         truth.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         // Of so few groups, eight times three is more than all.
-        let found = linear_candidates(&codes, &image, &derivatives, 3).unwrap();
+        let found = linear_candidates(&codes, &image, &derivatives, 3, Space::Pixels).unwrap();
         assert_eq!(found.len(), 3);
         for (found, (distance, group)) in found.iter().zip(&truth) {
             assert_eq!(found.group, *group);
@@ -177,7 +183,7 @@ mod tests {
         // The next stage puts them into an order of its own.
         let by_group = |group: u32| vec![image[0] + if group == found[1].group { 0.5 } else { 0.25 }];
         let images = found.iter().map(|one| [by_group(one.group), image[1..].to_vec()].concat());
-        let ranked = ranked_by_control_variate(&image, &found, images);
+        let ranked = ranked_by_control_variate(&image, &found, images, Space::Pixels);
         let mut others = [found[0].group, found[2].group];
         others.sort_unstable();
         let order: Vec<u32> = ranked.iter().map(|one| one.group).collect();

@@ -6,6 +6,7 @@ use super::counterfactual::Derivatives;
 use super::error::EnsembleError;
 use super::jacobian::{Jacobian, gram_matrix};
 use super::search::QuadraticForm;
+use super::space::Space;
 
 /// How far an image moves without the members that saw a code's group, for every code, by an approximation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub enum CodeDistance {
     SecondOrder,
 }
 
-/// The quadratic form of one sample's distances by a Jacobian, of the clamped image.
+/// The quadratic form of one sample's distances by a Jacobian, of the finished image.
 ///
 /// # Errors
 ///
@@ -25,12 +26,13 @@ pub fn jacobian_form(
     codes: &CodeBook,
     image: &[f32],
     jacobian: &Jacobian<f32>,
+    space: Space,
 ) -> Result<QuadraticForm, EnsembleError> {
-    let columns = jacobian.masked(image).columns;
+    let columns = jacobian.masked(image, space).columns;
     QuadraticForm::linear(codes, &gram_matrix::<f32>(&columns))
 }
 
-/// The quadratic form of one sample's distances by the one-member Jacobian and the second-order term, both of the clamped
+/// The quadratic form of one sample's distances by the one-member Jacobian and the second-order term, both of the finished
 /// image.
 ///
 /// # Errors
@@ -40,11 +42,12 @@ pub fn second_order_form(
     codes: &CodeBook,
     image: &[f32],
     derivatives: &Derivatives,
+    space: Space,
 ) -> Result<QuadraticForm, EnsembleError> {
     let Derivatives { one_member_jacobian: jacobian, without_member } = derivatives;
     let terms = Jacobian { columns: second_order_terms(image, jacobian, without_member) };
-    let mut columns = jacobian.masked(image).columns;
-    columns.extend(terms.masked(image).columns);
+    let mut columns = jacobian.masked(image, space).columns;
+    columns.extend(terms.masked(image, space).columns);
     QuadraticForm::second_order(codes, &gram_matrix::<f32>(&columns))
 }
 
@@ -66,11 +69,15 @@ mod tests {
         let (image, derivatives) = (image(), derivatives(6));
         let jacobian = &derivatives.one_member_jacobian;
         let terms = second_order_terms(&image, jacobian, &derivatives.without_member);
-        let linear = jacobian_form(&codes, &image, jacobian).unwrap().distances(&codes).unwrap();
-        let second = second_order_form(&codes, &image, &derivatives).unwrap().distances(&codes).unwrap();
+        let linear =
+            jacobian_form(&codes, &image, jacobian, Space::Pixels).unwrap().distances(&codes).unwrap();
+        let second = second_order_form(&codes, &image, &derivatives, Space::Pixels)
+            .unwrap()
+            .distances(&codes)
+            .unwrap();
         for group in 0..20 {
             let direction = linear_coefficients(&codes.weights_without(&[group]).unwrap());
-            let truth = distance(&linear_masked(&image, jacobian, &direction), &image);
+            let truth = distance(&linear_masked(&image, jacobian, &direction, Space::Pixels), &image);
             // Images are rounded to f32 of size one, distances are of three such values.
             assert!((linear[group as usize] - truth).abs() < 1e-6, "{} {truth}", linear[group as usize]);
             let truth = distance(&second_order(&image, jacobian, &terms, &direction), &image);
@@ -82,10 +89,11 @@ mod tests {
     fn pixels_beyond_black_or_white_count_as_still() {
         let codes = CodeBook::draw(4, 2, 6, 1).unwrap();
         let jacobian = Jacobian { columns: (0..4).map(|member| vec![member as f32, 0.0]).collect() };
-        let moves = |image: [f32; 2]| -> f64 {
-            jacobian_form(&codes, &image, &jacobian).unwrap().distances(&codes).unwrap().iter().sum()
+        let moves = |image: [f32; 2], space| -> f64 {
+            jacobian_form(&codes, &image, &jacobian, space).unwrap().distances(&codes).unwrap().iter().sum()
         };
-        assert!(moves([0.5, 0.0]) > 0.1);
-        assert_eq!(moves([1.5, 0.0]), 0.0);
+        assert!(moves([0.5, 0.0], Space::Pixels) > 0.1);
+        assert_eq!(moves([1.5, 0.0], Space::Pixels), 0.0);
+        assert!(moves([1.5, 0.0], Space::Latents) > 0.1);
     }
 }

@@ -53,7 +53,8 @@ pub fn control_variates<T: Precision, E>(
                 (0..requests.len()).filter(|&index| turn(index) == Some(&member)).collect()
             })
             .collect();
-        let corrections = mixture.predict_for(&users, &x, sampler.timestep(step));
+        let condition = |index: usize| base.condition(mixture, requests[index].sample);
+        let corrections = mixture.predict_guided_for(&users, &x, condition, sampler.timestep(step));
         for (member, (users, here)) in users.iter().zip(corrections).enumerate() {
             for (&index, here) in users.iter().zip(here.chunks_exact(length)) {
                 let there = &record.predictions[member][requests[index].sample * length..][..length];

@@ -1,10 +1,9 @@
 //! The ways of telling the image without a group without making it exactly, by name, and the image that each gives.
 
-use super::approximation::{
-    clamped, individual_members, linear, linear_masked, second_order, second_order_terms,
-};
+use super::approximation::{individual_members, linear, linear_masked, second_order, second_order_terms};
 use super::displacement::linear_coefficients;
 use super::jacobian::Jacobian;
+use super::space::Space;
 use serde::{Deserialize, Serialize};
 
 /// The approximations of a counterfactual, the best first.
@@ -115,11 +114,12 @@ impl Approximation {
     }
 
     /// The approximate counterfactual as it is compared with the exact one: of the group at `place` of those that `inputs`
-    /// were made for, whose members' weights without it are `weights`. `image` is the sample, not clamped. None if it takes
-    /// what was not computed. The paper's two linear methods change the finished image and are not clamped again.
+    /// were made for, whose members' weights without it are `weights`. `image` is the sample, not clamped, of which `space` says
+    /// what its values are. None if it takes what was not computed. The paper's two linear methods change the finished image and are
+    /// not clamped again.
     pub fn counterfactual(
         self,
-        image: &[f32],
+        (image, space): (&[f32], Space),
         derivatives: &Derivatives,
         inputs: &FidelityInputs,
         place: usize,
@@ -128,24 +128,24 @@ impl Approximation {
         let direction = linear_coefficients(weights);
         let one_member = &derivatives.one_member_jacobian;
         match self {
-            Self::ControlVariate => inputs.control_variate.get(place).map(|image| clamped(image)),
+            Self::ControlVariate => inputs.control_variate.get(place).map(|image| space.finished(image)),
             Self::SecondOrder => {
                 let terms = second_order_terms(image, one_member, &derivatives.without_member);
-                Some(clamped(&second_order(image, one_member, &terms, &direction)))
+                Some(space.finished(&second_order(image, one_member, &terms, &direction)))
             }
-            Self::OneMemberJacobian => Some(clamped(&linear(image, one_member, &direction))),
+            Self::OneMemberJacobian => Some(space.finished(&linear(image, one_member, &direction))),
             Self::Jacobian => {
-                inputs.full_jacobian.as_ref().map(|all| clamped(&linear(image, all, &direction)))
+                inputs.full_jacobian.as_ref().map(|all| space.finished(&linear(image, all, &direction)))
             }
             Self::PaperJacobian => {
-                inputs.full_jacobian.as_ref().map(|all| linear_masked(image, all, &direction))
+                inputs.full_jacobian.as_ref().map(|all| linear_masked(image, all, &direction, space))
             }
             // The paper mixes finished images.
             Self::IndividualMembers => {
-                let alone: Vec<Vec<f32>> = inputs.alone.iter().map(|image| clamped(image)).collect();
-                Some(individual_members(&clamped(image), &alone, &direction))
+                let alone: Vec<Vec<f32>> = inputs.alone.iter().map(|image| space.finished(image)).collect();
+                Some(individual_members(&space.finished(image), &alone, &direction))
             }
-            Self::LastStep => inputs.last_step.get(place).map(|image| clamped(image)),
+            Self::LastStep => inputs.last_step.get(place).map(|image| space.finished(image)),
         }
     }
 }
@@ -203,7 +203,7 @@ pub(super) mod tests {
             alone: (0..members).map(alone).collect(),
         };
         let image = |approximation: Approximation, inputs: &FidelityInputs| {
-            approximation.counterfactual(&base, &derivatives, inputs, 1, &weights)
+            approximation.counterfactual((&base, Space::Pixels), &derivatives, inputs, 1, &weights)
         };
         for approximation in Approximation::ALL {
             let found = image(approximation, &inputs).unwrap();

@@ -1,6 +1,7 @@
 //! The derivative of a sample in the weights of the members (Dai and Gifford 2023, section 2.3), by forward mode through the sampler.
 
 use super::base_run::BaseRun;
+use super::space::Space;
 use super::weights::full_weights;
 use pentimento_diffusion::mixture::Mixture;
 use pentimento_diffusion::sampler::{Sampler, clamp};
@@ -25,7 +26,8 @@ pub struct Jacobian<T> {
 
 /// Computes the Jacobian of every sample of a base run at the full ensemble's weights.
 ///
-/// The trajectory itself is not computed again; all n tangents of a sample pass through a member in one call.
+/// The trajectory itself is not computed again; all n tangents of a sample pass through a member in one call, or in two where the
+/// mixture is guided.
 ///
 /// # Errors
 ///
@@ -57,8 +59,14 @@ pub fn jacobians<T: Precision, E>(
             // As many members at once as there are threads: their derivatives are all in memory.
             for carriers in carriers.chunks(rayon::current_num_threads()) {
                 let carrying: Vec<usize> = carriers.iter().map(|&(member, _)| member).collect();
-                let carried =
-                    mixture.predict_each_with_tangents(&carrying, &record.x, &tangents, members, timestep);
+                let carried = mixture.predict_guided_with_tangents(
+                    &carrying,
+                    &record.x,
+                    &tangents,
+                    members,
+                    |sample| base.condition(mixture, sample),
+                    timestep,
+                );
                 for (&(_, weight), (_, carried)) in carriers.iter().zip(carried) {
                     // One that is missing would leave the network out of the derivative, and nothing would show it.
                     assert_eq!(carried.len(), moved.len(), "values of a network's derivative");
@@ -107,8 +115,11 @@ impl<T: Precision> Jacobian<T> {
         change.into_iter().map(T::of).collect()
     }
 
-    /// The Jacobian of the clamped image: zero where `image` (not clamped) lies outside [-1, 1].
-    pub fn masked(&self, image: &[T]) -> Self {
+    /// The Jacobian of the finished image: of pixels zero where `image` (not clamped) lies outside [-1, 1].
+    pub fn masked(&self, image: &[T], space: Space) -> Self {
+        if space == Space::Latents {
+            return self.clone();
+        }
         let mask = |column: &Vec<T>| {
             column.iter().zip(image).map(|(&d, &y)| if clamp(y) == y { d } else { T::of(0.0) }).collect()
         };

@@ -35,6 +35,7 @@ mod npy_header;
 mod ranking;
 mod scan;
 mod search;
+mod space;
 mod walsh;
 mod weights;
 
@@ -55,4 +56,5 @@ pub use influential::{DistinctLists, distinct_influences};
 pub use jacobian::{Jacobian, TangentMembers, gram_matrix, jacobians};
 pub use ranking::FoundCode;
 pub use search::{Influence, QuadraticForm};
+pub use space::Space;
 pub use weights::{full_weights, leave_out, only};

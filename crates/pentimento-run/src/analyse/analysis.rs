@@ -1,7 +1,7 @@
 //! What is known of a sample once it was analysed.
 
 use pentimento_attribution::ensemble::{
-    Approximation, Candidate, CodeBook, Derivatives, EnsembleError, FidelityInputs,
+    Approximation, Candidate, CodeBook, Derivatives, EnsembleError, FidelityInputs, Space,
 };
 
 /// Everything made for one sample.
@@ -9,7 +9,7 @@ use pentimento_attribution::ensemble::{
 pub struct SampleAnalysis {
     /// Id of the sample.
     pub sample: u32,
-    /// Values before the final clamp, `[image]`.
+    /// Values before the final clamp, `[image]`; of a latent its own.
     pub image: Vec<f32>,
     /// Groups whose counterfactuals were made.
     pub groups: Vec<u32>,
@@ -37,11 +37,12 @@ impl SampleAnalysis {
         approximation: Approximation,
         codes: &CodeBook,
         place: usize,
+        space: Space,
     ) -> Result<Option<Vec<f32>>, EnsembleError> {
         let (Some(derivatives), Some(inputs)) = (&self.derivatives, &self.fidelity_inputs) else {
             return Ok(None);
         };
         let weights = codes.weights_without(&[self.groups[place]])?;
-        Ok(approximation.counterfactual(&self.image, derivatives, inputs, place, &weights))
+        Ok(approximation.counterfactual((&self.image, space), derivatives, inputs, place, &weights))
     }
 }

@@ -31,12 +31,17 @@ fn fingerprint(
 ) -> Result<Fingerprint> {
     // How long the list on the page is changes nothing that is computed.
     let asked = AttributionRecipe { top: 0, ..workspace.recipe.attribution };
-    Ok(Fingerprint::of("attribution")
+    let mut fingerprint = Fingerprint::of("attribution")
         .fingerprint(networks.fingerprint)
         .fingerprint(data.fingerprint)
         .json(&asked)?
-        .json(&samples)?
-        .finish())
+        .json(&samples)?;
+    let prompts = workspace.recipe.samples.prompts_of(samples);
+    // Most networks are told no texts.
+    if !prompts.is_empty() {
+        fingerprint = fingerprint.json(&prompts)?;
+    }
+    Ok(fingerprint.finish())
 }
 
 /// The stage: a piece is a shard of samples with everything that is asked about them.
@@ -192,7 +197,7 @@ fn read_shard(
         return Err(workspace.missing(name, MadeBy::Attribution));
     }
     let sizes = attribution_shard::Sizes {
-        image_length: data.images.image_len(),
+        image_length: data.input_shape().iter().product(),
         members: data.codes.members() as usize,
     };
     Ok((attribution_shard::from_bytes(&workspace.run.get(&name)?, &name, &ids, sizes)?, key))

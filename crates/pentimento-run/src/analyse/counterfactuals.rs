@@ -28,10 +28,8 @@ pub(super) fn analyse_samples(
     ids: &[u32],
     spent: &mut Spent,
 ) -> Result<Vec<SampleAnalysis>> {
-    let Ensemble { mixture, sampler, seed, .. } = ensemble;
-    let go_on = |_: usize| workspace.options.stop.check();
-    let base: BaseRun<f32> =
-        spent.time("base trajectories", ids.len(), || BaseRun::new(mixture, sampler, *seed, ids, go_on))?;
+    let (length, space) = (ensemble.mixture.image_length(), workspace.recipe.space());
+    let base = spent.time("base trajectories", ids.len(), || ensemble.base_run(workspace, ids))?;
     let groups: Vec<Vec<u32>> = ids.iter().map(|&id| asked_groups(workspace, data, id)).collect();
     let mut asked = Vec::new();
     for (sample, groups) in groups.iter().enumerate() {
@@ -54,7 +52,7 @@ pub(super) fn analyse_samples(
         if complete { Vec::new() } else { search(workspace, data, ensemble, &base, &derivatives, spent)? };
     let first: Vec<Request> = asked.into_iter().filter(|request| request.sample < measured).collect();
     let fidelity_inputs = if measured > 0 {
-        fidelity_inputs(workspace, ensemble, &base.first(measured, mixture.image_length()), &first, spent)?
+        fidelity_inputs(workspace, ensemble, &base.first(measured, length), &first, spent)?
     } else {
         Vec::new()
     };
@@ -65,7 +63,7 @@ pub(super) fn analyse_samples(
         let image = base.image(sample).to_vec();
         let exact: Vec<Vec<f32>> = exact.by_ref().take(groups.len()).collect();
         let SearchResult { candidates, checked } = searched.next().unwrap_or_else(|| SearchResult {
-            candidates: ranked_exactly(&image, &groups, &exact),
+            candidates: ranked_exactly(&image, &groups, &exact, space),
             checked: Vec::new(),
         });
         SampleAnalysis {
@@ -153,17 +151,10 @@ fn fidelity_inputs(
         Vec::new()
     };
     let alone = spent.time("individual members", samples, || {
-        let trajectories: Vec<Trajectory> = base
-            .samples
-            .iter()
-            .flat_map(|&sample| {
-                (0..members).map(move |member| Trajectory {
-                    sample,
-                    weights: only(members, member),
-                    condition: None,
-                })
-            })
-            .collect();
+        let of_sample = |&sample: &u32| {
+            (0..members).map(move |member| ensemble.trajectory(sample, only(members, member)))
+        };
+        let trajectories: Vec<Trajectory> = base.samples.iter().flat_map(of_sample).collect();
         Ok(images(&mixture.sample::<f32, _>(sampler, *seed, &trajectories, go_on)?, length))
     })?;
     let (mut last, mut varied) = (last.into_iter(), varied.into_iter());
@@ -190,11 +181,7 @@ pub(super) fn exact_images(
 ) -> Result<Vec<Vec<f32>>> {
     let trajectories: Vec<Trajectory> = requests
         .iter()
-        .map(|request| Trajectory {
-            sample: ids[request.sample],
-            weights: request.weights.clone(),
-            condition: None,
-        })
+        .map(|request| ensemble.trajectory(ids[request.sample], request.weights.clone()))
         .collect();
     let go_on = |_: usize| workspace.options.stop.check();
     let values: Vec<f32> = ensemble.mixture.sample(&ensemble.sampler, ensemble.seed, &trajectories, go_on)?;

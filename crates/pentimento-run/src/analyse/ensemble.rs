@@ -4,7 +4,7 @@ use crate::encoders::{NO_PROMPT, texts_of_samples};
 use crate::error::Result;
 use crate::networks::Networks;
 use crate::workspace::Workspace;
-use pentimento_attribution::ensemble::full_weights;
+use pentimento_attribution::ensemble::{BaseRun, full_weights};
 use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::Sampler;
@@ -52,11 +52,27 @@ impl Ensemble {
     /// How samples are made: by all members with one weight, of their prompts.
     pub fn trajectories(&self, samples: impl IntoIterator<Item = u32>) -> Vec<Trajectory> {
         let weights = full_weights(self.mixture.members());
-        let of_sample = |sample: u32| {
-            // In turn; without prompts all have that of the mixture.
-            let condition = self.conditions.get(sample as usize % self.conditions.len().max(1)).cloned();
-            Trajectory { sample, weights: weights.clone(), condition }
-        };
-        samples.into_iter().map(of_sample).collect()
+        samples.into_iter().map(|sample| self.trajectory(sample, weights.clone())).collect()
+    }
+
+    /// A sample by members with these weights, of its prompt.
+    pub fn trajectory(&self, sample: u32, weights: Vec<f64>) -> Trajectory {
+        Trajectory { sample, weights, condition: self.condition(sample) }
+    }
+
+    /// The trajectories of samples, of their prompts, with what every member said along them.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Stopped`](crate::error::RunError::Stopped) once it is asked to stop.
+    pub fn base_run(&self, workspace: &Workspace, samples: &[u32]) -> Result<BaseRun<f32>> {
+        let conditions = samples.iter().map(|&sample| self.condition(sample)).collect();
+        let go_on = |_: usize| workspace.options.stop.check();
+        BaseRun::under(&self.mixture, &self.sampler, self.seed, (samples, conditions), go_on)
+    }
+
+    /// Under which condition a sample is made: prompts take turns; without them all have that of the mixture.
+    fn condition(&self, sample: u32) -> Option<Condition> {
+        self.conditions.get(sample as usize % self.conditions.len().max(1)).cloned()
     }
 }

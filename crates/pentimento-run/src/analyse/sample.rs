@@ -23,9 +23,8 @@ const FOLDER: &str = "samples";
 
 fn fingerprint(workspace: &Workspace, networks: &Networks<'_>, samples: &[u32]) -> Result<Fingerprint> {
     let mut fingerprint = Fingerprint::of("samples").fingerprint(networks.fingerprint).json(&samples)?;
-    let prompt = |&sample: &u32| workspace.recipe.samples.prompt(sample);
+    let prompts = workspace.recipe.samples.prompts_of(samples);
     // Most networks are told no texts.
-    let prompts: Vec<&str> = samples.iter().filter_map(prompt).collect();
     if !prompts.is_empty() {
         fingerprint = fingerprint.json(&prompts)?;
     }

@@ -6,7 +6,6 @@ use crate::costs::Spent;
 use crate::data::CodedData;
 use crate::error::Result;
 use crate::workspace::Workspace;
-use pentimento_attribution::ensemble::approximation::clamped_distance;
 use pentimento_attribution::ensemble::{
     BaseRun, Candidate, Derivatives, Influence, Request, control_variates, linear_candidates,
     ranked_by_control_variate,
@@ -35,7 +34,7 @@ pub(super) fn search(
     spent: &mut Spent,
 ) -> Result<Vec<SearchResult>> {
     let Ensemble { mixture, sampler, .. } = ensemble;
-    let recipe = workspace.recipe.attribution;
+    let (recipe, space) = (workspace.recipe.attribution, workspace.recipe.space());
     let go_on = |_: usize| workspace.options.stop.check();
     let without = |sample: usize, group: u32| -> Result<Request> {
         Ok(Request { sample, weights: data.codes.weights_without(&[group])? })
@@ -44,7 +43,7 @@ pub(super) fn search(
     let linear: Vec<Vec<Influence>> =
         spent.time("search: linear stage", derivatives.len() * data.groups.len(), || {
             let candidates = |(sample, derivatives): (usize, &Derivatives)| {
-                Ok(linear_candidates(&data.codes, base.image(sample), derivatives, recipe.candidates)?)
+                Ok(linear_candidates(&data.codes, base.image(sample), derivatives, recipe.candidates, space)?)
             };
             derivatives.iter().enumerate().map(candidates).collect()
         })?;
@@ -62,7 +61,7 @@ pub(super) fn search(
     let mut found: Vec<SearchResult> = Vec::new();
     for (sample, influences) in linear.iter().enumerate() {
         let images = varied.by_ref().take(influences.len());
-        let candidates = ranked_by_control_variate(base.image(sample), influences, images);
+        let candidates = ranked_by_control_variate(base.image(sample), influences, images, space);
         found.push(SearchResult { candidates, checked: Vec::new() });
     }
 
@@ -78,7 +77,7 @@ pub(super) fn search(
     let mut exact = exact.into_iter();
     for (sample, SearchResult { candidates, checked }) in found.iter_mut().enumerate() {
         for (candidate, image) in candidates.iter_mut().take(recipe.exact).zip(exact.by_ref()) {
-            candidate.exact = Some(clamped_distance(base.image(sample), &image));
+            candidate.exact = Some(space.distance(base.image(sample), &image));
             checked.push((candidate.group, image));
         }
     }

@@ -14,5 +14,5 @@ pub fn weights_name(subset: usize, seed: u32) -> String {
 
 /// The names of a network's objects.
 pub(crate) fn objects_of(subset: usize, seed: u32) -> NetworkObjects {
-    NetworkObjects { folder: network_folder(subset, seed) }
+    NetworkObjects::new(network_folder(subset, seed))
 }

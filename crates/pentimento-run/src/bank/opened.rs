@@ -6,13 +6,12 @@ use crate::data::CodedData;
 use crate::error::{BankError, Result, RunError};
 use crate::gradients::{Subject, row_key};
 use crate::networks::{Networks, NetworksAlike, Weights};
-use crate::recipe::Origin;
+use crate::recipe::{EncodersRecipe, Origin};
 use crate::words::{counted, first_of};
 use crate::workspace::{RunOptions, Workspace};
 use pentimento_attribution::gradient::RowKey;
 use pentimento_data::PreparedSet;
-use pentimento_diffusion::schedule::ScheduleConfig;
-use pentimento_diffusion::unet::Architecture;
+use pentimento_diffusion::unet::{Architecture, UnetConfig};
 use pentimento_store::Digest;
 use std::collections::HashMap;
 use std::path::Path;
@@ -166,7 +165,7 @@ impl Bank {
     ///
     /// [`BankError::OtherQuestions`].
     pub fn refuse_other_questions(&self, subject: &Subject<'_>) -> Result<()> {
-        refuse_other_questions(self.folder(), &self.workspace.recipe.schedule, subject)
+        refuse_other_questions(&self.workspace, self.architecture.config(), subject)
     }
 
     /// Whether each subset has each of some images, `[subsets][images]`, which have to be the bank's own in any order.
@@ -180,28 +179,34 @@ impl Bank {
     }
 }
 
-/// Refuses a run whose queries mean something else to the networks of a bank, which were trained with a schedule, see pictures
-/// and are told nothing.
+/// Refuses a run whose queries mean something else to the networks of a bank than to its own.
 ///
 /// # Errors
 ///
 /// [`BankError::OtherQuestions`].
 pub(crate) fn refuse_other_questions(
-    bank: &Path,
-    schedule: &ScheduleConfig,
+    bank: &Workspace,
+    network: &UnetConfig,
     subject: &Subject<'_>,
 ) -> Result<()> {
-    let networks = subject.networks;
-    let problem = if networks.encoders.is_some() {
-        "that one works on latents, and they see pictures"
-    } else if networks.knows_classes() || networks.knows_texts() {
-        "that one is told what a picture shows, and they are told nothing"
-    } else if subject.workspace.recipe.schedule != *schedule {
-        "the section `schedule` of its recipe is another than the bank's"
-    } else {
-        return Ok(());
+    let (own, of_bank) = (&subject.workspace.recipe, &bank.recipe);
+    let (knows_classes, knows_texts) = (network.classes().is_some(), network.cross_attention.is_some());
+    let digests = |of: &EncodersRecipe| (of.autoencoder.digest, of.text.as_ref().map(|text| text.digest));
+    let problem = match (own.encoders(), of_bank.encoders()) {
+        (Some(_), None) => "that one works on latents, and they see pictures",
+        (None, Some(_)) => "that one sees pictures, and they work on latents",
+        (own, of_bank) if own.map(digests) != of_bank.map(digests) => "they have other encoders",
+        _ if (subject.networks.knows_classes(), subject.networks.knows_texts())
+            != (knows_classes, knows_texts) =>
+        {
+            "what they are told of a picture, its class or its text or nothing, is not what that one is told"
+        }
+        _ if own.schedule != of_bank.schedule => {
+            "the section `schedule` of its recipe is another than the bank's"
+        }
+        _ => return Ok(()),
     };
-    Err(BankError::OtherQuestions { bank: bank.to_path_buf(), problem: problem.into() }.into())
+    Err(BankError::OtherQuestions { bank: bank.run.root().to_path_buf(), problem: problem.into() }.into())
 }
 
 /// The place in a bank of each image of a run, which have to be the same in any order.

@@ -7,7 +7,7 @@ use crate::event::{Event, Progress};
 use crate::forecast::Forecast;
 use crate::piece::{Making, Object, Piece, Stage, missing};
 use crate::recipe::Recipe;
-use crate::train::{InTraining, NetworkObjects, Tried, steps_of_states};
+use crate::train::{InTraining, NetworkObjects, Tried, steps_of_states, stored};
 use crate::words::counted;
 use crate::workspace::Workspace;
 use pentimento_diffusion::training::{Trainer, TrainingImages};
@@ -169,7 +169,7 @@ impl Stage for SubsetTraining<'_> {
     }
 
     fn stored(&self, piece: &Piece, run: &Run) -> Result<()> {
-        self.training.stored(&self.networks[piece.number].objects, run)
+        stored(self.recipe, &self.networks[piece.number].objects, run)
     }
 
     fn summary(&self, missing: &[Piece]) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Writing a network of a run for other programs.
 
 use crate::adapters;
+use crate::base::BaseNetwork;
 use crate::error::{Result, RunError};
 use crate::imported::{self, MEMBER_FILES};
 use crate::train::member_folder;
@@ -32,7 +33,8 @@ pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> R
         Err(RunError::NoRecipe { .. }) => None,
         Err(error) => return Err(error),
     };
-    let is_adapter = recipe.as_ref().is_some_and(|recipe| recipe.adapter().is_some());
+    let is_adapter =
+        recipe.as_ref().is_some_and(|recipe| recipe.adapter().is_some() || recipe.adapters().is_some());
     // Of a pipeline with encoders the network is one part, which takes the place of that part in the pipeline.
     let has_encoders = recipe.is_some_and(|recipe| recipe.encoders().is_some());
     let is_pipeline = |file: &&str| *file == SCHEDULER_FILES[0];
@@ -40,9 +42,8 @@ pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> R
         MEMBER_FILES.into_iter().filter(|file| !(has_encoders && is_pipeline(file))).collect();
     let has = |member: u32| {
         let is_there = |file: &&str| run.entry(&format!("{}/{file}", member_folder(member))).is_some();
-        let has_adapter = || {
-            is_adapter && member == 0 && adapters::object_names().iter().all(|name| run.entry(name).is_some())
-        };
+        let has_adapter =
+            || is_adapter && adapters::object_names(member).iter().all(|name| run.entry(name).is_some());
         files.iter().all(is_there) || has_adapter()
     };
     let members: Vec<u32> = (0..).take_while(|&member| has(member)).collect();
@@ -60,7 +61,7 @@ pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> R
         return Err(RunError::Occupied { path: place.to_path_buf() });
     }
     if is_adapter {
-        return export_adapter(&run, run_folder, place);
+        return export_adapter(&run, run_folder, member, place);
     }
     for file in &files {
         write(&place.join(file), &run.get(&format!("{}/{file}", member_folder(member)))?)?;
@@ -68,16 +69,19 @@ pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> R
     Ok(())
 }
 
-fn export_adapter(run: &Run, run_folder: &Path, place: &Path) -> Result<()> {
-    let names = adapters::object_names();
+fn export_adapter(run: &Run, run_folder: &Path, member: u32, place: &Path) -> Result<()> {
+    let names = adapters::object_names(member);
     if place.extension().is_none_or(|ending| ending != "safetensors") {
         for (name, file) in names.iter().zip(ADAPTER_FILES) {
             write(&place.join(file), &run.get(name)?)?;
         }
         return Ok(());
     }
-    let architecture =
-        imported::architecture(&Workspace::open_read_only(run_folder, RunOptions::default())?)?;
+    let workspace = Workspace::open_read_only(run_folder, RunOptions::default())?;
+    let architecture = match workspace.recipe.adapters() {
+        Some(adapters) => BaseNetwork::of(adapters)?.adapted()?.clone(),
+        None => imported::architecture(&workspace)?,
+    };
     let [_, weights] = names;
     let values = weights_from_bytes(&architecture, &run.get(&weights)?, &weights)?;
     write(place, &adapter_as_diffusers(&architecture, &values)?)

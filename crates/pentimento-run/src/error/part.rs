@@ -1,12 +1,12 @@
-//! What can be wrong with the parts of an imported pipeline.
+//! What can be wrong with the parts of a pipeline that stay where they lie.
 
 use pentimento_diffusion::DiffusionError;
 use std::path::PathBuf;
 
-/// Why a part of an imported pipeline cannot be used.
+/// Why a part of a pipeline that was imported, or that lies beneath adapters, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
-    /// A part that does not lie where it lay at the import.
+    /// A part that does not lie where it lay when the run began.
     #[error("the {part} of the run should be in {}, where nothing exists", path.display())]
     Gone {
         /// Which part.
@@ -14,8 +14,8 @@ pub enum PartError {
         /// Its file.
         path: PathBuf,
     },
-    /// A part whose files are others than at the import.
-    #[error("{}: the {part} there is another one than the run was imported with", path.display())]
+    /// A part whose files are others than when the run began.
+    #[error("{}: the {part} there is another one than the run began with", path.display())]
     Other {
         /// Which part.
         part: &'static str,

@@ -59,8 +59,9 @@ pub fn made_with_digest(workspace: &Workspace, about_samples: bool) -> Result<St
         let text = encoders.text.as_ref().map(|text| text.digest);
         builder = builder.json(&(encoders.autoencoder.digest, text))?;
     }
-    if let Some(adapter) = recipe.adapter() {
-        builder = builder.json(&adapter.base)?;
+    let beneath = recipe.adapter().map(|adapter| adapter.base);
+    if let Some(base) = beneath.or(recipe.adapters().map(|adapters| adapters.base.files.digest)) {
+        builder = builder.json(&base)?;
     }
     for name in workspace.run.names().into_iter().filter(|name| is_used(name)) {
         if let Some(entry) = workspace.run.entry(&name) {

@@ -113,7 +113,7 @@ impl<'a> Subject<'a> {
             let images = data.member_images(member)?.len().max(1);
             let batch = if training.replacement { training.batch } else { training.batch.min(images) };
             let mut begin = 0;
-            for (end, weights) in kept_weights(self.workspace, data, &self.networks.architecture, member)? {
+            for (end, weights) in kept_weights(self.workspace, data, member)? {
                 let rates: f64 = (begin..end).map(|step| training.learning_rate_at(step)).sum();
                 networks.push(Network {
                     weights,

@@ -1,17 +1,17 @@
 //! The training images of a run, for attribution by gradients.
 
-use crate::data::{CodedData, prepare_images};
-use crate::encoders::{EncodingPictures, EncodingTexts, Latents, TEXTS, Texts};
+use crate::data::prepare_images;
 use crate::error::{Result, RunError};
 use crate::forecast::Forecast;
 use crate::network_images::TakenImages;
+use crate::network_inputs::{NetworkInputs, Showing};
 use crate::networks::Networks;
-use crate::piece::Stage;
 use crate::recipe::GroupBy;
 use crate::words::quoted;
 use crate::workspace::Workspace;
 use pentimento_data::{Groups, PreparedSet, composed};
 use pentimento_diffusion::condition::Condition;
+use pentimento_diffusion::training::{TrainingConditions, TrainingConfig};
 use std::collections::BTreeSet;
 
 /// The training images that scores are for.
@@ -22,21 +22,11 @@ pub struct TrainingImages {
     pub class_names: Vec<String>,
     /// Contributors or whatever else the source says images belong to together.
     pub groups: Option<Groups>,
-    /// What networks are shown of them; none if that is the pictures.
-    latents: Option<Latents>,
-    /// What networks are told of them.
-    told: Told,
+    /// What networks are shown and told of them.
+    inputs: NetworkInputs,
 }
 
-/// What networks are told of training images.
-enum Told {
-    Nothing,
-    Classes,
-    /// Captions.
-    Texts(Texts),
-}
-
-/// The training images of an imported network as people see them.
+/// The training images of networks as people see them.
 struct Pictures {
     images: PreparedSet,
     class_names: Vec<String>,
@@ -51,29 +41,9 @@ impl TrainingImages {
     /// [`RunError::NoTrainingImages`] if it names none, [`RunError::RecipeValue`] if they do not fit the network; as reading
     /// and preparing.
     pub fn open(workspace: &Workspace, networks: &Networks<'_>) -> Result<Self> {
-        match networks.trained_on {
-            Some(data) => Ok(Self::of(data, networks)),
-            None => Self::of_imported(workspace, networks),
-        }
-    }
-
-    fn of_imported(workspace: &Workspace, networks: &Networks<'_>) -> Result<Self> {
-        let Pictures { images, class_names, groups } = Self::pictures(workspace, networks)?;
-        let latents = match &networks.encoders {
-            Some(encoders) => {
-                let shape = networks.image_shape();
-                let stage = EncodingPictures::of_training_images(workspace, encoders, &images, shape);
-                Some(stage.complete()?)
-            }
-            None => None,
-        };
-        let told = match &networks.encoders {
-            Some(encoders) if networks.knows_texts() => {
-                Told::Texts(EncodingTexts::new(workspace, encoders, TEXTS, captions_of(&images)).complete()?)
-            }
-            _ => Told::without_texts(networks),
-        };
-        Ok(Self { images, class_names, groups, latents, told })
+        let pictures = Pictures::of(workspace, networks)?;
+        let inputs = pictures.shown_to(workspace, networks).open()?;
+        Ok(pictures.with(inputs))
     }
 
     /// The same for a forecast: what is not encoded yet has stand-ins, and a forecast of its own.
@@ -82,75 +52,22 @@ impl TrainingImages {
     ///
     /// As [`open`](Self::open).
     pub fn open_or_stand_in(workspace: &Workspace, networks: &Networks<'_>) -> Result<(Self, Vec<Forecast>)> {
-        let (None, Some(encoders)) = (networks.trained_on, &networks.encoders) else {
-            return Ok((Self::open(workspace, networks)?, Vec::new()));
-        };
-        let Pictures { images, class_names, groups } = Self::pictures(workspace, networks)?;
-        let shape = networks.image_shape();
-        let stage = EncodingPictures::of_training_images(workspace, encoders, &images, shape);
-        let mut forecasts = Vec::from_iter(stage.forecast()?);
-        let latents = if forecasts.is_empty() { stage.complete()? } else { stage.stand_in() };
-        let told = if networks.knows_texts() {
-            let stage = EncodingTexts::new(workspace, encoders, TEXTS, captions_of(&images));
-            match stage.forecast()? {
-                None => Told::Texts(stage.complete()?),
-                Some(forecast) => {
-                    forecasts.push(forecast);
-                    Told::Texts(stage.stand_in(&networks.architecture.config().any_condition()))
-                }
-            }
-        } else {
-            Told::without_texts(networks)
-        };
-        Ok((Self { images, class_names, groups, latents: Some(latents), told }, forecasts))
+        let pictures = Pictures::of(workspace, networks)?;
+        let (inputs, forecasts) = pictures.shown_to(workspace, networks).open_or_stand_in()?;
+        Ok((pictures.with(inputs), forecasts))
     }
 
-    /// Does something with the stage that encodes the captions of training images; none for a network that is told no texts.
+    /// Does something with what an imported network is shown and told of its training images.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open), and those of the work.
-    pub(crate) fn with_stage_of_texts<R>(
+    pub(crate) fn with_showing<R>(
         workspace: &Workspace,
         networks: &Networks<'_>,
-        then: impl FnOnce(&dyn Stage) -> Result<R>,
-    ) -> Result<Option<R>> {
-        let Some(encoders) = networks.encoders.as_ref().filter(|_| networks.knows_texts()) else {
-            return Ok(None);
-        };
-        let Pictures { images, .. } = Self::pictures(workspace, networks)?;
-        then(&EncodingTexts::new(workspace, encoders, TEXTS, captions_of(&images))).map(Some)
-    }
-
-    /// Does something with the stage that encodes the training images of a network that works on latents; none for another network.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open), and those of the work.
-    pub(crate) fn with_stage_of_latents<R>(
-        workspace: &Workspace,
-        networks: &Networks<'_>,
-        then: impl FnOnce(&dyn Stage) -> Result<R>,
-    ) -> Result<Option<R>> {
-        let Some(encoders) = &networks.encoders else { return Ok(None) };
-        let Pictures { images, .. } = Self::pictures(workspace, networks)?;
-        let shape = networks.image_shape();
-        then(&EncodingPictures::of_training_images(workspace, encoders, &images, shape)).map(Some)
-    }
-
-    fn pictures(workspace: &Workspace, networks: &Networks<'_>) -> Result<Pictures> {
-        let data = &workspace.recipe.data;
-        if !data.has_source() {
-            return Err(RunError::NoTrainingImages);
-        }
-        let network = TakenImages::of(networks.picture_shape, &networks.architecture);
-        let (source, class_names) = network.open(data, &workspace.options)?;
-        let images = prepare_images(source.as_ref(), &data.preprocessing, workspace.reporter())?;
-        let groups = match source.groups() {
-            Some(names) => Some(Groups::by_name(names, &images)?),
-            None => None,
-        };
-        Ok(Pictures { images, class_names, groups })
+        then: impl FnOnce(&Showing<'_>) -> Result<R>,
+    ) -> Result<R> {
+        then(&Pictures::of(workspace, networks)?.shown_to(workspace, networks))
     }
 
     /// Refuses images that are all the same, or only one: no score could tell them apart.
@@ -166,45 +83,28 @@ impl TrainingImages {
         }
     }
 
-    /// Those that an ensemble was trained on.
-    fn of(data: &CodedData, networks: &Networks<'_>) -> Self {
-        // Classes are groups anyway, and single images are none.
-        let are_others = data.trained.codes.groups != GroupBy::Class && data.groups.len() < data.images.len();
-        let groups = are_others.then(|| data.groups.clone());
-        Self {
-            images: data.images.clone(),
-            class_names: data.class_names.clone(),
-            groups,
-            latents: None,
-            told: Told::without_texts(networks),
-        }
-    }
-
     /// What networks are shown of an image, by its place among the images.
     pub fn input(&self, image: usize) -> Vec<f32> {
-        match &self.latents {
-            Some(latents) => latents.of(image).to_vec(),
-            None => self.images.scaled(image),
-        }
+        self.inputs.input(&self.images, image)
     }
 
     /// What networks are told of an image: one condition, or of an image with several captions each of them.
     pub fn conditions(&self, image: usize) -> Vec<Condition> {
-        match &self.told {
-            Told::Nothing => vec![Condition::None],
-            Told::Classes => vec![Condition::Class(self.images.labels()[image])],
-            Told::Texts(texts) => {
-                self.images.captions(image).iter().map(|caption| texts.condition(caption)).collect()
-            }
-        }
+        self.inputs.conditions(&self.images, image)
+    }
+
+    /// What networks were told of some images in their training; nothing of networks that are told nothing.
+    pub(super) fn training_conditions(
+        &self,
+        own: &[u32],
+        training: &TrainingConfig,
+    ) -> Option<TrainingConditions> {
+        self.inputs.training_conditions(&self.images, own, training)
     }
 
     /// The caption that stands for an image where one is wanted: the first; none if networks are told no texts.
     pub fn caption_of(&self, image: usize) -> Option<&str> {
-        match &self.told {
-            Told::Texts(_) => self.images.captions(image).first().map(String::as_str),
-            Told::Nothing | Told::Classes => None,
-        }
+        self.inputs.caption_of(&self.images, image)
     }
 
     /// The number of the class with this name, in either form of Unicode.
@@ -250,16 +150,43 @@ impl TrainingImages {
     }
 }
 
-impl Told {
-    /// Classes, if networks are told them.
-    fn without_texts(networks: &Networks<'_>) -> Self {
-        if networks.knows_classes() { Self::Classes } else { Self::Nothing }
+impl Pictures {
+    fn of(workspace: &Workspace, networks: &Networks<'_>) -> Result<Self> {
+        if let Some(data) = networks.trained_on {
+            // Classes are groups anyway, and single images are none.
+            let are_others =
+                data.trained.codes.groups != GroupBy::Class && data.groups.len() < data.images.len();
+            let groups = are_others.then(|| data.groups.clone());
+            return Ok(Self { images: data.images.clone(), class_names: data.class_names.clone(), groups });
+        }
+        let data = &workspace.recipe.data;
+        if !data.has_source() {
+            return Err(RunError::NoTrainingImages);
+        }
+        let network = TakenImages::of(networks.picture_shape, &networks.architecture);
+        let (source, class_names) = network.open(data, &workspace.options)?;
+        let images = prepare_images(source.as_ref(), &data.preprocessing, workspace.reporter())?;
+        let groups = match source.groups() {
+            Some(names) => Some(Groups::by_name(names, &images)?),
+            None => None,
+        };
+        Ok(Self { images, class_names, groups })
     }
-}
 
-/// All captions of all images, in their order.
-fn captions_of(images: &PreparedSet) -> impl Iterator<Item = &str> {
-    (0..images.len()).flat_map(move |image| images.captions(image)).map(String::as_str)
+    fn shown_to<'a>(&'a self, workspace: &'a Workspace, networks: &'a Networks<'_>) -> Showing<'a> {
+        Showing {
+            workspace,
+            encoders: networks.encoders.as_ref(),
+            network: networks.architecture.config(),
+            shape: networks.image_shape(),
+            images: &self.images,
+        }
+    }
+
+    fn with(self, inputs: NetworkInputs) -> TrainingImages {
+        let Self { images, class_names, groups } = self;
+        TrainingImages { images, class_names, groups, inputs }
+    }
 }
 
 /// What is said of an image beside its position: its name, and its class or, of a set without classes, its group, unless it

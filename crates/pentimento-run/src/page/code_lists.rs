@@ -4,24 +4,29 @@ use super::IMAGES_SHOWN;
 use super::counterfactuals::{Counterfactuals, top_candidates};
 use super::explanations;
 use crate::analyse::SampleAnalysis;
+use crate::error::Result;
 use crate::gradients::label_of;
 use crate::recipe::GroupBy;
-use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance};
+use pentimento_attribution::ensemble::approximation::clamped_distance;
 use pentimento_attribution::ensemble::{Approximation, Candidate, DistinctLists};
 use pentimento_report::{Basis, TopImageView, TrainingImageList};
 
 /// The lists of a sample, by its place.
+///
+/// # Errors
+///
+/// As decoding a latent.
 pub(super) fn of_sample(
     page: &Counterfactuals<'_>,
     at: usize,
     sample: &SampleAnalysis,
-) -> Vec<TrainingImageList> {
+) -> Result<Vec<TrainingImageList>> {
     if page.data.trained.codes.groups != GroupBy::Image {
-        return vec![most_similar_of_top_group(page, sample)];
+        return Ok(vec![most_similar_of_top_group(page, sample)?]);
     }
     let mut lists = vec![top_single_images(page, sample)];
     lists.extend(page.distinct.as_ref().and_then(|distinct| own_images(page, distinct, at, sample)));
-    lists
+    Ok(lists)
 }
 
 /// What is left of a sample's list without the images that stand in other samples' lists too.
@@ -92,17 +97,20 @@ fn top_single_images(page: &Counterfactuals<'_>, sample: &SampleAnalysis) -> Tra
 }
 
 /// All images of a group leave together; of the most influential one, those that look most like the sample.
-fn most_similar_of_top_group(page: &Counterfactuals<'_>, sample: &SampleAnalysis) -> TrainingImageList {
+fn most_similar_of_top_group(
+    page: &Counterfactuals<'_>,
+    sample: &SampleAnalysis,
+) -> Result<TrainingImageList> {
     let Some(top) = top_candidates(sample, 1).into_iter().next() else {
-        return TrainingImageList {
+        return Ok(TrainingImageList {
             title: String::new(),
             explanation: String::new(),
             statement: explanations::of_counterfactuals(),
             images: Vec::new(),
             groups: Vec::new(),
-        };
+        });
     };
-    let base = clamped(&sample.image);
+    let base = page.seen_values(&sample.image)?;
     let mut members: Vec<(f32, usize)> = page
         .data
         .groups
@@ -115,7 +123,7 @@ fn most_similar_of_top_group(page: &Counterfactuals<'_>, sample: &SampleAnalysis
     let distances = vec![top.best(); members.len()];
     let basis = basis_of(&top);
     let removed = page.removed(top.group);
-    TrainingImageList {
+    Ok(TrainingImageList {
         title: format!("Training images of {}", removed.label),
         explanation: format!(
             "It moves most without {}. All images of it ({}) share one code and leave together, so they have one distance. \
@@ -130,7 +138,7 @@ fn most_similar_of_top_group(page: &Counterfactuals<'_>, sample: &SampleAnalysis
             .enumerate()
             .map(|(rank, &(_, image))| top_image(page, image, rank, &distances, basis.clone()))
             .collect(),
-    }
+    })
 }
 
 fn top_image(

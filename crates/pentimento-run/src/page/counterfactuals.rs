@@ -6,12 +6,12 @@ use crate::classify::{TrainedClassifier, open_classifier};
 use crate::data::CodedData;
 use crate::error::Result;
 use crate::figures::{Figures, SeenSample, measure, see_all};
-use crate::networks::Networks;
+use crate::networks::{Networks, Visible};
 use crate::recipe::GroupBy;
 use crate::workspace::Workspace;
-use pentimento_attribution::ensemble::approximation::{clamped, clamped_distance};
+use pentimento_attribution::ensemble::approximation::clamped;
 use pentimento_attribution::ensemble::{
-    Approximation, Candidate, DistinctLists, distinct_influences, sort_by_best,
+    Approximation, Candidate, DistinctLists, Space, distinct_influences, sort_by_best,
 };
 use pentimento_evaluation::statistics::{euclidean_distance, pearson};
 use pentimento_report::{ApproximationView, CounterfactualView, Picture, Removed, SampleView, SeenAs};
@@ -26,6 +26,8 @@ pub(super) struct Counterfactuals<'a> {
     pub classifier: Option<TrainedClassifier>,
     /// The samples' lists without generally influential images, for runs whose groups are single images.
     pub distinct: Option<DistinctLists>,
+    /// What people see of samples.
+    visible: Visible,
 }
 
 impl<'a> Counterfactuals<'a> {
@@ -48,7 +50,8 @@ impl<'a> Counterfactuals<'a> {
         } else {
             None
         };
-        Ok(Self { workspace, data, samples, seen, figures, classifier, distinct })
+        let visible = Visible::of(workspace, networks);
+        Ok(Self { workspace, data, samples, seen, figures, classifier, distinct, visible })
     }
 
     pub fn label_of_class(&self, class: u32) -> String {
@@ -83,6 +86,19 @@ impl<'a> Counterfactuals<'a> {
         )
     }
 
+    /// What people see of what networks made, in [-1, 1].
+    ///
+    /// # Errors
+    ///
+    /// As decoding a latent.
+    pub fn seen_values(&self, made: &[f32]) -> Result<Vec<f32>> {
+        Ok(clamped(&self.visible.picture(made)?))
+    }
+
+    fn made(&self, made: &[f32]) -> Result<Picture> {
+        Ok(self.picture(&self.seen_values(made)?))
+    }
+
     pub fn training_picture(&self, image: usize) -> Picture {
         self.picture(&self.data.images.scaled(image))
     }
@@ -97,29 +113,31 @@ impl<'a> Counterfactuals<'a> {
         Ok(SampleView {
             name: None,
             id: u64::from(sample.sample),
-            image: self.picture(&clamped(&sample.image)),
+            image: self.made(&sample.image)?,
             seen_as: seen.map(|seen| self.seen(seen.base)),
             // Of many groups those at random say little; the ones that the search found are shown.
             counterfactuals: if sample.checked.is_empty() {
                 counterfactuals
             } else {
-                self.checked(sample, detail)
+                self.checked(sample, detail)?
             },
-            training_image_lists: if detail { code_lists::of_sample(self, at, sample) } else { Vec::new() },
+            training_image_lists: if detail { code_lists::of_sample(self, at, sample)? } else { Vec::new() },
             show_detail: detail,
         })
     }
 
     /// The counterfactuals of the groups that a search found and that were made exactly.
-    fn checked(&self, sample: &SampleAnalysis, detail: bool) -> Vec<CounterfactualView> {
-        let base = clamped(&sample.image);
-        let view = |(group, image): &(u32, Vec<f32>)| CounterfactualView {
-            removed: self.removed(*group),
-            exact: detail.then(|| self.picture(&clamped(image))),
-            distance_exact: Some(f64::from(clamped_distance(&base, image))),
-            seen_as: None,
-            members_left: Some(self.data.codes.members() - self.data.codes.weight()),
-            approximations: Vec::new(),
+    fn checked(&self, sample: &SampleAnalysis, detail: bool) -> Result<Vec<CounterfactualView>> {
+        let space = self.workspace.recipe.space();
+        let view = |(group, image): &(u32, Vec<f32>)| {
+            Ok(CounterfactualView {
+                removed: self.removed(*group),
+                exact: detail.then(|| self.made(image)).transpose()?,
+                distance_exact: Some(f64::from(space.distance(&sample.image, image))),
+                seen_as: None,
+                members_left: Some(self.data.codes.members() - self.data.codes.weight()),
+                approximations: Vec::new(),
+            })
         };
         sample.checked.iter().map(view).collect()
     }
@@ -131,19 +149,23 @@ impl<'a> Counterfactuals<'a> {
         seen: Option<&SeenSample>,
         detail: bool,
     ) -> Result<CounterfactualView> {
-        let exact = clamped(&sample.exact[place]);
-        let base = clamped(&sample.image);
+        let space = self.workspace.recipe.space();
+        let exact = space.finished(&sample.exact[place]);
+        let base = space.finished(&sample.image);
         let difference =
             |image: &[f32]| -> Vec<f32> { image.iter().zip(&base).map(|(a, b)| a - b).collect() };
         let mut approximations = Vec::new();
         if detail {
             for method in Approximation::ALL {
-                let Some(image) = sample.approximate(method, &self.data.codes, place)? else { continue };
+                let Some(image) = sample.approximate(method, &self.data.codes, place, space)? else {
+                    continue;
+                };
                 approximations.push(ApproximationView {
                     method: method.name().into(),
                     distance: Some(euclidean_distance(&image, &base)?),
                     pearson_with_exact: pearson(&difference(&exact), &difference(&image))?,
-                    picture: Some(self.picture(&image)),
+                    // Of latents the exact ones are decoded: each takes its time, and these are many.
+                    picture: (space == Space::Pixels).then(|| self.picture(&image)),
                 });
             }
         }
@@ -151,8 +173,8 @@ impl<'a> Counterfactuals<'a> {
         let weight = self.data.codes.weight();
         Ok(CounterfactualView {
             removed: self.removed(group),
-            distance_exact: Some(f64::from(clamped_distance(&base, &exact))),
-            exact: detail.then(|| self.picture(&exact)),
+            distance_exact: Some(f64::from(space.distance(&base, &exact))),
+            exact: detail.then(|| self.made(&sample.exact[place])).transpose()?,
             seen_as: seen.and_then(|seen| seen.without.get(place)).map(|&seen| self.seen(seen)),
             members_left: Some(self.data.codes.members() - weight),
             approximations,

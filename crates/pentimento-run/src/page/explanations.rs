@@ -33,7 +33,11 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
     let (networks, averaged) = match taken.networks {
         0 | 1 => (what_has_gradients(recipe), ""),
         several => {
-            (format!("all {several} members in all their parameters"), "; scores are the members' average")
+            let of_members = match recipe.adapters() {
+                None => "in all their parameters",
+                Some(_) => "in all parameters of their adapters, the network beneath standing still",
+            };
+            (format!("all {several} members {of_members}"), "; scores are the members' average")
         }
     };
     let mut text = format!(

@@ -38,6 +38,7 @@ use crate::networks::Networks;
 use crate::recipe::Origin;
 use crate::workspace::Workspace;
 use counterfactuals::Counterfactuals;
+use pentimento_attribution::ensemble::Space;
 use pentimento_report::{MethodView, ReportView, render};
 use pentimento_store::Fingerprint;
 use scores::{Scores, baselines};
@@ -52,6 +53,16 @@ pub const IMAGES_SHOWN: usize = 10;
 
 /// How far two pictures are apart.
 const DISTANCE: &str = "the Euclidean distance between all values of two pictures, black −1 and white 1";
+
+/// How far two samples are apart.
+fn distance_meaning(space: Space) -> &'static str {
+    match space {
+        Space::Pixels => DISTANCE,
+        Space::Latents => {
+            "the Euclidean distance between all values of two latents, which are what networks made and pictures are decoded from"
+        }
+    }
+}
 
 /// A page that was written.
 pub struct Reported {
@@ -186,7 +197,7 @@ fn of_ensemble(page: &Counterfactuals<'_>) -> Result<ReportView> {
         what_this_is: workspace.recipe.description.clone(),
         headline_figures: measures::headlines(figures, data),
         interval_meaning: measures::INTERVALS.into(),
-        distance_meaning: DISTANCE.into(),
+        distance_meaning: distance_meaning(workspace.recipe.space()).into(),
         members: Some(members),
         methods: measures::approximations(figures),
         samples: samples.iter().enumerate().map(of_sample).collect::<Result<_>>()?,

@@ -2,8 +2,9 @@
 
 use super::bound::{BrokenBound, broken};
 use super::{
-    AttributionRecipe, BankRecipe, CheckpointRecipe, ClassifierRecipe, CodesRecipe, DataRecipe,
-    GradientRecipe, InfluenceRecipe, Origin, Recipe, SamplesRecipe, SubsetsRecipe, TrainedRecipe,
+    AdapterShape, AdaptersRecipe, AttributionRecipe, BankRecipe, BaseRecipe, CheckpointRecipe,
+    ClassifierRecipe, CodesRecipe, DataRecipe, GradientRecipe, InfluenceRecipe, Origin, Recipe,
+    SamplesRecipe, SubsetsRecipe, TrainedNetwork, TrainedRecipe,
 };
 use pentimento_diffusion::sampler::SamplingConfig;
 use pentimento_diffusion::schedule::ScheduleConfig;
@@ -29,6 +30,10 @@ pub(super) struct RecipeFile {
     bank: Option<SubsetsRecipe>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model: Option<toml::Table>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<BaseRecipe>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adapter: Option<AdapterShape>,
     #[serde(default)]
     schedule: ScheduleConfig,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +66,8 @@ impl RecipeFile {
             codes: None,
             bank: None,
             model: None,
+            base: None,
+            adapter: None,
             schedule: recipe.schedule,
             training: None,
             sampling: recipe.sampling,
@@ -71,15 +78,25 @@ impl RecipeFile {
             classifier: None,
         };
         match recipe.origin {
-            Origin::Trained(TrainedRecipe { codes, model, training }) => Self {
-                codes: Some(codes),
-                model: Some(model),
-                training: Some(training),
-                attribution: Some(recipe.attribution),
-                gradients: unless_default(recipe.gradients),
-                classifier: recipe.classifier,
-                ..file
-            },
+            Origin::Trained(TrainedRecipe { codes, network, training }) => {
+                let (model, adapters) = match network {
+                    TrainedNetwork::Whole(model) => (Some(model), None),
+                    TrainedNetwork::Adapter(adapters) => (None, Some(*adapters)),
+                };
+                let (base, adapter) =
+                    adapters.map(|AdaptersRecipe { base, adapter }| (base, adapter)).unzip();
+                Self {
+                    codes: Some(codes),
+                    model,
+                    base,
+                    adapter,
+                    training: Some(training),
+                    attribution: Some(recipe.attribution),
+                    gradients: unless_default(recipe.gradients),
+                    classifier: recipe.classifier,
+                    ..file
+                }
+            }
             Origin::Bank(BankRecipe { subsets, model, training }) => Self {
                 bank: Some(subsets),
                 model: Some(model),
@@ -93,29 +110,48 @@ impl RecipeFile {
 
     /// The recipe that a file says, its values not yet checked.
     pub(super) fn into_recipe(self) -> Result<Recipe, BrokenBound> {
-        let trained = TrainedRecipe {
-            codes: self.codes.unwrap_or_default(),
-            model: self.model.unwrap_or_default(),
-            training: self.training.unwrap_or_default(),
-        };
+        let model = self.model.unwrap_or_default();
+        if self.base.is_some() && !model.is_empty() {
+            broken("model", "given", "not with `base`, on whose network the members are adapters")?;
+        }
+        if self.base.is_some() && (self.checkpoint.is_some() || self.bank.is_some()) {
+            broken("base", "given", "only with `codes`: adapters are trained as the members of an ensemble")?;
+        }
+        if self.base.is_none() && self.adapter.is_some() {
+            broken(
+                "adapter",
+                "given",
+                "only with `base`, which says on which network an adapter is trained",
+            )?;
+        }
+        let codes = self.codes.unwrap_or_default();
+        let training = self.training.unwrap_or_default();
         let origin = match (self.checkpoint, self.bank) {
-            (None, None) => Origin::Trained(trained),
+            (None, None) => {
+                let network = match self.base {
+                    None => TrainedNetwork::Whole(model),
+                    Some(base) => {
+                        let adapter = self.adapter.unwrap_or_default();
+                        TrainedNetwork::Adapter(Box::new(AdaptersRecipe { base, adapter }))
+                    }
+                };
+                Origin::Trained(TrainedRecipe { codes, network, training })
+            }
             (None, Some(subsets)) => {
-                if trained.codes != CodesRecipe::default() {
+                if codes != CodesRecipe::default() {
                     broken(
                         "codes",
                         "given",
                         "not with `bank`, which says by itself which network sees what",
                     )?;
                 }
-                let TrainedRecipe { model, training, .. } = trained;
                 Origin::Bank(BankRecipe { subsets, model, training })
             }
             (Some(checkpoint), bank) => {
                 if bank.is_some() {
                     broken("bank", "given", "not with `checkpoint`: a bank's networks are trained here")?;
                 }
-                refuse_training(&trained)?;
+                refuse_training(&codes, &model, &training)?;
                 Origin::Imported(checkpoint)
             }
         };
@@ -137,8 +173,11 @@ impl RecipeFile {
 }
 
 /// Refuses what only networks that are trained here have, beside a checkpoint.
-fn refuse_training(given: &TrainedRecipe) -> Result<(), BrokenBound> {
-    let TrainedRecipe { codes, model, training } = given;
+fn refuse_training(
+    codes: &CodesRecipe,
+    model: &toml::Table,
+    training: &TrainingConfig,
+) -> Result<(), BrokenBound> {
     for (section, is_given) in [
         ("codes", *codes != CodesRecipe::default()),
         ("model", !model.is_empty()),

@@ -1,13 +1,14 @@
 //! A recipe says everything that decides a run's results. Every key has a default; a key that does not exist is an
 //! error; the resolved recipe, with every default written out, is kept in the run.
 //!
-//! A file for each section, with its defaults and its bounds: `data`, `codes`, `bank`, `adapter`, `encoders`, `samples`, `attribution`, `gradients`,
+//! A file for each section, with its defaults and its bounds: `data`, `codes`, `bank`, `base`, `adapter`, `encoders`, `samples`, `attribution`, `gradients`,
 //! `influence`, `classifier`. `origin` is where the networks come from, `file` the form in which all of it is written and
 //! read, `overrides` what replaces a value of it.
 
 mod adapter;
 mod attribution;
 mod bank;
+mod base;
 mod bound;
 mod classifier;
 mod codes;
@@ -24,22 +25,26 @@ mod samples;
 pub use adapter::{AdapterRecipe, TextAdapterRecipe};
 pub use attribution::AttributionRecipe;
 pub use bank::{BankRecipe, SubsetChoice, SubsetsRecipe};
+pub use base::{AdapterShape, AdaptersRecipe, BaseFiles, BaseRecipe};
 pub use classifier::ClassifierRecipe;
 pub use codes::{CodeKind, CodesRecipe, GroupBy};
 pub use data::{DataRecipe, NO_SOURCE};
 pub use encoders::{AutoencoderRecipe, EncodersRecipe, TextEncoderRecipe};
 pub use gradients::{GradientRecipe, Projection, TrainingDraws};
 pub use influence::{Eigenvalues, InfluenceDamping, InfluenceDampingRule, InfluenceRecipe};
-pub use origin::{CheckpointRecipe, Origin, TrainedRecipe, unet};
+pub use origin::{CheckpointRecipe, Origin, TrainedNetwork, TrainedRecipe, unet};
 pub use overrides::TAKE_OUT;
 pub use samples::SamplesRecipe;
 pub(crate) use samples::USUAL_GUIDANCE;
 
+use crate::base::is_to_be_found as base_to_be_found;
 use crate::error::{BankError, RunError};
 use bound::{BrokenBound, broken};
 use file::RecipeFile;
+use pentimento_attribution::ensemble::Space;
 use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
 use pentimento_diffusion::schedule::ScheduleConfig;
+use pentimento_diffusion::training::TrainingConfig;
 use pentimento_diffusion::unet::Architecture;
 use std::io::Read as _;
 use std::path::Path;
@@ -58,7 +63,7 @@ pub struct Recipe {
     pub seed: u64,
     /// Which images.
     pub data: DataRecipe,
-    /// Where the networks come from: the sections `codes`, `model` and `training`, or `checkpoint`.
+    /// Where the networks come from: the sections `codes`, `model` or `base` and `adapter`, and `training`; or `checkpoint`.
     pub origin: Origin,
     /// The noise schedule.
     pub schedule: ScheduleConfig,
@@ -77,12 +82,14 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads a recipe, with overrides such as `training.steps=100`.
+    /// Reads a recipe, with overrides such as `training.steps=100`. A network that it names for adapters is looked for, unless the
+    /// recipe has its files already.
     ///
     /// # Errors
     ///
     /// [`RunError::Recipe`] naming the file and the place in it, [`RunError::RecipeValue`] naming the key, its
-    /// value and the bound, [`RunError::ClassifierWithoutSet`], [`RunError::Setting`] for an override that is none.
+    /// value and the bound, [`RunError::ClassifierWithoutSet`], [`RunError::Setting`] for an override that is none; as
+    /// [`open_checkpoint`](crate::checkpoint::open_checkpoint).
     pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Self, RunError> {
         Self::parse_in(text, file, overrides, None)
     }
@@ -96,10 +103,12 @@ impl Recipe {
         folder: Option<&Path>,
     ) -> Result<Self, RunError> {
         let bad = |error: toml::de::Error| RunError::Recipe { file: file.into(), message: error.to_string() };
-        let parsed: RecipeFile = if overrides.is_empty() && folder.is_none() {
+        let mut table: toml::Table = toml::from_str(text).map_err(bad)?;
+        let is_as_it_stands = overrides.is_empty() && folder.is_none() && !base_to_be_found(&table);
+        let parsed: RecipeFile = if is_as_it_stands {
+            // Errors then name the place in the text.
             toml::from_str(text).map_err(bad)?
         } else {
-            let mut table: toml::Table = toml::from_str(text).map_err(bad)?;
             if let Some(folder) = folder {
                 paths::resolve(&mut table, folder);
             }
@@ -109,6 +118,9 @@ impl Recipe {
             }
             if folder.is_some() {
                 paths::resolve(&mut table, Path::new(""));
+            }
+            if base_to_be_found(&table) {
+                crate::base::find(&mut table)?;
             }
             table.try_into().map_err(bad)?
         };
@@ -184,11 +196,34 @@ impl Recipe {
             .map_err(|error| RunError::Recipe { file: self.name.clone(), message: error.to_string() })
     }
 
-    /// The encoders of an imported pipeline; none where networks work on pictures.
+    /// The encoders of an imported pipeline, or of the network beneath adapters; none where networks work on pictures.
     pub fn encoders(&self) -> Option<&EncodersRecipe> {
         match &self.origin {
             Origin::Imported(checkpoint) => checkpoint.encoders.as_deref(),
-            Origin::Trained(_) | Origin::Bank(_) => None,
+            Origin::Trained(trained) => trained.adapters()?.base.files.encoders.as_deref(),
+            Origin::Bank(_) => None,
+        }
+    }
+
+    /// What the networks work on.
+    pub fn space(&self) -> Space {
+        if self.encoders().is_some() { Space::Latents } else { Space::Pixels }
+    }
+
+    /// The adapters of an ensemble, if its members are such.
+    pub fn adapters(&self) -> Option<&AdaptersRecipe> {
+        match &self.origin {
+            Origin::Trained(trained) => trained.adapters(),
+            Origin::Imported(_) | Origin::Bank(_) => None,
+        }
+    }
+
+    /// How networks are trained here; not at all if they were imported.
+    pub fn training(&self) -> Option<&TrainingConfig> {
+        match &self.origin {
+            Origin::Trained(trained) => Some(&trained.training),
+            Origin::Bank(bank) => Some(&bank.training),
+            Origin::Imported(_) => None,
         }
     }
 
@@ -245,6 +280,9 @@ impl Recipe {
                 true,
                 "false where a network works on latents, which have no range",
             );
+        }
+        if self.encoders().is_some() && self.classifier.is_some() {
+            return broken("classifier", "given", "left out where networks work on latents");
         }
         self.samples.validate()?;
         self.attribution.validate()?;

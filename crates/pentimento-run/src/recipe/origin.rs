@@ -2,7 +2,8 @@
 
 use super::adapter::AdapterRecipe;
 use super::bank::BankRecipe;
-use super::bound::BrokenBound;
+use super::base::AdaptersRecipe;
+use super::bound::{BrokenBound, broken};
 use super::codes::CodesRecipe;
 use super::data::DataRecipe;
 use super::encoders::EncodersRecipe;
@@ -28,10 +29,25 @@ pub enum Origin {
 pub struct TrainedRecipe {
     /// Which member trains on which images.
     pub codes: CodesRecipe,
-    /// Keys of diffusers' `UNet2DModel`; sizes that follow from the images may be left out.
-    pub model: toml::Table,
+    /// What of a network a member is.
+    pub network: TrainedNetwork,
     /// How a member is trained.
     pub training: TrainingConfig,
+}
+
+/// What of a network each member of an ensemble is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TrainedNetwork {
+    /// All of it: keys of diffusers' `UNet2DModel`; sizes that follow from the images may be left out.
+    Whole(toml::Table),
+    /// An adapter on a network that all members share.
+    Adapter(Box<AdaptersRecipe>),
+}
+
+impl Default for TrainedNetwork {
+    fn default() -> Self {
+        Self::Whole(toml::Table::new())
+    }
 }
 
 /// Where an imported network comes from. What it computes follows from the weights in the run, not from here.
@@ -60,8 +76,16 @@ pub struct CheckpointRecipe {
 impl Origin {
     pub(super) fn validate(&self, data: &DataRecipe) -> Result<(), BrokenBound> {
         match self {
-            Self::Trained(TrainedRecipe { codes, training, .. }) => {
+            Self::Trained(trained) => {
+                let TrainedRecipe { codes, training, .. } = trained;
                 training.validate().map_err(BrokenBound::of_section("training"))?;
+                if let Some(AdaptersRecipe { base, adapter }) = trained.adapters() {
+                    adapter.validate()?;
+                    if training.horizontal_flip && base.files.encoders.is_some() {
+                        let bound = "false where networks work on latents: a mirrored latent is not that of the mirrored picture";
+                        return broken("training.horizontal_flip", true, bound);
+                    }
+                }
                 codes.validate(data)
             }
             Self::Imported(_) => Ok(()),
@@ -72,23 +96,23 @@ impl Origin {
         }
     }
 
-    /// Keys of the networks that are trained here.
+    /// Keys of the networks that are trained here as a whole.
     pub(super) fn model(&self) -> Option<&toml::Table> {
         match self {
-            Self::Trained(TrainedRecipe { model, .. }) | Self::Bank(BankRecipe { model, .. }) => Some(model),
-            Self::Imported(_) => None,
+            Self::Trained(TrainedRecipe { network: TrainedNetwork::Whole(model), .. })
+            | Self::Bank(BankRecipe { model, .. }) => Some(model),
+            Self::Trained(_) | Self::Imported(_) => None,
         }
     }
 }
 
 impl TrainedRecipe {
-    /// The network of each member for images `[height, width, channels]`. `recipe` is what messages call the recipe.
-    ///
-    /// # Errors
-    ///
-    /// As [`unet`].
-    pub fn unet(&self, recipe: &str, shape: [usize; 3]) -> Result<UnetConfig, RunError> {
-        unet(&self.model, recipe, shape)
+    /// The adapters that the members are, if they are no whole networks.
+    pub fn adapters(&self) -> Option<&AdaptersRecipe> {
+        match &self.network {
+            TrainedNetwork::Whole(_) => None,
+            TrainedNetwork::Adapter(adapters) => Some(adapters),
+        }
     }
 }
 

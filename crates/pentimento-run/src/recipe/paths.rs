@@ -3,8 +3,14 @@
 use std::path::Path;
 
 /// The keys that hold a path.
-const PATHS: [[&str; 2]; 5] =
-    [["data", "path"], ["data", "images"], ["data", "labels"], ["codes", "table"], ["bank", "table"]];
+const PATHS: [[&str; 2]; 6] = [
+    ["data", "path"],
+    ["data", "images"],
+    ["data", "labels"],
+    ["codes", "table"],
+    ["bank", "table"],
+    ["base", "folder"],
+];
 
 /// Makes relative paths absolute: those in `folder`, which is itself relative to the working folder.
 pub(super) fn resolve(table: &mut toml::Table, folder: &Path) {

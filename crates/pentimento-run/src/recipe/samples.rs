@@ -56,6 +56,11 @@ impl SamplesRecipe {
         self.prompts.get(place).map(String::as_str)
     }
 
+    /// The prompts of some samples, in their order; none without prompts.
+    pub fn prompts_of(&self, samples: &[u32]) -> Vec<&str> {
+        samples.iter().filter_map(|&sample| self.prompt(sample)).collect()
+    }
+
     /// The guidance, if there is any; as in diffusers, up to 1 there is none.
     pub fn guided(&self) -> Option<f64> {
         self.guidance.filter(|&guidance| guidance > 1.0)

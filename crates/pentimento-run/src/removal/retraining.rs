@@ -53,10 +53,10 @@ impl<'a> Retraining<'a> {
                 return Err(BankError::NotBank { run: bank.run.root().display().to_string() }.into());
             }
         }
-        refuse_other_questions(bank.run.root(), &bank.recipe.schedule, subject)?;
         let data = BankData::open(&bank.recipe, &bank.options)?;
         let places = places_in(bank.run.root(), &data.images, &subject.training.images)?;
         let training = BankTraining::new(&bank, &data)?;
+        refuse_other_questions(&bank, training.architecture().config(), subject)?;
         let seed = seed_of_run(subject, &bank, &data, &training)?;
         let architecture = training.architecture().clone();
         // What it is compared with will be trained by this program.
@@ -127,7 +127,7 @@ impl<'a> Retraining<'a> {
         let made_from = fingerprint_of_computed("network without images").fingerprint(of_bank).finish();
         let folder = format!("evaluation/removals/{}", short(made_from));
         let called = format!("without {} images", kept.iter().filter(|kept| !**kept).count());
-        Ok(SubsetNetwork { objects: NetworkObjects { folder }, called, kept, seed: self.seed, made_from })
+        Ok(SubsetNetwork { objects: NetworkObjects::new(folder), called, kept, seed: self.seed, made_from })
     }
 
     /// Writes which images a network lacks beside it, if that is not there.

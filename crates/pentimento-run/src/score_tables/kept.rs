@@ -274,7 +274,7 @@ impl<'a> KeptTable<'a> {
                 let training = TrainingImages::open(workspace, &networks)?;
                 queries_of(&networks, &training)
             });
-            return Ok((images_digest(workspace, &data.images, false)?, queries));
+            return Ok((images_digest(workspace, &data.images, data.network.classes().is_some())?, queries));
         }
         let networks = &Networks::imported(workspace)?;
         let training = &TrainingImages::open(workspace, networks)?;

@@ -4,6 +4,7 @@
 use super::network::{Rate, Saving, check_finite};
 use super::objects::{TrainingRecord, save_scheduler_in};
 use super::side_by_side::choose_lanes;
+use crate::adapters::FILES_OF_MEMBER;
 use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::npy::npy;
@@ -11,23 +12,40 @@ use crate::piece::{Making, Object, Piece};
 use crate::recipe::Recipe;
 use crate::workspace::Workspace;
 use pentimento_diffusion::NUMERICS_VERSION;
-use pentimento_diffusion::checkpoint::{NETWORK_FILES, network_files};
+use pentimento_diffusion::checkpoint::{NETWORK_FILES, adapter_files, network_files};
 use pentimento_diffusion::training::{Trainer, TrainingConfig, TrainingImages};
 use pentimento_diffusion::unet::Architecture;
 use pentimento_store::Run;
 use std::sync::OnceLock;
 
-/// The folder of a network in a run, which diffusers opens, and the names of the objects in it.
+/// The folder of a network in a run, which diffusers opens, or peft the folder of an adapter in it; and the names of the objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkObjects {
     /// The folder.
     pub folder: String,
+    /// Names in it of what says which network it is, and of its weights.
+    files: [&'static str; 2],
 }
 
 impl NetworkObjects {
+    /// Those of a whole network.
+    pub fn new(folder: String) -> Self {
+        Self { folder, files: NETWORK_FILES }
+    }
+
+    /// Those of an adapter.
+    pub fn of_adapter(folder: String) -> Self {
+        Self { folder, files: FILES_OF_MEMBER }
+    }
+
+    /// Whether it is an adapter.
+    pub fn is_adapter(&self) -> bool {
+        self.files == FILES_OF_MEMBER
+    }
+
     /// The weights of the finished network.
     pub fn weights(&self) -> String {
-        self.name(NETWORK_FILES[1])
+        self.name(self.files[1])
     }
 
     /// The loss of each step.
@@ -47,12 +65,26 @@ impl NetworkObjects {
 
     /// The objects by which a finished network is known to be there.
     pub fn known_by(&self) -> Vec<String> {
-        NETWORK_FILES.iter().map(|file| self.name(file)).chain([self.losses()]).collect()
+        self.files.iter().map(|file| self.name(file)).chain([self.losses()]).collect()
     }
 
     fn name(&self, file: &str) -> String {
         format!("{}/{file}", self.folder)
     }
+}
+
+/// What a trained network is in a run: what says which network it is, and its weights.
+///
+/// # Errors
+///
+/// If it cannot be written.
+pub(super) fn files_of(architecture: &Architecture, values: &[Vec<f32>]) -> Result<[Vec<u8>; 2]> {
+    let files = if architecture.adapter_modules().is_empty() {
+        network_files(architecture, values)?
+    } else {
+        adapter_files(architecture, values)?
+    };
+    Ok(files.map(|(_, bytes)| bytes))
 }
 
 /// Networks that are trained by one recipe.
@@ -139,24 +171,22 @@ impl<'a> InTraining<'a> {
         })?;
         check_finite(&trainer, piece.number)?;
         // First, so that the folder of a finished network is one that diffusers opens.
-        save_scheduler_in(self.recipe, run, &objects.folder)?;
-        let mut made: Vec<Object> = network_files(&self.architecture, trainer.member())?
-            .into_iter()
-            .map(|(name, bytes)| (objects.name(name), bytes))
-            .collect();
+        save_scheduler_in(self.recipe, run, objects)?;
+        let files = files_of(&self.architecture, trainer.member())?;
+        let mut made: Vec<Object> = objects.files.iter().map(|name| objects.name(name)).zip(files).collect();
         made.push((objects.losses(), npy(&[trainer.losses().len() as u64], trainer.losses())?));
         let record = TrainingRecord { numerics_version: NUMERICS_VERSION };
         made.push((objects.record(), serde_json::to_vec_pretty(&record)?));
         Ok(made)
     }
+}
 
-    /// Removes what only the training of a network needed.
-    ///
-    /// # Errors
-    ///
-    /// As writing to the run.
-    pub fn stored(&self, objects: &NetworkObjects, run: &Run) -> Result<()> {
-        run.remove(&objects.state())?;
-        save_scheduler_in(self.recipe, run, &objects.folder)
-    }
+/// Removes what only the training of a network by a recipe needed.
+///
+/// # Errors
+///
+/// As writing to the run.
+pub(crate) fn stored(recipe: &Recipe, objects: &NetworkObjects, run: &Run) -> Result<()> {
+    run.remove(&objects.state())?;
+    save_scheduler_in(recipe, run, objects)
 }

@@ -13,8 +13,7 @@ use crate::workspace::Workspace;
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::checkpoint::{SCHEDULER_FILES, scheduler_files};
 use pentimento_diffusion::training::StateSummary;
-use pentimento_diffusion::unet::Architecture;
-use pentimento_store::{Fingerprint, Run};
+use pentimento_store::{Digest, Fingerprint, Run};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -32,40 +31,30 @@ pub fn member_folder(member: u32) -> String {
 /// # Errors
 ///
 /// If a setting has no JSON form.
-pub fn member_fingerprint(
-    workspace: &Workspace,
-    data: &CodedData,
-    architecture: &Architecture,
-    member: u32,
-) -> Result<Fingerprint> {
+pub fn member_fingerprint(workspace: &Workspace, data: &CodedData, member: u32) -> Result<Fingerprint> {
     let recipe = &workspace.recipe;
-    Ok(Fingerprint::of("member")
+    let mut fingerprint = Fingerprint::of("member")
         .fingerprint(data.fingerprint)
-        .text(&architecture.config().to_json())
+        .text(&data.network.to_json())
         .json(&recipe.schedule)?
         .json(&data.trained.training)?
         .json(&recipe.seed)?
-        .json(&member)?
-        .finish())
-}
-
-/// The network of a run.
-///
-/// # Errors
-///
-/// If the recipe's model does not fit the images.
-pub fn architecture(workspace: &Workspace, data: &CodedData) -> Result<Architecture> {
-    Ok(Architecture::new(&data.trained.unet(&workspace.recipe.name, data.shape())?)?)
+        .json(&member)?;
+    if let Some(base) = &data.base {
+        fingerprint = fingerprint.json(&base.made_from(&data.images))?;
+    }
+    Ok(fingerprint.finish())
 }
 
 /// The names of a member's objects.
-pub(super) fn objects_of(member: u32) -> NetworkObjects {
-    NetworkObjects { folder: member_folder(member) }
+pub(super) fn objects_of(data: &CodedData, member: u32) -> NetworkObjects {
+    let folder = member_folder(member);
+    if data.base.is_some() { NetworkObjects::of_adapter(folder) } else { NetworkObjects::new(folder) }
 }
 
-/// Name of the weights of a finished member.
+/// Name of the weights of a network that is a member as a whole.
 pub fn weights_name(member: u32) -> String {
-    objects_of(member).weights()
+    NetworkObjects::new(member_folder(member)).weights()
 }
 
 /// Name of the weights of a member after some steps, which are kept beside it if the recipe says so.
@@ -118,7 +107,7 @@ pub(super) fn state_kept(
     member: u32,
     fingerprint: Fingerprint,
 ) -> Result<Option<Vec<u8>>> {
-    let name = objects_of(member).state();
+    let name = objects_of(data, member).state();
     if !run.is_current(&name, fingerprint) {
         return Ok(None);
     }
@@ -134,19 +123,14 @@ pub(super) fn state_kept(
 /// # Errors
 ///
 /// As [`member_fingerprint`].
-pub(super) fn piece_of(
-    workspace: &Workspace,
-    data: &CodedData,
-    architecture: &Architecture,
-    member: u32,
-) -> Result<Piece> {
-    let mut objects = objects_of(member).known_by();
+pub(super) fn piece_of(workspace: &Workspace, data: &CodedData, member: u32) -> Result<Piece> {
+    let mut objects = objects_of(data, member).known_by();
     objects.extend(checkpoints_of(data, member).into_iter().map(|(_, name)| name));
     Ok(Piece {
         stage: STAGE.into(),
         number: member as usize,
         objects,
-        made_from: member_fingerprint(workspace, data, architecture, member)?,
+        made_from: member_fingerprint(workspace, data, member)?,
     })
 }
 
@@ -160,21 +144,24 @@ pub fn steps_kept(run: &Run, data: &CodedData, missing: &[Piece]) -> Result<u64>
     for piece in missing {
         let member = piece.number as u32;
         let kept = state_kept(data, run, member, piece.made_from)?;
-        states.extend(kept.map(|bytes| (objects_of(member).state(), bytes)));
+        states.extend(kept.map(|bytes| (objects_of(data, member).state(), bytes)));
     }
     steps_of_states(run, states)
 }
 
-/// Writes the files in the folder of a network that tell diffusers how it samples, if they are not there.
-pub(super) fn save_scheduler_in(recipe: &Recipe, run: &Run, folder: &str) -> Result<()> {
-    let files = scheduler_files(&recipe.schedule, &recipe.sampling);
+/// Writes the files in the folder of a network that tell diffusers how it samples, if they are not there. An adapter is no pipeline, so
+/// it has no list of parts.
+pub(super) fn save_scheduler_in(recipe: &Recipe, run: &Run, objects: &NetworkObjects) -> Result<()> {
+    let folder = &objects.folder;
+    let mut files = scheduler_files(&recipe.schedule, &recipe.sampling).to_vec();
+    files.retain(|(file, _)| !objects.is_adapter() || *file != SCHEDULER_FILES[0]);
     let mut key = Fingerprint::of("scheduler files");
     for (_, bytes) in &files {
         key = key.bytes(bytes);
     }
     let key = key.finish();
     let name = |file: &str| format!("{folder}/{file}");
-    if !SCHEDULER_FILES.iter().all(|file| run.is_current(&name(file), key)) {
+    if !files.iter().all(|(file, _)| run.is_current(&name(file), key)) {
         run.put_many(files.into_iter().map(|(file, bytes)| (name(file), bytes)), key)?;
     }
     Ok(())
@@ -186,8 +173,8 @@ pub(super) fn save_scheduler_in(recipe: &Recipe, run: &Run, folder: &str) -> Res
 ///
 /// If it is not there.
 pub fn losses(workspace: &Workspace, member: u32) -> Result<Vec<f32>> {
-    let bytes = workspace.run.get(&objects_of(member).losses())?;
-    read_npy(&bytes, &objects_of(member).losses())
+    let name = NetworkObjects::new(member_folder(member)).losses();
+    read_npy(&workspace.run.get(&name)?, &name)
 }
 
 /// The weights of every trained member.
@@ -195,20 +182,16 @@ pub fn losses(workspace: &Workspace, member: u32) -> Result<Vec<f32>> {
 /// # Errors
 ///
 /// [`RunError::Missing`] if one is missing or was trained from another recipe.
-pub fn trained_members(
-    workspace: &Workspace,
-    data: &CodedData,
-    architecture: &Architecture,
-) -> Result<Vec<Weights>> {
+pub fn trained_members(workspace: &Workspace, data: &CodedData) -> Result<Vec<Weights>> {
     let mut members = Vec::new();
     for member in 0..data.codes.members() {
-        let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
-        let name = weights_name(member);
+        let fingerprint = member_fingerprint(workspace, data, member)?;
+        let name = objects_of(data, member).weights();
         let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
         let Some(entry) = entry else {
             return Err(not_trained(workspace, &format!("member {member}")));
         };
-        members.push(Weights { object: name, digest: entry.blake3 });
+        members.push(Weights { object: name, digest: digest_of(data, entry.blake3)? });
     }
     Ok(members)
 }
@@ -219,22 +202,22 @@ pub fn trained_members(
 /// # Errors
 ///
 /// As [`trained_members`].
-pub fn kept_weights(
-    workspace: &Workspace,
-    data: &CodedData,
-    architecture: &Architecture,
-    member: u32,
-) -> Result<Vec<(usize, Weights)>> {
-    let fingerprint = member_fingerprint(workspace, data, architecture, member)?;
-    let end = (data.trained.training.steps, weights_name(member));
+pub fn kept_weights(workspace: &Workspace, data: &CodedData, member: u32) -> Result<Vec<(usize, Weights)>> {
+    let fingerprint = member_fingerprint(workspace, data, member)?;
+    let end = (data.trained.training.steps, objects_of(data, member).weights());
     let of = |(steps, name): (usize, String)| {
         let entry = workspace.run.entry(&name).filter(|_| workspace.run.is_current(&name, fingerprint));
         match entry {
-            Some(entry) => Ok((steps, Weights { object: name, digest: entry.blake3 })),
+            Some(entry) => Ok((steps, Weights { object: name, digest: digest_of(data, entry.blake3)? })),
             None => Err(not_trained(workspace, &format!("{name} of member {member}"))),
         }
     };
     checkpoints_of(data, member).into_iter().chain([end]).map(of).collect()
+}
+
+/// Identifies the values of a member whose weights have this digest: of an adapter they are only a part of it.
+fn digest_of(data: &CodedData, weights: Digest) -> Result<Digest> {
+    data.base.as_ref().map_or(Ok(weights), |base| base.digest_of(weights))
 }
 
 fn not_trained(workspace: &Workspace, what: &str) -> RunError {

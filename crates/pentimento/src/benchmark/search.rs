@@ -3,7 +3,7 @@
 use anyhow::Result;
 use pentimento_attribution::ensemble::approximation::clamped_distance;
 use pentimento_attribution::ensemble::{
-    BaseRun, Candidate, CodeBook, Derivatives, Request, TangentMembers, control_variates, jacobians,
+    BaseRun, Candidate, CodeBook, Derivatives, Request, Space, TangentMembers, control_variates, jacobians,
     leave_out, linear_candidates, ranked_by_control_variate, sort_by_best,
 };
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
@@ -41,7 +41,7 @@ pub fn two_stage_search(
     let without = control_variates(mixture, sampler, &base, &removals, &go_on)?;
     let without_member = without.chunks_exact(length).map(<[f32]>::to_vec).collect();
     let derivatives = Derivatives { one_member_jacobian, without_member };
-    let linear = linear_candidates(codes, base.image(0), &derivatives, depth.candidates)?;
+    let linear = linear_candidates(codes, base.image(0), &derivatives, depth.candidates, Space::Pixels)?;
 
     let requests: Vec<Request> = linear
         .iter()
@@ -49,7 +49,7 @@ pub fn two_stage_search(
         .collect::<Result<_>>()?;
     let varied = control_variates(mixture, sampler, &base, &requests, &go_on)?;
     let varied = varied.chunks_exact(length).map(<[f32]>::to_vec);
-    let mut candidates = ranked_by_control_variate(base.image(0), &linear, varied);
+    let mut candidates = ranked_by_control_variate(base.image(0), &linear, varied, Space::Pixels);
 
     let checked: Vec<u32> = candidates.iter().take(depth.exact).map(|candidate| candidate.group).collect();
     let images = exact_counterfactuals(mixture, sampler, seed, sample, codes, &checked, &go_on)?;

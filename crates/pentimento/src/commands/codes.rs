@@ -12,8 +12,6 @@ use pentimento_run::words::counted;
 /// Prints members, their images, the bounds of theorem 2.1 and the cost.
 pub(super) fn print_codes(recipe: &Recipe, options: &RunOptions) -> Result<()> {
     let data = CodedData::open(recipe, options)?;
-    // Nothing is trained here, but a recipe that cannot be is not worth looking at.
-    data.trained.unet(&recipe.name, data.shape())?;
     let (codes, images) = (&data.codes, data.images.len());
     let (members, weight) = (codes.members(), codes.weight());
     print(&format!("images: {images}, groups: {}", data.groups.len()))?;

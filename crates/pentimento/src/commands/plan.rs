@@ -128,6 +128,11 @@ fn lines(plan: &Plan, recipe: &Recipe, folder: &Path, memory_limit: Option<u64>)
             if remaining.report { "" } else { ", and the report" },
         ));
     }
+    if recipe.encoders().is_some() {
+        lines.push(
+            "encoding pictures and captions, and decoding what networks make, is not in the forecast".into(),
+        );
+    }
     let row = |cells: [&str; 5]| {
         let [stage, work, time, memory, disk] = cells;
         format!("{stage:<32} {work:<24} {time:>13} {memory:>10} {disk:>10}").trim_end().to_string()

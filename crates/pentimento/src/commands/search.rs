@@ -2,7 +2,7 @@
 
 use super::print;
 use anyhow::Result;
-use pentimento_attribution::ensemble::CodeDistance;
+use pentimento_attribution::ensemble::{CodeDistance, Space};
 use pentimento_attribution::methods::Statement;
 use pentimento_run::Workspace;
 use pentimento_run::code_search::search_codes;
@@ -22,9 +22,13 @@ pub(super) fn search(
     let members = data.codes.members();
     let (width, name) = (members as usize, if codes.is_none() { "  group" } else { "" });
     print(&format!("{}", Statement::of_codes(distance)))?;
+    let unit = match workspace.recipe.space() {
+        Space::Pixels => "black -1 and white 1",
+        Space::Latents => "in latents",
+    };
     for ranking in search.rankings {
         print(&format!(
-            "sample {}: length of the change without each code's members, black -1 and white 1",
+            "sample {}: length of the change without each code's members, {unit}",
             ranking.sample
         ))?;
         print(&format!("{:>6}  {:>12}  {:width$}  {:>10}{name}", "rank", "code number", "code", "distance"))?;

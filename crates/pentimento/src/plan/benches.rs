@@ -4,9 +4,10 @@ use super::work::Work;
 use anyhow::{Context, Result};
 use pentimento_attribution::ensemble::approximation::{second_order, second_order_terms};
 use pentimento_attribution::ensemble::{Derivatives, Jacobian, linear_candidates, linear_coefficients};
+use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::mixture::{CallShape, Mixture};
 use pentimento_diffusion::sampler::Sampler;
-use pentimento_diffusion::training::{Trainer, TrainingImages};
+use pentimento_diffusion::training::{Trainer, TrainingConditions, TrainingConfig, TrainingImages};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_evaluation::classifier::{Classifier, ClassifierConfig};
 use pentimento_noise::{Purpose, Stream};
@@ -32,9 +33,18 @@ pub(super) fn timed<R>(units: f64, work: impl FnOnce() -> Result<R>) -> Result<f
 }
 
 pub(super) fn trainer(work: &Work<'_>, member: u32) -> Result<Trainer> {
-    let (recipe, training) = (work.recipe, work.situation.data.trained.training);
+    let (recipe, data) = (work.recipe, &work.situation.data);
     let architecture = work.situation.architecture.clone();
-    Ok(Trainer::new(architecture, &recipe.schedule, training, recipe.seed, member)?)
+    // Any condition takes the time that another one takes.
+    let training = TrainingConfig { condition_dropout: 0.0, ..data.trained.training };
+    let (schedule, seed) = (&recipe.schedule, recipe.seed);
+    Ok(match data.network.any_condition() {
+        Condition::None => Trainer::new(architecture, schedule, training, seed, member)?,
+        condition => {
+            let told = TrainingConditions::new(vec![vec![condition]; data.member_images(member)?.len()]);
+            Trainer::conditional(architecture, schedule, training, told, seed, member)?
+        }
+    })
 }
 
 /// Runs `train` with the images of one member.
@@ -45,9 +55,13 @@ pub(super) fn with_images<R>(
 ) -> Result<R> {
     let data = &work.situation.data;
     let own = data.member_images(member)?;
-    let read = |index: usize, target: &mut [f32]| data.images.scaled_into(own[index] as usize, target);
-    let shape = [data.images.height(), data.images.width(), data.images.channels()];
-    train(&TrainingImages { count: own.len(), shape, read: &read })
+    // Latents are not made for a forecast: it takes blank ones.
+    let works_on_latents = work.recipe.encoders().is_some();
+    let read = |index: usize, target: &mut [f32]| match works_on_latents {
+        true => target.fill(0.0),
+        false => data.images.scaled_into(own[index] as usize, target),
+    };
+    train(&TrainingImages { count: own.len(), shape: data.input_shape(), read: &read })
 }
 
 /// A member in training on each thread.
@@ -119,7 +133,7 @@ pub(super) struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     pub(super) fn new(work: &'a Work<'a>) -> Result<Self> {
-        let data = &work.situation.data.images;
+        let [height, width, _] = work.situation.data.input_shape();
         let architecture = &work.situation.architecture;
         let members = (0..work.sizes.members.min(MEMBERS_AT_MOST) as u32)
             .map(|member| {
@@ -129,8 +143,8 @@ impl<'a> Bench<'a> {
                 )
             })
             .collect();
-        let mixture =
-            Mixture::new(architecture.clone(), members, data.height(), data.width(), work.sizes.batch)?;
+        let mixture = Mixture::new(architecture.clone(), members, height, width, work.sizes.batch)?
+            .under(architecture.config().any_condition())?;
         let sampler = Sampler::new(&work.recipe.schedule, work.recipe.sampling)?;
         let largest = work.sizes.batch.max(work.sizes.members + 1).max(2 * work.sizes.members);
         let mut normals = vec![0.0; largest * mixture.image_length()];
@@ -180,7 +194,15 @@ impl<'a> Bench<'a> {
             without_member: self.columns(),
         };
         let codes = &self.work.situation.data.codes;
-        timed(1.0, || Ok(linear_candidates(codes, self.images(1), &derivatives, self.work.candidates())?))
+        timed(1.0, || {
+            Ok(linear_candidates(
+                codes,
+                self.images(1),
+                &derivatives,
+                self.work.candidates(),
+                self.work.recipe.space(),
+            )?)
+        })
     }
 
     /// Seconds per image.

@@ -22,17 +22,27 @@ pub struct Sizes {
     pub members: usize,
     /// Images that pass through a network at once.
     pub batch: usize,
+    /// Whether steps are guided: then each call is made twice, with an image's condition and without.
+    pub guided: bool,
+}
+
+impl Sizes {
+    /// Passes through a network for each prediction.
+    fn passes(self) -> u64 {
+        if self.guided { 2 } else { 1 }
+    }
 }
 
 impl Calls {
     /// Counts `times` forward passes of so many images, cut into batches.
     fn forward(&mut self, sizes: Sizes, images: usize, times: u64) {
-        self.batches(images, 0, sizes.batch, times);
+        self.batches(images, 0, sizes.batch, times * sizes.passes());
     }
 
     /// Counts `times` passes with all members' tangents, cut so that tangents and images together fill a batch.
     fn tangents(&mut self, sizes: Sizes, images: usize, times: u64) {
-        self.batches(images, sizes.members, (sizes.batch / (sizes.members + 1)).max(1), times);
+        let together = (sizes.batch / (sizes.members + 1)).max(1);
+        self.batches(images, sizes.members, together, times * sizes.passes());
     }
 
     fn batches(&mut self, images: usize, directions: usize, together: usize, times: u64) {
@@ -115,6 +125,7 @@ mod tests {
     use pentimento_attribution::ensemble::{
         BaseRun, CodeBook, Request, TangentMembers, control_variates, full_weights, jacobians,
     };
+    use pentimento_diffusion::condition::Condition;
     use pentimento_diffusion::mixture::{Mixture, Trajectory};
     use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
     use pentimento_diffusion::schedule::ScheduleConfig;
@@ -161,14 +172,17 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
         #[test]
         fn counts_are_those_of_the_calls_that_are_made(
-            members in 2_u32..7, steps in 1_usize..6, samples in 1_usize..6, batch in 1_usize..12, seed: u64,
+            members in 2_u32..7, steps in 1_usize..6, samples in 1_usize..6, batch in 1_usize..12, guided: bool, seed: u64,
         ) {
             let weight = (members / 2).max(1);
             let book = CodeBook::draw(members, weight, members, seed).unwrap();
-            let mixture = mixture(members as usize, batch);
+            let mut mixture = mixture(members as usize, batch);
+            if guided {
+                mixture = mixture.guided(3.0, Condition::None).unwrap();
+            }
             let sampling = SamplingConfig { steps, ..SamplingConfig::default() };
             let sampler = Sampler::new(&ScheduleConfig::default(), sampling).unwrap();
-            let sizes = Sizes { steps: steps as u64, members: members as usize, batch };
+            let sizes = Sizes { steps: steps as u64, members: members as usize, batch, guided };
             let ids: Vec<u32> = (0..samples as u32).collect();
             let all = (1_u64 << members) - 1;
 

@@ -3,7 +3,7 @@
 use super::page::{Cost, StandIns};
 use super::work::Work;
 use anyhow::Result;
-use pentimento_diffusion::checkpoint::{network_files, scheduler_files};
+use pentimento_diffusion::checkpoint::{SCHEDULER_FILES, adapter_files, network_files, scheduler_files};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_run::npy::npy;
 use pentimento_run::train::checkpoint_name;
@@ -54,7 +54,13 @@ impl Disk {
         let values = Parameters::initial(architecture, 0, 0);
         let mut training = 0;
         let members = work.sizes.members as u64;
-        let network = network_files(architecture, &values)?;
+        let is_adapter = !architecture.adapter_modules().is_empty();
+        let network = if is_adapter {
+            adapter_files(architecture, &values)?
+        } else {
+            network_files(architecture, &values)?
+        };
+        let folder = "members/000/".len() + if is_adapter { "adapter/".len() } else { 0 };
         let trained = &situation.data.trained.training;
         let mut checkpoints = trained.checkpoint_steps();
         // The last one is the member.
@@ -63,7 +69,13 @@ impl Disk {
             let name = checkpoint_name(0, steps);
             training += listed.objects(members, name.len(), network[1].1.len() as u64);
         }
-        for (name, bytes) in network.into_iter().chain(scheduler_files(&recipe.schedule, &recipe.sampling)) {
+        for (name, bytes) in network {
+            training += listed.objects(members, folder + name.len(), bytes.len() as u64);
+        }
+        let mut scheduler = scheduler_files(&recipe.schedule, &recipe.sampling).to_vec();
+        // An adapter is no pipeline, so it has no list of parts.
+        scheduler.retain(|(name, _)| !is_adapter || *name != SCHEDULER_FILES[0]);
+        for (name, bytes) in scheduler {
             training += listed.objects(members, "members/000/".len() + name.len(), bytes.len() as u64);
         }
         // Who trained it: one small number in JSON.
@@ -92,8 +104,12 @@ impl Disk {
         for (kind, shards) in kinds {
             costs += shards * (PIECE_COST + ONE_COST * work.shard(kind).len() as u64);
             let image = vec![kind.samples, images.height(), images.width(), images.channels()];
-            let sample =
-                safetensors_bytes(vec![("sample", "U32", vec![kind.samples]), ("image", "F32", image)]);
+            let mut sample = vec![("sample", "U32", vec![kind.samples]), ("image", "F32", image)];
+            if recipe.encoders().is_some() {
+                let latent = [kind.samples].into_iter().chain(situation.data.input_shape()).collect();
+                sample.push(("latent", "F32", latent));
+            }
+            let sample = safetensors_bytes(sample);
             sampling += listed.objects(shards, "samples/shard-00000.safetensors".len(), sample);
             let shard = safetensors_bytes(work.arrays(kind));
             attribution += listed.objects(shards, "attribution/shard-00000.safetensors".len(), shard);

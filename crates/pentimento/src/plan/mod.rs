@@ -282,7 +282,6 @@ fn stages(
 pub(crate) mod tests {
     use super::*;
     use pentimento_data::PublicSet;
-    use pentimento_diffusion::unet::Architecture;
     use pentimento_run::Reporter;
     use pentimento_run::data::CodedData;
 
@@ -296,7 +295,7 @@ pub(crate) mod tests {
         let set = situation::stand_in(PublicSet::Mnist, Split::Test).unwrap();
         let names = PublicSet::Mnist.class_names().iter().map(ToString::to_string).collect();
         let data = CodedData::of(recipe, &set, names, &Reporter::silent()).unwrap();
-        let architecture = Architecture::new(&data.trained.unet(&recipe.name, [28, 28, 1]).unwrap()).unwrap();
+        let architecture = data.architecture().unwrap();
         let remaining = Remaining { training_steps: Vec::new(), ..Remaining::everything(recipe, &data) };
         Situation { data, data_is_real: false, data_seconds: 0.0, architecture, remaining }
     }

@@ -66,9 +66,13 @@ impl Situation {
                 (Box::new(stand_in(public, split)?) as Box<dyn ImageSource>, names, false)
             }
         };
-        let data = CodedData::of(recipe, set.as_ref(), names, &request.options.reporter)?;
+        let data = match recipe.adapters() {
+            // The network beneath adapters has a say in how they are opened.
+            Some(_) if data_is_real => CodedData::open(recipe, request.options)?,
+            _ => CodedData::of(recipe, set.as_ref(), names, &request.options.reporter)?,
+        };
         let data_seconds = started.elapsed().as_secs_f64();
-        let architecture = Architecture::new(&data.trained.unet(&recipe.name, data.shape())?)?;
+        let architecture = data.architecture()?;
         let remaining = Remaining::find(request, &data, data_is_real)?;
         Ok(Self { data, data_is_real, data_seconds, architecture, remaining })
     }
@@ -170,7 +174,7 @@ impl Remaining {
         let steps_left = |piece: &Piece| -> Result<u64> {
             Ok(steps.saturating_sub(steps_kept(&workspace.run, data, std::slice::from_ref(piece))?))
         };
-        let missing_members = missing(&Training::new(&workspace, data)?, &workspace.run)?;
+        let missing_members = missing(&Training::new(&workspace, data), &workspace.run)?;
         remaining.training_steps = missing_members.iter().map(steps_left).collect::<Result<_>>()?;
         let classifier = if recipe.classifier.is_some() { trained_classifier(&workspace)? } else { None };
         remaining.classifier = recipe.classifier.is_some() && classifier.is_none();

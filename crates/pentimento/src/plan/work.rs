@@ -52,6 +52,7 @@ impl<'a> Work<'a> {
                 steps: recipe.sampling.steps as u64,
                 members: data.codes.members() as usize,
                 batch: batch.max(1),
+                guided: data.network.cross_attention.is_some() && recipe.samples.guided().is_some(),
             },
             asked_per_sample: recipe.attribution.counterfactuals.min(data.groups.len()),
         }
@@ -235,7 +236,7 @@ impl<'a> Work<'a> {
     /// The arrays of an attribution shard with their shapes.
     pub fn arrays(&self, ShardKind { samples, measured }: ShardKind) -> Vec<ArrayShape> {
         let (members, asked) = (self.sizes.members, self.asked_per_sample);
-        let length = self.situation.data.images.image_len();
+        let length = self.situation.data.input_shape().iter().product();
         let found = if self.is_complete() { asked } else { self.candidates() };
         let mut arrays = vec![
             ("sample", "U32", vec![samples]),

@@ -1,0 +1,184 @@
+//! The network beneath the adapters of an ensemble: found when a recipe is read, opened once for all members.
+//!
+//! It may have gigabytes and stands still, so it stays where it lies, as encoders do. The recipe of a run has the digests of
+//! its files, and whoever opens it compares them.
+
+use crate::adapters::digest_of_base;
+use crate::checkpoint::open_checkpoint;
+use crate::encoders::{RunEncoders, remembered};
+use crate::error::{PartError, Result, RunError};
+use crate::event::Reporter;
+use crate::imported::{image_size, refuse_what_is_no_picture};
+use crate::network_images::TakenImages;
+use crate::part_files::{absolute, compare};
+use crate::recipe::{AdaptersRecipe, BaseFiles, USUAL_GUIDANCE};
+use once_cell::sync::OnceCell;
+use pentimento_data::PreparedSet;
+use pentimento_diffusion::checkpoint::{Selection, open_weights, read_text, read_weights};
+use pentimento_diffusion::sampler::SamplingConfig;
+use pentimento_diffusion::unet::{AdapterModule, Architecture, UnetConfig};
+use pentimento_store::Digest;
+use serde::Serialize;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// What messages call it.
+const PART: &str = "network beneath the adapters";
+
+/// Whether a recipe names a network for adapters whose files are not yet known.
+pub(crate) fn is_to_be_found(recipe: &Table) -> bool {
+    let base = recipe.get("base").and_then(Value::as_table);
+    base.is_some_and(|base| base.contains_key("folder") && !base.contains_key("files"))
+}
+
+/// Finds the network that a recipe names for adapters, and writes into the recipe what is remembered of it; and its schedule, its way
+/// of sampling and the guidance of its prompts, key by key, where the recipe says nothing of these.
+///
+/// # Errors
+///
+/// As [`open_checkpoint`]; as reading its files.
+pub(crate) fn find(recipe: &mut Table) -> Result<()> {
+    let Some(base) = recipe.get_mut("base").and_then(Value::as_table_mut) else { return Ok(()) };
+    let Some(folder) = base.get("folder").and_then(Value::as_str).map(|folder| absolute(Path::new(folder)))
+    else {
+        return Ok(());
+    };
+    let opened = open_checkpoint(&folder, &Selection::default(), &Reporter::silent())?;
+    let network = opened.checkpoint.architecture.config();
+    let is_told_texts = network.cross_attention.is_some();
+    let encoders =
+        opened.encoders.as_ref().map(|opened| remembered(opened, is_told_texts, None)).transpose()?;
+    if encoders.is_none() {
+        refuse_what_is_no_picture(network)?;
+    }
+    let scheduler = &opened.checkpoint.scheduler;
+    // Files of schedulers say of clipping what is meant for pixels, or nothing at all.
+    let clip = scheduler.sampling.clip && encoders.is_none();
+    let sampling = SamplingConfig { clip, ..scheduler.sampling };
+    let files = BaseFiles {
+        config: absolute(&opened.files.config),
+        weights: opened.files.weights.iter().map(|path| absolute(path)).collect(),
+        scheduler: absolute(&opened.files.scheduler),
+        digest: digest_of_base(&opened.files.config, &opened.files.weights)?,
+        encoders: encoders.map(Box::new),
+    };
+    base.insert("folder".into(), folder.display().to_string().into());
+    base.insert("files".into(), in_toml(&files, "base.files")?.into());
+    fill(recipe, "schedule", in_toml(&scheduler.schedule, "schedule")?);
+    fill(recipe, "sampling", in_toml(&sampling, "sampling")?);
+    if is_told_texts {
+        fill(recipe, "samples", Table::from_iter([("guidance".to_owned(), USUAL_GUIDANCE.into())]));
+    }
+    Ok(())
+}
+
+fn in_toml(section: &impl Serialize, name: &'static str) -> Result<Table> {
+    Table::try_from(section).map_err(RunError::encoding(name))
+}
+
+/// Keys that a section of a recipe does not have.
+fn fill(recipe: &mut Table, section: &str, keys: Table) {
+    let section = recipe.entry(section).or_insert_with(|| Table::new().into());
+    // What is no section is told when the recipe is read.
+    let Some(section) = section.as_table_mut() else { return };
+    for (key, value) in keys {
+        section.entry(key).or_insert(value);
+    }
+}
+
+/// The network beneath the adapters of an ensemble. Its values are read when they are needed, once for all members.
+pub struct BaseNetwork {
+    recipe: AdaptersRecipe,
+    /// Without values and without an adapter.
+    network: Architecture,
+    modules: Vec<AdapterModule>,
+    /// Height and width of what it is shown: pictures or latents.
+    pub size: [usize; 2],
+    /// Between pictures and latents, texts and embeddings; none if it works on pictures.
+    pub encoders: Option<RunEncoders>,
+    adapted: OnceCell<Architecture>,
+}
+
+impl BaseNetwork {
+    /// That of a recipe, of which only the configuration is read.
+    ///
+    /// # Errors
+    ///
+    /// [`PartError::Gone`] if it is not where it lay, [`PartError::NoSampleSize`] if nothing says how large its images are,
+    /// [`RunError::RecipeValue`] for an adapter on layers that it does not have; as reading its configuration.
+    pub fn of(recipe: &AdaptersRecipe) -> Result<Self> {
+        let path = &recipe.base.files.config;
+        if !path.exists() {
+            return Err(PartError::Gone { part: PART, path: path.clone() }.into());
+        }
+        let (mut config, _) = UnetConfig::from_json(&read_text(path)?, &path.display().to_string())?;
+        config.sample_size = recipe.base.sample_size.or(config.sample_size);
+        let network = Architecture::new(&config)?;
+        let size = image_size(&network, path)?;
+        let modules = recipe.adapter.modules(&network)?;
+        let encoders = recipe.base.files.encoders.as_deref().map(RunEncoders::of);
+        Ok(Self { recipe: recipe.clone(), network, modules, size, encoders, adapted: OnceCell::new() })
+    }
+
+    /// Its configuration, with the size of its images.
+    pub fn config(&self) -> &UnetConfig {
+        self.network.config()
+    }
+
+    /// Height, width and channels of what it is shown.
+    pub fn shape(&self) -> [usize; 3] {
+        let [height, width] = self.size;
+        [height, width, self.config().in_channels]
+    }
+
+    /// Height, width and channels of its pictures.
+    pub fn picture_shape(&self) -> [usize; 3] {
+        self.encoders.as_ref().map_or(self.shape(), |encoders| encoders.picture_shape(self.size))
+    }
+
+    /// The images that it can be trained on.
+    pub fn taken(&self) -> TakenImages {
+        TakenImages::of(self.picture_shape(), &self.network)
+    }
+
+    /// The network with an adapter of the recipe's shape: all members share its values.
+    ///
+    /// # Errors
+    ///
+    /// [`PartError::Gone`] and [`PartError::Other`] if it is not the one that it was; as reading it.
+    pub fn adapted(&self) -> Result<&Architecture> {
+        self.adapted.get_or_try_init(|| {
+            let BaseFiles { config, weights, digest, .. } = &self.recipe.base.files;
+            compare(PART, config, digest_of_base(config, weights), *digest)?;
+            let mut files = weights.iter().map(|path| open_weights(path)).collect::<Result<Vec<_>, _>>()?;
+            let values = read_weights(&self.network, &mut files)?.values;
+            Ok(self.network.with_adapter(&self.modules, values)?)
+        })
+    }
+
+    /// Identifies the values of a member: those of its adapter, whose digest is given, its scales, and the network beneath.
+    ///
+    /// # Errors
+    ///
+    /// If the recipe has no JSON form.
+    pub fn digest_of(&self, values: Digest) -> Result<Digest> {
+        let mut bytes = self.recipe.base.files.digest.as_bytes().to_vec();
+        bytes.extend(serde_json::to_vec(&self.recipe.adapter)?);
+        bytes.extend_from_slice(values.as_bytes());
+        Ok(Digest::of(&bytes))
+    }
+
+    /// What a member that is trained on some images follows from beside these and the network's configuration.
+    pub(crate) fn made_from(&self, images: &PreparedSet) -> impl Serialize {
+        let parts = self.modules.iter().map(|module| (module.name.clone(), module.rank, module.alpha));
+        let encoders = self.encoders.as_ref();
+        let captions = || (0..images.len()).map(|image| images.captions(image).to_vec()).collect::<Vec<_>>();
+        (
+            self.recipe.base.files.digest,
+            parts.collect::<Vec<_>>(),
+            encoders.map(RunEncoders::autoencoder_digest),
+            encoders.and_then(RunEncoders::text_digest),
+            self.config().cross_attention.is_some().then(captions),
+        )
+    }
+}

@@ -1,0 +1,158 @@
+//! An ensemble of adapters over a text pipeline as a run: stopped in the midst of everything, or made in pieces elsewhere, it has the
+//! bytes of one that was made at once.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use common::digests;
+use pentimento_attribution::methods::Method;
+use pentimento_run::data::coded_data;
+use pentimento_run::error::Result;
+use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
+use pentimento_run::scores::score;
+use pentimento_run::{
+    Event, Networks, Recipe, Reporter, RunError, RunOptions, Stop, Workspace, analyse, page, stages, train,
+};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const METHODS: [&str; 2] = ["tracin", "influence"];
+const CAPTIONS: [&str; 4] = ["a cat", "", "the green house", "a cat"];
+
+/// Four pictures with their captions beside them, none like another.
+fn pictures(folder: &TempDir) {
+    let path = folder.path().join("pictures");
+    fs::create_dir(&path).unwrap();
+    for (place, caption) in CAPTIONS.iter().enumerate() {
+        let pixels: Vec<u8> = (0..16 * 16 * 3).map(|value| ((value * (place + 3)) % 251) as u8).collect();
+        image::save_buffer(path.join(format!("{place}.png")), &pixels, 16, 16, image::ColorType::Rgb8)
+            .unwrap();
+        fs::write(path.join(format!("{place}.txt")), caption).unwrap();
+    }
+}
+
+fn begin(folder: &TempDir, name: &str, options: RunOptions) -> Workspace {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens_latent/sd_conv");
+    let text = format!(
+        r#"
+name = "adapters"
+seed = 3
+[data]
+path = {pictures:?}
+[codes]
+members = 4
+[base]
+folder = {base:?}
+[adapter]
+rank = 2
+[training]
+steps = 5
+batch = 2
+learning_rate = 0.01
+condition_dropout = 0.3
+keep_checkpoints = 2
+[sampling]
+steps = 3
+[samples]
+count = 2
+prompts = ["a cat", "the dog"]
+[attribution]
+counterfactuals = 2
+fidelity_samples = 1
+candidates = 3
+exact = 1
+top = 2
+[gradients]
+dimension = 64
+timesteps = 2
+groups = 2
+[influence]
+images = 4
+draws = 4
+"#,
+        pictures = folder.path().join("pictures"),
+    );
+    let recipe = Recipe::parse(&text, "adapters", &[]).unwrap();
+    Workspace::for_recipe(&folder.path().join(name), recipe, options).unwrap()
+}
+
+fn everything(workspace: &Workspace) -> Result<()> {
+    let data = coded_data(workspace)?;
+    train::train(workspace, &data, None)?;
+    let networks = &Networks::trained(workspace, &data)?;
+    analyse::sample(workspace, networks)?;
+    analyse::attribute(workspace, &data, networks)?;
+    page::report(workspace, &data, networks)?;
+    let training = &TrainingImages::open(workspace, networks)?;
+    let subject = Subject::new(workspace, networks, training);
+    let queries = QuerySet::Samples.make_and_open(&subject)?;
+    for name in METHODS {
+        score(&subject, &queries, Method::named(name).unwrap(), None)?.write(workspace, "samples")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn stopped_in_the_midst_of_everything_it_ends_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(&folder);
+    everything(&begin(&folder, "once", RunOptions::default())).unwrap();
+    let (mut stops, mut unfinished) = (0, 0);
+    loop {
+        let stop = Stop::default();
+        // Later each time, as a shard of samples is made in one go.
+        let (flag, seen, most) = (stop.clone(), AtomicUsize::new(0), 2 + stops / 3);
+        let reporter = Reporter::new(move |event| {
+            let is_step = matches!(event, Event::Progressed { .. });
+            let steps = seen.fetch_add(usize::from(is_step), Ordering::Relaxed);
+            if matches!(event, Event::PieceMade(_)) || is_step && steps >= most {
+                flag.set();
+            }
+        });
+        let options =
+            RunOptions { stop, reporter, checkpoint_every: Duration::ZERO, ..RunOptions::default() };
+        let workspace = begin(&folder, "stopped", options);
+        match everything(&workspace) {
+            Ok(()) => break,
+            Err(RunError::Stopped) => stops += 1,
+            Err(error) => panic!("{error}"),
+        }
+        let is_state = |name: &String| name.ends_with("training_state.safetensors");
+        unfinished += usize::from(workspace.run.names().iter().any(is_state));
+        assert!(stops < 300, "it never ends");
+    }
+    assert!(stops > 10 && unfinished > 2, "{stops} stops, {unfinished} in trainings");
+    assert_eq!(digests(&folder.path().join("once")), digests(&folder.path().join("stopped")));
+}
+
+/// Latents, captions, members, samples and counterfactuals are made by another machine, and taken over.
+#[test]
+fn pieces_made_elsewhere_are_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(&folder);
+    let workspace = begin(&folder, "run", RunOptions::default());
+    coded_data(&workspace).unwrap();
+    let names = stages::names(&workspace, &[]).unwrap();
+    assert_eq!(names, ["latents", "texts", "train", "sample", "attribute"]);
+    let queries = QuerySet::Samples;
+    for stage in &names {
+        for (piece, there) in stages::list(&workspace, stage, &queries).unwrap() {
+            assert!(!there, "{piece}");
+            let elsewhere = folder.path().join(format!("elsewhere-{stage}-{}", piece.number));
+            let reader =
+                Workspace::open_read_only(&folder.path().join("run"), RunOptions::default()).unwrap();
+            assert!(stages::make(&reader, &piece.name(), &queries, Some(&elsewhere)).unwrap());
+            stages::adopt(&workspace, &elsewhere, &queries).unwrap();
+        }
+        let all = stages::list(&workspace, stage, &queries).unwrap();
+        assert!(all.iter().all(|(_, there)| *there), "{stage}");
+    }
+    drop(workspace);
+    everything(&begin(&folder, "run", RunOptions::default())).unwrap();
+    everything(&begin(&folder, "once", RunOptions::default())).unwrap();
+    assert_eq!(digests(&folder.path().join("once")), digests(&folder.path().join("run")));
+}

@@ -1,0 +1,404 @@
+//! Encoded ensembles of adapters on one network, through the program: trained, sampled by prompts, ablated, asked, shown and
+//! written; and what is refused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod common;
+mod latent_pipelines;
+
+use common::*;
+use latent_pipelines::*;
+use pentimento_diffusion::arrays::ArrayReader;
+use pentimento_diffusion::checkpoint::{AdapterFiles, CheckpointFiles, Selection};
+use pentimento_diffusion::condition::{Condition, TextEmbedding};
+use pentimento_diffusion::mixture::{Mixture, Trajectory};
+use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
+use pentimento_diffusion::unet::Parameters;
+use pentimento_encoders::Encoders;
+use std::convert::Infallible;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const MEMBERS: usize = 4;
+const SEED: u64 = 5;
+const STEPS: usize = 3;
+const GUIDANCE: f64 = 3.0;
+const PROMPTS: [&str; 2] = ["a green house", "the dog"];
+
+/// Writes the golden pictures with their captions, and a recipe of adapters on the network of a golden pipeline.
+fn recipe(laboratory: &Laboratory, base: &Path, name: &str, more: &str) -> PathBuf {
+    let images = laboratory.path(&format!("{name}-pictures"));
+    let texts = base.join("text_encoder").is_dir().then_some("features.condition");
+    write_pictures(base, "features.images", &images, texts);
+    recipe_of(laboratory, base, name, &images, more)
+}
+
+fn recipe_of(laboratory: &Laboratory, base: &Path, name: &str, images: &Path, more: &str) -> PathBuf {
+    let samples = match base.join("text_encoder").is_dir() {
+        true => format!("prompts = {PROMPTS:?}\nguidance = {GUIDANCE}"),
+        false => String::new(),
+    };
+    let text = format!(
+        r#"
+name = "{name}"
+seed = {SEED}
+[data]
+path = {images:?}
+[codes]
+members = {MEMBERS}
+weight = 2
+[base]
+folder = {base:?}
+[adapter]
+rank = 2
+[training]
+steps = 6
+batch = 2
+learning_rate = 0.05
+{more}
+[sampling]
+steps = {STEPS}
+[samples]
+count = 3
+in_report = 2
+{samples}
+[attribution]
+counterfactuals = 3
+fidelity_samples = 2
+top = 3
+candidates = 4
+exact = 2
+[gradients]
+groups = 4
+timesteps = 3
+dimension = 64
+[influence]
+cg_gradients = 64
+"#
+    );
+    let path = laboratory.path(&format!("{name}.toml"));
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn command(name: &str, run: &Path, more: &[&str]) -> Command {
+    let mut command = program([Path::new(name), run]);
+    command.args(more);
+    command
+}
+
+fn array(run: &Path, object: &str, name: &str) -> Vec<f32> {
+    ArrayReader::new(&fs::read(run.join(object)).unwrap(), object).unwrap().f32(name).unwrap()
+}
+
+const SHARD: &str = "samples/shard-00000.safetensors";
+const ATTRIBUTION: &str = "attribution/shard-00000.safetensors";
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The code of each image, bit k for member k.
+fn codes(run: &Path) -> Vec<u64> {
+    let bytes = fs::read(run.join("codes.npy")).unwrap();
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    bytes[header..].as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
+}
+
+/// A sample by some members alone, opened from their folders as anybody's adapters.
+fn by_members(base: &Path, run: &Path, members: &[usize], sample: u32) -> Vec<f32> {
+    let opened = CheckpointFiles::find_denoiser(base, &Selection::default()).unwrap().open().unwrap();
+    let adapters: Vec<_> = members
+        .iter()
+        .map(|member| {
+            let folder = run.join(format!("members/{member:03}/adapter"));
+            let read = AdapterFiles::find(&folder).unwrap().read(&opened.architecture).unwrap();
+            opened.clone().with_adapter(read).unwrap()
+        })
+        .collect();
+    let architecture = adapters[0].architecture.clone();
+    let parameters =
+        adapters.into_iter().map(|one| Parameters::from_memory(&architecture, one.values)).collect();
+    let text = Encoders::open(base, None).unwrap().text.unwrap();
+    let told =
+        |prompt| Condition::Text(TextEmbedding::new(text.embeddings(&[prompt], 0).unwrap(), text.width()));
+    let prompt = told(PROMPTS[sample as usize % 2]);
+    let mixture = Mixture::new(architecture, parameters, 8, 8, 4).unwrap();
+    let mixture = mixture.under(prompt).unwrap().guided(GUIDANCE, told("")).unwrap();
+    let sampling = SamplingConfig { steps: STEPS, clip: false, ..opened.scheduler.sampling };
+    let sampler = Sampler::new(&opened.scheduler.schedule, sampling).unwrap();
+    let weights = vec![1.0 / members.len() as f64; members.len()];
+    let trajectory = Trajectory { sample, weights, condition: None };
+    mixture.sample::<f32, Infallible>(&sampler, SEED, &[trajectory], |_| Ok(())).unwrap()
+}
+
+#[test]
+fn samples_and_ablations_are_those_of_the_members_apart() {
+    let laboratory = Laboratory::new();
+    let base = pipeline("sd_conv");
+    let recipe = recipe(&laboratory, &base, "adapters", "condition_dropout = 0.2");
+    let run = laboratory.path("run");
+    let said = succeed(&mut run_command(&recipe, &run, &[]));
+    assert_verified(&run);
+    let resolved = fs::read_to_string(run.join("recipe.toml")).unwrap();
+    assert_names(
+        &resolved,
+        &[
+            "[base.files]",
+            "digest = ",
+            "[base.files.encoders.text]",
+            "beta_schedule = \"scaled_linear\"",
+            "clip = false",
+            "layers = [\"to_k\", \"to_q\", \"to_v\", \"to_out.0\"]",
+        ],
+    );
+    let made = objects(&run);
+    for member in 0..MEMBERS {
+        for file in ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "losses.npy"] {
+            assert!(made.contains_key(&format!("members/{member:03}/{file}")), "{file} of {member}");
+        }
+    }
+    assert!(!made.keys().any(|name| name.contains("/unet/") || name.ends_with("model_index.json")));
+    check_latents(&base, &made, "features.images");
+    check_samples(&base, &made, 3);
+    assert!(said.stderr.contains("4 members"), "{}", said.stderr);
+
+    // Every sample, guided and by its own prompt, is that of the members in their folders.
+    let latents = array(&run, SHARD, "latent");
+    let length = latents.len() / 3;
+    for sample in 0..3 {
+        let apart = by_members(&base, &run, &[0, 1, 2, 3], sample);
+        assert_eq!(bits(&apart), bits(&latents[sample as usize * length..][..length]), "sample {sample}");
+    }
+    // And without an image it is that of the members that never saw it.
+    let codes = codes(&run);
+    let object = fs::read(run.join(ATTRIBUTION)).unwrap();
+    let arrays = ArrayReader::new(&object, ATTRIBUTION).unwrap();
+    let (groups, exact) = (arrays.u32("group").unwrap(), arrays.f32("exact").unwrap());
+    assert_eq!(groups.len(), 3 * 3);
+    for (place, &group) in groups.iter().enumerate() {
+        let left: Vec<usize> =
+            (0..MEMBERS).filter(|member| codes[group as usize] >> member & 1 == 0).collect();
+        assert_eq!(left.len(), 2);
+        let sample = (place / 3) as u32;
+        let apart = by_members(&base, &run, &left, sample);
+        assert_eq!(bits(&apart), bits(&exact[place * length..][..length]), "sample {sample} without {group}");
+    }
+    // The control variate is near the exact one.
+    let values = |name: &str| arrays.f32(name).unwrap();
+    let (varied, images) = (values("control_variate"), values("image"));
+    assert_eq!(
+        bits(&images),
+        bits(&latents),
+        "the trajectories that derivatives follow are those of the samples"
+    );
+    let (mut error, mut moved) = (0.0, 0.0);
+    for place in 0..2 * 3 {
+        let base = &images[place / 3 * length..][..length];
+        for at in 0..length {
+            let exact = f64::from(exact[place * length + at]);
+            error += (f64::from(varied[place * length + at]) - exact).powi(2);
+            moved += (f64::from(base[at]) - exact).powi(2);
+        }
+    }
+    assert!(error < 0.05 * moved, "{error} of {moved}");
+
+    asked_and_shown(&laboratory, &base, &run);
+    // One by one and by one thread, in another run: the same bytes.
+    let again = laboratory.path("again");
+    succeed(&mut run_command(&recipe, &again, &["--threads", "1", "--batch", "1"]));
+    assert_equal_runs(&made, &again);
+}
+
+/// The questions that a finished run answers.
+fn asked_and_shown(laboratory: &Laboratory, base: &Path, run: &Path) {
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    assert_names(&page, &["two latents", "Training images it rests on most", "control variate"]);
+    let methods = "jacobian,second-order,tracin,d-trak,das,influence";
+    let said = succeed(&mut command("attribute", run, &["--method", methods])).stdout;
+    assert_names(&said, &["sample 0 (“a green house”)", "scores/samples/influence.parquet"]);
+    let said = succeed(&mut command("search", run, &["--sample", "0", "--sample", "1"])).stdout;
+    assert_names(&said, &["in latents"]);
+    for method in ["exact", "control-variate", "jacobian"] {
+        let said =
+            succeed(&mut command("ablate", run, &["--sample", "1", "--images", "0", "--method", method]));
+        assert_names(&said.stdout, &["2 of 4 members left", method]);
+        let file = said.stdout.lines().last().unwrap().to_owned();
+        assert_eq!(image::open(file).unwrap().to_rgb8().dimensions(), (16, 16));
+    }
+    let said = succeed(&mut command("report", run, &["--compare", "d-trak"])).stdout;
+    assert_names(&said, &["report.html"]);
+    let said = succeed(&mut command("plan", run, &[])).stdout;
+    assert_names(&said, &["4 members", "there already", "encoding pictures and captions"]);
+    // Members are networks on known images, by which scores can be judged.
+    let bank = ["--bank", run.to_str().unwrap(), "--method", "d-trak", "--query", "samples", "--draws", "8"];
+    let said = succeed(program([Path::new("evaluate"), run]).args(bank)).stdout;
+    assert_names(&said, &["d-trak"]);
+    // A member as others open it.
+    let settings = settings(&laboratory.path("adapters-pictures"), &["samples.prompts=[\"the dog\"]"]);
+    for target in ["written", "written.safetensors"] {
+        let (target, imported) = (laboratory.path(target), laboratory.path(&format!("of-{target}")));
+        let said = fail(program([Path::new("export"), run, &target]).args(["--member", "4"]), 42);
+        assert_names(&said, &["member 4 does not exist"]);
+        succeed(program([Path::new("export"), run, &target]).args(["--member", "3"]));
+        succeed(import(base, &imported).arg("--lora").arg(&target).args(&settings));
+        let own = "adapter/adapter_model.safetensors";
+        let (found, member) = (imported.join("members/000").join(own), run.join("members/003").join(own));
+        assert!(fs::read(found).unwrap() == fs::read(member).unwrap(), "another adapter");
+    }
+}
+
+/// Before anything was learned, B is zero, and every member is the network beneath.
+#[test]
+fn adapters_that_learned_nothing_sample_as_their_base() {
+    let laboratory = Laboratory::new();
+    let base = pipeline("sd_conv");
+    let recipe = recipe(&laboratory, &base, "adapters", "");
+    let latents = |name: &str, rate: &str| {
+        let run = laboratory.path(name);
+        let rate = format!("training.learning_rate={rate}");
+        succeed(program([Path::new("train"), &recipe, Path::new("--run"), &run]).args(["--set", &rate]));
+        succeed(&mut command("sample", &run, &[]));
+        array(&run, SHARD, "latent")
+    };
+    let (untouched, trained) = (latents("untouched", "1e-30"), latents("trained", "0.05"));
+    let of_base = laboratory.path("base");
+    let own = ["samples.count=3", "samples.prompts=[\"a green house\", \"the dog\"]", "samples.guidance=3.0"];
+    let own =
+        own.map(str::to_owned).into_iter().chain([format!("sampling.steps={STEPS}"), format!("seed={SEED}")]);
+    let mut command = import(&base, &of_base);
+    own.for_each(|setting| {
+        command.args(["--set", &setting]);
+    });
+    succeed(&mut command);
+    succeed(&mut program([Path::new("sample"), &of_base]));
+    let truth = array(&of_base, SHARD, "latent");
+    let largest = truth.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let apart = |found: &[f32]| found.iter().zip(&truth).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+    // Quarters of four equal predictions are added up in three roundings at each step.
+    assert!(apart(&untouched) < 1e-5 * largest, "{} of {largest}", apart(&untouched));
+    assert!(apart(&trained) > 1e-3 * largest, "{} of {largest}", apart(&trained));
+}
+
+/// Where every condition is dropped, training is as if all captions were empty, and so is what follows the training.
+#[test]
+fn what_follows_the_training_is_under_its_conditions() {
+    let laboratory = Laboratory::new();
+    let base = pipeline("sd_conv");
+    let dropped = recipe(&laboratory, &base, "dropped", "condition_dropout = 1.0\nkeep_checkpoints = 2");
+    let bare = laboratory.path("bare");
+    write_pictures(&base, "features.images", &bare, None);
+    for image in 0..6 {
+        fs::write(bare.join(format!("{image}.txt")), "").unwrap();
+    }
+    let empty = recipe_of(&laboratory, &base, "empty", &bare, "keep_checkpoints = 2");
+    let scores = |recipe: &Path, name: &str| {
+        let run = laboratory.path(name);
+        succeed(&mut program([Path::new("train"), recipe, Path::new("--run"), &run]));
+        succeed(&mut command("attribute", &run, &["--method", "tracin,trak"]));
+        let of = |method: &str| fs::read(run.join(format!("scores/samples/{method}.npy"))).unwrap();
+        let weights = fs::read(run.join("members/002/adapter/adapter_model.safetensors")).unwrap();
+        (weights, of("tracin"), of("trak"))
+    };
+    let (dropped, empty) = (scores(&dropped, "of-dropped"), scores(&empty, "of-empty"));
+    assert!(dropped.0 == empty.0, "the same members");
+    assert!(dropped.1 == empty.1, "the same events");
+    // What does not follow the training takes images under their own captions.
+    assert!(dropped.2 != empty.2);
+}
+
+/// Networks of other kinds: latents without texts, and pixels.
+#[test]
+fn other_networks_beneath() {
+    let laboratory = Laboratory::new();
+    let ldm = pipeline("ldm_uncond");
+    let run = laboratory.path("run");
+    let of_ldm = recipe(&laboratory, &ldm, "latents", "");
+    let said = fail(&mut run_command(&of_ldm, &run, &["--set", "adapter.layers=[\"nothing\"]"]), 42);
+    assert_names(&said, &["adapter.layers", "nothing", "those of the network end with", "conv1"]);
+    let layers = ["--set", "adapter.layers=[\"conv1\", \"conv2\"]", "--set", "samples.count=1"];
+    succeed(&mut run_command(&of_ldm, &run, &layers));
+    assert_verified(&run);
+    check_latents(&ldm, &objects(&run), "features.images");
+
+    let pixels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/plain");
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(pixels.join("unet/config.json")).unwrap()).unwrap();
+    let side = config["sample_size"].as_u64().unwrap();
+    let text = format!(
+        "name = \"pixels\"\n[data]\nimages = {:?}\nlabels = {:?}\n[data.preprocessing]\nfirst = 6\n[codes]\nmembers = 4\n[base]\nfolder \
+         = {pixels:?}\n[adapter]\nlayers = [\"conv1\", \"conv2\"]\n[training]\nsteps = 2\nbatch = 2\n[sampling]\nsteps = 2\n[samples]\ncount = 1\n",
+        laboratory.path("images"),
+        laboratory.path("labels"),
+    );
+    let of_pixels = laboratory.path("pixels.toml");
+    fs::write(&of_pixels, text).unwrap();
+    let run = laboratory.path("run-of-pixels");
+    let cover = format!("data.preprocessing.cover={{height={side}, width={side}}}");
+    let channels = match config["in_channels"].as_u64().unwrap() {
+        1 => "data.channels=\"grey\"",
+        _ => "data.channels=\"rgb\"",
+    };
+    succeed(&mut run_command(&of_pixels, &run, &["--set", &cover, "--set", channels]));
+    assert_verified(&run);
+}
+
+#[test]
+fn what_is_refused() {
+    let laboratory = Laboratory::new();
+    let (base, run) = (laboratory.path("pipeline"), laboratory.path("run"));
+    copy(&pipeline("sd_conv"), &base);
+    let good = recipe(&laboratory, &base, "adapters", "");
+    let refused = |recipe: &Path, settings: &[&str], words: &[&str]| {
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let said = fail(program([Path::new("train"), recipe, Path::new("--run"), &run]).args(settings), 42);
+        assert_names(&said, words);
+        assert!(listed(&run).is_empty(), "nothing is made of what is refused");
+    };
+    refused(&good, &["adapter.rank=0"], &["adapter.rank", "0", "1 to 4096"]);
+    refused(&good, &["adapter.alpha=-1.0"], &["adapter.alpha", "-1", "a positive number"]);
+    refused(&good, &["adapter.layers=[\"to_z\"]"], &["adapter.layers", "to_z", "to_q"]);
+    refused(&good, &["adapter.ranks=3"], &["ranks"]);
+    refused(&good, &["training.horizontal_flip=true"], &["training.horizontal_flip", "latents"]);
+    refused(&good, &["sampling.clip=true"], &["sampling.clip", "latents"]);
+    refused(&good, &["samples.prompts=[]"], &["samples.prompts", "trained with texts"]);
+    refused(&good, &["model.layers_per_block=1"], &["`model` is given", "not with `base`"]);
+    refused(&good, &["base.folder=\"nowhere\""], &["nowhere", "does not exist"]);
+    refused(&good, &["data.preprocessing.cover={height=8, width=8}"], &["16x16", "8x8"]);
+    let plain = laboratory.class_recipe();
+    refused(&plain, &["adapter.rank=4"], &["`adapter` is given", "only with `base`"]);
+    // A picture without a caption is named before anything is trained.
+    let images = laboratory.path("adapters-pictures");
+    let caption = fs::read(images.join("3.txt")).unwrap();
+    fs::remove_file(images.join("3.txt")).unwrap();
+    refused(&good, &[], &["3.png", "caption"]);
+    fs::write(images.join("3.txt"), caption).unwrap();
+
+    // Another network beneath the members of a run is noticed.
+    succeed(&mut program([Path::new("train"), &good, Path::new("--run"), &run]));
+    let weights = base.join("unet/diffusion_pytorch_model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let mut other = whole.clone();
+    other[header] ^= 1;
+    fs::write(&weights, other).unwrap();
+    let said = fail(&mut command("sample", &run, &[]), 42);
+    assert_names(&said, &["network beneath the adapters", "another one than the run began with"]);
+    let said = fail(&mut program([Path::new("train"), &good, Path::new("--run"), &run]), 42);
+    assert_names(&said, &["4 trained members", "digest"]);
+    fs::remove_file(&weights).unwrap();
+    let said = fail(&mut command("sample", &run, &[]), 42);
+    assert_names(&said, &["network beneath the adapters", "nothing exists"]);
+    fs::write(&weights, whole).unwrap();
+    succeed(&mut command("sample", &run, &[]));
+    // Captions are part of what members follow from.
+    fs::write(images.join("3.txt"), "another text").unwrap();
+    let said = fail(&mut program([Path::new("train"), &good, Path::new("--run"), &run]), 42);
+    assert_names(&said, &["4 trained members"]);
+}
