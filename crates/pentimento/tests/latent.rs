@@ -228,7 +228,7 @@ fn what_is_refused() {
     let said = fail(&mut program([Path::new("sample"), &run]), 42);
     assert_names(
         &said,
-        &["vae/config.json", "another one than the run was imported with", "pentimento import"],
+        &["vae/config.json", "another one than the run began with", "pentimento import"],
     );
     fs::remove_file(&weights).unwrap();
     let said = fail(&mut program([Path::new("sample"), &run]), 42);
