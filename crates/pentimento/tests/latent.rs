@@ -61,7 +61,9 @@ fn latents_without_prompts() {
     let recipe = run.join("recipe.toml");
     let edited = fs::read_to_string(&recipe).unwrap().replace("in_report = 24", "in_report = 23");
     for (name, text) in [("exported", None), ("exported-after-editing", Some(edited))] {
-        text.map(|text| fs::write(&recipe, text).unwrap());
+        if let Some(text) = text {
+            fs::write(&recipe, text).unwrap();
+        }
         let exported = laboratory.path(name);
         succeed(&mut program([Path::new("export"), &run, &exported]));
         assert!(exported.join("unet/config.json").exists() && !exported.join("model_index.json").exists());
