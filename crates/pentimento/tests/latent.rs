@@ -228,10 +228,7 @@ fn what_is_refused() {
     other[header] ^= 1;
     fs::write(&weights, other).unwrap();
     let said = fail(&mut program([Path::new("sample"), &run]), 42);
-    assert_names(
-        &said,
-        &["vae/config.json", "another one than the run began with", "pentimento import"],
-    );
+    assert_names(&said, &["vae/config.json", "another one than the run began with", "pentimento import"]);
     fs::remove_file(&weights).unwrap();
     let said = fail(&mut program([Path::new("sample"), &run]), 42);
     assert_names(&said, &["autoencoder of the run", "nothing exists", "pentimento import"]);
