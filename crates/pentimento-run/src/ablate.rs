@@ -119,8 +119,13 @@ pub fn ablate(
     let [height, width, channels] = visible.shape;
     let (image, without) = (visible.picture(base.image(0))?, visible.picture(&without)?);
     let name = |what: &str| format!("ablations/sample-{sample:06}-{what}.png");
-    let key =
-        Fingerprint::of("ablation").fingerprint(ensemble.fingerprint).json(&(sample, &removed))?.finish();
+    let mut key = Fingerprint::of("ablation").fingerprint(ensemble.fingerprint).json(&(sample, &removed))?;
+    let prompts = workspace.recipe.samples.prompts_of(&[sample]);
+    // Most networks are told no texts.
+    if !prompts.is_empty() {
+        key = key.json(&prompts)?;
+    }
+    let key = key.finish();
     let named = key.to_string();
     let file = name(&format!("without-{}-{}", &named[..12.min(named.len())], method.name()));
     workspace.run.put_many(

@@ -25,14 +25,17 @@ use toml::{Table, Value};
 /// What messages call it.
 const PART: &str = "network beneath the adapters";
 
-/// Whether a recipe names a network for adapters whose files are not yet known.
+/// Whether a recipe names a network for adapters whose files are not yet known, or are those of another folder.
 pub(crate) fn is_to_be_found(recipe: &Table) -> bool {
-    let base = recipe.get("base").and_then(Value::as_table);
-    base.is_some_and(|base| base.contains_key("folder") && !base.contains_key("files"))
+    let Some(base) = recipe.get("base").and_then(Value::as_table) else { return false };
+    let Some(folder) = base.get("folder").and_then(Value::as_str) else { return false };
+    let config = base.get("files").and_then(|files| files.get("config")?.as_str());
+    config.is_none_or(|config| !Path::new(config).starts_with(absolute(Path::new(folder))))
 }
 
 /// Finds the network that a recipe names for adapters, and writes into the recipe what is remembered of it; and its schedule, its way
-/// of sampling and the guidance of its prompts, key by key, where the recipe says nothing of these.
+/// of sampling and the guidance of its prompts, key by key, where the recipe says nothing of these. In place of another network, of which
+/// the recipe has files and schedule, the schedule is the new one's.
 ///
 /// # Errors
 ///
@@ -63,7 +66,11 @@ pub(crate) fn find(recipe: &mut Table) -> Result<()> {
         encoders: encoders.map(Box::new),
     };
     base.insert("folder".into(), folder.display().to_string().into());
-    base.insert("files".into(), in_toml(&files, "base.files")?.into());
+    let before = base.insert("files".into(), in_toml(&files, "base.files")?.into());
+    let digest_before = before.as_ref().and_then(|files| files.get("digest")?.as_str());
+    if digest_before.is_some_and(|digest| digest != files.digest.to_string()) {
+        recipe.remove("schedule");
+    }
     fill(recipe, "schedule", in_toml(&scheduler.schedule, "schedule")?);
     fill(recipe, "sampling", in_toml(&sampling, "sampling")?);
     if is_told_texts {
@@ -156,6 +163,11 @@ impl BaseNetwork {
         })
     }
 
+    /// Name, rank and alpha of each part of an adapter.
+    fn parts(&self) -> Vec<(String, usize, f64)> {
+        self.modules.iter().map(|module| (module.name.clone(), module.rank, module.alpha)).collect()
+    }
+
     /// Identifies the values of a member: those of its adapter, whose digest is given, its scales, and the network beneath.
     ///
     /// # Errors
@@ -163,19 +175,18 @@ impl BaseNetwork {
     /// If the recipe has no JSON form.
     pub fn digest_of(&self, values: Digest) -> Result<Digest> {
         let mut bytes = self.recipe.base.files.digest.as_bytes().to_vec();
-        bytes.extend(serde_json::to_vec(&self.recipe.adapter)?);
+        bytes.extend(serde_json::to_vec(&self.parts())?);
         bytes.extend_from_slice(values.as_bytes());
         Ok(Digest::of(&bytes))
     }
 
     /// What a member that is trained on some images follows from beside these and the network's configuration.
     pub(crate) fn made_from(&self, images: &PreparedSet) -> impl Serialize {
-        let parts = self.modules.iter().map(|module| (module.name.clone(), module.rank, module.alpha));
         let encoders = self.encoders.as_ref();
         let captions = || (0..images.len()).map(|image| images.captions(image).to_vec()).collect::<Vec<_>>();
         (
             self.recipe.base.files.digest,
-            parts.collect::<Vec<_>>(),
+            self.parts(),
             encoders.map(RunEncoders::autoencoder_digest),
             encoders.and_then(RunEncoders::text_digest),
             self.config().cross_attention.is_some().then(captions),

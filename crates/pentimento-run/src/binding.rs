@@ -80,8 +80,12 @@ fn replaced(workspace: &Workspace, data: Option<&CodedData>) -> Result<Vec<Strin
         return Ok(found);
     }
     let networks = match data {
-        // Members that are to be made again have not made anything of this recipe.
-        Some(_) => Networks::open(workspace, data).ok(),
+        Some(_) => match Networks::open(workspace, data) {
+            Ok(networks) => Some(networks),
+            // Members that are to be made again have not made anything of this recipe.
+            Err(RunError::Missing { .. }) => None,
+            Err(error) => return Err(error),
+        },
         // Of an imported network nothing is known while what it stands on is gone.
         None => Some(Networks::open(workspace, None)?),
     };

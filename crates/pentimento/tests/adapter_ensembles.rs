@@ -397,6 +397,23 @@ fn what_is_refused() {
     assert_names(&said, &["network beneath the adapters", "nothing exists"]);
     fs::write(&weights, whole).unwrap();
     succeed(&mut command("sample", &run, &[]));
+    // The same network in another place is the same; another network is not taken for it.
+    let moved = laboratory.path("moved");
+    copy(&base, &moved);
+    let to = |folder: &Path| format!("base.folder={folder:?}");
+    succeed(&mut command("train", &run, &["--set", &to(&moved)]));
+    let recipe_now = fs::read_to_string(run.join("recipe.toml")).unwrap();
+    assert!(
+        recipe_now.contains("moved/unet/config.json") && !recipe_now.contains("pipeline/unet"),
+        "{recipe_now}"
+    );
+    let said = fail(&mut command("train", &run, &["--set", &to(&pipeline("sd_linear"))]), 42);
+    assert_names(&said, &["4 trained members", "digest"]);
+    // Alpha that is written out as what it is by default changes nothing.
+    let before = objects(&run);
+    succeed(&mut command("train", &run, &["--set", "adapter.alpha=2.0"]));
+    succeed(&mut command("sample", &run, &[]));
+    assert_equal_but_the_recipe(&before, &run);
     // Captions are part of what members follow from.
     fs::write(images.join("3.txt"), "another text").unwrap();
     let said = fail(&mut program([Path::new("train"), &good, Path::new("--run"), &run]), 42);
