@@ -5,35 +5,19 @@
 
 mod common;
 
-use common::digests;
-use pentimento_attribution::methods::Method;
+use common::{captioned_pictures, digests, write_scores};
 use pentimento_run::data::coded_data;
 use pentimento_run::error::Result;
-use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
-use pentimento_run::scores::score;
+use pentimento_run::gradients::QuerySet;
 use pentimento_run::{
     Event, Networks, Recipe, Reporter, RunError, RunOptions, Stop, Workspace, analyse, page, stages, train,
 };
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
 const METHODS: [&str; 2] = ["tracin", "influence"];
-const CAPTIONS: [&str; 4] = ["a cat", "", "the green house", "a cat"];
-
-/// Four pictures with their captions beside them, none like another.
-fn pictures(folder: &TempDir) {
-    let path = folder.path().join("pictures");
-    fs::create_dir(&path).unwrap();
-    for (place, caption) in CAPTIONS.iter().enumerate() {
-        let pixels: Vec<u8> = (0..16 * 16 * 3).map(|value| ((value * (place + 3)) % 251) as u8).collect();
-        image::save_buffer(path.join(format!("{place}.png")), &pixels, 16, 16, image::ColorType::Rgb8)
-            .unwrap();
-        fs::write(path.join(format!("{place}.txt")), caption).unwrap();
-    }
-}
 
 fn begin(folder: &TempDir, name: &str, options: RunOptions) -> Workspace {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens_latent/sd_conv");
@@ -87,19 +71,13 @@ fn everything(workspace: &Workspace) -> Result<()> {
     analyse::sample(workspace, networks)?;
     analyse::attribute(workspace, &data, networks)?;
     page::report(workspace, &data, networks)?;
-    let training = &TrainingImages::open(workspace, networks)?;
-    let subject = Subject::new(workspace, networks, training);
-    let queries = QuerySet::Samples.make_and_open(&subject)?;
-    for name in METHODS {
-        score(&subject, &queries, Method::named(name).unwrap(), None)?.write(workspace, "samples")?;
-    }
-    Ok(())
+    write_scores(workspace, networks, QuerySet::Samples, &METHODS)
 }
 
 #[test]
 fn stopped_in_the_midst_of_everything_it_ends_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(&folder);
+    captioned_pictures(folder.path());
     everything(&begin(&folder, "once", RunOptions::default())).unwrap();
     let (mut stops, mut unfinished) = (0, 0);
     loop {
@@ -133,7 +111,7 @@ fn stopped_in_the_midst_of_everything_it_ends_with_the_same_bytes() {
 #[test]
 fn pieces_made_elsewhere_are_taken_over() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(&folder);
+    captioned_pictures(folder.path());
     let workspace = begin(&folder, "run", RunOptions::default());
     coded_data(&workspace).unwrap();
     let names = stages::names(&workspace, &[]).unwrap();

@@ -5,35 +5,18 @@
 
 mod common;
 
-use common::digests;
-use pentimento_attribution::methods::Method;
+use common::{CAPTIONS, captioned_pictures, digests, write_scores};
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::condition::Condition;
 use pentimento_run::checkpoint::{Selection, import_checkpoint, open_checkpoint};
 use pentimento_run::error::Result;
 use pentimento_run::gradients::{QuerySet, Subject, TrainingImages};
-use pentimento_run::scores::score;
 use pentimento_run::{Event, Networks, Reporter, RunError, RunOptions, Stop, Workspace, analyse, stages};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tempfile::TempDir;
 
 const METHODS: [&str; 2] = ["d-trak", "influence"];
-const CAPTIONS: [&str; 4] = ["a cat", "", "the green house", "a cat"];
-const SIDE: usize = 16;
-
-/// Four pictures with their captions beside them.
-fn pictures(folder: &Path) -> PathBuf {
-    let path = folder.join("pictures");
-    fs::create_dir(&path).unwrap();
-    for (place, caption) in CAPTIONS.iter().enumerate() {
-        let pixels: Vec<u8> = (0..SIDE * SIDE * 3).map(|value| ((value * (place + 3)) % 251) as u8).collect();
-        image::save_buffer(path.join(format!("{place}.png")), &pixels, 16, 16, image::ColorType::Rgb8)
-            .unwrap();
-        fs::write(path.join(format!("{place}.txt")), caption).unwrap();
-    }
-    path
-}
 
 /// Opens or begins the run.
 fn begin(folder: &TempDir, name: &str, options: RunOptions) -> Workspace {
@@ -60,19 +43,13 @@ fn begin_of(folder: &TempDir, name: &str, prompts: &str, options: RunOptions) ->
 fn everything(workspace: &Workspace) -> Result<()> {
     let networks = &Networks::imported(workspace)?;
     analyse::sample(workspace, networks)?;
-    let training = &TrainingImages::open(workspace, networks)?;
-    let subject = Subject::new(workspace, networks, training);
-    let queries = QuerySet::Samples.make_and_open(&subject)?;
-    for name in METHODS {
-        score(&subject, &queries, Method::named(name).unwrap(), None)?.write(workspace, "samples")?;
-    }
-    Ok(())
+    write_scores(workspace, networks, QuerySet::Samples, &METHODS)
 }
 
 #[test]
 fn images_are_shown_and_told_as_they_should() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(folder.path());
+    captioned_pictures(folder.path());
     let workspace = &begin(&folder, "run", RunOptions::default());
     everything(workspace).unwrap();
     let networks = &Networks::imported(workspace).unwrap();
@@ -109,7 +86,7 @@ fn images_are_shown_and_told_as_they_should() {
 #[test]
 fn several_captions_take_turns() {
     let folder = tempfile::tempdir().unwrap();
-    let path = pictures(folder.path());
+    let path = captioned_pictures(folder.path());
     for place in 0..CAPTIONS.len() {
         fs::remove_file(path.join(format!("{place}.txt"))).unwrap();
     }
@@ -135,7 +112,7 @@ fn several_captions_take_turns() {
 #[test]
 fn samples_take_turns() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(folder.path());
+    captioned_pictures(folder.path());
     let latents = |name: &str, prompts: &str| -> Vec<f32> {
         let workspace = begin_of(&folder, name, prompts, RunOptions::default());
         analyse::sample(&workspace, &Networks::imported(&workspace).unwrap()).unwrap();
@@ -151,7 +128,7 @@ fn samples_take_turns() {
 #[test]
 fn stopped_after_every_piece_it_ends_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(folder.path());
+    captioned_pictures(folder.path());
     everything(&begin(&folder, "once", RunOptions::default())).unwrap();
     let mut stops = 0;
     loop {
@@ -178,7 +155,7 @@ fn stopped_after_every_piece_it_ends_with_the_same_bytes() {
 #[test]
 fn pieces_made_elsewhere_are_taken_over() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(folder.path());
+    captioned_pictures(folder.path());
     let workspace = begin(&folder, "run", RunOptions::default());
     let names = stages::names(&workspace, &[]).unwrap();
     assert_eq!(names, ["latents", "texts", "sample"]);

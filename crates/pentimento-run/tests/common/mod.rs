@@ -117,15 +117,40 @@ pub fn everything(workspace: &Workspace) -> Result<()> {
     analyse::sample(workspace, networks)?;
     analyse::attribute(workspace, &data, networks)?;
     page::report(workspace, &data, networks)?;
+    write_scores(workspace, networks, QUERIES.parse().unwrap(), &METHODS)
+}
+
+/// Scores by some methods for a set of queries, in the run.
+pub fn write_scores(
+    workspace: &Workspace,
+    networks: &Networks<'_>,
+    set: QuerySet,
+    methods: &[&str],
+) -> Result<()> {
     let training = &TrainingImages::open(workspace, networks)?;
     let subject = Subject::new(workspace, networks, training);
-    let set: QuerySet = QUERIES.parse().unwrap();
     let queries = set.make_and_open(&subject)?;
-    for name in METHODS {
+    for name in methods {
         let table = score(&subject, &queries, Method::named(name).unwrap(), None)?;
         table.write(workspace, &queries.set.name())?;
     }
     Ok(())
+}
+
+/// What is said of the pictures that [`captioned_pictures`] writes.
+pub const CAPTIONS: [&str; 4] = ["a cat", "", "the green house", "a cat"];
+
+/// A folder of four pictures of 16x16 pixels with their captions beside them, none like another.
+pub fn captioned_pictures(folder: &Path) -> PathBuf {
+    let path = folder.join("pictures");
+    fs::create_dir(&path).unwrap();
+    for (place, caption) in CAPTIONS.iter().enumerate() {
+        let pixels: Vec<u8> = (0..16 * 16 * 3).map(|value| ((value * (place + 3)) % 251) as u8).collect();
+        image::save_buffer(path.join(format!("{place}.png")), &pixels, 16, 16, image::ColorType::Rgb8)
+            .unwrap();
+        fs::write(path.join(format!("{place}.txt")), caption).unwrap();
+    }
+    path
 }
 
 /// The digest of every object that follows from the recipe alone: the costs are seconds, and the page shows them.
