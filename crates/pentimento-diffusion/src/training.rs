@@ -136,6 +136,26 @@ impl Trainer {
         Ok(self)
     }
 
+    /// The same network, with values in memory layout that training goes on from instead of fresh ones.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Config`] for values that are not those of such a network.
+    pub fn beginning_with(mut self, values: Vec<Vec<f32>>) -> Result<Self, DiffusionError> {
+        let (own, given) = (lengths(&self.values), lengths(&values));
+        if own != given {
+            return Err(DiffusionError::Config {
+                file: "training".into(),
+                field: "values to begin with".into(),
+                value: format!("{} in {} tensors", given.iter().sum::<usize>(), given.len()),
+                bound: format!("{} in {} tensors of the network", own.iter().sum::<usize>(), own.len()),
+            });
+        }
+        self.average = self.average.map(|_| values.clone());
+        self.values = values;
+        Ok(self)
+    }
+
     /// Steps done so far.
     pub fn steps_done(&self) -> usize {
         self.step
@@ -252,4 +272,8 @@ impl Trainer {
         self.step += 1;
         Ok(loss as f32)
     }
+}
+
+fn lengths(values: &[Vec<f32>]) -> Vec<usize> {
+    values.iter().map(Vec::len).collect()
 }

@@ -1,7 +1,8 @@
-//! The network beneath the adapters of an ensemble: found when a recipe is read, opened once for all members.
+//! The network that the members of an ensemble begin with: found when a recipe is read, opened once for all members. Beneath
+//! adapters it stands still; without them each member trains all of it on.
 //!
-//! It may have gigabytes and stands still, so it stays where it lies, as encoders do. The recipe of a run has the digests of
-//! its files, and whoever opens it compares them.
+//! It may have gigabytes, so it stays where it lies, as encoders do. The recipe of a run has the digests of its files, and
+//! whoever opens it compares them.
 
 use crate::adapters::digest_of_base;
 use crate::checkpoint::open_checkpoint;
@@ -11,7 +12,7 @@ use crate::event::Reporter;
 use crate::imported::{image_size, refuse_what_is_no_picture};
 use crate::network_images::TakenImages;
 use crate::part_files::{absolute, compare};
-use crate::recipe::{AdaptersRecipe, BaseFiles, USUAL_GUIDANCE};
+use crate::recipe::{BaseFiles, OnBaseRecipe, USUAL_GUIDANCE};
 use once_cell::sync::OnceCell;
 use pentimento_data::PreparedSet;
 use pentimento_diffusion::checkpoint::{Selection, open_weights, read_text, read_weights};
@@ -23,9 +24,14 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// What messages call it.
-const PART: &str = "network beneath the adapters";
+fn name_of(recipe: &OnBaseRecipe) -> &'static str {
+    match recipe.adapter {
+        Some(_) => "network beneath the adapters",
+        None => "network that members begin with",
+    }
+}
 
-/// Whether a recipe names a network for adapters whose files are not yet known, or are those of another folder.
+/// Whether a recipe names a network for members to begin with whose files are not yet known, or are those of another folder.
 pub(crate) fn is_to_be_found(recipe: &Table) -> bool {
     let Some(base) = recipe.get("base").and_then(Value::as_table) else { return false };
     let Some(folder) = base.get("folder").and_then(Value::as_str) else { return false };
@@ -33,7 +39,7 @@ pub(crate) fn is_to_be_found(recipe: &Table) -> bool {
     config.is_none_or(|config| !Path::new(config).starts_with(absolute(Path::new(folder))))
 }
 
-/// Finds the network that a recipe names for adapters, and writes into the recipe what is remembered of it; and its schedule, its way
+/// Finds the network that a recipe names for members to begin with, and writes into the recipe what is remembered of it; and its schedule, its way
 /// of sampling and the guidance of its prompts, key by key, where the recipe says nothing of these. In place of another network, of which
 /// the recipe has files and schedule, the schedule is the new one's.
 ///
@@ -93,17 +99,19 @@ fn fill(recipe: &mut Table, section: &str, keys: Table) {
     }
 }
 
-/// The network beneath the adapters of an ensemble. Its values are read when they are needed, once for all members.
+/// The network that the members of an ensemble begin with. Its values are read when they are needed, once for all members.
 pub struct BaseNetwork {
-    recipe: AdaptersRecipe,
+    recipe: OnBaseRecipe,
     /// Without values and without an adapter.
     network: Architecture,
-    modules: Vec<AdapterModule>,
+    /// The parts of an adapter; none if members are whole networks.
+    modules: Option<Vec<AdapterModule>>,
     /// Height and width of what it is shown: pictures or latents.
     pub size: [usize; 2],
     /// Between pictures and latents, texts and embeddings; none if it works on pictures.
     pub encoders: Option<RunEncoders>,
     adapted: OnceCell<Architecture>,
+    first_values: OnceCell<Vec<Vec<f32>>>,
 }
 
 impl BaseNetwork {
@@ -113,18 +121,19 @@ impl BaseNetwork {
     ///
     /// [`PartError::Gone`] if it is not where it lay, [`PartError::NoSampleSize`] if nothing says how large its images are,
     /// [`RunError::RecipeValue`] for an adapter on layers that it does not have; as reading its configuration.
-    pub fn of(recipe: &AdaptersRecipe) -> Result<Self> {
+    pub fn of(recipe: &OnBaseRecipe) -> Result<Self> {
         let path = &recipe.base.files.config;
         if !path.exists() {
-            return Err(PartError::Gone { part: PART, path: path.clone() }.into());
+            return Err(PartError::Gone { part: name_of(recipe), path: path.clone() }.into());
         }
         let (mut config, _) = UnetConfig::from_json(&read_text(path)?, &path.display().to_string())?;
         config.sample_size = recipe.base.sample_size.or(config.sample_size);
         let network = Architecture::new(&config)?;
         let size = image_size(&network, path)?;
-        let modules = recipe.adapter.modules(&network)?;
+        let modules = recipe.adapter.as_ref().map(|adapter| adapter.modules(&network)).transpose()?;
         let encoders = recipe.base.files.encoders.as_deref().map(RunEncoders::of);
-        Ok(Self { recipe: recipe.clone(), network, modules, size, encoders, adapted: OnceCell::new() })
+        let (recipe, adapted, first_values) = (recipe.clone(), OnceCell::new(), OnceCell::new());
+        Ok(Self { recipe, network, modules, size, encoders, adapted, first_values })
     }
 
     /// Its configuration, with the size of its images.
@@ -148,34 +157,57 @@ impl BaseNetwork {
         TakenImages::of(self.picture_shape(), &self.network)
     }
 
-    /// The network with an adapter of the recipe's shape: all members share its values.
+    /// Whether members are adapters, beneath which it stands still.
+    pub fn is_adapted(&self) -> bool {
+        self.modules.is_some()
+    }
+
+    /// The network that members are: with an adapter of the recipe's shape, beneath which all share its values, or as it is.
     ///
     /// # Errors
     ///
     /// [`PartError::Gone`] and [`PartError::Other`] if it is not the one that it was; as reading it.
-    pub fn adapted(&self) -> Result<&Architecture> {
-        self.adapted.get_or_try_init(|| {
-            let BaseFiles { config, weights, digest, .. } = &self.recipe.base.files;
-            compare(PART, config, digest_of_base(config, weights), *digest)?;
-            let mut files = weights.iter().map(|path| open_weights(path)).collect::<Result<Vec<_>, _>>()?;
-            let values = read_weights(&self.network, &mut files)?.values;
-            Ok(self.network.with_adapter(&self.modules, values)?)
-        })
+    pub fn of_members(&self) -> Result<&Architecture> {
+        let Some(modules) = &self.modules else { return Ok(&self.network) };
+        self.adapted.get_or_try_init(|| Ok(self.network.with_adapter(modules, self.values()?)?))
     }
 
-    /// Name, rank and alpha of each part of an adapter.
-    fn parts(&self) -> Vec<(String, usize, f64)> {
-        self.modules.iter().map(|module| (module.name.clone(), module.rank, module.alpha)).collect()
+    /// The values that members begin with; none if they are adapters, which are fresh.
+    ///
+    /// # Errors
+    ///
+    /// As [`of_members`](Self::of_members).
+    pub fn first_values(&self) -> Result<Option<&[Vec<f32>]>> {
+        if self.is_adapted() {
+            return Ok(None);
+        }
+        self.first_values.get_or_try_init(|| self.values()).map(|values| Some(values.as_slice()))
     }
 
-    /// Identifies the values of a member: those of its adapter, whose digest is given, its scales, and the network beneath.
+    /// The values of the network where it lies, which is compared with what the recipe remembers.
+    fn values(&self) -> Result<Vec<Vec<f32>>> {
+        let BaseFiles { config, weights, digest, .. } = &self.recipe.base.files;
+        compare(name_of(&self.recipe), config, digest_of_base(config, weights), *digest)?;
+        let mut files = weights.iter().map(|path| open_weights(path)).collect::<Result<Vec<_>, _>>()?;
+        Ok(read_weights(&self.network, &mut files)?.values)
+    }
+
+    /// Name, rank and alpha of each part of an adapter; none if members are whole networks.
+    fn parts(&self) -> Option<Vec<(String, usize, f64)>> {
+        let part = |module: &AdapterModule| (module.name.clone(), module.rank, module.alpha);
+        self.modules.as_ref().map(|modules| modules.iter().map(part).collect())
+    }
+
+    /// Identifies the values of a member whose weights have a digest: of an adapter together with its scales and the network
+    /// beneath.
     ///
     /// # Errors
     ///
     /// If the recipe has no JSON form.
     pub fn digest_of(&self, values: Digest) -> Result<Digest> {
+        let Some(parts) = self.parts() else { return Ok(values) };
         let mut bytes = self.recipe.base.files.digest.as_bytes().to_vec();
-        bytes.extend(serde_json::to_vec(&self.parts())?);
+        bytes.extend(serde_json::to_vec(&parts)?);
         bytes.extend_from_slice(values.as_bytes());
         Ok(Digest::of(&bytes))
     }

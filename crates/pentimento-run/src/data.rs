@@ -37,7 +37,7 @@ pub struct CodedData {
     pub trained: TrainedRecipe,
     /// The network that every member is.
     pub network: UnetConfig,
-    /// The network beneath the members, if they are adapters.
+    /// The network that members begin with, if it is one that is there.
     pub base: Option<BaseNetwork>,
 }
 
@@ -224,10 +224,10 @@ impl CodedData {
     ///
     /// As reading, fetching, preparing, grouping and drawing codes.
     ///
-    /// [`RunError::RecipeValue`] and [`pentimento_data::DataError`] for images that do not fit the network beneath adapters, or lack what
+    /// [`RunError::RecipeValue`] and [`pentimento_data::DataError`] for images that do not fit the network that members begin with, or lack what
     /// it has to be told.
     pub fn open(recipe: &Recipe, options: &RunOptions) -> Result<Self> {
-        let base = recipe.adapters().map(BaseNetwork::of).transpose()?;
+        let base = recipe.on_base().map(BaseNetwork::of).transpose()?;
         let (set, class_names) = match &base {
             Some(base) => base.taken().open(&recipe.data, options)?,
             None => open_images(&recipe.data, recipe.data.preprocessing.split, options)?,
@@ -264,7 +264,7 @@ impl CodedData {
         class_names: Vec<String>,
         reporter: &Reporter,
     ) -> Result<Self> {
-        let base = recipe.adapters().map(BaseNetwork::of).transpose()?;
+        let base = recipe.on_base().map(BaseNetwork::of).transpose()?;
         Self::with_base(recipe, base, set, class_names, reporter)
     }
 
@@ -279,9 +279,9 @@ impl CodedData {
         let images = prepare_images(set, &recipe.data.preprocessing, reporter)?;
         let shape = [images.height(), images.width(), images.channels()];
         let network = match (&trained.network, &base) {
-            (TrainedNetwork::Whole(model), _) => unet(model, &recipe.name, shape)?,
-            (TrainedNetwork::Adapter(_), Some(base)) => base.config().clone(),
-            (TrainedNetwork::Adapter(adapters), None) => BaseNetwork::of(adapters)?.config().clone(),
+            (TrainedNetwork::Fresh(model), _) => unet(model, &recipe.name, shape)?,
+            (TrainedNetwork::OnBase(_), Some(base)) => base.config().clone(),
+            (TrainedNetwork::OnBase(on_base), None) => BaseNetwork::of(on_base)?.config().clone(),
         };
         check_classes(&trained, &network, set.labels().is_some(), &images)?;
         let groups = groups_of(&trained.codes, set, &images, &class_names)?;
@@ -311,10 +311,10 @@ impl CodedData {
     ///
     /// # Errors
     ///
-    /// As [`BaseNetwork::adapted`]; for values of the recipe's `model` that are not supported.
+    /// As [`BaseNetwork::of_members`]; for values of the recipe's `model` that are not supported.
     pub fn architecture(&self) -> Result<Architecture> {
         match &self.base {
-            Some(base) => Ok(base.adapted()?.clone()),
+            Some(base) => Ok(base.of_members()?.clone()),
             None => Ok(Architecture::new(&self.network)?),
         }
     }

@@ -1,4 +1,4 @@
-//! An ensemble of adapters over a text pipeline as a run: stopped in the midst of everything, or made in pieces elsewhere, it has the
+//! An ensemble that begins with a text pipeline, of adapters or of whole networks, as a run: stopped in the midst of everything, or made in pieces elsewhere, it has the
 //! bytes of one that was made at once.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
@@ -19,7 +19,13 @@ use tempfile::TempDir;
 
 const METHODS: [&str; 2] = ["tracin", "influence"];
 
-fn begin(folder: &TempDir, name: &str, options: RunOptions) -> Workspace {
+#[derive(Clone, Copy)]
+enum Members {
+    Adapters,
+    Whole,
+}
+
+fn begin(folder: &TempDir, name: &str, members: Members, options: RunOptions) -> Workspace {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens_latent/sd_conv");
     let text = format!(
         r#"
@@ -31,8 +37,7 @@ path = {pictures:?}
 members = 4
 [base]
 folder = {base:?}
-[adapter]
-rank = 2
+{adapter}
 [training]
 steps = 5
 batch = 2
@@ -59,6 +64,10 @@ images = 4
 draws = 4
 "#,
         pictures = folder.path().join("pictures"),
+        adapter = match members {
+            Members::Adapters => "[adapter]\nrank = 2",
+            Members::Whole => "",
+        },
     );
     let recipe = Recipe::parse(&text, "adapters", &[]).unwrap();
     Workspace::for_recipe(&folder.path().join(name), recipe, options).unwrap()
@@ -75,10 +84,19 @@ fn everything(workspace: &Workspace) -> Result<()> {
 }
 
 #[test]
-fn stopped_in_the_midst_of_everything_it_ends_with_the_same_bytes() {
+fn adapters_stopped_in_the_midst_of_everything_end_with_the_same_bytes() {
+    stopped_in_the_midst_of_everything(Members::Adapters);
+}
+
+#[test]
+fn whole_networks_stopped_in_the_midst_of_everything_end_with_the_same_bytes() {
+    stopped_in_the_midst_of_everything(Members::Whole);
+}
+
+fn stopped_in_the_midst_of_everything(members: Members) {
     let folder = tempfile::tempdir().unwrap();
     captioned_pictures(folder.path());
-    everything(&begin(&folder, "once", RunOptions::default())).unwrap();
+    everything(&begin(&folder, "once", members, RunOptions::default())).unwrap();
     let (mut stops, mut unfinished) = (0, 0);
     loop {
         let stop = Stop::default();
@@ -93,7 +111,7 @@ fn stopped_in_the_midst_of_everything_it_ends_with_the_same_bytes() {
         });
         let options =
             RunOptions { stop, reporter, checkpoint_every: Duration::ZERO, ..RunOptions::default() };
-        let workspace = begin(&folder, "stopped", options);
+        let workspace = begin(&folder, "stopped", members, options);
         match everything(&workspace) {
             Ok(()) => break,
             Err(RunError::Stopped) => stops += 1,
@@ -112,7 +130,7 @@ fn stopped_in_the_midst_of_everything_it_ends_with_the_same_bytes() {
 fn pieces_made_elsewhere_are_taken_over() {
     let folder = tempfile::tempdir().unwrap();
     captioned_pictures(folder.path());
-    let workspace = begin(&folder, "run", RunOptions::default());
+    let workspace = begin(&folder, "run", Members::Adapters, RunOptions::default());
     coded_data(&workspace).unwrap();
     let names = stages::names(&workspace, &[]).unwrap();
     assert_eq!(names, ["latents", "texts", "train", "sample", "attribute"]);
@@ -130,7 +148,7 @@ fn pieces_made_elsewhere_are_taken_over() {
         assert!(all.iter().all(|(_, there)| *there), "{stage}");
     }
     drop(workspace);
-    everything(&begin(&folder, "run", RunOptions::default())).unwrap();
-    everything(&begin(&folder, "once", RunOptions::default())).unwrap();
+    everything(&begin(&folder, "run", Members::Adapters, RunOptions::default())).unwrap();
+    everything(&begin(&folder, "once", Members::Adapters, RunOptions::default())).unwrap();
     assert_eq!(digests(&folder.path().join("once")), digests(&folder.path().join("run")));
 }

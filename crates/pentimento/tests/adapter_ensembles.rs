@@ -1,5 +1,5 @@
-//! Encoded ensembles of adapters on one network, through the program: trained, sampled by prompts, ablated, asked, shown and
-//! written; and what is refused.
+//! Encoded ensembles that begin with one network, of adapters on it or of whole networks, through the program: trained, sampled by
+//! prompts, ablated, asked, shown and written; and what is refused.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ mod latent_pipelines;
 use common::*;
 use latent_pipelines::*;
 use pentimento_diffusion::arrays::ArrayReader;
-use pentimento_diffusion::checkpoint::{AdapterFiles, CheckpointFiles, Selection};
+use pentimento_diffusion::checkpoint::{AdapterFiles, Checkpoint, CheckpointFiles, Selection};
 use pentimento_diffusion::condition::{Condition, TextEmbedding};
 use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
@@ -113,18 +113,26 @@ fn codes(run: &Path) -> Vec<u64> {
 
 /// A sample by some members alone, opened from their folders as anybody's adapters.
 fn by_members(base: &Path, run: &Path, members: &[usize], sample: u32) -> Vec<f32> {
-    let opened = CheckpointFiles::find_denoiser(base, &Selection::default()).unwrap().open().unwrap();
-    let adapters: Vec<_> = members
-        .iter()
-        .map(|member| {
-            let folder = run.join(format!("members/{member:03}/adapter"));
-            let read = AdapterFiles::find(&folder).unwrap().read(&opened.architecture).unwrap();
-            opened.clone().with_adapter(read).unwrap()
-        })
-        .collect();
-    let architecture = adapters[0].architecture.clone();
+    let opened = opened(base);
+    let adapters = members.iter().map(|member| {
+        let folder = run.join(format!("members/{member:03}/adapter"));
+        let read = AdapterFiles::find(&folder).unwrap().read(&opened.architecture).unwrap();
+        opened.clone().with_adapter(read).unwrap()
+    });
+    by_networks(base, adapters.collect(), sample)
+}
+
+fn opened(folder: &Path) -> Checkpoint {
+    CheckpointFiles::find_denoiser(folder, &Selection::default()).unwrap().open().unwrap()
+}
+
+/// A sample by the mean of some networks of a pipeline, under its prompt.
+fn by_networks(base: &Path, networks: Vec<Checkpoint>, sample: u32) -> Vec<f32> {
+    let opened = opened(base);
+    let weights = vec![1.0 / networks.len() as f64; networks.len()];
+    let architecture = networks[0].architecture.clone();
     let parameters =
-        adapters.into_iter().map(|one| Parameters::from_memory(&architecture, one.values)).collect();
+        networks.into_iter().map(|one| Parameters::from_memory(&architecture, one.values)).collect();
     let text = Encoders::open(base, None).unwrap().text.unwrap();
     let told =
         |prompt| Condition::Text(TextEmbedding::new(text.embeddings(&[prompt], 0).unwrap(), text.width()));
@@ -133,7 +141,6 @@ fn by_members(base: &Path, run: &Path, members: &[usize], sample: u32) -> Vec<f3
     let mixture = mixture.under(prompt).unwrap().guided(GUIDANCE, told("")).unwrap();
     let sampling = SamplingConfig { steps: STEPS, clip: false, ..opened.scheduler.sampling };
     let sampler = Sampler::new(&opened.scheduler.schedule, sampling).unwrap();
-    let weights = vec![1.0 / members.len() as f64; members.len()];
     let trajectory = Trajectory { sample, weights, condition: None };
     mixture.sample::<f32, Infallible>(&sampler, SEED, &[trajectory], |_| Ok(())).unwrap()
 }
@@ -284,6 +291,86 @@ fn adapters_that_learned_nothing_sample_as_their_base() {
     // Quarters of four equal predictions are added up in three roundings at each step.
     assert!(apart(&untouched) < 1e-5 * largest, "{} of {largest}", apart(&untouched));
     assert!(apart(&trained) > 1e-3 * largest, "{} of {largest}", apart(&trained));
+}
+
+/// Without an adapter each member is all of the network, trained on from the values that it has.
+#[test]
+fn whole_networks_begin_with_the_values_that_are_there() {
+    let laboratory = Laboratory::new();
+    let base = pipeline("sd_conv");
+    let recipe = recipe(&laboratory, &base, "whole", "condition_dropout = 0.2");
+    let settings = ["--unset", "adapter", "--set", "training.learning_rate=0.002"];
+    let run = laboratory.path("run");
+    succeed(&mut run_command(&recipe, &run, &settings));
+    assert_verified(&run);
+    let made = objects(&run);
+    let has = |member: usize, file: &str| made.contains_key(&format!("members/{member:03}/{file}"));
+    for member in 0..MEMBERS {
+        for file in ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "losses.npy"] {
+            assert!(has(member, file), "{file} of {member}");
+        }
+        assert!(!has(member, "adapter/adapter_model.safetensors"));
+    }
+    check_latents(&base, &made, "features.images");
+    check_samples(&base, &made, 3);
+
+    // Every sample, and every one without an image, is that of the members in their folders.
+    let member = |member: usize| opened(&run.join(format!("members/{member:03}")));
+    let latents = array(&run, SHARD, "latent");
+    let length = latents.len() / 3;
+    let object = fs::read(run.join(ATTRIBUTION)).unwrap();
+    let arrays = ArrayReader::new(&object, ATTRIBUTION).unwrap();
+    let (codes, groups, exact) = (codes(&run), arrays.u32("group").unwrap(), arrays.f32("exact").unwrap());
+    for (place, &group) in groups.iter().enumerate() {
+        let sample = place / 3;
+        let apart = by_networks(&base, (0..MEMBERS).map(member).collect(), sample as u32);
+        assert_eq!(bits(&apart), bits(&latents[sample * length..][..length]), "sample {sample}");
+        let left = (0..MEMBERS).filter(|member| codes[group as usize] >> member & 1 == 0).map(member);
+        let apart = by_networks(&base, left.collect(), sample as u32);
+        assert_eq!(bits(&apart), bits(&exact[place * length..][..length]), "sample {sample} without {group}");
+    }
+
+    // Gradients are of all of each member.
+    let said = succeed(&mut command("attribute", &run, &["--method", "tracin,d-trak,influence"])).stdout;
+    assert_names(&said, &["sample 0 (“a green house”)", "scores/samples/influence.parquet"]);
+    let said = succeed(&mut command("report", &run, &["--compare", "d-trak"])).stdout;
+    assert_names(&said, &["report.html"]);
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    assert_names(&page, &["all 4 members in all their parameters"]);
+    let said = succeed(&mut command("plan", &run, &[])).stdout;
+    assert_names(&said, &["4 members", "there already"]);
+
+    // A member takes the place of the network in its pipeline.
+    let (written, of_member) = (laboratory.path("written"), laboratory.path("of-member"));
+    succeed(program([Path::new("export"), &run, &written]).args(["--member", "2"]));
+    let replaced = laboratory.path("replaced");
+    copy(&base, &replaced);
+    fs::remove_dir_all(replaced.join("unet")).unwrap();
+    copy(&written.join("unet"), &replaced.join("unet"));
+    let mut import = import(&replaced, &of_member);
+    for setting in ["samples.count=2", "samples.guidance=3.0", "sampling.steps=3", "seed=5"] {
+        import.args(["--set", setting]);
+    }
+    succeed(import.args(["--set", &format!("samples.prompts={PROMPTS:?}")]));
+    succeed(&mut program([Path::new("sample"), &of_member]));
+    let alone = by_networks(&base, vec![member(2)], 0);
+    assert_eq!(bits(&alone), bits(&array(&of_member, SHARD, "latent")[..length]));
+
+    // One by one and by one thread, in another run: the same bytes.
+    let again = laboratory.path("again");
+    let by_one = [&settings[..], &["--threads", "1", "--batch", "1"]].concat();
+    succeed(&mut run_command(&recipe, &again, &by_one));
+    assert_equal_runs(&made, &again);
+
+    // Before anything was learned, they have the values that the network had.
+    let untouched = laboratory.path("untouched");
+    let slow = ["--unset", "adapter", "--set", "training.learning_rate=1e-30"];
+    succeed(program([Path::new("train"), &recipe, Path::new("--run"), &untouched]).args(slow));
+    let values = |folder: &Path| opened(folder).values.concat();
+    for member in 0..MEMBERS {
+        let member = untouched.join(format!("members/{member:03}"));
+        assert_eq!(bits(&values(&member)), bits(&values(&base)));
+    }
 }
 
 /// Where every condition is dropped, training is as if all captions were empty, and so is what follows the training.

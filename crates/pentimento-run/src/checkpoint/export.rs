@@ -33,8 +33,9 @@ pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> R
         Err(RunError::NoRecipe { .. }) => None,
         Err(error) => return Err(error),
     };
-    let is_adapter =
-        recipe.as_ref().is_some_and(|recipe| recipe.adapter().is_some() || recipe.adapters().is_some());
+    let is_adapter = recipe
+        .as_ref()
+        .is_some_and(|recipe| recipe.adapter().is_some() || recipe.beneath_members().is_some());
     // Of a pipeline with encoders the network is one part, which takes the place of that part in the pipeline.
     let has_encoders = recipe.is_some_and(|recipe| recipe.encoders().is_some());
     let is_pipeline = |file: &&str| *file == SCHEDULER_FILES[0];
@@ -78,8 +79,8 @@ fn export_adapter(run: &Run, run_folder: &Path, member: u32, place: &Path) -> Re
         return Ok(());
     }
     let workspace = Workspace::open_read_only(run_folder, RunOptions::default())?;
-    let architecture = match workspace.recipe.adapters() {
-        Some(adapters) => BaseNetwork::of(adapters)?.adapted()?.clone(),
+    let architecture = match workspace.recipe.on_base() {
+        Some(on_base) => BaseNetwork::of(on_base)?.of_members()?.clone(),
         None => imported::architecture(&workspace)?,
     };
     let [_, weights] = names;

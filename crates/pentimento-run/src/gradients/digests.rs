@@ -60,7 +60,7 @@ pub fn made_with_digest(workspace: &Workspace, about_samples: bool) -> Result<St
         builder = builder.json(&(encoders.autoencoder.digest, text))?;
     }
     let beneath = recipe.adapter().map(|adapter| adapter.base);
-    if let Some(base) = beneath.or(recipe.adapters().map(|adapters| adapters.base.files.digest)) {
+    if let Some(base) = beneath.or(recipe.beneath_members().map(|base| base.files.digest)) {
         builder = builder.json(&base)?;
     }
     for name in workspace.run.names().into_iter().filter(|name| is_used(name)) {

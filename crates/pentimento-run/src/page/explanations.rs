@@ -33,7 +33,7 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
     let (networks, averaged) = match taken.networks {
         0 | 1 => (what_has_gradients(recipe), ""),
         several => {
-            let of_members = match recipe.adapters() {
+            let of_members = match recipe.beneath_members() {
                 None => "in all their parameters",
                 Some(_) => "in all parameters of their adapters, the network beneath standing still",
             };

@@ -1,4 +1,4 @@
-//! Adapters that are trained on one network: which network, and what an adapter has beside its layers.
+//! Members that begin with a network that is there: which network, and what an adapter on it has beside its layers.
 
 use super::bound::{BrokenBound, broken};
 use super::encoders::EncodersRecipe;
@@ -15,16 +15,17 @@ const USUAL_LAYERS: [&str; 4] = ["to_k", "to_q", "to_v", "to_out.0"];
 /// Largest rank; published adapters of images have at most 256.
 const LARGEST_RANK: usize = 4096;
 
-/// The members of an ensemble that are adapters (LoRA) on one network: the sections `base` and `adapter`.
+/// The members of an ensemble that begin with one network: the sections `base` and `adapter`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AdaptersRecipe {
-    /// The network beneath them, which stands still.
+pub struct OnBaseRecipe {
+    /// The network.
     pub base: BaseRecipe,
-    /// What each of them has.
-    pub adapter: AdapterShape,
+    /// What an adapter (LoRA) of each member has, beneath which the network stands still; none if each member trains all of the
+    /// network on, from the values that it has.
+    pub adapter: Option<AdapterShape>,
 }
 
-/// The network beneath the adapters of an ensemble.
+/// The network that members begin with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaseRecipe {
@@ -37,7 +38,7 @@ pub struct BaseRecipe {
     pub files: BaseFiles,
 }
 
-/// The files of the network beneath adapters. None is copied into the run; whoever opens them compares their digests.
+/// The files of that network. None is copied into the run; whoever opens them compares their digests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaseFiles {

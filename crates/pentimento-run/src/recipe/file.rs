@@ -2,9 +2,9 @@
 
 use super::bound::{BrokenBound, broken};
 use super::{
-    AdapterShape, AdaptersRecipe, AttributionRecipe, BankRecipe, BaseRecipe, CheckpointRecipe,
-    ClassifierRecipe, CodesRecipe, DataRecipe, GradientRecipe, InfluenceRecipe, Origin, Recipe,
-    SamplesRecipe, SubsetsRecipe, TrainedNetwork, TrainedRecipe,
+    AdapterShape, AttributionRecipe, BankRecipe, BaseRecipe, CheckpointRecipe, ClassifierRecipe, CodesRecipe,
+    DataRecipe, GradientRecipe, InfluenceRecipe, OnBaseRecipe, Origin, Recipe, SamplesRecipe, SubsetsRecipe,
+    TrainedNetwork, TrainedRecipe,
 };
 use pentimento_diffusion::sampler::SamplingConfig;
 use pentimento_diffusion::schedule::ScheduleConfig;
@@ -79,12 +79,10 @@ impl RecipeFile {
         };
         match recipe.origin {
             Origin::Trained(TrainedRecipe { codes, network, training }) => {
-                let (model, adapters) = match network {
-                    TrainedNetwork::Whole(model) => (Some(model), None),
-                    TrainedNetwork::Adapter(adapters) => (None, Some(*adapters)),
+                let (model, base, adapter) = match network {
+                    TrainedNetwork::Fresh(model) => (Some(model), None, None),
+                    TrainedNetwork::OnBase(on_base) => (None, Some(on_base.base), on_base.adapter),
                 };
-                let (base, adapter) =
-                    adapters.map(|AdaptersRecipe { base, adapter }| (base, adapter)).unzip();
                 Self {
                     codes: Some(codes),
                     model,
@@ -112,10 +110,10 @@ impl RecipeFile {
     pub(super) fn into_recipe(self) -> Result<Recipe, BrokenBound> {
         let model = self.model.unwrap_or_default();
         if self.base.is_some() && !model.is_empty() {
-            broken("model", "given", "not with `base`, on whose network the members are adapters")?;
+            broken("model", "given", "not with `base`, whose network the members begin with")?;
         }
         if self.base.is_some() && (self.checkpoint.is_some() || self.bank.is_some()) {
-            broken("base", "given", "only with `codes`: adapters are trained as the members of an ensemble")?;
+            broken("base", "given", "only with `codes`: the members of an ensemble begin with its network")?;
         }
         if self.base.is_none() && self.adapter.is_some() {
             broken(
@@ -129,10 +127,9 @@ impl RecipeFile {
         let origin = match (self.checkpoint, self.bank) {
             (None, None) => {
                 let network = match self.base {
-                    None => TrainedNetwork::Whole(model),
+                    None => TrainedNetwork::Fresh(model),
                     Some(base) => {
-                        let adapter = self.adapter.unwrap_or_default();
-                        TrainedNetwork::Adapter(Box::new(AdaptersRecipe { base, adapter }))
+                        TrainedNetwork::OnBase(Box::new(OnBaseRecipe { base, adapter: self.adapter }))
                     }
                 };
                 Origin::Trained(TrainedRecipe { codes, network, training })

@@ -25,7 +25,7 @@ mod samples;
 pub use adapter::{AdapterRecipe, TextAdapterRecipe};
 pub use attribution::AttributionRecipe;
 pub use bank::{BankRecipe, SubsetChoice, SubsetsRecipe};
-pub use base::{AdapterShape, AdaptersRecipe, BaseFiles, BaseRecipe};
+pub use base::{AdapterShape, BaseFiles, BaseRecipe, OnBaseRecipe};
 pub use classifier::ClassifierRecipe;
 pub use codes::{CodeKind, CodesRecipe, GroupBy};
 pub use data::{DataRecipe, NO_SOURCE};
@@ -196,11 +196,11 @@ impl Recipe {
             .map_err(|error| RunError::Recipe { file: self.name.clone(), message: error.to_string() })
     }
 
-    /// The encoders of an imported pipeline, or of the network beneath adapters; none where networks work on pictures.
+    /// The encoders of an imported pipeline, or of that of the network that members begin with; none where networks work on pictures.
     pub fn encoders(&self) -> Option<&EncodersRecipe> {
         match &self.origin {
             Origin::Imported(checkpoint) => checkpoint.encoders.as_deref(),
-            Origin::Trained(trained) => trained.adapters()?.base.files.encoders.as_deref(),
+            Origin::Trained(trained) => trained.on_base()?.base.files.encoders.as_deref(),
             Origin::Bank(_) => None,
         }
     }
@@ -210,12 +210,17 @@ impl Recipe {
         if self.encoders().is_some() { Space::Latents } else { Space::Pixels }
     }
 
-    /// The adapters of an ensemble, if its members are such.
-    pub fn adapters(&self) -> Option<&AdaptersRecipe> {
+    /// The network that the members of an ensemble begin with, if it is one that is there.
+    pub fn on_base(&self) -> Option<&OnBaseRecipe> {
         match &self.origin {
-            Origin::Trained(trained) => trained.adapters(),
+            Origin::Trained(trained) => trained.on_base(),
             Origin::Imported(_) | Origin::Bank(_) => None,
         }
+    }
+
+    /// The network beneath the members of an ensemble, if these are adapters.
+    pub fn beneath_members(&self) -> Option<&BaseRecipe> {
+        self.on_base().filter(|on_base| on_base.adapter.is_some()).map(|on_base| &on_base.base)
     }
 
     /// How networks are trained here; not at all if they were imported.

@@ -2,7 +2,7 @@
 
 use super::adapter::AdapterRecipe;
 use super::bank::BankRecipe;
-use super::base::AdaptersRecipe;
+use super::base::{AdapterShape, OnBaseRecipe};
 use super::bound::{BrokenBound, broken};
 use super::codes::CodesRecipe;
 use super::data::DataRecipe;
@@ -29,24 +29,24 @@ pub enum Origin {
 pub struct TrainedRecipe {
     /// Which member trains on which images.
     pub codes: CodesRecipe,
-    /// What of a network a member is.
+    /// What a member begins with.
     pub network: TrainedNetwork,
     /// How a member is trained.
     pub training: TrainingConfig,
 }
 
-/// What of a network each member of an ensemble is.
+/// What each member of an ensemble begins with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TrainedNetwork {
-    /// All of it: keys of diffusers' `UNet2DModel`; sizes that follow from the images may be left out.
-    Whole(toml::Table),
-    /// An adapter on a network that all members share.
-    Adapter(Box<AdaptersRecipe>),
+    /// A fresh network: keys of diffusers' `UNet2DModel`; sizes that follow from the images may be left out.
+    Fresh(toml::Table),
+    /// A network that is there.
+    OnBase(Box<OnBaseRecipe>),
 }
 
 impl Default for TrainedNetwork {
     fn default() -> Self {
-        Self::Whole(toml::Table::new())
+        Self::Fresh(toml::Table::new())
     }
 }
 
@@ -79,8 +79,8 @@ impl Origin {
             Self::Trained(trained) => {
                 let TrainedRecipe { codes, training, .. } = trained;
                 training.validate().map_err(BrokenBound::of_section("training"))?;
-                if let Some(AdaptersRecipe { base, adapter }) = trained.adapters() {
-                    adapter.validate()?;
+                if let Some(OnBaseRecipe { base, adapter }) = trained.on_base() {
+                    adapter.as_ref().map_or(Ok(()), AdapterShape::validate)?;
                     if training.horizontal_flip && base.files.encoders.is_some() {
                         let bound = "false where networks work on latents: a mirrored latent is not that of the mirrored picture";
                         return broken("training.horizontal_flip", true, bound);
@@ -96,10 +96,10 @@ impl Origin {
         }
     }
 
-    /// Keys of the networks that are trained here as a whole.
+    /// Keys of the networks that are trained here from the beginning.
     pub(super) fn model(&self) -> Option<&toml::Table> {
         match self {
-            Self::Trained(TrainedRecipe { network: TrainedNetwork::Whole(model), .. })
+            Self::Trained(TrainedRecipe { network: TrainedNetwork::Fresh(model), .. })
             | Self::Bank(BankRecipe { model, .. }) => Some(model),
             Self::Trained(_) | Self::Imported(_) => None,
         }
@@ -107,11 +107,11 @@ impl Origin {
 }
 
 impl TrainedRecipe {
-    /// The adapters that the members are, if they are no whole networks.
-    pub fn adapters(&self) -> Option<&AdaptersRecipe> {
+    /// The network that members begin with, if it is one that is there.
+    pub fn on_base(&self) -> Option<&OnBaseRecipe> {
         match &self.network {
-            TrainedNetwork::Whole(_) => None,
-            TrainedNetwork::Adapter(adapters) => Some(adapters),
+            TrainedNetwork::Fresh(_) => None,
+            TrainedNetwork::OnBase(on_base) => Some(on_base),
         }
     }
 }

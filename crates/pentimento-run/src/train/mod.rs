@@ -15,6 +15,7 @@ pub use objects::{
 pub use side_by_side::TRIAL_STEPS;
 pub(crate) use side_by_side::Tried;
 
+use crate::base::BaseNetwork;
 use crate::data::CodedData;
 use crate::drive::drive_some;
 use crate::error::{Result, RunError};
@@ -50,7 +51,7 @@ impl<'a> Training<'a> {
         Self { workspace, data, ready: OnceCell::new() }
     }
 
-    /// Opens the network beneath adapters, and encodes images and captions where that is needed.
+    /// Opens the network that members begin with, and encodes images and captions where that is needed.
     fn ready(&self) -> Result<&Ready<'a>> {
         self.ready.get_or_try_init(|| {
             let (workspace, data) = (self.workspace, self.data);
@@ -79,11 +80,16 @@ impl<'a> Training<'a> {
         let Ready { networks: InTraining { architecture, training, .. }, inputs } = self.ready()?;
         let (data, Recipe { schedule, seed, .. }) = (self.data, &self.workspace.recipe);
         let own = data.member_images(member)?;
-        Ok(match inputs.training_conditions(&data.images, &own, training) {
+        let trainer = match inputs.training_conditions(&data.images, &own, training) {
             None => Trainer::new(architecture.clone(), schedule, *training, *seed, member)?,
             Some(told) => {
                 Trainer::conditional(architecture.clone(), schedule, *training, told, *seed, member)?
             }
+        };
+        let first = data.base.as_ref().map_or(Ok(None), BaseNetwork::first_values)?;
+        Ok(match first {
+            Some(values) => trainer.beginning_with(values.to_vec())?,
+            None => trainer,
         })
     }
 

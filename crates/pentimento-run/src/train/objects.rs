@@ -2,6 +2,7 @@
 
 use super::in_training::NetworkObjects;
 use super::network::steps_of_states;
+use crate::base::BaseNetwork;
 use crate::data::CodedData;
 use crate::error::{MadeBy, Result, RunError};
 use crate::event::Event;
@@ -49,7 +50,8 @@ pub fn member_fingerprint(workspace: &Workspace, data: &CodedData, member: u32) 
 /// The names of a member's objects.
 pub(super) fn objects_of(data: &CodedData, member: u32) -> NetworkObjects {
     let folder = member_folder(member);
-    if data.base.is_some() { NetworkObjects::of_adapter(folder) } else { NetworkObjects::new(folder) }
+    let is_adapter = data.base.as_ref().is_some_and(BaseNetwork::is_adapted);
+    if is_adapter { NetworkObjects::of_adapter(folder) } else { NetworkObjects::new(folder) }
 }
 
 /// Name of the weights of a network that is a member as a whole.

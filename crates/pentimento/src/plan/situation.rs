@@ -66,8 +66,8 @@ impl Situation {
                 (Box::new(stand_in(public, split)?) as Box<dyn ImageSource>, names, false)
             }
         };
-        let data = match recipe.adapters() {
-            // The network beneath adapters has a say in how they are opened.
+        let data = match recipe.on_base() {
+            // The network that members begin with has a say in how they are opened.
             Some(_) if data_is_real => CodedData::open(recipe, request.options)?,
             _ => CodedData::of(recipe, set.as_ref(), names, &request.options.reporter)?,
         };
