@@ -6,7 +6,7 @@
 PENTIMENTO is the program, RUN the run of a kept bank's network (imported as docs/results/banks.md says), KEPT docs/results/banks/mnist or
 docs/results/banks/cifar2, METHODS names with commas. Values that stand in RUN's recipe take others first, such as `groups=16`. A line is
 printed for each method and set of queries: the score in % with its 95 % interval over subsets, the same with the query mean removed,
-and the seconds that scoring took beyond what was there.
+and the seconds that scoring took beyond what was there; or why the program refused.
 """
 
 import json
@@ -29,10 +29,17 @@ def set_in_recipe(run, key, value):
     recipe.write_text(text)
 
 
+class Refused(Exception):
+    """Why the program does not compute some scores."""
+
+
 def scored(program, run, queries, method, into):
     """Scores by a method in a file, whose ending says its kind, and the seconds that making them took."""
     began = time.monotonic()
-    subprocess.run([program, "attribute", run, "--query", queries, "--method", method], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    asked = [program, "attribute", run, "--query", queries, "--method", method]
+    said = subprocess.run(asked, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if said.returncode != 0:
+        raise Refused(said.stderr.strip().splitlines()[-1])
     seconds = time.monotonic() - began
     export(program, run, queries, method, into)
     return seconds
@@ -66,7 +73,11 @@ def main():
     for method in methods.split(","):
         for queries in SETS:
             scores = f"{run}.scores.npy"
-            seconds = scored(program, run, queries, method, scores)
+            try:
+                seconds = scored(program, run, queries, method, scores)
+            except Refused as why:
+                print(method, queries, why, sep=" | ", flush=True)
+                continue
             whole, without_mean = judged(program, kept, queries, scores)
             Path(scores).unlink()
             text = lambda three: "{:.1f} [{:.1f}, {:.1f}]".format(*three)

@@ -65,5 +65,5 @@ pub use resize::ResizeFilter;
 pub use source::{
     CaptionFaultKind, CaptionFaultSummary, CaptionSummary, Channels, Colours, Conversion, DamageKind,
     DamageSummary, DamagedImage, FaultyCaption, ImageSource, IndexedSource, Layout, Note, OpenEvent,
-    OpenOptions, Work, check_captions, converted, converted_without_loss, open,
+    OpenOptions, Work, check_captions, converted, converted_without_loss, open, with_class_captions,
 };

@@ -4,6 +4,7 @@ use super::analyse::SampleAnalysis;
 use super::classify::{Accuracy, TrainedClassifier, see};
 use super::data::CodedData;
 use crate::error::Result;
+use crate::networks::Visible;
 use crate::recipe::GroupBy;
 use crate::workspace::Workspace;
 use pentimento_attribution::ensemble::{Approximation, Candidate, first_by};
@@ -80,18 +81,22 @@ pub struct SeenSample {
     pub without: Vec<(u32, f64)>,
 }
 
-/// Asks the classifier about every sample and counterfactual; nothing without a classifier.
+/// Asks the classifier about every sample and counterfactual, as people see them; nothing without a classifier.
 ///
 /// # Errors
 ///
-/// If the classifier is for other images.
-pub fn see_all(trained: Option<&TrainedClassifier>, samples: &[SampleAnalysis]) -> Result<Vec<SeenSample>> {
+/// If the classifier is for other images; as decoding latents.
+pub fn see_all(
+    trained: Option<&TrainedClassifier>,
+    samples: &[SampleAnalysis],
+    visible: &Visible,
+) -> Result<Vec<SeenSample>> {
     let Some(trained) = trained else { return Ok(Vec::new()) };
     samples
         .iter()
         .map(|sample| {
-            let mut images = vec![sample.image.clone()];
-            images.extend(sample.exact.iter().cloned());
+            let made = std::iter::once(&sample.image).chain(&sample.exact);
+            let images: Vec<Vec<f32>> = made.map(|made| visible.picture(made)).collect::<Result<_>>()?;
             let mut seen = see(trained, &images)?.into_iter();
             let base = seen.next().unwrap_or_default();
             Ok(SeenSample { base, without: seen.collect() })

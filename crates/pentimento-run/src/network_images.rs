@@ -58,12 +58,13 @@ impl TakenImages {
     }
 
     fn check_public(&self, set: PublicSet, data: &DataRecipe) -> Result<()> {
-        if self.texts {
+        if self.texts && data.captions.is_none() {
             return Err(RunError::RecipeValue {
                 file: "recipe".into(),
                 field: "data.set".into(),
                 value: set.name().into(),
-                bound: "images with captions, as the network was trained with texts; this set has none"
+                bound: "images with captions, as the network was trained with texts; this set has none, but \
+                        `data.captions = \"a photo of a {class}\"` makes them of the names of its classes"
                     .into(),
             });
         }

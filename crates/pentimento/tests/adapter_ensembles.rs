@@ -13,6 +13,7 @@ mod latent_pipelines;
 
 use common::*;
 use latent_pipelines::*;
+use pentimento_data::{FetchError, FetchOptions, PublicSet, default_cache_dir, fetch};
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::checkpoint::{AdapterFiles, Checkpoint, CheckpointFiles, Selection};
 use pentimento_diffusion::condition::{Condition, TextEmbedding};
@@ -20,6 +21,8 @@ use pentimento_diffusion::mixture::{Mixture, Trajectory};
 use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_encoders::Encoders;
+use pentimento_evaluation::classifier::Classifier;
+use pentimento_testing::skipped;
 use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -398,6 +401,91 @@ fn what_follows_the_training_is_under_its_conditions() {
     assert!(dropped.1 == empty.1, "the same events");
     // What does not follow the training takes images under their own captions.
     assert!(dropped.2 != empty.2);
+}
+
+/// Captions that are made of the names of classes are as good as the same captions in files.
+#[test]
+fn captions_are_made_of_classes() {
+    let laboratory = Laboratory::new();
+    let base = pipeline("sd_conv");
+    let (files, classes) = (laboratory.path("files"), laboratory.path("classes"));
+    write_pictures(&base, "features.images", &files, None);
+    for image in 0..6 {
+        let (class, picture) = (["cat", "dog"][image % 2], format!("{image}.png"));
+        fs::create_dir_all(classes.join(class)).unwrap();
+        fs::copy(files.join(&picture), classes.join(class).join(&picture)).unwrap();
+        fs::create_dir_all(laboratory.path("captioned").join(class)).unwrap();
+        fs::copy(files.join(&picture), laboratory.path("captioned").join(class).join(&picture)).unwrap();
+        let caption = laboratory.path("captioned").join(class).join(format!("{image}.txt"));
+        fs::write(caption, format!("a photo of a {class}, {class}")).unwrap();
+    }
+    let made = |name: &str, images: &Path, settings: &[&str]| {
+        let (recipe, run) = (recipe_of(&laboratory, &base, name, images, ""), laboratory.path(name));
+        let mut train = program([Path::new("train"), &recipe, Path::new("--run"), &run]);
+        succeed(train.args(settings.iter().flat_map(|setting| ["--set", setting])));
+        let asked = ["--method", "d-trak", "--query", "cat/0.png"];
+        succeed(&mut command("sample", &run, &[]));
+        let said = succeed(&mut command("attribute", &run, &asked)).stdout;
+        (said, fs::read(run.join("members/001/adapter/adapter_model.safetensors")).unwrap())
+    };
+    let template = "data.captions=\"a photo of a {class}, {class}\"";
+    let (said, by_classes) = made("by-classes", &classes, &[template]);
+    let (_, by_files) = made("by-files", &laboratory.path("captioned"), &[]);
+    assert!(by_classes == by_files, "other members");
+    assert_names(&said, &["a photo of a cat, cat"]);
+    // A folder of pictures that are asked about has its own classes.
+    let run = laboratory.path("by-classes");
+    let said = succeed(
+        command("attribute", &run, &["--method", "d-trak", "--query"]).arg(laboratory.path("captioned")),
+    );
+    assert_names(&said.stdout, &["a photo of a dog, dog"]);
+    let said = fail(command("attribute", &run, &["--method", "d-trak", "--query"]).arg(&files), 42);
+    assert_names(&said, &["data.captions", "a photo of a {class}", "no classes"]);
+    let recipe = recipe_of(&laboratory, &base, "unlabelled", &files, "");
+    let said = fail(program([Path::new("train"), &recipe]).args(["--set", template]), 42);
+    assert_names(&said, &["data.captions", "a photo of a {class}", "no classes"]);
+}
+
+/// The classifier sees what people see of latents, with samples of a public set under captions of its classes.
+#[test]
+fn the_classifier_sees_decoded_pictures() {
+    let set = PublicSet::Cifar10;
+    let fetched = default_cache_dir().and_then(|cache| fetch(set, &FetchOptions::new(cache), &mut |_| {}));
+    match fetched {
+        Err(error @ (FetchError::NothingAnswered { .. } | FetchError::NoCacheFolder)) => {
+            return skipped(set.name(), error);
+        }
+        fetched => drop(fetched.unwrap()),
+    }
+    let laboratory = Laboratory::new();
+    let base = pipeline("sd_conv");
+    let recipe = recipe(&laboratory, &base, "cifar", "");
+    let run = laboratory.path("run");
+    let settings = [
+        "data.set=\"cifar10\"",
+        "data.captions=\"a photo of a {class}\"",
+        "data.preprocessing.split=\"train\"",
+        "data.preprocessing.classes=[1,5,7]",
+        "data.preprocessing.first_per_class=4",
+        "data.preprocessing.resize={height=16, width=16, filter=\"box\"}",
+        "codes.groups=\"class\"",
+        "codes.kind=\"walsh\"",
+        "classifier.epochs=1",
+    ];
+    let unset = ["data.path", "codes.members", "codes.weight"].into_iter().flat_map(|one| ["--unset", one]);
+    let settings: Vec<&str> = unset.chain(settings.iter().flat_map(|one| ["--set", one])).collect();
+    let said = succeed(&mut run_command(&recipe, &run, &settings)).stdout;
+    assert_names(&said, &["other class removed, another class seen", "classifier: "]);
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    let classifier =
+        Classifier::from_bytes(&fs::read(run.join("classifier/classifier.safetensors")).unwrap()).unwrap();
+    let decoded: Vec<f32> = array(&run, SHARD, "image").iter().map(|value| value.clamp(-1.0, 1.0)).collect();
+    for (sample, seen) in classifier.predict(&decoded).unwrap().iter().enumerate() {
+        let class = set.class_names()[seen.class as usize];
+        let percent = (f64::from(seen.probability) * 100.0).round();
+        let prompt = PROMPTS[sample % 2];
+        assert_names(&page, &[&format!("Sample {sample} (“{prompt}”), seen as {class} ({percent}\u{a0}%)")]);
+    }
 }
 
 /// Networks of other kinds: latents without texts, and pixels.

@@ -13,6 +13,7 @@ mod caption_files;
 mod captions;
 mod channels;
 mod cifar;
+mod class_captions;
 mod containers;
 mod damage;
 mod decode;
@@ -53,6 +54,7 @@ pub use channels::{converted, converted_without_loss};
 pub(crate) use cifar::{
     CLASS_NAMES as CIFAR10_CLASS_NAMES, RECORD_BYTES as CIFAR10_RECORD_BYTES, read_cifar10,
 };
+pub use class_captions::with_class_captions;
 pub use damage::{DamageKind, DamageSummary, DamagedImage};
 pub use decode::{Channels, Colours};
 pub(crate) use event::{Meter, Tell};

@@ -28,7 +28,7 @@ pub(crate) fn section(view: &ReportView) -> Option<Markup> {
 fn fidelity_table(view: &ReportView) -> Markup {
     let headings = [
         html! { "method" },
-        html! { "same change" span.small { "Pearson, pixels" } },
+        html! { "same change" span.small { "Pearson" } },
         html! { "same order" span.small { "Spearman, distances" } },
         html! { "same strongest" span.small { "share of samples" } },
         html! { "cost" },

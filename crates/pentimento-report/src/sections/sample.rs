@@ -269,7 +269,7 @@ fn approximations(view: &ReportView, sample: &SampleView) -> Result<Markup, Repo
             summary { "Exact beside approximate" }
             p.small {
                 "Each number is the distance from the picture above. Below it, r tells how well the approximate change "
-                "matches the exact one, pixel by pixel: 1 is a perfect match, 0 is none."
+                "matches the exact one, value by value: 1 is a perfect match, 0 is none."
             }
             (scrolling(&format!("Exact beside approximate, sample {}", sample.id), table))
         }

@@ -4,7 +4,7 @@ use super::queries::Query;
 use super::row_key::row_key;
 use super::subject::Subject;
 use crate::analyse::{Sampling, shard_count, shard_samples};
-use crate::data::{open_images, open_path, prepare_images};
+use crate::data::{open_images, open_path, prepare_images, with_captions};
 use crate::encoders::{EncodingPictures, EncodingTexts, Latents, TEXTS_OF_QUERIES, texts_of_samples};
 use crate::error::{MadeBy, Result, RunError};
 use crate::network_images::in_channels_of;
@@ -233,7 +233,9 @@ pub(super) fn images_of(
     let mut preprocessing = recipe.data.preprocessing.clone();
     // These choose among training images.
     (preprocessing.classes, preprocessing.first_per_class, preprocessing.first) = (None, None, None);
-    let source = in_channels_of(Box::new(source), shape[2], &preprocessing, &path.display().to_string())?;
+    let class_names = source.class_names().to_vec();
+    let source = with_captions(Box::new(source), &class_names, &data)?;
+    let source = in_channels_of(source, shape[2], &preprocessing, &path.display().to_string())?;
     let images = prepare_images(source.as_ref(), &preprocessing, subject.workspace.reporter())?;
     let found = [images.height(), images.width(), images.channels()];
     if found != shape {

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::figures::{Figures, SeenSample, measure, see_all};
 use crate::networks::{Networks, Visible};
 use crate::recipe::GroupBy;
+use crate::words::quoted;
 use crate::workspace::Workspace;
 use pentimento_attribution::ensemble::approximation::clamped;
 use pentimento_attribution::ensemble::{
@@ -39,7 +40,8 @@ impl<'a> Counterfactuals<'a> {
     pub fn read(workspace: &'a Workspace, data: &'a CodedData, networks: &Networks<'_>) -> Result<Self> {
         let classifier = open_classifier(workspace)?;
         let (samples, _) = read_analysis(workspace, data, networks)?;
-        let seen = see_all(classifier.as_ref(), &samples)?;
+        let visible = Visible::of(workspace, networks);
+        let seen = see_all(classifier.as_ref(), &samples, &visible)?;
         let figures = measure(workspace, data, &samples, classifier.as_ref(), &seen)?;
         let distinct = if data.trained.codes.groups == GroupBy::Image {
             let ranking = |sample: &SampleAnalysis| -> Vec<u32> {
@@ -50,7 +52,6 @@ impl<'a> Counterfactuals<'a> {
         } else {
             None
         };
-        let visible = Visible::of(workspace, networks);
         Ok(Self { workspace, data, samples, seen, figures, classifier, distinct, visible })
     }
 
@@ -110,8 +111,9 @@ impl<'a> Counterfactuals<'a> {
         let counterfactuals = (0..sample.groups.len())
             .map(|place| self.counterfactual(sample, place, seen, detail))
             .collect::<Result<_>>()?;
+        let prompt = self.workspace.recipe.samples.prompt(sample.sample);
         Ok(SampleView {
-            name: None,
+            name: prompt.map(|prompt| format!("Sample {} ({})", sample.sample, quoted(prompt))),
             id: u64::from(sample.sample),
             image: self.made(&sample.image)?,
             seen_as: seen.map(|seen| self.seen(seen.base)),

@@ -10,6 +10,9 @@ use std::path::PathBuf;
 /// What a recipe's `data` needs.
 pub const NO_SOURCE: &str = "it needs one of `set`, `path`, or both `images` and `labels`";
 
+/// What stands for the name of an image's class in a caption.
+const CLASS: &str = "{class}";
+
 /// Which images a run trains on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,8 +36,9 @@ pub struct DataRecipe {
     /// With `path`: red, green and blue behind transparent pixels; white if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<[u8; 3]>,
-    /// With `path`: where the captions of the images are, a column of a table or an ending of files beside the images such as `txt`;
-    /// if absent, what is usual. Only networks that were trained with texts are told them.
+    /// The captions of the images: a text with `{class}` for the name of an image's class; or with `path` where they are, a column
+    /// of a table or an ending of files beside the images such as `txt`. If absent, what is usual. Only networks that were trained
+    /// with texts are told them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captions: Option<String>,
     /// With `path`: go on without damaged images; otherwise selecting one is an error.
@@ -50,6 +54,17 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl DataRecipe {
+    /// Where the captions of a set of `path` are, if the recipe says so.
+    pub fn caption_column(&self) -> Option<&str> {
+        self.captions.as_deref().filter(|captions| !captions.contains(CLASS))
+    }
+
+    /// The caption of an image whose class has a name, if captions are made of these.
+    pub fn caption_of_class(&self, class_name: &str) -> Option<String> {
+        let template = self.captions.as_deref().filter(|captions| captions.contains(CLASS))?;
+        Some(template.replace(CLASS, class_name))
+    }
+
     /// Whether it says where images are.
     pub fn has_source(&self) -> bool {
         self.set.is_some() || self.path.is_some() || self.images.is_some() || self.labels.is_some()
@@ -91,8 +106,10 @@ impl DataRecipe {
         if let (None, Some(background)) = (&self.path, self.background) {
             return broken("data.background", format!("{background:?}"), "only with `data.path`");
         }
-        if let (None, Some(captions)) = (&self.path, &self.captions) {
-            return broken("data.captions", format!("{captions:?}"), "only with `data.path`");
+        if let (None, Some(captions)) = (&self.path, self.caption_column()) {
+            let bound =
+                format!("with `data.path`, or a text with `{CLASS}` for the name of an image's class");
+            return broken("data.captions", format!("{captions:?}"), bound);
         }
         Ok(())
     }

@@ -286,9 +286,6 @@ impl Recipe {
                 "false where a network works on latents, which have no range",
             );
         }
-        if self.encoders().is_some() && self.classifier.is_some() {
-            return broken("classifier", "given", "left out where networks work on latents");
-        }
         self.samples.validate()?;
         self.attribution.validate()?;
         if let Some(classifier) = self.classifier {

@@ -2,13 +2,11 @@
 
 use super::PlanRequest;
 use anyhow::{Context, Result};
-use pentimento_data::{
-    FetchOptions, ImageSet, ImageSource, PublicSet, Split, converted, default_cache_dir, fetch,
-};
+use pentimento_data::{FetchOptions, ImageSet, PublicSet, Split, default_cache_dir, fetch};
 use pentimento_diffusion::unet::Architecture;
 use pentimento_run::analyse::{Attribution, Sampling, shard_count, shard_samples};
 use pentimento_run::classify::trained_classifier;
-use pentimento_run::data::{CodedData, NamedImages, open_images};
+use pentimento_run::data::{CodedData, NamedImages, as_recipe_says, open_images};
 use pentimento_run::page::is_reported;
 use pentimento_run::piece::{Piece, Stage, missing};
 use pentimento_run::recipe::{DataRecipe, Recipe};
@@ -62,8 +60,8 @@ impl Situation {
             Some((set, names)) => (set, names, true),
             None => {
                 let public = recipe.data.set.context("a recipe has a set or files")?;
-                let names = public.class_names().iter().map(ToString::to_string).collect();
-                (Box::new(stand_in(public, split)?) as Box<dyn ImageSource>, names, false)
+                let (set, names) = as_recipe_says(&recipe.data, public, stand_in(public, split)?)?;
+                (set, names, false)
             }
         };
         let data = match recipe.on_base() {
@@ -99,12 +97,7 @@ fn open_without_fetching(
         // A run would copy these to the cache; they are read where they are.
         None => options.data_from.as_deref().map(|from| set.open(from, split)).transpose()?,
     };
-    let in_channels = |found: ImageSet| match data.channels {
-        Some(channels) => converted(Box::new(found), channels),
-        None => Box::new(found) as Box<dyn ImageSource>,
-    };
-    let names = set.class_names().iter().map(ToString::to_string).collect();
-    Ok(found.map(|found| (in_channels(found), names)))
+    Ok(found.map(|found| as_recipe_says(data, set, found)).transpose()?)
 }
 
 /// A public set that is in the cache.

@@ -1,22 +1,22 @@
 //! Opening the training images, their groups and their codes.
 
-use super::workspace::{RunOptions, Workspace};
+mod opening;
+
+pub(crate) use opening::with_captions;
+pub use opening::{
+    NamedImages, as_recipe_says, fetch_public, open_images, open_path, open_path_telling, prepare_images,
+    telling,
+};
+
 use crate::base::BaseNetwork;
 use crate::binding::take_recipe;
 use crate::error::{BankError, Result, RunError};
-use crate::event::{Event, Progress, Reporter};
-use crate::known_sets::Telling;
+use crate::event::Reporter;
 use crate::network_images::check_labels;
-use crate::recipe::{
-    CodeKind, CodesRecipe, DataRecipe, GroupBy, NO_SOURCE, Origin, Recipe, TrainedNetwork, TrainedRecipe,
-    unet,
-};
+use crate::recipe::{CodeKind, CodesRecipe, GroupBy, Origin, Recipe, TrainedNetwork, TrainedRecipe, unet};
+use crate::workspace::{RunOptions, Workspace};
 use pentimento_attribution::ensemble::CodeBook;
-use pentimento_data::{
-    Colours, FetchError, FetchEvent, FetchOptions, Groups, ImageSet, ImageSource, IndexedSource, OpenEvent,
-    OpenOptions, PreparedSet, Preprocessing, PublicSet, Split, Work, converted, default_cache_dir,
-    exact_duplicates, fetch, open, prepare_telling, read_idx,
-};
+use pentimento_data::{Groups, ImageSource, PreparedSet, exact_duplicates};
 use pentimento_diffusion::unet::{Architecture, UnetConfig};
 use pentimento_store::Fingerprint;
 use std::path::Path;
@@ -39,182 +39,6 @@ pub struct CodedData {
     pub network: UnetConfig,
     /// The network that members begin with, if it is one that is there.
     pub base: Option<BaseNetwork>,
-}
-
-/// Fetches a public set into the cache, telling what is tried.
-///
-/// # Errors
-///
-/// [`pentimento_data::FetchError`] if nothing answers.
-pub fn fetch_public(
-    set: PublicSet,
-    from: Option<&Path>,
-    reporter: &Reporter,
-) -> Result<pentimento_data::FetchedSet> {
-    fetch_into(&default_cache_dir()?, set, from, reporter)
-}
-
-fn fetch_into(
-    cache: &Path,
-    set: PublicSet,
-    from: Option<&Path>,
-    reporter: &Reporter,
-) -> Result<pentimento_data::FetchedSet> {
-    let mut options = FetchOptions::new(cache);
-    if let Some(folder) = from.filter(|folder| !folder.is_dir()) {
-        return Err(RunError::NoFolderOfSet { folder: folder.to_path_buf() });
-    }
-    options.from = from.map(Path::to_path_buf);
-    let mut show = |event: FetchEvent<'_>| reporter.tell(Event::Fetch(event));
-    Ok(fetch(set, &options, &mut show)?)
-}
-
-/// One half of a public set, which is fetched if it is not in the cache. Without a cache it is fetched for this time.
-fn open_public(set: PublicSet, split: Split, options: &RunOptions) -> Result<ImageSet> {
-    let (from, reporter) = (options.data_from.as_deref(), &options.reporter);
-    match default_cache_dir() {
-        Ok(cache) => Ok(fetch_into(&cache, set, from, reporter)?.open(split)?),
-        Err(error @ FetchError::NoCacheFolder) => {
-            reporter.tell(Event::FetchedForNow { reason: &error.to_string() });
-            let folder = tempfile::tempdir().map_err(RunError::io("make", &std::env::temp_dir()))?;
-            Ok(fetch_into(folder.path(), set, from, reporter)?.open(split)?)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Opens an image set of any layout, telling what was found, with the channels, the background and the treatment of damaged
-/// images that a recipe says. Its index is kept in the cache, if there is one. Of an unchanged set that is known, one line is
-/// told, and nothing the second time.
-///
-/// # Errors
-///
-/// [`pentimento_data::DataError`] naming the file, the field, the value and the bound.
-pub fn open_path(
-    path: &Path,
-    split: Split,
-    data: &DataRecipe,
-    options: &RunOptions,
-) -> Result<IndexedSource> {
-    let how = options.known_sets.telling(path, split, data);
-    let mut tell = telling(&options.reporter);
-    let source = open_path_telling(path, split, data, options, how != Telling::Everything, &mut |event| {
-        if how != Telling::Nothing || !matches!(event, OpenEvent::Known { .. }) {
-            tell(event);
-        }
-    })?;
-    options.known_sets.told(path, split, data);
-    Ok(source)
-}
-
-/// Opens an image set as [`open_path`] does, and hands all events to `tell`; `is_known` says that one is enough where the set
-/// is unchanged.
-///
-/// # Errors
-///
-/// As [`open_path`].
-pub fn open_path_telling(
-    path: &Path,
-    split: Split,
-    data: &DataRecipe,
-    options: &RunOptions,
-    is_known: bool,
-    tell: &mut dyn FnMut(OpenEvent<'_>),
-) -> Result<IndexedSource> {
-    let cache_dir = match default_cache_dir() {
-        Ok(folder) => Some(folder),
-        Err(error) => {
-            tell(OpenEvent::NoCache { reason: &error.to_string() });
-            None
-        }
-    };
-    let background = data.background.unwrap_or(Colours::default().background);
-    let opening = OpenOptions {
-        split,
-        colours: Colours { channels: data.channels, background },
-        cache_dir,
-        captions: data.captions.clone(),
-        verify: options.verify_files,
-        skip_damaged: data.skip_damaged,
-        is_known,
-    };
-    Ok(open(path, &opening, tell)?)
-}
-
-/// Hands the events of a set on; what takes longer than a moment becomes a stage.
-pub fn telling(reporter: &Reporter) -> impl FnMut(OpenEvent<'_>) {
-    let mut shown: Option<(Work, Progress)> = None;
-    move |event| match event {
-        OpenEvent::Progress { work, done, total, .. } => {
-            let (name, what) = work.names();
-            if shown.as_ref().is_none_or(|(of, _)| *of != work) {
-                shown = Some((work, reporter.begin(name, total as u64, done as u64)));
-            }
-            match shown.take() {
-                Some((_, progress)) if done >= total => progress.finish(&format!("{total} {what}")),
-                Some((work, progress)) => {
-                    progress.set(done as u64, what);
-                    shown = Some((work, progress));
-                }
-                None => {}
-            }
-        }
-        event => reporter.tell(Event::Open(event)),
-    }
-}
-
-/// Prepares images, telling how far it is.
-///
-/// # Errors
-///
-/// As [`prepare_telling`].
-pub fn prepare_images(
-    set: &dyn ImageSource,
-    preprocessing: &Preprocessing,
-    reporter: &Reporter,
-) -> Result<PreparedSet> {
-    Ok(prepare_telling(set, preprocessing, &mut telling(reporter))?)
-}
-
-/// Images that can be read one by one, and the names of their classes.
-pub type NamedImages = (Box<dyn ImageSource>, Vec<String>);
-
-/// Opens the images that a recipe names, before preprocessing, with the names of their classes. A set without labels is
-/// one class.
-///
-/// # Errors
-///
-/// As reading and fetching.
-pub fn open_images(data: &DataRecipe, split: Split, options: &RunOptions) -> Result<NamedImages> {
-    data.check_paths()?;
-    // Of a path, opening it brings images to the channels.
-    let in_channels = |set: ImageSet| -> Box<dyn ImageSource> {
-        match data.channels {
-            Some(channels) => converted(Box::new(set), channels),
-            None => Box::new(set),
-        }
-    };
-    if let Some(set) = data.set {
-        let names = set.class_names().iter().map(ToString::to_string).collect();
-        return Ok((in_channels(open_public(set, split, options)?), names));
-    }
-    if let Some(path) = &data.path {
-        let source = open_path(path, split, data, options)?;
-        let names =
-            if source.labels().is_some() { source.class_names().to_vec() } else { vec!["all".into()] };
-        return Ok((Box::new(source), names));
-    }
-    let (Some(images), Some(labels)) = (&data.images, &data.labels) else {
-        return Err(RunError::RecipeValue {
-            file: "recipe".into(),
-            field: "data".into(),
-            value: "without a source".into(),
-            bound: NO_SOURCE.into(),
-        });
-    };
-    let set = read_idx(images, labels)?;
-    let classes = set.labels().iter().max().map_or(0, |&label| label as usize + 1);
-    Ok((in_channels(set), (0..classes).map(|class| class.to_string()).collect()))
 }
 
 impl CodedData {
