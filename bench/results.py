@@ -126,7 +126,7 @@ def write(folder: Path, entries: list[dict]):
     kept = json.loads(file.read_text()) if file.exists() else []
     titles = {entry["title"] for entry in entries}
     everything = [entry for entry in kept if entry["title"] not in titles] + entries
-    order = ["train-small", "train-large", "sample", "jacobian", "search", "adapter", "convolution"]
+    order = ["train-small", "train-large", "sample", "jacobian", "search", "adapter", "convolution", "layer"]
     everything.sort(key=lambda entry: order.index(entry["work"]))
     file.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n")
     readme = folder / "README.md"

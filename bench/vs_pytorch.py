@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WORK_NAMES = ["train-small", "train-large", "sample", "jacobian", "search", "adapter", "convolution"]
+WORK_NAMES = ["train-small", "train-large", "sample", "jacobian", "search", "adapter", "convolution", "layer"]
 # How long disturbed rounds are made again without `--patience`.
 AGAIN_SECONDS = 60
 # Differences in f32 beyond this mean that the two sides do not do the same work; see `agree`.

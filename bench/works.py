@@ -267,6 +267,102 @@ def adapter(pentimento, folder, quick):
     return work
 
 
+def layer(pentimento, folder, quick, kind, backward, **shape):
+    """One layer of a transformer, with or without its backward pass."""
+    file = folder / "layer.safetensors"
+    pentimento.ask("prepare_layer", layer={"kind": kind, **shape}, file=file)
+    arrays = side.load(file)
+    names, run_once, title, operations = LAYERS[kind](arrays, shape)
+    # The weight of a linear layer stands still, as beneath an adapter.
+    tracked = names[:1] if kind == "linear" else names
+    work = Work(
+        f"{title}, forward{' and backward' if backward else ''}",
+        f"{REPEATS} calls in a row, divided by {REPEATS}; output in memory that is at hand (PyTorch: newly allocated)"
+        + ("; gradients of " + ", ".join(tracked) if backward else ""),
+        repeats=REPEATS,
+        operations=operations and operations * (BACKWARD_OPERATIONS[kind] if backward else 1),
+    )
+
+    def run():
+        if not backward:
+            with torch.inference_mode():
+                for _ in range(REPEATS):
+                    output = run_once(*(arrays[name] for name in names))
+            return output, None
+        for _ in range(REPEATS):
+            given = [arrays[name].detach().requires_grad_(name in tracked) for name in names]
+            output = run_once(*given)
+            output.backward(arrays["upstream"])
+        return output, {name: value.grad for name, value in zip(names, given) if name in tracked}
+
+    output, gradients = run()
+    work.agreement["output, relative to its largest entry"] = side.relative_difference(arrays["output"], output)
+    for name, gradient in (gradients or {}).items():
+        work.agreement[f"gradient of {name}, relative to its largest entry"] = side.relative_difference(arrays[f"of_{name}"], gradient)
+    work.variants["pentimento"] = lambda: pentimento.seconds("layer", repeats=REPEATS, backward=backward)
+    add_variant(work, "eager", lambda: run)
+    return work
+
+
+def linear(arrays, shape):
+    weight = arrays["weight"].T.contiguous()
+    rows, inputs, outputs = shape["images"] * shape["tokens"], shape["input"], shape["output"]
+    return (
+        ["input", "bias"],
+        lambda x, bias: torch.nn.functional.linear(x, weight, bias),
+        f"linear layer, {rows} tokens, {inputs} to {outputs} channels",
+        2.0 * rows * inputs * outputs,
+    )
+
+
+def layer_norm(arrays, shape):
+    channels = shape["channels"]
+    return (
+        ["input", "scale", "shift"],
+        lambda x, scale, shift: torch.nn.functional.layer_norm(x, (channels,), scale, shift, 1e-5),
+        f"layer norm, {shape['tokens']} tokens of {channels} channels",
+        None,
+    )
+
+
+def attention(arrays, shape):
+    images, heads, channels = shape["images"], shape["heads"], shape["channels"]
+
+    def split(x):
+        return x.view(images, -1, heads, channels // heads).transpose(1, 2)
+
+    def run_once(queries, keys, values):
+        # As diffusers calls it.
+        made = torch.nn.functional.scaled_dot_product_attention(split(queries), split(keys), split(values))
+        return made.transpose(1, 2).reshape(images, -1, channels)
+
+    return (
+        ["queries", "keys", "values"],
+        run_once,
+        f"attention, {images} images, {shape['queries']} queries over {shape['keys']} keys, {heads} heads of {channels // heads} channels",
+        4.0 * images * shape["queries"] * shape["keys"] * channels,
+    )
+
+
+LAYERS = {"linear": linear, "layer_norm": layer_norm, "attention": attention}
+# Products of a forward and a backward pass, in those of a forward pass: a linear layer's weight has no gradient; an attention
+# makes its scores again, and has two products for each of its two.
+BACKWARD_OPERATIONS = {"linear": 2.0, "attention": 3.5}
+
+# Stable Diffusion 1.5's at latents of 32x32, four draws at once: three levels, the text of 77 tokens, and the layers around gates.
+LAYER_SHAPES = [
+    shape
+    for pixels, channels in [(1024, 320), (256, 640), (64, 1280)]
+    for shape in [
+        ("attention", {"images": 4, "queries": pixels, "keys": pixels, "heads": 8, "channels": channels}),
+        ("attention", {"images": 4, "queries": pixels, "keys": 77, "heads": 8, "channels": channels}),
+        ("linear", {"images": 4, "tokens": pixels, "input": channels, "output": channels}),
+        ("linear", {"images": 4, "tokens": pixels, "input": channels, "output": 8 * channels}),
+        ("linear", {"images": 4, "tokens": pixels, "input": 4 * channels, "output": channels}),
+        ("layer_norm", {"tokens": 4 * pixels, "channels": channels}),
+    ]
+]
+
 # Of a few milliseconds; in a row, as a network calls them, so that threads are awake.
 REPEATS = 20
 CONVOLUTIONS = [(64, 28, 32), (64, 14, 64), (64, 7, 64), (8, 32, 128), (8, 16, 256)]
@@ -281,5 +377,12 @@ WORKS = {
     "convolution": [
         lambda pentimento, folder, quick, shape=shape: convolution(pentimento, folder, quick, *shape)
         for shape in CONVOLUTIONS
+    ],
+    "layer": [
+        lambda pentimento, folder, quick, kind=kind, shape=shape, backward=backward: layer(
+            pentimento, folder, quick, kind, backward, **shape
+        )
+        for kind, shape in LAYER_SHAPES
+        for backward in (False, True)
     ],
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "answers are lines on stdout")]
 
 mod adapted;
+mod layer;
 mod request;
 mod side;
 

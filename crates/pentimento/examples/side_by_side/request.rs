@@ -1,5 +1,6 @@
 //! What the other side can ask for.
 
+use crate::layer::LayerKind;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -96,6 +97,20 @@ pub enum Request {
     Convolution {
         /// How many times.
         repeats: usize,
+    },
+    /// Prepares a layer of a transformer. Writes what it is given, its output and its gradients.
+    PrepareLayer {
+        /// Which layer.
+        layer: LayerKind,
+        /// Where the arrays go.
+        file: PathBuf,
+    },
+    /// The prepared layer, so many times; the answer has the seconds of all of them.
+    Layer {
+        /// How many times.
+        repeats: usize,
+        /// Whether the gradients are wanted too.
+        backward: bool,
     },
 }
 

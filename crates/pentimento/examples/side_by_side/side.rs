@@ -1,6 +1,7 @@
 //! Does what is asked for.
 
 use crate::adapted::Adapted;
+use crate::layer::Layer;
 use crate::request::Request;
 use anyhow::{Context as _, Result};
 use pentimento::attribution::ensemble::{
@@ -28,6 +29,7 @@ pub struct Side {
     opened: Option<Opened>,
     training: Option<Training>,
     convolution: Option<Convolution>,
+    layer: Option<Layer>,
     adapted: Option<Adapted>,
 }
 
@@ -132,6 +134,16 @@ impl Side {
                     (0..repeats).for_each(|_| convolution.run());
                     Ok(())
                 })
+            }
+            Request::PrepareLayer { layer, file } => {
+                let layer = Layer::new(layer)?;
+                layer.write(&file)?;
+                self.layer = Some(layer);
+                Ok(json!({}))
+            }
+            Request::Layer { repeats, backward } => {
+                let layer = self.layer.as_mut().context("no layer is prepared")?;
+                seconds_of(|| (0..repeats).try_for_each(|_| layer.run(backward)))
             }
         }
     }
