@@ -98,7 +98,7 @@ impl OpenCheckpoint {
     }
 }
 
-/// A digest of the files of a network beneath adapters.
+/// A digest of the files of a network beneath adapters, or that members begin with.
 pub(crate) fn digest_of_base(config: &Path, weights: &[PathBuf]) -> Result<Digest> {
     digest_of(std::iter::once(config).chain(weights.iter().map(PathBuf::as_path)))
 }

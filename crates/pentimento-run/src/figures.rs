@@ -85,16 +85,26 @@ pub struct SeenSample {
 ///
 /// # Errors
 ///
-/// If the classifier is for other images; as decoding latents.
+/// If the classifier is for other images; as decoding latents; [`RunError::Stopped`](crate::error::RunError::Stopped).
 pub fn see_all(
+    workspace: &Workspace,
     trained: Option<&TrainedClassifier>,
     samples: &[SampleAnalysis],
     visible: &Visible,
 ) -> Result<Vec<SeenSample>> {
     let Some(trained) = trained else { return Ok(Vec::new()) };
+    // Latents are decoded for it, which takes its time.
+    let progress = visible
+        .is_decoded()
+        .then(|| workspace.reporter().begin("what samples show", samples.len() as u64, 0));
     samples
         .iter()
-        .map(|sample| {
+        .zip(0..)
+        .map(|(sample, place)| {
+            workspace.options.stop.check()?;
+            if let Some(progress) = &progress {
+                progress.set(place, "samples");
+            }
             let made = std::iter::once(&sample.image).chain(&sample.exact);
             let images: Vec<Vec<f32>> = made.map(|made| visible.picture(made)).collect::<Result<_>>()?;
             let mut seen = see(trained, &images)?.into_iter();

@@ -62,7 +62,7 @@ impl<'a> Networks<'a> {
     /// # Errors
     ///
     /// [`RunError::Missing`](crate::error::RunError::Missing) if one is not there; of adapters also as
-    /// [`BaseNetwork::adapted`](crate::base::BaseNetwork::adapted).
+    /// [`BaseNetwork::of_members`](crate::base::BaseNetwork::of_members).
     pub fn trained(workspace: &Workspace, data: &'a CodedData) -> Result<Self> {
         // The members first: a network beneath adapters may take long to open.
         let weights = trained_members(workspace, data)?;
@@ -180,6 +180,11 @@ impl Visible {
     pub fn of(workspace: &Workspace, networks: &Networks<'_>) -> Self {
         let encoders = workspace.recipe.encoders().map(RunEncoders::of);
         Self { encoders, size: networks.size, shape: networks.picture_shape }
+    }
+
+    /// Whether pictures are decoded from what networks make.
+    pub fn is_decoded(&self) -> bool {
+        self.encoders.is_some()
     }
 
     /// The picture of what networks made, not clamped.

@@ -279,14 +279,14 @@ fn of_parts(error: &PartError) -> String {
     match error {
         PartError::NoSampleSize { .. } => {
             format!(
-                "{error}; say it with `--set checkpoint.sample_size=SIDE` or `=[HEIGHT,WIDTH]`, of the network beneath adapters with \
+                "{error}; say it with `--set checkpoint.sample_size=SIDE` or `=[HEIGHT,WIDTH]`, of a network that members begin with by \
                  `base.sample_size`"
             )
         }
         PartError::AnotherNetwork { .. } => format!("{error}; name another folder with `--run`"),
         PartError::Gone { .. } | PartError::Other { .. } => format!(
             "{error}; bring it back, or begin again with what is there: `pentimento import` as it was used for this run, with the same \
-             `--lora` and `--set`, or of adapters `pentimento run RECIPE`"
+             `--lora` and `--set`, or of an ensemble `pentimento run RECIPE`"
         ),
         PartError::LatentNotFinite { .. } => format!("{error}; `pentimento doctor` looks at a checkpoint"),
         PartError::Adapter { network, .. } => format!(

@@ -313,6 +313,7 @@ fn whole_networks_begin_with_the_values_that_are_there() {
             assert!(has(member, file), "{file} of {member}");
         }
         assert!(!has(member, "adapter/adapter_model.safetensors"));
+        assert!(!has(member, "model_index.json"), "it is a part of a pipeline and not all of it");
     }
     check_latents(&base, &made, "features.images");
     check_samples(&base, &made, 3);
@@ -363,6 +364,16 @@ fn whole_networks_begin_with_the_values_that_are_there() {
     let again = laboratory.path("again");
     let by_one = [&settings[..], &["--threads", "1", "--batch", "1"]].concat();
     succeed(&mut run_command(&recipe, &again, &by_one));
+    assert_equal_runs(&made, &again);
+
+    // Members of the other kind take the place of these if that is wanted, and nothing of these stays.
+    let adapters = ["--set", "training.learning_rate=0.002"];
+    let said = fail(&mut run_command(&recipe, &again, &adapters), 42);
+    assert_names(&said, &["4 trained members"]);
+    succeed(&mut run_command(&recipe, &again, &[&adapters[..], &["--replace"]].concat()));
+    assert!(!objects(&again).keys().any(|name| name.contains("/unet/")));
+    assert_verified(&again);
+    succeed(&mut run_command(&recipe, &again, &[&settings[..], &["--replace"]].concat()));
     assert_equal_runs(&made, &again);
 
     // Before anything was learned, they have the values that the network had.
@@ -435,14 +446,16 @@ fn captions_are_made_of_classes() {
     assert_names(&said, &["a photo of a cat, cat"]);
     // A folder of pictures that are asked about has its own classes.
     let run = laboratory.path("by-classes");
-    let said = succeed(
-        command("attribute", &run, &["--method", "d-trak", "--query"]).arg(laboratory.path("captioned")),
-    );
+    let said = succeed(command("attribute", &run, &["--method", "d-trak", "--query"]).arg(&classes));
     assert_names(&said.stdout, &["a photo of a dog, dog"]);
     let said = fail(command("attribute", &run, &["--method", "d-trak", "--query"]).arg(&files), 42);
-    assert_names(&said, &["data.captions", "a photo of a {class}", "no classes"]);
+    assert_names(&said, &["without captions", "--prompt"]);
+    let prompted = ["--method", "d-trak", "--prompt", "a cat", "--query"];
+    succeed(command("attribute", &run, &prompted).arg(&files));
     let recipe = recipe_of(&laboratory, &base, "unlabelled", &files, "");
-    let said = fail(program([Path::new("train"), &recipe]).args(["--set", template]), 42);
+    let unlabelled = laboratory.path("unlabelled");
+    let mut train = program([Path::new("train"), &recipe, Path::new("--run"), &unlabelled]);
+    let said = fail(train.args(["--set", template]), 42);
     assert_names(&said, &["data.captions", "a photo of a {class}", "no classes"]);
 }
 
@@ -476,6 +489,9 @@ fn the_classifier_sees_decoded_pictures() {
     let settings: Vec<&str> = unset.chain(settings.iter().flat_map(|one| ["--set", one])).collect();
     let said = succeed(&mut run_command(&recipe, &run, &settings)).stdout;
     assert_names(&said, &["other class removed, another class seen", "classifier: "]);
+    let held_out = ["--method", "d-trak", "--query", "held-out:3"];
+    let asked = succeed(&mut command("attribute", &run, &held_out)).stdout;
+    assert_names(&asked, &["a photo of a automobile", "a photo of a dog", "a photo of a horse"]);
     let page = fs::read_to_string(run.join("report.html")).unwrap();
     let classifier =
         Classifier::from_bytes(&fs::read(run.join("classifier/classifier.safetensors")).unwrap()).unwrap();

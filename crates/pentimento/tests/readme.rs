@@ -24,7 +24,7 @@ const PARTS: [&str; 4] =
 /// Parts whose commands are not run here: `evaluate.rs` asks the same of a small bank, and `latent.rs`,
 /// `adapters.rs` and `adapter_ensembles.rs` of small pipelines.
 const PARTS_RUN_ELSEWHERE: [&str; 3] =
-    ["Does a ranking hold?", "Latents and prompts", "Ensembles of adapters"];
+    ["Does a ranking hold?", "Latents and prompts", "Ensembles that begin with a network"];
 
 /// A part of each line of commands, with what is said instead of it.
 const STAND_INS: [(&str, &str); 3] =

@@ -101,8 +101,9 @@ pub fn check_captions(set: &dyn ImageSource, indices: &[usize]) -> Result<(), Da
             value: "none".into(),
             bound: format!(
                 "in a column {} of a table or of Parquet files, in {CAPTION_FILES} files beside the images, or in these fields of \
-                 the .json of WebDataset",
-                names.join(", ")
+                 the .json of WebDataset{}",
+                names.join(", "),
+                if set.labels().is_some() { "; or made of the names of classes" } else { "" }
             ),
         });
     }

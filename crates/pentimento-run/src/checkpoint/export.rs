@@ -41,11 +41,12 @@ pub fn export_network(run_folder: &Path, place: &Path, member: Option<u32>) -> R
     let is_pipeline = |file: &&str| *file == SCHEDULER_FILES[0];
     let files: Vec<&str> =
         MEMBER_FILES.into_iter().filter(|file| !(has_encoders && is_pipeline(file))).collect();
-    let has = |member: u32| {
-        let is_there = |file: &&str| run.entry(&format!("{}/{file}", member_folder(member))).is_some();
-        let has_adapter =
-            || is_adapter && adapters::object_names(member).iter().all(|name| run.entry(name).is_some());
-        files.iter().all(is_there) || has_adapter()
+    let has = |member: u32| match is_adapter {
+        true => adapters::object_names(member).iter().all(|name| run.entry(name).is_some()),
+        false => {
+            let is_there = |file: &&str| run.entry(&format!("{}/{file}", member_folder(member))).is_some();
+            files.iter().all(is_there)
+        }
     };
     let members: Vec<u32> = (0..).take_while(|&member| has(member)).collect();
     let member = match (member, members.as_slice()) {

@@ -143,6 +143,15 @@ impl CodedData {
         }
     }
 
+    /// The values that members begin with; none if they are fresh.
+    ///
+    /// # Errors
+    ///
+    /// As [`BaseNetwork::first_values`].
+    pub fn first_values(&self) -> Result<Option<&[Vec<f32>]>> {
+        self.base.as_ref().map_or(Ok(None), BaseNetwork::first_values)
+    }
+
     /// Positions of the images that a member trains on.
     ///
     /// # Errors

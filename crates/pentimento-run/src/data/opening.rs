@@ -209,8 +209,7 @@ pub(crate) fn with_captions(
     class_names: &[String],
     data: &DataRecipe,
 ) -> Result<Box<dyn ImageSource>> {
-    let captions = class_names.iter().map(|name| data.caption_of_class(name)).collect::<Option<Vec<_>>>();
-    let Some(captions) = captions else { return Ok(images) };
+    let Some(captions) = data.captions_of_classes(class_names) else { return Ok(images) };
     with_class_captions(images, captions).ok_or_else(|| RunError::RecipeValue {
         file: "recipe".into(),
         field: "data.captions".into(),

@@ -3,7 +3,7 @@
 use pentimento_diffusion::DiffusionError;
 use std::path::PathBuf;
 
-/// Why a part of a pipeline that was imported, or that lies beneath adapters, cannot be used.
+/// Why a part of a pipeline that was imported, or that members begin with, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
     /// A part that does not lie where it lay when the run began.

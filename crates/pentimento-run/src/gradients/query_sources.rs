@@ -234,7 +234,11 @@ pub(super) fn images_of(
     // These choose among training images.
     (preprocessing.classes, preprocessing.first_per_class, preprocessing.first) = (None, None, None);
     let class_names = source.class_names().to_vec();
-    let source = with_captions(Box::new(source), &class_names, &data)?;
+    // Without classes they may have captions of their own.
+    let source = match source.labels() {
+        Some(_) => with_captions(Box::new(source), &class_names, &data)?,
+        None => Box::new(source) as Box<dyn ImageSource>,
+    };
     let source = in_channels_of(source, shape[2], &preprocessing, &path.display().to_string())?;
     let images = prepare_images(source.as_ref(), &preprocessing, subject.workspace.reporter())?;
     let found = [images.height(), images.width(), images.channels()];

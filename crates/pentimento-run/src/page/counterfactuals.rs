@@ -41,7 +41,7 @@ impl<'a> Counterfactuals<'a> {
         let classifier = open_classifier(workspace)?;
         let (samples, _) = read_analysis(workspace, data, networks)?;
         let visible = Visible::of(workspace, networks);
-        let seen = see_all(classifier.as_ref(), &samples, &visible)?;
+        let seen = see_all(workspace, classifier.as_ref(), &samples, &visible)?;
         let figures = measure(workspace, data, &samples, classifier.as_ref(), &seen)?;
         let distinct = if data.trained.codes.groups == GroupBy::Image {
             let ranking = |sample: &SampleAnalysis| -> Vec<u32> {

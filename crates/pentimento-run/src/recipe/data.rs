@@ -59,10 +59,10 @@ impl DataRecipe {
         self.captions.as_deref().filter(|captions| !captions.contains(CLASS))
     }
 
-    /// The caption of an image whose class has a name, if captions are made of these.
-    pub fn caption_of_class(&self, class_name: &str) -> Option<String> {
+    /// The caption of each class, if captions are made of the names of classes.
+    pub fn captions_of_classes(&self, class_names: &[String]) -> Option<Vec<String>> {
         let template = self.captions.as_deref().filter(|captions| captions.contains(CLASS))?;
-        Some(template.replace(CLASS, class_name))
+        Some(class_names.iter().map(|name| template.replace(CLASS, name)).collect())
     }
 
     /// Whether it says where images are.

@@ -63,7 +63,7 @@ pub struct Recipe {
     pub seed: u64,
     /// Which images.
     pub data: DataRecipe,
-    /// Where the networks come from: the sections `codes`, `model` or `base` and `adapter`, and `training`; or `checkpoint`.
+    /// Where the networks come from: the sections `codes`, `model` or `base` with or without `adapter`, and `training`; or `checkpoint`.
     pub origin: Origin,
     /// The noise schedule.
     pub schedule: ScheduleConfig,
@@ -82,7 +82,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads a recipe, with overrides such as `training.steps=100`. A network that it names for adapters is looked for, unless the
+    /// Reads a recipe, with overrides such as `training.steps=100`. A network that it names for members to begin with is looked for, unless the
     /// recipe has its files already.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::piece::{Making, Object, Piece};
 use crate::recipe::Recipe;
 use crate::workspace::Workspace;
 use pentimento_diffusion::NUMERICS_VERSION;
-use pentimento_diffusion::checkpoint::{NETWORK_FILES, adapter_files, network_files};
+use pentimento_diffusion::checkpoint::{NETWORK_FILES, SCHEDULER_FILES, adapter_files, network_files};
 use pentimento_diffusion::training::{Trainer, TrainingConfig, TrainingImages};
 use pentimento_diffusion::unet::Architecture;
 use pentimento_store::Run;
@@ -41,6 +41,15 @@ impl NetworkObjects {
     /// Whether it is an adapter.
     pub fn is_adapter(&self) -> bool {
         self.files == FILES_OF_MEMBER
+    }
+
+    /// What would say which network it is, and its weights, if it were of the other kind, an adapter or whole: files that a run may have
+    /// from another recipe.
+    pub(super) fn of_other_kind(&self) -> Vec<String> {
+        match self.is_adapter() {
+            true => NETWORK_FILES.iter().chain(&SCHEDULER_FILES[..1]).map(|file| self.name(file)).collect(),
+            false => FILES_OF_MEMBER.iter().map(|file| self.name(file)).collect(),
+        }
     }
 
     /// The weights of the finished network.

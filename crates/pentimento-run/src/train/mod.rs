@@ -15,7 +15,6 @@ pub use objects::{
 pub use side_by_side::TRIAL_STEPS;
 pub(crate) use side_by_side::Tried;
 
-use crate::base::BaseNetwork;
 use crate::data::CodedData;
 use crate::drive::drive_some;
 use crate::error::{Result, RunError};
@@ -86,8 +85,7 @@ impl<'a> Training<'a> {
                 Trainer::conditional(architecture.clone(), schedule, *training, told, *seed, member)?
             }
         };
-        let first = data.base.as_ref().map_or(Ok(None), BaseNetwork::first_values)?;
-        Ok(match first {
+        Ok(match data.first_values()? {
             Some(values) => trainer.beginning_with(values.to_vec())?,
             None => trainer,
         })
@@ -189,11 +187,15 @@ impl Stage for Training<'_> {
 
     fn stored(&self, piece: &Piece, run: &Run) -> Result<()> {
         let member = piece.number as u32;
-        stored(&self.workspace.recipe, &objects_of(self.data, member), run)?;
-        // Those of an earlier recipe that kept more.
+        let objects = objects_of(self.data, member);
+        stored(&self.workspace.recipe, &objects, run)?;
+        // Those of an earlier recipe that kept more, or whose members were of another kind.
         let folder = format!("{}/checkpoints/", member_folder(member));
-        let of_member = |name: &String| name.starts_with(&folder) && !piece.objects.contains(name);
-        for name in run.names().into_iter().filter(of_member) {
+        let other_kind = objects.of_other_kind();
+        let is_left = |name: &String| {
+            name.starts_with(&folder) && !piece.objects.contains(name) || other_kind.contains(name)
+        };
+        for name in run.names().into_iter().filter(is_left) {
             run.remove(&name)?;
         }
         Ok(())

@@ -151,12 +151,13 @@ pub fn steps_kept(run: &Run, data: &CodedData, missing: &[Piece]) -> Result<u64>
     steps_of_states(run, states)
 }
 
-/// Writes the files in the folder of a network that tell diffusers how it samples, if they are not there. An adapter is no pipeline, so
-/// it has no list of parts.
+/// Writes the files in the folder of a network that tell diffusers how it samples, if they are not there. An adapter is no pipeline, and
+/// a network of a pipeline with encoders is not all of it, so these have no list of parts.
 pub(super) fn save_scheduler_in(recipe: &Recipe, run: &Run, objects: &NetworkObjects) -> Result<()> {
     let folder = &objects.folder;
     let mut files = scheduler_files(&recipe.schedule, &recipe.sampling).to_vec();
-    files.retain(|(file, _)| !objects.is_adapter() || *file != SCHEDULER_FILES[0]);
+    let is_pipeline = !objects.is_adapter() && recipe.encoders().is_none();
+    files.retain(|(file, _)| is_pipeline || *file != SCHEDULER_FILES[0]);
     let mut key = Fingerprint::of("scheduler files");
     for (_, bytes) in &files {
         key = key.bytes(bytes);

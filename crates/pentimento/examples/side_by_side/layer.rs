@@ -137,9 +137,7 @@ impl Layer {
                 let shape = AttentionShape { images, queries, keys, channels, heads }.checked()?;
                 attention(&shape, first, second, third, output);
                 if backward {
-                    attention_backward(
-                        &shape, first, second, third, upstream, of_first, of_second, of_third,
-                    );
+                    attention_backward(&shape, first, second, third, upstream, of_first, of_second, of_third);
                 }
             }
         }

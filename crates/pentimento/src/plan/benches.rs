@@ -38,12 +38,17 @@ pub(super) fn trainer(work: &Work<'_>, member: u32) -> Result<Trainer> {
     // Any condition takes the time that another one takes.
     let training = TrainingConfig { condition_dropout: 0.0, ..data.trained.training };
     let (schedule, seed) = (&recipe.schedule, recipe.seed);
-    Ok(match data.network.any_condition() {
+    let trainer = match data.network.any_condition() {
         Condition::None => Trainer::new(architecture, schedule, training, seed, member)?,
         condition => {
             let told = TrainingConditions::new(vec![vec![condition]; data.member_images(member)?.len()]);
             Trainer::conditional(architecture, schedule, training, told, seed, member)?
         }
+    };
+    // So that what they hold is measured with all else.
+    Ok(match data.first_values()? {
+        Some(values) => trainer.beginning_with(values.to_vec())?,
+        None => trainer,
     })
 }
 

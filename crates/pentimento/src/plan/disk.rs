@@ -73,8 +73,9 @@ impl Disk {
             training += listed.objects(members, folder + name.len(), bytes.len() as u64);
         }
         let mut scheduler = scheduler_files(&recipe.schedule, &recipe.sampling).to_vec();
-        // An adapter is no pipeline, so it has no list of parts.
-        scheduler.retain(|(name, _)| !is_adapter || *name != SCHEDULER_FILES[0]);
+        // An adapter is no pipeline, and a network of one with encoders not all of it, so these have no list of parts.
+        let is_pipeline = !is_adapter && recipe.encoders().is_none();
+        scheduler.retain(|(name, _)| is_pipeline || *name != SCHEDULER_FILES[0]);
         for (name, bytes) in scheduler {
             training += listed.objects(members, "members/000/".len() + name.len(), bytes.len() as u64);
         }

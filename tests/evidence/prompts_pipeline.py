@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A small pipeline with prompts for CIFAR-10, whose U-Net has learned nothing yet.
 
-    python3 text_pipeline.py CIFAR OUT
+    python3 prompts_pipeline.py CIFAR OUT
 
 CIFAR is a folder with the binary files of CIFAR-10 (`pentimento data fetch cifar10` says where they are). OUT becomes a folder that
 diffusers' StableDiffusionPipeline opens: an autoencoder, trained here on the training split, which makes latents of 16x16 with four
