@@ -9,6 +9,7 @@ use crate::product::{
     PADDING, Panels, RowTable, SharedOutput, Strides, TransposedJob, Unpacked, multiply_rows,
     multiply_transposed,
 };
+use crate::weight_values::WeightValues;
 use crate::{fixed_sum, winograd};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -158,7 +159,7 @@ pub fn conv2d_on(
     output: &mut [f32],
 ) {
     let addends = ConvAddends { bias, ..ConvAddends::default() };
-    convolve(instructions, shape, input, weight, &addends, output);
+    convolve(instructions, shape, input, weight.into(), &addends, output);
 }
 
 /// `output = conv2d(input, weight)` and the addends.
@@ -173,14 +174,15 @@ pub fn conv2d_with(
     addends: &ConvAddends<'_>,
     output: &mut [f32],
 ) {
-    convolve(Instructions::detect(), shape, input, weight, addends, output);
+    convolve(Instructions::detect(), shape, input, weight.into(), addends, output);
 }
 
-fn convolve(
+/// [`conv2d_with`] on given instructions and with a weight of any type.
+pub(crate) fn convolve(
     instructions: Instructions,
     shape: &ConvShape,
     input: &[f32],
-    weight: &[f32],
+    weight: WeightValues<'_>,
     addends: &ConvAddends<'_>,
     output: &mut [f32],
 ) {
@@ -211,6 +213,16 @@ pub fn conv2d_backward_input(
     shape: &ConvShape,
     output_gradient: &[f32],
     weight: &[f32],
+    input_gradient: &mut [f32],
+) {
+    gradient_of_input(shape, output_gradient, weight.into(), input_gradient);
+}
+
+/// [`conv2d_backward_input`] with a weight of any type.
+pub(crate) fn gradient_of_input(
+    shape: &ConvShape,
+    output_gradient: &[f32],
+    weight: WeightValues<'_>,
     input_gradient: &mut [f32],
 ) {
     shape.check(input_gradient.len(), weight.len(), output_gradient.len());

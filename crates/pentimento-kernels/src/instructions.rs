@@ -33,7 +33,7 @@ macro_rules! wrap {
                     // SAFETY: passed on from the caller.
                     unsafe { super::super::$name::<crate::lanes::Avx512>($($argument),*) }
                 }
-                #[target_feature(enable = "avx2,fma")]
+                #[target_feature(enable = "avx2,fma,f16c")]
                 pub(in super::super) unsafe fn avx2($($argument: $kind),*) {
                     // SAFETY: passed on from the caller.
                     unsafe { super::super::$name::<crate::lanes::Avx2>($($argument),*) }

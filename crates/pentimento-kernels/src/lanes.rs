@@ -59,9 +59,16 @@ pub(crate) trait Lanes: Copy {
         // SAFETY: sixteen readable values.
         unsafe { Self::load(values.as_ptr()) }
     }
+    /// Sixteen bf16, given by their bits, which are the upper half of those of an f32.
+    #[inline(always)]
+    unsafe fn widen_bf16(source: &[u16; LANES]) -> Self {
+        let values = source.map(|bits| f32::from_bits(u32::from(bits) << 16));
+        // SAFETY: sixteen readable values.
+        unsafe { Self::load(values.as_ptr()) }
+    }
 }
 
-/// The number that is meant by the bits of a half-precision number.
+/// The number that is meant by the bits of a half-precision number. A NaN becomes a quiet one, as processors have it.
 #[inline(always)]
 pub(crate) fn f16_to_f32(bits: u16) -> f32 {
     const LEAST_NORMAL: u32 = 1 << 10;
@@ -76,7 +83,10 @@ pub(crate) fn f16_to_f32(bits: u16) -> f32 {
     let value = match magnitude {
         0..LEAST_NORMAL => small,
         LEAST_NORMAL..INFINITE => normal,
-        INFINITE.. => f32::from_bits((magnitude << 13) | f32::INFINITY.to_bits()),
+        INFINITE.. => {
+            let quiet = u32::from(magnitude > INFINITE) << 22;
+            f32::from_bits((magnitude << 13) | f32::INFINITY.to_bits() | quiet)
+        }
     };
     f32::from_bits(value.to_bits() | (u32::from(bits & 0x8000) << 16))
 }
@@ -194,7 +204,7 @@ mod x86 {
         const WIDE: bool = false;
         #[inline(always)]
         unsafe fn zero() -> Self {
-            // SAFETY: AVX2 and FMA are present, by the contract of the trait; the same holds for every block below.
+            // SAFETY: AVX2, FMA and F16C are present, by the contract of the trait; the same holds for every block below.
             unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
         }
         #[inline(always)]
@@ -240,6 +250,17 @@ mod x86 {
                     let (low, high) = (_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd));
                     Self(_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))
                 })
+            }
+        }
+        #[inline(always)]
+        unsafe fn widen_f16(source: &[u16; LANES]) -> Self {
+            let source = source.as_ptr().cast::<__m128i>();
+            // SAFETY: F16C is present, by the contract of the trait; sixteen readable values.
+            unsafe {
+                Self(
+                    _mm256_cvtph_ps(_mm_loadu_si128(source)),
+                    _mm256_cvtph_ps(_mm_loadu_si128(source.add(1))),
+                )
             }
         }
     }
@@ -308,7 +329,7 @@ pub enum Instructions {
     /// AVX-512F with FMA.
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// AVX2 with FMA.
+    /// AVX2 with FMA and F16C, which no processor has the first two without.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// NEON.
@@ -360,7 +381,8 @@ impl Instructions {
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
                 found.push(Self::Avx512);
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if has_avx2 && is_x86_feature_detected!("f16c") {
                 found.push(Self::Avx2);
             }
         }
@@ -405,7 +427,9 @@ pub(crate) use for_each_instruction_set;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::weight_values::WeightValues;
     use crate::*;
+    use burn::tensor::{bf16, f16};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -445,6 +469,15 @@ pub(crate) mod tests {
             conv2d_backward_weight(&shape, &x, &d, &mut of_w);
             bias_backward(input[0], &d, &mut of_bias);
             all.extend([("conv2d", y), ("of_x", of_x), ("of_w", of_w), ("of_bias", of_bias)]);
+            let (halves, brains): (Vec<f16>, Vec<bf16>) =
+                w.iter().map(|&value| (f16::from_f32(value), bf16::from_f32(value))).unzip();
+            for weight in [WeightValues::F16(&halves), WeightValues::Bf16(&brains)] {
+                let (mut y, mut of_x) = (d.clone(), x.clone());
+                let addends = ConvAddends::default();
+                conv2d::convolve(Instructions::detect(), &shape, &x, weight, &addends, &mut y);
+                conv2d::gradient_of_input(&shape, &d, weight, &mut of_x);
+                all.extend([("conv2d in 16 bits", y), ("of_x in 16 bits", of_x)]);
+            }
         }
         for silu in [true, false] {
             let shape =

@@ -29,6 +29,7 @@ pub mod reference;
 mod sign_form;
 mod softmax_part;
 mod upsample;
+mod weight_values;
 mod widen;
 mod winograd;
 

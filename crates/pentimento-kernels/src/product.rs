@@ -15,6 +15,8 @@
 
 use crate::lanes::{Instructions, LANES, Lanes};
 use crate::memory::Buffer;
+use crate::weight_values::{Stored, WeightValues};
+use burn::tensor::{bf16, f16};
 use rayon::prelude::*;
 
 /// Columns of a full panel: two vectors, so that one broadcast value feeds two multiply-adds.
@@ -45,7 +47,7 @@ pub(crate) struct Strides {
 /// A matrix of `taps * depth` rows and `columns` columns that is to be packed.
 #[derive(Clone, Copy)]
 pub(crate) struct Unpacked<'a> {
-    pub(crate) source: &'a [f32],
+    pub(crate) source: WeightValues<'a>,
     pub(crate) taps: usize,
     pub(crate) depth: usize,
     pub(crate) columns: usize,
@@ -74,33 +76,56 @@ impl Unpacked<'_> {
 
     /// Panels of some columns; they are padded with zeros to whole vectors.
     pub(crate) fn pack_columns(&self, range: std::ops::Range<usize>) -> Panels {
-        let Self { source, taps, depth, strides, .. } = *self;
+        let Self { taps, depth, .. } = *self;
         assert!(range.end <= self.columns, "columns of a matrix");
         let columns = range.len();
         let padded = columns.next_multiple_of(LANES);
         let mut values = Buffer::new(taps * depth * padded);
+        let instructions = Instructions::detect();
         values.values().par_chunks_mut((taps * depth * PANEL_COLUMNS).max(1)).enumerate().for_each(
             |(index, panel)| {
-                let first = index * PANEL_COLUMNS;
-                let width = PANEL_COLUMNS.min(padded - first);
-                let present = width.min(columns - first);
-                let first = range.start + first;
-                for (place, row) in panel.chunks_exact_mut(width).enumerate() {
-                    let (tap, k) = (place / depth, place % depth);
-                    let base = tap * strides.tap + k * strides.depth + first * strides.column;
-                    let (row, padding) = row.split_at_mut(present);
-                    if strides.column == 1 {
-                        row.copy_from_slice(&source[base..base + present]);
-                    } else {
-                        for (column, value) in row.iter_mut().enumerate() {
-                            *value = source[base + column * strides.column];
-                        }
-                    }
-                    padding.fill(0.0);
-                }
+                let first = range.start + index * PANEL_COLUMNS;
+                let present = first..range.end.min(first + PANEL_COLUMNS);
+                on!(instructions, pack_panel(self, present, panel));
             },
         );
         Panels { values, taps, depth, columns }
+    }
+}
+
+wrap! {
+    pack_panel(matrix: &Unpacked<'_>, columns: std::ops::Range<usize>, panel: &mut [f32]);
+}
+
+/// Copies up to 32 columns of a matrix into a panel.
+#[inline(always)]
+unsafe fn pack_panel<V: Lanes>(matrix: &Unpacked<'_>, columns: std::ops::Range<usize>, panel: &mut [f32]) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        match matrix.source {
+            WeightValues::F32(source) => pack_from::<V, f32>(matrix, source, columns, panel),
+            WeightValues::F16(source) => pack_from::<V, f16>(matrix, source, columns, panel),
+            WeightValues::Bf16(source) => pack_from::<V, bf16>(matrix, source, columns, panel),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn pack_from<V: Lanes, S: Stored>(
+    matrix: &Unpacked<'_>,
+    source: &[S],
+    columns: std::ops::Range<usize>,
+    panel: &mut [f32],
+) {
+    let Unpacked { depth, strides, .. } = *matrix;
+    let width = columns.len().next_multiple_of(LANES);
+    for (place, row) in panel.chunks_exact_mut(width).enumerate() {
+        let (tap, k) = (place / depth, place % depth);
+        let first = tap * strides.tap + k * strides.depth + columns.start * strides.column;
+        let (row, padding) = row.split_at_mut(columns.len());
+        // SAFETY: passed on from the caller.
+        unsafe { S::read::<V>(&source[first..], strides.column, row) };
+        padding.fill(0.0);
     }
 }
 

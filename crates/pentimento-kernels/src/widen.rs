@@ -43,7 +43,7 @@ unsafe fn avx512(source: &[u16], scale: f32, target: &mut [f32]) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn avx2(source: &[u16], scale: f32, target: &mut [f32]) {
     // SAFETY: passed on from the caller.
     unsafe { of_f16::<crate::lanes::Avx2>(source, scale, target) }

@@ -52,6 +52,56 @@ fn a_convolution_has_the_bytes_of_the_kernel() {
     }
 }
 
+/// What all layers with a weight make of it: outputs, tangents, and under automatic differentiation the gradient of the input.
+fn all_with(weight: &Tensor<4>, sides: [usize; 4], geometry: ConvGeometry) -> Vec<Vec<f32>> {
+    let (input, output) = (sides.iter().product(), weight.dims()[3]);
+    let x = || tensor(&values(1, input), sides);
+    let (bias, embedding) =
+        (tensor(&values(3, output), [output]), tensor(&values(4, output), [1, 1, 1, output]));
+    let plain = extension::conv2d(x(), weight.clone(), Some(bias.clone()), geometry);
+    let shape = plain.dims();
+    let residual = || tensor(&values(5, shape.iter().product()), shape);
+    let tracked = x().autodiff().require_grad();
+    let tracked_output = extension::conv2d(tracked.clone(), weight.clone().autodiff(), None, geometry);
+    let gradients = (tracked_output.clone() * residual().autodiff()).sum().backward();
+    vec![
+        values_of(plain),
+        values_of(extension::conv2d(x(), weight.clone(), None, geometry)),
+        values_of(extension::conv2d_with_embedding(x(), weight.clone(), Some(bias), embedding, geometry)),
+        values_of(extension::conv2d_with_residual(x(), weight.clone(), None, residual(), geometry)),
+        values_of(extension::conv2d_tangent(x(), weight.clone(), geometry)),
+        values_of(extension::conv2d_tangent_with_residual(x(), weight.clone(), residual(), geometry)),
+        values_of(tracked_output),
+        values_of(tracked.grad(&gradients).unwrap()),
+    ]
+}
+
+/// A weight in 16 bits gives the bytes of the same weight in f32: through products and through Winograd's transform, packed as a whole
+/// and in groups of columns, with a rest in every vector.
+#[test]
+fn a_weight_of_16_bits_has_the_bytes_of_the_same_weight_in_32() {
+    for (sides, output, geometry) in [
+        ([2, 5, 7, 3], 17, ConvGeometry::SAME_3X3),
+        ([2, 9, 8, 19], 37, ConvGeometry::SAME_3X3),
+        ([2, 6, 6, 20], 5, ConvGeometry { kernel: 3, stride: 2, padding_before: 0, padding_after: 1 }),
+        ([6, 1, 1, 20], 5, ConvGeometry::POINTWISE),
+        ([1, 1, 9, 520], 1031, ConvGeometry::POINTWISE),
+    ] {
+        let shape = [geometry.kernel, geometry.kernel, sides[3], output];
+        let w = values(2, shape.iter().product());
+        for dtype in [DType::F16, DType::BF16] {
+            let rounded = tensor(&w, shape).cast(dtype);
+            assert_eq!(rounded.dtype(), dtype);
+            let wide = rounded.clone().cast(DType::F32);
+            let (of_rounded, of_wide) =
+                (all_with(&rounded, sides, geometry), all_with(&wide, sides, geometry));
+            for (place, (rounded, wide)) in of_rounded.iter().zip(&of_wide).enumerate() {
+                assert_same_bytes(&format!("{dtype:?}, {sides:?}, result {place}"), rounded, wide);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_group_norm_has_the_bytes_of_the_kernel() {
     let sides = [2, 3, 4, 6];

@@ -10,7 +10,7 @@
 
 mod common;
 
-use burn::tensor::{Device, Element, Tensor, TensorData};
+use burn::tensor::{DType, Device, Element, Tensor, TensorData};
 use common::*;
 use pentimento_kernels::extension::{self, use_portable_bodies};
 use pentimento_kernels::reference::Real;
@@ -94,6 +94,21 @@ fn tangents<T: Real + Element>() -> Vec<Vec<f64>> {
     results.into_iter().map(wide_of).collect()
 }
 
+/// A convolution whose weight stands still in 16 bits, with its tangent and the gradient of its input.
+fn beside_a_weight_of_16_bits() -> Vec<Vec<f64>> {
+    let mut results = Vec::new();
+    for dtype in [DType::F16, DType::BF16] {
+        let weight = tensor::<4, f32>(1, [3, 3, 8, 5], 0.3).cast(dtype);
+        let x = tensor::<4, f32>(2, PIXELS, 1.0);
+        let tangent = extension::conv2d_tangent(x.clone(), weight.clone(), ConvGeometry::SAME_3X3);
+        let x = x.autodiff().require_grad();
+        let output = extension::conv2d(x.clone(), weight.autodiff(), None, ConvGeometry::SAME_3X3);
+        results.extend([wide_of(tangent), wide_of(output.clone().inner())]);
+        results.push(wide_of(x.grad(&output.square().sum().backward()).unwrap()));
+    }
+    results
+}
+
 /// In `f64` both sides compute the same in other orders, but that Burn's error function and softmax may have their own last
 /// digits. In `f32` some ten layers follow each other, with sums of up to 36 products.
 #[test]
@@ -117,4 +132,5 @@ fn layers_of_tokens() {
     compare(gradients::<f32>, 200.0 * EPSILON);
     compare(tangents::<f64>, 1e-10);
     compare(tangents::<f32>, 100.0 * EPSILON);
+    compare(beside_a_weight_of_16_bits, 100.0 * EPSILON);
 }

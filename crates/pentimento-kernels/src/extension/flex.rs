@@ -1,8 +1,12 @@
 //! The layers on Burn's CPU backend: `f32` by the fast kernels, `f64` by the reference loops.
 
 use super::{GroupNormSettings, LayerGradients, LayerOps, TangentOps};
+use crate::conv2d::{convolve, gradient_of_input};
 use crate::memory::Buffer;
-use crate::{AttentionShape, ConvAddends, ConvGeometry, ConvShape, GroupNormShape, ShapeError, reference};
+use crate::weight_values::WeightValues;
+use crate::{
+    AttentionShape, ConvAddends, ConvGeometry, ConvShape, GroupNormShape, Instructions, ShapeError, reference,
+};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Element, TensorData};
 use burn_flex::FlexTensor;
@@ -39,6 +43,15 @@ fn filled(shape: impl Into<Vec<usize>>, write: impl FnOnce(&mut [f32])) -> FlexT
 
 fn made(buffer: Buffer, shape: impl Into<Vec<usize>>) -> FlexTensor {
     FlexTensor::from_data(TensorData::from_bytes(buffer.into_bytes(), shape.into(), DType::F32))
+}
+
+/// The values of a weight beside activations in f32.
+fn weight_values(weight: &FlexTensor) -> WeightValues<'_> {
+    match weight.dtype() {
+        DType::F16 => WeightValues::F16(weight.values()),
+        DType::BF16 => WeightValues::Bf16(weight.values()),
+        _ => WeightValues::F32(weight.values()),
+    }
 }
 
 /// Shapes are checked where networks are built; here a misfit is a mistake of this project's code.
@@ -125,7 +138,8 @@ fn conv(
     by_type!(input.dtype(),
         f32 => {
             let addends = addends(bias.as_ref(), embedding.as_ref(), residual.as_ref());
-            filled(sides, |output| crate::conv2d_with(&shape, input.values(), weight.values(), &addends, output))
+            let weight = weight_values(&weight);
+            filled(sides, |output| convolve(Instructions::detect(), &shape, input.values(), weight, &addends, output))
         },
         f64 => {
             let addends = addends::<f64>(bias.as_ref(), embedding.as_ref(), residual.as_ref());
@@ -373,8 +387,11 @@ impl LayerGradients for Flex {
     ) -> FlexTensor {
         let (output_gradient, weight) = (output_gradient.to_contiguous(), weight.to_contiguous());
         let shape = conv_shape_of(input, &weight, geometry);
-        by_type!(weight.dtype(),
-            f32 => filled(input, |output| crate::conv2d_backward_input(&shape, output_gradient.values(), weight.values(), output)),
+        by_type!(output_gradient.dtype(),
+            f32 => {
+                let weight = weight_values(&weight);
+                filled(input, |output| gradient_of_input(&shape, output_gradient.values(), weight, output))
+            },
             f64 => tensor(reference::conv2d_backward_input::<f64>(&shape, output_gradient.values(), weight.values()), input)
         )
     }

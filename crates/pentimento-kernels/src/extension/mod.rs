@@ -181,14 +181,15 @@ pub(crate) trait LayerGradients: LayerOps {
 }
 
 /// The bias of a layer that has none: zeros, which change no byte of its output and get no gradient.
-fn no_bias(weight: &Tensor<4>) -> Tensor<1> {
-    let like = weight.clone().inner();
-    let zeros = Tensor::zeros([like.dims()[3]], (&like.device(), like.dtype()));
+fn no_bias(input: &Tensor<4>, weight: &Tensor<4>) -> Tensor<1> {
+    let like = input.clone().inner();
+    let zeros = Tensor::zeros([weight.dims()[3]], (&like.device(), like.dtype()));
     if weight.is_autodiff() { zeros.autodiff() } else { zeros }
 }
 
 /// `conv2d(input, weight) + bias`; weight `[kernel, kernel, input channels, output channels]`, bias `[output channels]` if
-/// the layer has one.
+/// the layer has one. Beside an input in f32 a weight that stands still may be in `F16` or `BF16`, here and wherever a layer has a
+/// weight: the result has the bytes of the same weight in f32.
 ///
 /// # Panics
 ///
@@ -202,7 +203,7 @@ pub fn conv2d(
     if portable::wanted(&input) {
         return portable::conv2d(input, weight, bias, geometry);
     }
-    let bias = bias.unwrap_or_else(|| no_bias(&weight));
+    let bias = bias.unwrap_or_else(|| no_bias(&input, &weight));
     Tensor::from_dispatch(Dispatch::conv2d_layer(
         input.into_dispatch(),
         weight.into_dispatch(),
@@ -227,7 +228,7 @@ pub fn conv2d_with_embedding(
     if portable::wanted(&input) {
         return portable::conv2d(input, weight, bias, geometry) + embedding;
     }
-    let bias = bias.unwrap_or_else(|| no_bias(&weight));
+    let bias = bias.unwrap_or_else(|| no_bias(&input, &weight));
     Tensor::from_dispatch(Dispatch::conv2d_embedding_layer(
         input.into_dispatch(),
         weight.into_dispatch(),
@@ -252,7 +253,7 @@ pub fn conv2d_with_residual(
     if portable::wanted(&input) {
         return portable::conv2d(input, weight, bias, geometry) + residual;
     }
-    let bias = bias.unwrap_or_else(|| no_bias(&weight));
+    let bias = bias.unwrap_or_else(|| no_bias(&input, &weight));
     Tensor::from_dispatch(Dispatch::conv2d_residual_layer(
         input.into_dispatch(),
         weight.into_dispatch(),

@@ -37,6 +37,8 @@ pub(super) fn conv2d(
         dilation: [1; 2],
         groups: 1,
     };
+    // Burn computes in one type, and weights that stand still may have less bits.
+    let weight = if weight.dtype() == input.dtype() { weight } else { weight.cast(input.dtype()) };
     let input = input.permute([0, 3, 1, 2]);
     let weight = weight.permute([3, 2, 0, 1]);
     module::conv2d(input, weight, bias, options).permute([0, 2, 3, 1])

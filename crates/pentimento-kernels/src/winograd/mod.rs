@@ -27,6 +27,8 @@ use crate::dense::{multiply_dense, panel_place};
 use crate::lanes::{Instructions, LANES, Lanes};
 use crate::memory::{Buffer, with_scratch};
 use crate::product::{SharedOutput, ZEROS};
+use crate::weight_values::{Stored, WeightValues};
+use burn::tensor::{bf16, f16};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -98,9 +100,12 @@ wrap! {
     convolve_tiles(job: &ConvolveJob<'_>, tiles: Range<usize>, scratch: &mut [f32]);
 }
 
+/// Sixteen columns of sixteen rows of the matrices of all taps.
+type Block = [[[f32; LANES]; LANES]; 9];
+
 /// A weight as the matrix of a product from `depth` to `columns` channels.
 struct WeightView<'a> {
-    weight: &'a [f32],
+    weight: WeightValues<'a>,
     depth: usize,
     columns: usize,
     /// Taps mirrored and channels exchanged: the weight of the backward pass.
@@ -122,13 +127,34 @@ impl WeightView<'_> {
     /// Sixteen columns of each tap for up to sixteen input channels, `[tap][input channel][column]`; zero beyond the
     /// last column. Rows of a weight are read whole in both directions, so that no cache line is read twice.
     #[inline(always)]
-    fn block(&self, channels: &Range<usize>, first: usize, block: &mut [[[f32; LANES]; LANES]; 9]) {
+    unsafe fn block<V: Lanes>(&self, channels: &Range<usize>, first: usize, block: &mut Block) {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            match self.weight {
+                WeightValues::F32(weight) => self.block_of::<V, f32>(weight, channels, first, block),
+                WeightValues::F16(weight) => self.block_of::<V, f16>(weight, channels, first, block),
+                WeightValues::Bf16(weight) => self.block_of::<V, bf16>(weight, channels, first, block),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn block_of<V: Lanes, S: Stored>(
+        &self,
+        weight: &[S],
+        channels: &Range<usize>,
+        first: usize,
+        block: &mut Block,
+    ) {
         let count = LANES.min(self.columns - first);
         for tap in 0..9 {
             if self.backward {
+                let mut row = [0.0; LANES];
+                let row = &mut row[..channels.len()];
                 for column in 0..count {
-                    let start = ((8 - tap) * self.columns + first + column) * self.depth;
-                    let row = &self.weight[start + channels.start..start + channels.end];
+                    let start = ((8 - tap) * self.columns + first + column) * self.depth + channels.start;
+                    // SAFETY: passed on from the caller.
+                    unsafe { S::read::<V>(&weight[start..], 1, row) };
                     for (k, &value) in row.iter().enumerate() {
                         block[tap][k][column] = value;
                     }
@@ -136,7 +162,8 @@ impl WeightView<'_> {
             } else {
                 for (row, k) in block[tap].iter_mut().zip(channels.clone()) {
                     let start = (tap * self.depth + k) * self.columns + first;
-                    row[..count].copy_from_slice(&self.weight[start..start + count]);
+                    // SAFETY: passed on from the caller.
+                    unsafe { S::read::<V>(&weight[start..], 1, &mut row[..count]) };
                 }
             }
         }
@@ -151,7 +178,8 @@ unsafe fn transform_weight<V: Lanes>(weight: &WeightView<'_>, channels: Range<us
     let target = target.part(0, POINTS * matrix).pointer();
     let mut block = [[[0.0; LANES]; LANES]; 9];
     for first in (0..width).step_by(LANES) {
-        weight.block(&channels, first, &mut block);
+        // SAFETY: passed on from the caller.
+        unsafe { weight.block::<V>(&channels, first, &mut block) };
         let (start, stride) = panel_place(first, depth, width);
         for k in channels.clone() {
             // SAFETY: the panels have a place for each column in whole vectors; `k` is a row of them.
@@ -407,7 +435,7 @@ pub(crate) fn forward(
     instructions: Instructions,
     shape: &ConvShape,
     input: &[f32],
-    weight: &[f32],
+    weight: WeightValues<'_>,
     addends: &Addends<'_>,
     output: &mut [f32],
 ) {
@@ -421,7 +449,7 @@ pub(crate) fn backward_input(
     instructions: Instructions,
     shape: &ConvShape,
     output_gradient: &[f32],
-    weight: &[f32],
+    weight: WeightValues<'_>,
     input_gradient: &mut [f32],
 ) {
     let (depth, columns) = (shape.output_channels, shape.input_channels);
