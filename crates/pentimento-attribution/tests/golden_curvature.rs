@@ -41,7 +41,7 @@ fn check(case: &str) {
         CheckpointFiles::find(&goldens().join(case), &Selection::default()).unwrap().open().unwrap();
     let architecture = &checkpoint.architecture;
     let side = architecture.config().sample_size.unwrap().height;
-    let parameters = Parameters::from_memory::<f32>(architecture, checkpoint.values.clone());
+    let parameters = Parameters::from_memory::<f32>(architecture, checkpoint.values_in_f32());
     let pass = CurvaturePass::new(architecture, parameters, &checkpoint.scheduler.schedule, [side, side]);
     let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();
     let (timesteps, noises) = (golden.whole_numbers("features.t"), golden.image_rows("features.eps"));

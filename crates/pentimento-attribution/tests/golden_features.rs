@@ -31,7 +31,7 @@ fn features<T: Precision>(
         CheckpointFiles::find(&goldens().join(case), &Selection::default()).unwrap().open().unwrap();
     let architecture = &checkpoint.architecture;
     let values = checkpoint
-        .values
+        .values_in_f32()
         .iter()
         .map(|values| values.iter().map(|&value| T::of(f64::from(value))).collect())
         .collect();

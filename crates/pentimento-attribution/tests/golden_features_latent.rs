@@ -27,7 +27,8 @@ fn features<T: Precision>(case: &LatentCase, measurement: Measurement, unit_leng
     let LatentCase { checkpoint, golden, .. } = case;
     let architecture = &checkpoint.architecture;
     let of = |values: &Vec<f32>| values.iter().map(|&value| T::of(f64::from(value))).collect();
-    let parameters = Parameters::from_memory::<T>(architecture, checkpoint.values.iter().map(of).collect());
+    let parameters =
+        Parameters::from_memory::<T>(architecture, checkpoint.values_in_f32().iter().map(of).collect());
     let schedule = &checkpoint.scheduler.schedule;
     let extractor = FeatureExtractor::new(architecture, parameters, schedule, measurement, unit_length);
     let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<f32>>();

@@ -1,8 +1,9 @@
-//! How long a checkpoint takes to open, and the most memory that the process ever held, against the size of its values.
+//! How long a network takes to open, alone or beneath an adapter, and the most memory that the process ever held, against the size
+//! of the network's files.
 //!
-//! `cargo run --release -p pentimento-diffusion --example load_checkpoint -- FOLDER`
+//! `cargo run --release -p pentimento-diffusion --example load_checkpoint -- FOLDER [ADAPTER]`
 
-use pentimento_diffusion::checkpoint::{CheckpointFiles, Selection};
+use pentimento_diffusion::checkpoint::{AdapterFiles, CheckpointFiles, Selection};
 use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
@@ -10,18 +11,26 @@ use std::time::Instant;
 #[allow(clippy::print_stdout, reason = "an example says what it found")]
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("name a checkpoint's folder")?;
+    let adapter = std::env::args().nth(2);
     let before = peak_memory_bytes();
     let started = Instant::now();
-    let checkpoint = CheckpointFiles::find(Path::new(&folder), &Selection::default())?.open()?;
+    let files = CheckpointFiles::find_denoiser(Path::new(&folder), &Selection::default())?;
+    let mut checkpoint = files.open()?;
+    if let Some(adapter) = adapter {
+        let adapter = AdapterFiles::find(Path::new(&adapter))?.read(&checkpoint.architecture)?;
+        checkpoint = checkpoint.with_adapter(adapter)?;
+    }
     let seconds = started.elapsed().as_secs_f64();
-    let values = 4 * checkpoint.values.iter().map(Vec::len).sum::<usize>();
-    println!("{seconds:.3} s for {:.1} MB of values", values as f64 / 1e6);
+    let lengths = files.weights.iter().map(|path| Ok(path.metadata()?.len()));
+    let length = lengths.sum::<Result<u64, std::io::Error>>()?;
+    let trained = checkpoint.architecture.parameter_count();
+    println!("{seconds:.3} s for {:.1} MB of weights; {trained} values are trained", length as f64 / 1e6);
     if let (Some(before), Some(after)) = (before, peak_memory_bytes()) {
         let held = after - before;
         println!(
-            "at most {:.1} MB held, {:.2} times the values",
+            "at most {:.1} MB held, {:.2} times the files",
             held as f64 / 1e6,
-            held as f64 / values as f64
+            held as f64 / length as f64
         );
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Whether a network's values are still those with which training begins.
 
-use crate::unet::Architecture;
+use crate::unet::{Architecture, StoredValues};
 
 /// A sign that a network was never trained, or that its moving average was never updated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub enum Untrained {
     NormsAsInitialised,
 }
 
-/// Looks for such a sign in values in memory layout, one vector per parameter. An adapter shows none of them.
-pub fn untrained(architecture: &Architecture, values: &[Vec<f32>]) -> Option<Untrained> {
+/// Looks for such a sign in values in memory layout, one for each parameter. An adapter shows none of them.
+pub fn untrained(architecture: &Architecture, values: &[StoredValues]) -> Option<Untrained> {
     if !architecture.adapter_modules().is_empty() {
         return None;
     }
@@ -25,7 +25,7 @@ pub fn untrained(architecture: &Architecture, values: &[Vec<f32>]) -> Option<Unt
             .filter(|(name, _)| belongs(name))
             .peekable();
         named.peek().is_some()
-            && named.all(|(name, values)| values.iter().all(|&value| value == expected(name)))
+            && named.all(|(name, values)| values.to_f32().iter().all(|&value| value == expected(name)))
     };
     if all(|name| name.starts_with("conv_out."), |_| 0.0) {
         return Some(Untrained::LastLayerZero);
@@ -44,12 +44,16 @@ mod tests {
         let architecture = smallest_network();
         let place = |name: &str| architecture.parameters().iter().position(|spec| spec.name == name).unwrap();
         let mut values = Parameters::initial(&architecture, 1, 0);
+        let untrained = |values: &[Vec<f32>]| {
+            let values: Vec<StoredValues> = values.iter().cloned().map(Into::into).collect();
+            untrained(&architecture, &values)
+        };
         values[place("conv_out.weight")].fill(0.0);
-        assert_eq!(untrained(&architecture, &values), Some(Untrained::LastLayerZero));
+        assert_eq!(untrained(&values), Some(Untrained::LastLayerZero));
         // As PyTorch draws it, which begins with no zero there.
         values[place("conv_out.weight")].fill(0.1);
-        assert_eq!(untrained(&architecture, &values), Some(Untrained::NormsAsInitialised));
+        assert_eq!(untrained(&values), Some(Untrained::NormsAsInitialised));
         values[place("conv_norm_out.bias")][3] = -1e-6;
-        assert_eq!(untrained(&architecture, &values), None);
+        assert_eq!(untrained(&values), None);
     }
 }

@@ -78,7 +78,7 @@ impl Made {
     #[track_caller]
     fn opens(&self, selection: &Selection) {
         let checkpoint = self.find(selection).unwrap().open().unwrap();
-        assert_eq!(checkpoint.values, self.values);
+        assert_eq!(checkpoint.values_in_f32(), self.values);
         assert_eq!(checkpoint.architecture.config(), &tiny_config());
         assert_eq!(checkpoint.scheduler.schedule, ScheduleConfig::default());
     }
@@ -183,7 +183,7 @@ fn training_checkpoints() {
         let files = open(&Selection { network: Some(network), ..Selection::default() }).unwrap();
         assert_eq!(files.config, made.path().join("checkpoint-500").join(name).join("config.json"));
         assert_eq!(files.scheduler, scheduler);
-        assert_eq!(files.open().unwrap().values, made.values);
+        assert_eq!(files.open().unwrap().values_in_f32(), made.values);
     }
     // With one network there is no choice to make; with none of that name there is.
     let alone = CheckpointFiles::find(&made.path().join("checkpoint-1000"), &Selection::default()).unwrap();
@@ -619,7 +619,7 @@ fn one_prefix_of_all_names_is_taken_off() {
         made.pipeline();
         made.write(&format!("unet/{WEIGHTS}"), &made.renamed(|_, name| format!("{prefix}{name}")));
         let checkpoint = made.find(&Selection::default()).unwrap().open().unwrap();
-        assert_eq!((checkpoint.values, checkpoint.prefix.as_str()), (made.values.clone(), prefix));
+        assert_eq!((checkpoint.values_in_f32(), checkpoint.prefix.as_str()), (made.values.clone(), prefix));
     }
     // One that not all have is none, and one without a dot is part of a name.
     for name_of in [
@@ -778,7 +778,7 @@ fn states_of_accelerate() {
     let said = Selection { config: Some(config.clone()), ..Selection::default() };
     let files = open(&said).unwrap();
     assert_eq!((&files.config, &files.scheduler), (&config, &scheduler));
-    assert_eq!(files.open().unwrap().values, made.values);
+    assert_eq!(files.open().unwrap().values_in_f32(), made.values);
     let gone = Selection { config: Some(made.path().join("no.json")), ..Selection::default() };
     assert!(open(&gone).unwrap_err().to_string().contains("no.json: does not exist"));
 
@@ -787,7 +787,7 @@ fn states_of_accelerate() {
     made.write("out/scheduler/scheduler_config.json", &made.scheduler);
     let files = open(&Selection::default()).unwrap();
     assert_eq!(files.config, above);
-    assert_eq!(files.open().unwrap().values, made.values);
+    assert_eq!(files.open().unwrap().values_in_f32(), made.values);
     // The same network twice leaves nothing open, another one does.
     let average = made.write("out/unet_ema/config.json", &made.config);
     assert_eq!(open(&Selection::default()).unwrap().config, above);

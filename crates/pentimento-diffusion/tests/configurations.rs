@@ -57,7 +57,8 @@ impl Case {
         let golden = Golden::open(&std::fs::read(folder.join("golden.safetensors")).unwrap());
         let classes = if golden.has("class") { golden.whole_numbers("class") } else { Vec::new() };
         let conditions = classes.into_iter().map(|class| Condition::Class(class as u32)).collect();
-        Self { name, architecture: checkpoint.architecture, values: checkpoint.values, golden, conditions }
+        let values = checkpoint.values_in_f32();
+        Self { name, architecture: checkpoint.architecture, values, golden, conditions }
     }
 
     fn images<T: Precision>(&self, name: &str) -> Tensor<4> {

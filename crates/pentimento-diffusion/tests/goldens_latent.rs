@@ -35,7 +35,7 @@ fn forward<T: Precision>(case: &LatentCase, kind: &str, relative: f64) {
     architecture.config().check_image(sides[1], sides[2], sides[3]).unwrap();
     let input = tensor::<T>(&case.golden.images(&format!("{kind}.x")), sides);
     let condition = BatchCondition::new::<T>(architecture, timesteps, conditions);
-    let parameters = parameters::<T>(architecture, &case.checkpoint.values);
+    let parameters = parameters::<T>(architecture, &case.checkpoint.values_in_f32());
     let output = architecture.forward(&parameters, input, &condition);
     assert_eq!(output.dims(), sides);
     let expected = case.golden.images(&format!("{kind}.out"));
@@ -67,7 +67,7 @@ fn directional<T: Precision>(case: &LatentCase, relative: f64) {
     let tangents = tensor::<T>(&case.golden.images("jvp.tangent"), case.sides("jvp.tangent"));
     let [directions, ..] = tangents.dims();
     let input = Dual::new(tensor::<T>(image, [1, height, width, channels]), tangents);
-    let parameters = parameters::<T>(architecture, &case.checkpoint.values);
+    let parameters = parameters::<T>(architecture, &case.checkpoint.values_in_f32());
     let (output, derivatives) = architecture.forward(&parameters, input, &condition).into_parts(directions);
     let what = format!("derivative of {}", case.name);
     let expected = &case.golden.images("forward.out")[2 * length..3 * length];
@@ -117,7 +117,7 @@ fn gradients<T: Precision>(case: &LatentCase, sample: usize, function: Function)
     let denoising = Denoising::<f64>::new(&case.checkpoint.scheduler.schedule);
     let NoisyBatch { input, condition, target } =
         denoising.batch::<T>(architecture, &of_sample("gradient.x0"), [height, width], [&draw], &[condition]);
-    let tracked = parameters::<T>(architecture, &case.checkpoint.values).tracked();
+    let tracked = parameters::<T>(architecture, &case.checkpoint.values_in_f32()).tracked();
     let output = architecture.forward(&tracked, input, &condition);
     let value = function(output, tensor::<T>(&target, [1, height, width, channels]).autodiff());
     let number = value.clone().inner().into_data().iter::<f64>().next().unwrap();
@@ -199,7 +199,7 @@ pub(crate) fn sampling() {
         let sampler = Sampler::new(&case.checkpoint.scheduler.schedule, config).unwrap();
         assert_eq!((0..sampler.len()).map(|step| sampler.timestep(step)).collect::<Vec<_>>(), steps);
         let architecture = &case.checkpoint.architecture;
-        let parameters = vec![parameters::<f32>(architecture, &case.checkpoint.values)];
+        let parameters = vec![parameters::<f32>(architecture, &case.checkpoint.values_in_f32())];
         let mixture = Mixture::new(architecture.clone(), parameters, height, width, 4).unwrap();
         let sample = |mixture: &Mixture, condition: Condition| {
             let trajectory = Trajectory { sample: 0, weights: vec![1.0], condition: Some(condition) };
@@ -268,7 +268,7 @@ pub(crate) fn conditions_mix_in_a_batch() {
         let [_, height, width, channels] = case.sides("forward.x");
         let length = height * width * channels;
         let images: Vec<f32> = of(&case.golden.images("forward.x"));
-        let parameters = parameters::<f32>(architecture, &case.checkpoint.values);
+        let parameters = parameters::<f32>(architecture, &case.checkpoint.values_in_f32());
         let conditions = case.conditions("forward.condition");
         let run = |images: &[f32], conditions: &[Condition]| -> Vec<f32> {
             let count = images.len() / length;

@@ -39,7 +39,7 @@ fn change(folder: &Path, changes: &[(&str, Value)]) {
 fn denoiser(folder: &Path, variant: Option<&str>) -> Result<Vec<Vec<f32>>, String> {
     let selection = Selection { variant: variant.map(String::from), ..Selection::default() };
     let files = CheckpointFiles::find_denoiser(folder, &selection).map_err(|error| error.to_string())?;
-    files.open().map(|checkpoint| checkpoint.values).map_err(|error| error.to_string())
+    files.open().map(|checkpoint| checkpoint.values_in_f32()).map_err(|error| error.to_string())
 }
 
 /// Who asks for a network that makes pictures by itself is not given one that makes latents or waits for a text.

@@ -21,6 +21,7 @@ use pentimento_diffusion::checkpoint::{
 };
 use pentimento_diffusion::sampler::SamplingConfig;
 use pentimento_diffusion::schedule::ScheduleConfig;
+use pentimento_diffusion::unet::StoredValues;
 use serde_json::{Value, json};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,8 +86,12 @@ impl Damaged {
         match catch_unwind(AssertUnwindSafe(|| self.open())) {
             Ok(Ok(checkpoint)) => {
                 let lengths = checkpoint.architecture.parameters().iter().map(|spec| spec.len());
-                assert!(lengths.eq(checkpoint.values.iter().map(Vec::len)), "{}", self.name);
-                assert!(checkpoint.values.iter().flatten().all(|value| value.is_finite()), "{}", self.name);
+                assert!(lengths.eq(checkpoint.values.iter().map(StoredValues::len)), "{}", self.name);
+                assert!(
+                    checkpoint.values_in_f32().iter().flatten().all(|value| value.is_finite()),
+                    "{}",
+                    self.name
+                );
                 true
             }
             Ok(Err(_)) => false,

@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{
     AdapterFiles, AdapterForm, Checkpoint, TextEncoder, TextEncoderPart, adapter_files, open_weights,
-    read_weights,
+    read_stored_weights,
 };
 use pentimento_diffusion::unet::{AdapterModule, Architecture};
 use pentimento_encoders::EncoderError;
@@ -114,7 +114,7 @@ pub(crate) fn object_names(member: u32) -> [String; 2] {
 ///
 /// As [`adapter_files`].
 pub(crate) fn objects(checkpoint: &Checkpoint) -> Result<Vec<(String, Vec<u8>)>> {
-    let files = adapter_files(&checkpoint.architecture, &checkpoint.values)?;
+    let files = adapter_files(&checkpoint.architecture, &checkpoint.values_in_f32())?;
     Ok(object_names(0).into_iter().zip(files.into_iter().map(|(_, bytes)| bytes)).collect())
 }
 
@@ -134,7 +134,7 @@ pub(crate) fn over(
     let found = digest_of_base(&source.config, &source.weights);
     compare("network beneath the adapter", &source.config, found, recipe.base)?;
     let mut files = source.weights.iter().map(|path| open_weights(path)).collect::<Result<Vec<_>, _>>()?;
-    let values = read_weights(network, &mut files)?.values;
+    let values = read_stored_weights(network, &mut files)?.values;
     Ok(network.with_adapter(&modules, values)?)
 }
 

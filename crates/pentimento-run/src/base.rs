@@ -15,11 +15,15 @@ use crate::part_files::{absolute, compare};
 use crate::recipe::{BaseFiles, OnBaseRecipe, USUAL_GUIDANCE};
 use once_cell::sync::OnceCell;
 use pentimento_data::PreparedSet;
-use pentimento_diffusion::checkpoint::{Selection, open_weights, read_text, read_weights};
+use pentimento_diffusion::checkpoint::{
+    Selection, TensorFile, open_weights, read_stored_weights, read_text, read_weights,
+};
 use pentimento_diffusion::sampler::SamplingConfig;
 use pentimento_diffusion::unet::{AdapterModule, Architecture, UnetConfig};
 use pentimento_store::Digest;
 use serde::Serialize;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -169,7 +173,10 @@ impl BaseNetwork {
     /// [`PartError::Gone`] and [`PartError::Other`] if it is not the one that it was; as reading it.
     pub fn of_members(&self) -> Result<&Architecture> {
         let Some(modules) = &self.modules else { return Ok(&self.network) };
-        self.adapted.get_or_try_init(|| Ok(self.network.with_adapter(modules, self.values()?)?))
+        self.adapted.get_or_try_init(|| {
+            let values = read_stored_weights(&self.network, &mut self.files()?)?.values;
+            Ok(self.network.with_adapter(modules, values)?)
+        })
     }
 
     /// The values that members begin with; none if they are adapters, which are fresh.
@@ -181,15 +188,16 @@ impl BaseNetwork {
         if self.is_adapted() {
             return Ok(None);
         }
-        self.first_values.get_or_try_init(|| self.values()).map(|values| Some(values.as_slice()))
+        let values =
+            self.first_values.get_or_try_init(|| Ok(read_weights(&self.network, &mut self.files()?)?.values));
+        values.map(|values: &Vec<_>| Some(values.as_slice()))
     }
 
-    /// The values of the network where it lies, which is compared with what the recipe remembers.
-    fn values(&self) -> Result<Vec<Vec<f32>>> {
+    /// The files of the network where it lies, which is compared with what the recipe remembers.
+    fn files(&self) -> Result<Vec<TensorFile<BufReader<File>>>> {
         let BaseFiles { config, weights, digest, .. } = &self.recipe.base.files;
         compare(name_of(&self.recipe), config, digest_of_base(config, weights), *digest)?;
-        let mut files = weights.iter().map(|path| open_weights(path)).collect::<Result<Vec<_>, _>>()?;
-        Ok(read_weights(&self.network, &mut files)?.values)
+        Ok(weights.iter().map(|path| open_weights(path)).collect::<Result<_, _>>()?)
     }
 
     /// Name, rank and alpha of each part of an adapter; none if members are whole networks.

@@ -13,7 +13,7 @@ use pentimento_diffusion::checkpoint::{
     Checkpoint, NETWORK_FILES, SCHEDULER_FILES, network_files, scheduler_files,
 };
 use pentimento_diffusion::sampler::SamplingConfig;
-use pentimento_diffusion::unet::{Architecture, SampleSize, UnetConfig};
+use pentimento_diffusion::unet::{Architecture, SampleSize, StoredValues, UnetConfig};
 use pentimento_store::{Digest, Fingerprint};
 use std::path::{Path, PathBuf};
 
@@ -91,7 +91,10 @@ pub fn import(
         scheduler.retain(|(name, _)| *name != SCHEDULER_FILES[0]);
     }
     let network = match recipe.adapter() {
-        None => network_files(&checkpoint.architecture, &checkpoint.values)?.map(in_member).to_vec(),
+        None => {
+            let values = checkpoint.values.iter().map(StoredValues::to_f32);
+            network_files(&checkpoint.architecture, values)?.map(in_member).to_vec()
+        }
         Some(adapter) => {
             key = key.bytes(adapter.base.as_bytes());
             let mut objects = adapters::objects(checkpoint)?;

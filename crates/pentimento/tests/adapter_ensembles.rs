@@ -135,7 +135,7 @@ fn by_networks(base: &Path, networks: Vec<Checkpoint>, sample: u32) -> Vec<f32> 
     let weights = vec![1.0 / networks.len() as f64; networks.len()];
     let architecture = networks[0].architecture.clone();
     let parameters =
-        networks.into_iter().map(|one| Parameters::from_memory(&architecture, one.values)).collect();
+        networks.into_iter().map(|one| Parameters::from_memory(&architecture, one.values_in_f32())).collect();
     let text = Encoders::open(base, None).unwrap().text.unwrap();
     let told =
         |prompt| Condition::Text(TextEmbedding::new(text.embeddings(&[prompt], 0).unwrap(), text.width()));
@@ -369,7 +369,7 @@ fn whole_networks_begin_with_the_values_that_are_there() {
     let untouched = laboratory.path("untouched");
     let slow = ["--unset", "adapter", "--set", "training.learning_rate=1e-30"];
     succeed(program([Path::new("train"), &recipe, Path::new("--run"), &untouched]).args(slow));
-    let values = |folder: &Path| opened(folder).values.concat();
+    let values = |folder: &Path| opened(folder).values_in_f32().concat();
     for member in 0..MEMBERS {
         let member = untouched.join(format!("members/{member:03}"));
         assert_eq!(bits(&values(&member)), bits(&values(&base)));

@@ -6,9 +6,9 @@ use super::refusals::{
 };
 use super::scheduler::SchedulerFile;
 use super::weight_files::{damage, has_weights, open_weights, weight_files};
-use super::weights::{ReadWeights, read_weights};
+use super::weights::{ReadWeights, read_stored_weights};
 use crate::DiffusionError;
-use crate::unet::{Architecture, UnetConfig};
+use crate::unet::{Architecture, StoredValues, UnetConfig};
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
@@ -131,14 +131,21 @@ pub struct CheckpointFiles {
 pub struct Checkpoint {
     /// The network without its values.
     pub architecture: Architecture,
-    /// Its values in memory layout, one vector per parameter.
-    pub values: Vec<Vec<f32>>,
+    /// Its values in memory layout, one for each parameter, in the types in which the files have them.
+    pub values: Vec<StoredValues>,
     /// What the names of all its tensors begin with in the file, such as `module.`; empty if nothing.
     pub prefix: String,
     /// Noise schedule and sampler.
     pub scheduler: SchedulerFile,
     /// Keys of `config.json` that are not known, to be warned about.
     pub unknown_keys: Vec<String>,
+}
+
+impl Checkpoint {
+    /// The values in f32, in memory layout, one vector per parameter.
+    pub fn values_in_f32(&self) -> Vec<Vec<f32>> {
+        self.values.iter().map(|values| values.to_f32().into_owned()).collect()
+    }
 }
 
 impl CheckpointFiles {
@@ -197,7 +204,7 @@ impl CheckpointFiles {
     ///
     /// # Errors
     ///
-    /// As [`UnetConfig::from_json`], [`SchedulerFile::from_json`] and [`read_weights`], naming the file.
+    /// As [`UnetConfig::from_json`], [`SchedulerFile::from_json`] and [`read_stored_weights`], naming the file.
     pub fn open(&self) -> Result<Checkpoint, DiffusionError> {
         let (config, unknown_keys) = read_config(&self.config)?;
         refuse_other_outputs(&config, &self.config)?;
@@ -205,7 +212,7 @@ impl CheckpointFiles {
         let scheduler = SchedulerFile::from_json(&read_text(scheduler)?, &scheduler.display().to_string())?;
         let architecture = Architecture::new(&config)?;
         let mut files = self.weights.iter().map(|path| open_weights(path)).collect::<Result<Vec<_>, _>>()?;
-        let ReadWeights { values, prefix } = read_weights(&architecture, &mut files)?;
+        let ReadWeights { values, prefix } = read_stored_weights(&architecture, &mut files)?;
         Ok(Checkpoint { architecture, values, prefix, scheduler, unknown_keys })
     }
 }

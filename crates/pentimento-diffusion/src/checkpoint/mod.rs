@@ -30,7 +30,9 @@ pub use folder::{
 pub use scheduler::{SCHEDULER_FILES, SchedulerFile, scheduler_files};
 pub use tensor_file::TensorFile;
 pub use weight_files::{open_weights, weight_files};
-pub use weights::{ReadWeights, read_parameters, read_weights, weights_from_bytes, weights_to_bytes};
+pub use weights::{
+    ReadWeights, read_parameters, read_stored_weights, read_weights, weights_from_bytes, weights_to_bytes,
+};
 
 use crate::DiffusionError;
 use crate::unet::Architecture;
@@ -40,14 +42,14 @@ pub const NETWORK_FILES: [&str; 2] = ["unet/config.json", "unet/diffusion_pytorc
 
 /// The network of a pipeline folder, by path relative to it.
 ///
-/// `values` are in memory layout, one vector per parameter of the architecture.
+/// `values` are in memory layout, those of one parameter of the architecture after another.
 ///
 /// # Errors
 ///
 /// [`DiffusionError::File`] if the weights cannot be serialised, or are those of an adapter, which [`adapter_files`] writes.
 pub fn network_files(
     architecture: &Architecture,
-    values: &[Vec<f32>],
+    values: impl IntoIterator<Item = impl AsRef<[f32]>>,
 ) -> Result<[(&'static str, Vec<u8>); 2], DiffusionError> {
     if !architecture.adapter_modules().is_empty() {
         let problem = "an adapter is no network: it is written as an adapter".into();

@@ -3,7 +3,8 @@
 
 use super::signature::{FIRST_BYTES, is_pickle, what_it_is};
 use crate::arrays::ArrayError;
-use half::{bf16, f16};
+use crate::unet::StoredValues;
+use bytemuck::Pod;
 use safetensors::tensor::{Dtype, Metadata};
 use std::io::{Read, Seek, SeekFrom};
 
@@ -111,32 +112,60 @@ impl<R: Read + Seek> TensorFile<R> {
     /// [`ArrayError::Tensor`] if there is none of this name, it has another type, or a value is infinite or NaN;
     /// [`ArrayError::File`] if the file cannot be read.
     pub fn finite_f32(&mut self, name: &str) -> Result<Vec<f32>, ArrayError> {
+        Ok(self.finite(name)?.into_f32())
+    }
+
+    /// The values of a tensor of `F32`, `F16` or `BF16` in its type.
+    ///
+    /// # Errors
+    ///
+    /// As [`finite_f32`](Self::finite_f32).
+    pub fn finite(&mut self, name: &str) -> Result<StoredValues, ArrayError> {
         let Some(info) = self.metadata.info(name) else {
             return Err(self.broken(name, "is missing".into()));
         };
         let (dtype, (from, to)) = (info.dtype, info.data_offsets);
-        if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(self.broken(name, format!("has type {dtype:?}, supported are F32, F16 and BF16")));
+        let values = match dtype {
+            Dtype::F32 => StoredValues::F32(
+                self.little_endian(from, to, |value: f32| f32::from_bits(u32::from_le(value.to_bits())))?,
+            ),
+            Dtype::F16 => StoredValues::F16(self.little_endian(from, to, u16::from_le)?),
+            Dtype::BF16 => StoredValues::Bf16(self.little_endian(from, to, u16::from_le)?),
+            _ => {
+                return Err(self.broken(name, format!("has type {dtype:?}, supported are F32, F16 and BF16")));
+            }
+        };
+        let infinite = match &values {
+            StoredValues::F32(values) => first_of(values, |value| !value.is_finite()),
+            StoredValues::F16(bits) => first_of(bits, |bits| bits & F16_EXPONENT == F16_EXPONENT),
+            StoredValues::Bf16(bits) => first_of(bits, |bits| bits & BF16_EXPONENT == BF16_EXPONENT),
+        };
+        match infinite {
+            Some(place) => {
+                let value = values.to_f32()[place];
+                Err(self.broken(name, format!("value {place} is {value}, not a finite number")))
+            }
+            None => Ok(values),
         }
-        let mut bytes = vec![0; to - from];
+    }
+
+    /// The numbers between two places of the data, which `own` turns from the file's order of bytes into the processor's.
+    fn little_endian<T: Pod>(
+        &mut self,
+        from: usize,
+        to: usize,
+        own: impl Fn(T) -> T,
+    ) -> Result<Vec<T>, ArrayError> {
+        let mut values = vec![T::zeroed(); (to - from) / size_of::<T>()];
         self.reader
             .seek(SeekFrom::Start(self.data_start + from as u64))
-            .and_then(|_| self.reader.read_exact(&mut bytes))
+            .and_then(|_| self.reader.read_exact(bytemuck::cast_slice_mut(&mut values)))
             .map_err(|error| ArrayError::File {
                 file: self.file.clone(),
                 problem: format!("cannot be read: {error}"),
             })?;
-        let values: Vec<f32> = match dtype {
-            Dtype::F16 => halves(&bytes).map(|bits| f16::from_bits(bits).to_f32()).collect(),
-            Dtype::BF16 => halves(&bytes).map(|bits| bf16::from_bits(bits).to_f32()).collect(),
-            _ => bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect(),
-        };
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(place) => {
-                Err(self.broken(name, format!("value {place} is {}, not a finite number", values[place])))
-            }
-            None => Ok(values),
-        }
+        values.iter_mut().for_each(|value| *value = own(*value));
+        Ok(values)
     }
 
     /// The error of a tensor that its caller finds wrong.
@@ -145,6 +174,15 @@ impl<R: Read + Seek> TensorFile<R> {
     }
 }
 
-fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
-    bytes.as_chunks::<2>().0.iter().map(|chunk| u16::from_le_bytes(*chunk))
+/// The bits of the exponents of numbers of 16 bits; all of them are set in what is no finite number.
+const F16_EXPONENT: u16 = 0x7c00;
+const BF16_EXPONENT: u16 = 0x7f80;
+
+/// Where the first value of a kind is. All values of a part are looked at together, which processors do many times as fast as one after
+/// another.
+fn first_of<T: Copy>(values: &[T], is_one: impl Fn(T) -> bool) -> Option<usize> {
+    const PART: usize = 1024;
+    let any = |part: &[T]| part.iter().fold(false, |found, &value| found | is_one(value));
+    let first = PART * values.chunks(PART).position(any)?;
+    values[first..].iter().position(|&value| is_one(value)).map(|place| first + place)
 }

@@ -3,7 +3,7 @@
 use super::tensor_file::TensorFile;
 use crate::DiffusionError;
 use crate::arrays::ArrayWriter;
-use crate::unet::{Architecture, ParameterSpec, to_disk_layout, to_memory_layout};
+use crate::unet::{Architecture, ParameterSpec, StoredValues, to_disk_layout, to_memory_layout};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Seek};
 
@@ -16,10 +16,13 @@ const OLD_NAMES: [(&str, &str); 4] =
 /// # Errors
 ///
 /// [`DiffusionError::File`] if it cannot be serialised.
-pub fn weights_to_bytes(architecture: &Architecture, values: &[Vec<f32>]) -> Result<Vec<u8>, DiffusionError> {
+pub fn weights_to_bytes(
+    architecture: &Architecture,
+    values: impl IntoIterator<Item = impl AsRef<[f32]>>,
+) -> Result<Vec<u8>, DiffusionError> {
     let mut arrays = ArrayWriter::default();
     for (spec, values) in architecture.parameters().iter().zip(values) {
-        arrays.put_f32(&spec.name, &spec.disk_shape, &to_disk_layout(spec, values));
+        arrays.put_f32(&spec.name, &spec.disk_shape, &to_disk_layout(spec, values.as_ref()));
     }
     // What diffusers looks for to know whose file it is.
     Ok(arrays.to_bytes("weights", Some(("format", "pt")))?)
@@ -38,11 +41,11 @@ pub fn weights_from_bytes(
     Ok(read_weights(architecture, &mut [TensorFile::open(Cursor::new(bytes), file)?])?.values)
 }
 
-/// The values of a network, as they were found.
+/// The values of a network, as they were found: in f32, or as [`StoredValues`] in the types of the file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReadWeights {
-    /// In memory layout, one vector per parameter.
-    pub values: Vec<Vec<f32>>,
+pub struct ReadWeights<V = Vec<f32>> {
+    /// In memory layout, one for each parameter.
+    pub values: Vec<V>,
     /// What the names of all tensors begin with in the file before diffusers' names, such as `module.`; empty if nothing.
     pub prefix: String,
 }
@@ -63,6 +66,20 @@ pub fn read_weights<R: Read + Seek>(
     read_parameters(architecture.parameters(), &[], files)
 }
 
+/// As [`read_weights`], in the types in which the files have them: for a network beneath an adapter, which stands still.
+///
+/// # Errors
+///
+/// As [`read_weights`].
+pub fn read_stored_weights<R: Read + Seek>(
+    architecture: &Architecture,
+    files: &mut [TensorFile<R>],
+) -> Result<ReadWeights<StoredValues>, DiffusionError> {
+    read_each(architecture.parameters(), &[], files, |spec, file, name| {
+        Ok(file.finite(name)?.to_memory_layout(spec))
+    })
+}
+
 /// As [`read_weights`], for the parameters of any network; tensors whose names end with one of `buffers` are passed over.
 ///
 /// # Errors
@@ -73,6 +90,18 @@ pub fn read_parameters<R: Read + Seek>(
     buffers: &[&str],
     files: &mut [TensorFile<R>],
 ) -> Result<ReadWeights, DiffusionError> {
+    read_each(parameters, buffers, files, |spec, file, name| {
+        Ok(to_memory_layout(spec, &file.finite_f32(name)?))
+    })
+}
+
+/// Finds the tensor of each parameter, and reads one after another by `read`.
+fn read_each<R: Read + Seek, V>(
+    parameters: &[ParameterSpec],
+    buffers: &[&str],
+    files: &mut [TensorFile<R>],
+    read: impl Fn(&ParameterSpec, &mut TensorFile<R>, &str) -> Result<V, DiffusionError>,
+) -> Result<ReadWeights<V>, DiffusionError> {
     let mut file_of = BTreeMap::<String, usize>::new();
     for (index, file) in files.iter().enumerate() {
         for name in file.names() {
@@ -107,7 +136,7 @@ pub fn read_parameters<R: Read + Seek>(
     differences.none_or_error(all_files, parameters.len())?;
     let mut values = Vec::with_capacity(found.len());
     for (spec, name, index) in found {
-        values.push(to_memory_layout(spec, &files[index].finite_f32(&name)?));
+        values.push(read(spec, &mut files[index], &name)?);
     }
     Ok(ReadWeights { values, prefix })
 }

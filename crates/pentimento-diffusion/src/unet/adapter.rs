@@ -7,6 +7,7 @@
 use super::config::UnetConfig;
 use super::parameter_spec::{ParameterSpec, Start};
 use super::precision::Precision;
+use super::stored_values::StoredValues;
 use super::value::Value;
 use burn::tensor::DType;
 use std::fmt;
@@ -50,7 +51,7 @@ impl AdapterModule {
 #[derive(Clone)]
 pub(super) struct Frozen {
     pub(super) specs: Vec<ParameterSpec>,
-    /// In f32.
+    /// In f32, but for weights of layers that came in 16 bits, which stay so.
     values: Arc<Vec<Value>>,
     /// Of names and values, once somebody asked for it.
     digest: Arc<OnceLock<blake3::Hash>>,
@@ -62,31 +63,38 @@ impl Frozen {
     /// # Panics
     ///
     /// If their number or the lengths are not those of the parameters.
-    pub(super) fn new(specs: Vec<ParameterSpec>, values: Vec<Vec<f32>>) -> Self {
-        assert_eq!(values.len(), specs.len(), "number of frozen parameters");
-        let values = specs.iter().zip(values).map(|(spec, values)| Value::new(spec, values)).collect();
+    pub(super) fn new(
+        specs: Vec<ParameterSpec>,
+        values: impl IntoIterator<Item = impl Into<StoredValues>>,
+    ) -> Self {
+        let mut values = values.into_iter();
+        let taken = specs.iter().zip(&mut values);
+        let taken: Vec<Value> = taken.map(|(spec, values)| Value::still(spec, values.into())).collect();
+        assert!(taken.len() == specs.len() && values.next().is_none(), "number of frozen parameters");
+        let values = taken;
         Self { specs, values: Arc::new(values), digest: Arc::default() }
     }
 
-    /// A digest of the configuration of the network, and of the names and values of its parameters.
+    /// A digest of the configuration of the network, and of the names and values of its parameters; it does not tell values that
+    /// came in 16 bits from the same ones in f32.
     pub(super) fn digest(&self, config: &UnetConfig) -> blake3::Hash {
         *self.digest.get_or_init(|| {
             let mut hasher = blake3::Hasher::new();
-            let mut add = |part: &[u8]| {
-                hasher.update(&(part.len() as u64).to_le_bytes());
-                hasher.update(part);
-            };
-            add(config.to_json().as_bytes());
+            let length = |bytes: usize| (bytes as u64).to_le_bytes();
+            let config = config.to_json();
+            hasher.update(&length(config.len())).update(config.as_bytes());
             for (spec, value) in self.specs.iter().zip(self.values.iter()) {
-                add(spec.name.as_bytes());
-                let values = value.clone().into_data();
-                add(&values.iter::<f32>().flat_map(f32::to_le_bytes).collect::<Vec<u8>>());
+                hasher.update(&length(spec.name.len())).update(spec.name.as_bytes());
+                hasher.update(&length(spec.len() * size_of::<f32>()));
+                value.in_f32(|values| {
+                    hasher.update(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+                });
             }
             hasher.finalize()
         })
     }
 
-    /// The values in a float type: the same ones in f32, and copies in f64, which only proofs compute in.
+    /// The values for passes in a float type: the same ones for f32, and copies in f64, which only proofs compute in.
     pub(super) fn values<T: Precision>(&self) -> Arc<Vec<Value>> {
         if T::dtype() == DType::F32 {
             return self.values.clone();

@@ -5,6 +5,7 @@ use super::builder::Builder;
 use super::config::UnetConfig;
 use super::layers::{ClassEmbedding, Conv, Level, Middle, Norm, ParameterIndex, Resampling, Resize};
 use super::parameter_spec::{ParameterKind, ParameterSpec, Start};
+use super::stored_values::StoredValues;
 use crate::DiffusionError;
 use pentimento_kernels::ConvGeometry;
 use std::collections::BTreeMap;
@@ -46,7 +47,8 @@ impl Architecture {
     }
 
     /// This network with its values, in memory layout, beneath an adapter: its parameters are then those of the adapter, A and B
-    /// of one layer after the other, and its own values stand still and are shared by whatever is made of it.
+    /// of one layer after the other, and its own values stand still and are shared by whatever is made of it. Weights of layers
+    /// that came in 16 bits stay so; results have the bytes of the same weights in f32.
     ///
     /// # Errors
     ///
@@ -59,7 +61,7 @@ impl Architecture {
     pub fn with_adapter(
         &self,
         modules: &[AdapterModule],
-        values: Vec<Vec<f32>>,
+        values: impl IntoIterator<Item = impl Into<StoredValues>>,
     ) -> Result<Self, DiffusionError> {
         let bad = |field: &str, value: String, bound: &str| {
             let (file, field, bound) = ("adapter".into(), field.into(), bound.into());

@@ -19,6 +19,7 @@ mod parameter_spec;
 mod parameters;
 mod precision;
 mod sample_size;
+mod stored_values;
 mod value;
 
 pub use adapter::AdapterModule;
@@ -32,6 +33,7 @@ pub use parameter_spec::{ParameterKind, ParameterSpec};
 pub use parameters::{Gradient, Parameters, to_disk_layout, to_memory_layout};
 pub use precision::Precision;
 pub use sample_size::SampleSize;
+pub use stored_values::StoredValues;
 
 /// The smallest network that there is, for tests of what holds for any.
 #[cfg(test)]

@@ -74,7 +74,8 @@ pub fn check_network(opened: &OpenCheckpoint) -> Result<Vec<Finding>> {
         }
     };
     config.check_image(size[0], size[1], config.in_channels)?;
-    let found = check(architecture, values, size, scheduler.schedule.num_train_timesteps);
+    let found =
+        check(architecture, &opened.checkpoint.values_in_f32(), size, scheduler.schedule.num_train_timesteps);
     let derivative = |which: Derivative, error: f64| Finding::Derivative { which, error };
     let channels = config.in_channels;
     findings.extend(
@@ -264,7 +265,7 @@ fn beside(opened: &OpenCheckpoint) -> Option<(NetworkFolder, Checkpoint)> {
 /// How far a network's predictions of images are off under some conditions, read as the checkpoint says.
 fn error_under(checkpoint: &Checkpoint, shown: &Shown, conditions: &[Condition]) -> f64 {
     let architecture = &checkpoint.architecture;
-    let parameters = Parameters::from_memory(architecture, checkpoint.values.clone());
+    let parameters = Parameters::from_memory(architecture, checkpoint.values_in_f32());
     let schedule = &checkpoint.scheduler.schedule;
     prediction_error(architecture, &parameters, schedule, &shown.values, shown.size, conditions)
 }
@@ -273,7 +274,7 @@ fn error_under(checkpoint: &Checkpoint, shown: &Shown, conditions: &[Condition])
 fn predictions(checkpoint: &Checkpoint, shown: &Shown) -> Result<[Finding; 2]> {
     let (architecture, schedule) = (&checkpoint.architecture, &checkpoint.scheduler.schedule);
     let Shown { values, size, conditions, .. } = shown;
-    let parameters = Parameters::from_memory(architecture, checkpoint.values.clone());
+    let parameters = Parameters::from_memory(architecture, checkpoint.values_in_f32());
     let error = |architecture: &Architecture, schedule: &ScheduleConfig, [scale, shift]: [f32; 2]| {
         let values: Vec<f32> = values.iter().map(|value| scale * value + shift).collect();
         prediction_error(architecture, &parameters, schedule, &values, *size, conditions)

@@ -37,6 +37,7 @@ impl Adapted {
             let adapter = AdapterFiles::find(adapter)?.read(&network.architecture)?;
             Ok(network.with_adapter(adapter)?)
         })?;
+        let values = checkpoint.values_in_f32();
         let architecture = checkpoint.architecture;
         let config = architecture.config();
         let size = config.sample_size.context("the configuration names no size of images")?;
@@ -54,7 +55,7 @@ impl Adapted {
             noise: normals(2 + number as u32, length),
         };
         let adapted = Self {
-            parameters: Parameters::from_memory(&architecture, checkpoint.values),
+            parameters: Parameters::from_memory(&architecture, values),
             shape,
             image: normals(0, length),
             text: TextEmbedding::new(normals(1, TOKENS * width), width),

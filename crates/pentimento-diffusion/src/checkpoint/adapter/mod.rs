@@ -35,6 +35,6 @@ impl Checkpoint {
     /// If the values of the checkpoint are not those of its network.
     pub fn with_adapter(self, adapter: ReadAdapter) -> Result<Self, DiffusionError> {
         let architecture = self.architecture.with_adapter(&adapter.modules, self.values)?;
-        Ok(Self { architecture, values: adapter.values, ..self })
+        Ok(Self { architecture, values: adapter.values.into_iter().map(Into::into).collect(), ..self })
     }
 }
