@@ -244,7 +244,7 @@ fn parts_that_fit_no_layer_are_named() {
     assert_eq!(names, expected);
     let again = adapted.with_adapter(&parts, values).unwrap_err().to_string();
     assert!(again.contains("an adapter already"), "{again}");
-    assert!(network_files(&adapted, &random_values(&adapted, 1)).is_err());
+    assert!(network_files(&adapted, random_values(&adapted, 1)).is_err());
 }
 
 /// The tensors of a file, by name.

@@ -91,8 +91,8 @@ fn with_adapter(checkpoint: Checkpoint) -> Checkpoint {
         .unwrap()
 }
 
-/// Everything that a network is asked for: outputs, tangents, gradients in image and adapter, and an adapter that was trained for two
-/// steps.
+/// Everything that a network is asked for: outputs, tangents, gradients in image and adapter, what its layers saw, and an adapter that was
+/// trained for two steps.
 fn asked(checkpoint: &Checkpoint, told: &[Condition]) -> Vec<(String, Vec<u32>)> {
     let architecture = &checkpoint.architecture;
     let parameters = Parameters::from_memory::<f32>(architecture, checkpoint.values_in_f32());
@@ -114,6 +114,12 @@ fn asked(checkpoint: &Checkpoint, told: &[Condition]) -> Vec<(String, Vec<u32>)>
     let of_adapter = tracked.take_gradients::<f32>(architecture, &mut gradients);
     for (spec, gradient) in architecture.parameters().iter().zip(&of_adapter) {
         found.push((format!("gradient in {}", spec.name), bits(gradient.as_ref())));
+    }
+
+    let records = architecture.observe::<f32>(&parameters, input(), &condition, <[f32]>::to_vec);
+    for record in records {
+        let seen = [record.input.values(), record.output_gradient.values()].concat();
+        found.push((format!("what layer {} saw", record.at), bits(&seen)));
     }
 
     let config = TrainingConfig { steps: 2, batch: 2, ..TrainingConfig::default() };

@@ -40,7 +40,7 @@ const INDEX: &str = "diffusion_pytorch_model.safetensors.index.json";
 /// The files of a sound checkpoint: each with its name and bytes.
 fn sound_files() -> [(&'static str, Vec<u8>); 4] {
     let architecture = tiny();
-    let [(_, config), (_, weights)] = network_files(&architecture, &random_values(&architecture, 7)).unwrap();
+    let [(_, config), (_, weights)] = network_files(&architecture, random_values(&architecture, 7)).unwrap();
     let [_, (_, scheduler)] = scheduler_files(&ScheduleConfig::default(), &SamplingConfig::default());
     let names = architecture.parameters().iter().map(|spec| (spec.name.clone(), SHARD.into()));
     let index = json!({"metadata": {}, "weight_map": serde_json::Map::from_iter(names)}).to_string();
