@@ -68,7 +68,7 @@ pub(super) fn headlines(figures: &Figures, data: &CodedData) -> Vec<HeadlineFigu
             entry.and_then(|entry| Some((entry, entry.fidelity.pearson.as_ref()?)))
         {
             all.push(HeadlineFigure {
-                label: format!("How well the {} tells the exact difference, pixel by pixel", method.name()),
+                label: format!("How well the {} tells the exact difference, value by value", method.name()),
                 estimate: estimate(pearson),
                 unit: Unit::Number { decimals: 3 },
                 note: format!("Pearson correlation, {} samples", entry.fidelity.per_sample.len()),

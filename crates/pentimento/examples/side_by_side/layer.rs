@@ -49,6 +49,9 @@ pub enum LayerKind {
     },
 }
 
+/// What a layer is given: its name, its shape, and the deviation of its values.
+type Part = (&'static str, Vec<usize>, f32);
+
 /// A layer with its inputs and room for what it gives.
 pub struct Layer {
     kind: LayerKind,
@@ -70,7 +73,7 @@ impl Layer {
             values.iter_mut().for_each(|value| *value *= scale);
             values
         };
-        let (parts, output): (Vec<(&'static str, Vec<usize>, f32)>, usize) = match kind {
+        let (parts, output): (Vec<Part>, usize) = match kind {
             LayerKind::Linear { images, tokens, input, output } => {
                 let scale = 1.0 / (input as f32).sqrt();
                 let given = vec![
