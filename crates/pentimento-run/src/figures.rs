@@ -6,6 +6,7 @@ use super::data::CodedData;
 use crate::error::Result;
 use crate::networks::Visible;
 use crate::recipe::GroupBy;
+use crate::words::counted;
 use crate::workspace::Workspace;
 use pentimento_attribution::ensemble::{Approximation, Candidate, first_by};
 use pentimento_evaluation::class_ablation::{AblatedSample, ClassAblation, Removal, class_ablation};
@@ -97,7 +98,7 @@ pub fn see_all(
     let progress = visible
         .is_decoded()
         .then(|| workspace.reporter().begin("what samples show", samples.len() as u64, 0));
-    samples
+    let seen = samples
         .iter()
         .zip(0..)
         .map(|(sample, place)| {
@@ -111,7 +112,11 @@ pub fn see_all(
             let base = seen.next().unwrap_or_default();
             Ok(SeenSample { base, without: seen.collect() })
         })
-        .collect()
+        .collect::<Result<Vec<_>>>()?;
+    if let Some(progress) = &progress {
+        progress.finish(&counted(seen.len(), "sample"));
+    }
+    Ok(seen)
 }
 
 fn class_figures(
