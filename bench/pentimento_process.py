@@ -1,4 +1,4 @@
-"""pentimento's side: one long-running process that answers requests (crates/pentimento/examples/side_by_side)."""
+"""pentimento's side: one long-running process that answers requests (crates/pentimento-bench/examples/side_by_side)."""
 
 import json
 import os

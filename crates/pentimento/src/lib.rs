@@ -5,7 +5,6 @@
 //! [`pentimento_run`], here under the name [`run`]; the libraries below it are here under their names too.
 
 pub mod arguments;
-pub mod benchmark;
 pub mod commands;
 pub mod error;
 mod hub;

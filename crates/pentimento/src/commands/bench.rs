@@ -1,12 +1,12 @@
 //! `pentimento bench`: what this machine can do, and how much of it is reached.
 
 use super::print;
-use crate::benchmark::kernels::{Amount, Measurement};
-use crate::benchmark::machine::{BUFFER_BYTES, Machine, Watch};
-use crate::benchmark::{kernels, whole};
 use crate::error::ProgramError;
 use crate::progress::say;
 use anyhow::Result;
+use pentimento_bench::kernels::{Amount, Measurement};
+use pentimento_bench::machine::{BUFFER_BYTES, Machine, Watch};
+use pentimento_bench::{MeasureError, kernels, whole};
 use pentimento_run::{RunError, RunOptions, Stop};
 
 /// Share of the machine from which on the figures are not its own. The system's housekeeping stayed below 2 %.
@@ -15,7 +15,7 @@ const DISTURBED: f64 = 0.05;
 /// Measures and prints a table of at most 100 columns.
 pub(super) fn bench(options: &RunOptions) -> Result<()> {
     measure_and_print(&options.stop, options).map_err(|error| match error.downcast_ref() {
-        Some(RunError::Stopped) => ProgramError::MeasuringStopped.into(),
+        Some(MeasureError::Run(RunError::Stopped)) => ProgramError::MeasuringStopped.into(),
         _ => error,
     })
 }
@@ -121,7 +121,7 @@ fn quantity(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::benchmark::timing::Timing;
+    use pentimento_bench::timing::Timing;
     use pentimento_kernels::Instructions;
 
     #[test]

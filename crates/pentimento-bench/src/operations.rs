@@ -76,7 +76,7 @@ fn output_pixels(name: &str, sides: &[usize]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::benchmark::network::{NETWORKS, architecture};
+    use crate::network::{NETWORKS, architecture};
 
     /// Counted by torch.utils.flop_counter (torch 2.15.0, diffusers 0.42.1 with `AttnProcessor`): one image forward, and
     /// half of what two images take forward and backward.

@@ -2,13 +2,13 @@
 
 use crate::side::write;
 use anyhow::{Context as _, Result};
-use pentimento::benchmark::network::SEED;
-use pentimento::diffusion::arrays::ArrayWriter;
-use pentimento::noise::{Purpose, Stream};
+use pentimento_bench::network::SEED;
+use pentimento_diffusion::arrays::ArrayWriter;
 use pentimento_kernels::{
     AttentionShape, ConvGeometry, ConvShape, LayerNormShape, attention, attention_backward, conv2d,
     conv2d_backward_input, layer_norm, layer_norm_backward,
 };
+use pentimento_noise::{Purpose, Stream};
 use serde::Deserialize;
 use std::path::Path;
 

@@ -1,5 +1,6 @@
 //! Repeating work and summing up how long it took.
 
+use crate::Result;
 use pentimento_run::Stop;
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,8 @@ impl Timing {
     ///
     /// # Errors
     ///
-    /// [`Stopped`](crate::error::ProgramError::Stopped) between two repetitions, and whatever the work returns.
-    pub fn of(
-        stop: &Stop,
-        budget: Duration,
-        mut work: impl FnMut() -> anyhow::Result<()>,
-    ) -> anyhow::Result<Self> {
+    /// [`RunError::Stopped`](pentimento_run::RunError::Stopped) between two repetitions, and whatever the work returns.
+    pub fn of(stop: &Stop, budget: Duration, mut work: impl FnMut() -> Result<()>) -> Result<Self> {
         work()?;
         let begin = Instant::now();
         let mut seconds = Vec::new();
@@ -37,7 +34,7 @@ impl Timing {
     }
 
     /// From the seconds of each repetition, at least one.
-    pub(crate) fn from_seconds(mut seconds: Vec<f64>) -> Self {
+    pub fn from_seconds(mut seconds: Vec<f64>) -> Self {
         seconds.sort_by(f64::total_cmp);
         Self { seconds }
     }
@@ -68,6 +65,7 @@ impl Timing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MeasureError;
 
     #[test]
     fn quantiles_lie_between_repetitions() {
@@ -90,9 +88,8 @@ mod tests {
         let mut failing = 0;
         let result = Timing::of(&Stop::default(), Duration::ZERO, || {
             failing += 1;
-            anyhow::ensure!(failing < 3, "the third time");
-            Ok(())
+            if failing < 3 { Ok(()) } else { Err(MeasureError::NoMemory { bytes: failing }) }
         });
-        assert_eq!(result.unwrap_err().to_string(), "the third time");
+        assert!(matches!(result, Err(MeasureError::NoMemory { bytes: 3 })), "{result:?}");
     }
 }

@@ -23,8 +23,8 @@ pub const SCHEDULE: ScheduleConfig = ScheduleConfig {
 
 /// The two networks of the benchmarks, in the files that PyTorch's side reads too.
 pub const NETWORKS: [(&str, &str); 2] = [
-    ("U-Net 1.16 M", include_str!("../../../../bench/unet_28.json")),
-    ("U-Net 25.8 M", include_str!("../../../../bench/unet_32.json")),
+    ("U-Net 1.16 M", include_str!("../../../bench/unet_28.json")),
+    ("U-Net 25.8 M", include_str!("../../../bench/unet_32.json")),
 ];
 
 /// Opens the configuration of a network to measure.

@@ -3,22 +3,22 @@
 use crate::adapted::Adapted;
 use crate::layer::Layer;
 use crate::request::Request;
+use crate::search::{Depth, exact_counterfactuals, two_stage_search};
 use anyhow::{Context as _, Result};
-use pentimento::attribution::ensemble::{
+use pentimento_attribution::ensemble::{
     BaseRun, CodeBook, TangentMembers, binomial, full_weights, jacobians,
 };
-use pentimento::benchmark::network::{self, SCHEDULE, SEED};
-use pentimento::benchmark::search::{Depth, exact_counterfactuals, two_stage_search};
-use pentimento::diffusion::NUMERICS_VERSION;
-use pentimento::diffusion::arrays::ArrayWriter;
-use pentimento::diffusion::checkpoint::{network_files, scheduler_files, weights_to_bytes};
-use pentimento::diffusion::mixture::{Mixture, Trajectory};
-use pentimento::diffusion::sampler::{Sampler, SamplingConfig};
-use pentimento::diffusion::schedule::TimestepSpacing;
-use pentimento::diffusion::training::Trainer;
-use pentimento::diffusion::unet::{Architecture, Parameters};
-use pentimento::noise::{Purpose, Stream};
+use pentimento_bench::network::{self, SCHEDULE, SEED};
+use pentimento_diffusion::NUMERICS_VERSION;
+use pentimento_diffusion::arrays::ArrayWriter;
+use pentimento_diffusion::checkpoint::{network_files, scheduler_files, weights_to_bytes};
+use pentimento_diffusion::mixture::{Mixture, Trajectory};
+use pentimento_diffusion::sampler::{Sampler, SamplingConfig};
+use pentimento_diffusion::schedule::TimestepSpacing;
+use pentimento_diffusion::training::Trainer;
+use pentimento_diffusion::unet::{Architecture, Parameters};
 use pentimento_kernels::{ConvGeometry, ConvShape, Instructions, conv2d, multiply_adds_in_registers};
+use pentimento_noise::{Purpose, Stream};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;

@@ -1,10 +1,10 @@
 //! Whole pieces of work as a user meets them: training, sampling, the Jacobian of a sample, the search over codes.
 
-use super::kernels::{Amount, Measurement};
-use super::network::{self, NETWORKS, SCHEDULE, SEED};
-use super::operations::Operations;
-use super::timing::Timing;
-use anyhow::Result;
+use crate::Result;
+use crate::kernels::{Amount, Measurement};
+use crate::network::{self, NETWORKS, SCHEDULE, SEED};
+use crate::operations::Operations;
+use crate::timing::Timing;
 use pentimento_attribution::ensemble::{
     BaseRun, CodeBook, QuadraticForm, TangentMembers, full_weights, gram_matrix, jacobians,
 };

@@ -1,7 +1,7 @@
 //! The kernels one by one, in the shapes that the networks of the benchmarks give them.
 
-use super::timing::Timing;
-use anyhow::Result;
+use crate::Result;
+use crate::timing::Timing;
 use pentimento_kernels::{
     AttentionShape, ConvGeometry, ConvShape, GroupNormShape, attention, attention_backward,
     attention_tangent, conv2d, conv2d_backward_input, conv2d_backward_weight, group_norm,
@@ -48,7 +48,7 @@ impl Measurement {
 
 fn normals(length: usize) -> Vec<f32> {
     let mut values = vec![0.0; length];
-    Stream::new(super::network::SEED, Purpose::Test, 0, 2).fill_normal(&mut values);
+    Stream::new(crate::network::SEED, Purpose::Test, 0, 2).fill_normal(&mut values);
     values
 }
 

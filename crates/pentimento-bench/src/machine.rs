@@ -1,7 +1,7 @@
 //! What this machine could do at most, which every other figure is a fraction of.
 
-use super::timing::Timing;
-use anyhow::{Context as _, Result};
+use crate::timing::Timing;
+use crate::{MeasureError, Result};
 use pentimento_kernels::{Instructions, multiply_adds_in_registers};
 use pentimento_run::Stop;
 use rayon::prelude::*;
@@ -44,7 +44,7 @@ impl Machine {
         let mut buffer: Vec<u64> = Vec::new();
         buffer
             .try_reserve_exact(BUFFER_BYTES / size_of::<u64>())
-            .context("no memory for the buffer that the memory bandwidth is measured with")?;
+            .map_err(|_| MeasureError::NoMemory { bytes: BUFFER_BYTES })?;
         buffer.resize(BUFFER_BYTES / size_of::<u64>(), 1);
         let memory = Timing::of(stop, Duration::from_millis(500), || {
             // Integers, so that the compiler may sum many at once.

@@ -8,6 +8,7 @@
 mod adapted;
 mod layer;
 mod request;
+mod search;
 mod side;
 
 use request::Request;

@@ -2,15 +2,15 @@
 
 use super::side::{timed, write};
 use anyhow::{Context as _, Result};
-use pentimento::attribution::gradient::{FeatureExtractor, Measurement};
-use pentimento::benchmark::network::SEED;
-use pentimento::diffusion::arrays::ArrayWriter;
-use pentimento::diffusion::checkpoint::{AdapterFiles, CheckpointFiles, Selection, weights_to_bytes};
-use pentimento::diffusion::condition::{Condition, TextEmbedding};
-use pentimento::diffusion::denoising::Draw;
-use pentimento::diffusion::schedule::ScheduleConfig;
-use pentimento::diffusion::unet::{Architecture, Parameters};
-use pentimento::noise::{Purpose, Stream};
+use pentimento_attribution::gradient::{FeatureExtractor, Measurement};
+use pentimento_bench::network::SEED;
+use pentimento_diffusion::arrays::ArrayWriter;
+use pentimento_diffusion::checkpoint::{AdapterFiles, CheckpointFiles, Selection, weights_to_bytes};
+use pentimento_diffusion::condition::{Condition, TextEmbedding};
+use pentimento_diffusion::denoising::Draw;
+use pentimento_diffusion::schedule::ScheduleConfig;
+use pentimento_diffusion::unet::{Architecture, Parameters};
+use pentimento_noise::{Purpose, Stream};
 use serde_json::{Value, json};
 use std::path::Path;
 
