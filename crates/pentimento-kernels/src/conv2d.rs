@@ -3,11 +3,12 @@
 //! Shapes: input `[images, height, width, input_channels]`, weight `[kernel, kernel, input_channels, output_channels]`,
 //! output `[images, output_height, output_width, output_channels]`, all contiguous.
 
+use crate::blocks;
 use crate::conv_shape::{Addends, ConvAddends, ConvGeometry, ConvShape};
 use crate::lanes::{Instructions, LANES};
+use crate::packing::{Strides, Unpacked};
 use crate::product::{
-    PADDING, Panels, RowTable, SharedOutput, Strides, TransposedJob, Unpacked, multiply_rows,
-    multiply_transposed,
+    PADDING, Product, RowTable, SharedOutput, TransposedJob, multiply_rows, multiply_transposed,
 };
 use crate::weight_values::WeightValues;
 use crate::{fixed_sum, winograd};
@@ -88,56 +89,36 @@ fn backward_table(shape: &ConvShape) -> RowTable {
     RowTable::new(taps, targets, shape.taps())
 }
 
-/// Multiplies the rows of all images with a matrix, cut so that every thread has work.
-fn over_images(
-    instructions: Instructions,
-    images: usize,
-    input: &[f32],
-    table: &RowTable,
-    matrix: &Unpacked<'_>,
-    addends: &Addends<'_>,
-    output: &mut [f32],
-) {
+/// Multiplies the rows of all images with a matrix.
+fn over_images(instructions: Instructions, product: &Product<'_>, output: &mut [f32]) {
+    if blocks::pays(product.matrix) {
+        blocks::multiply(instructions, product, output);
+    } else {
+        multiply_packed(instructions, product, output);
+    }
+}
+
+/// Packs the whole matrix, and cuts the rows so that every thread has work.
+fn multiply_packed(instructions: Instructions, product: &Product<'_>, output: &mut [f32]) {
+    let Product { images, input, table, matrix, addends } = *product;
     if images == 0 {
         return;
     }
     let (input_image, output_image) = (input.len() / images, output.len() / images);
     let target = SharedOutput::new(output);
-    // Some rows of an image with some columns of the matrix.
-    let multiply = |image: usize, rows: Range<usize>, panels: &Panels, first: usize| {
-        let source = &input[image * input_image..][..input_image];
-        let place = target.part(image * output_image + first, output_image - first);
-        let start = &addends.of_image(image, matrix.columns)[first..][..panels.columns()];
-        let residual = addends.residual.map(|values| &values[image * output_image..][first..output_image]);
-        multiply_rows(instructions, source, table, rows, panels, start, residual, place);
-    };
+    let panels = matrix.pack();
     let wanted_tasks = 4 * rayon::current_num_threads();
-    let part_of = |all: usize, parts: usize, part: usize| {
-        let length = all.div_ceil(parts);
-        (part * length).min(all)..((part + 1) * length).min(all)
-    };
-    match matrix.group_columns() {
-        None => {
-            let panels = matrix.pack();
-            let parts = wanted_tasks.div_ceil(images).clamp(1, table.len().div_ceil(64).max(1));
-            (0..images * parts).into_par_iter().for_each(|task| {
-                multiply(task / parts, part_of(table.len(), parts, task % parts), &panels, 0);
-            });
-        }
-        Some(columns) => {
-            let groups = matrix.columns.div_ceil(columns);
-            // A part of the images packs the group for itself, so there is one unless threads would be idle.
-            let parts = wanted_tasks.div_ceil(groups).clamp(1, images);
-            (0..groups * parts).into_par_iter().for_each(|task| {
-                let (group, part) = (task / parts, task % parts);
-                let first = group * columns;
-                let panels = matrix.pack_columns(first..matrix.columns.min(first + columns));
-                for image in part_of(images, parts, part) {
-                    multiply(image, 0..table.len(), &panels, first);
-                }
-            });
-        }
-    }
+    let parts = wanted_tasks.div_ceil(images).clamp(1, table.len().div_ceil(64).max(1));
+    let length = table.len().div_ceil(parts);
+    (0..images * parts).into_par_iter().for_each(|task| {
+        let (image, part) = (task / parts, task % parts);
+        let rows = (part * length).min(table.len())..((part + 1) * length).min(table.len());
+        let source = &input[image * input_image..][..input_image];
+        let place = target.part(image * output_image, output_image);
+        let start = addends.of_image(image, matrix.columns);
+        let residual = addends.residual.map(|values| &values[image * output_image..][..output_image]);
+        multiply_rows(instructions, source, table, rows, &panels, start, residual, place);
+    });
 }
 
 /// `output = conv2d(input, weight) + bias`.
@@ -200,8 +181,9 @@ pub(crate) fn convolve(
     let (depth, columns) = (shape.input_channels, shape.output_channels);
     let strides = Strides { tap: depth * columns, depth: columns, column: 1 };
     let matrix = Unpacked { source: weight, taps: shape.taps(), depth, columns, strides };
-    let table = table(shape, Direction::Forward);
-    over_images(instructions, shape.images, input, &table, &matrix, &sums, output);
+    let table = &*table(shape, Direction::Forward);
+    let product = Product { images: shape.images, input, table, matrix: &matrix, addends: &sums };
+    over_images(instructions, &product, output);
 }
 
 /// Gradient with respect to the input, from that of the output.
@@ -233,10 +215,11 @@ pub(crate) fn gradient_of_input(
     let (depth, columns) = (shape.output_channels, shape.input_channels);
     let strides = Strides { tap: depth * columns, depth: 1, column: depth };
     let matrix = Unpacked { source: weight, taps: shape.taps(), depth, columns, strides };
-    let table = table(shape, Direction::BackwardInput);
+    let table = &*table(shape, Direction::BackwardInput);
     let nothing = vec![0.0; columns];
-    let addends = Addends { per_channel: &nothing, residual: None };
-    over_images(instructions, shape.images, output_gradient, &table, &matrix, &addends, input_gradient);
+    let addends = &Addends { per_channel: &nothing, residual: None };
+    let product = Product { images: shape.images, input: output_gradient, table, matrix: &matrix, addends };
+    over_images(instructions, &product, input_gradient);
 }
 
 /// Gradient with respect to the weight, summed over images in a fixed order.
@@ -352,4 +335,52 @@ pub fn bias_backward(images: usize, output_gradient: &[f32], bias_gradient: &mut
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(seed: usize, length: usize) -> Vec<f32> {
+        (0..length).map(|at| ((at * 7919 + seed * 104_729) % 2003) as f32 / 600.0 - 1.6).collect()
+    }
+
+    /// Each way is the same chain of multiply-adds, whatever is added to it and however a matrix lies in memory.
+    #[test]
+    fn products_block_by_block_have_the_bytes_of_whole_ones() {
+        let strided = ConvGeometry { kernel: 3, stride: 2, padding_before: 1, padding_after: 1 };
+        for (images, side, depth, columns, geometry) in [
+            (3, 3, 1290, 43, ConvGeometry::POINTWISE),
+            (2, 4, 1024, 16, ConvGeometry::POINTWISE),
+            (1, 1, 5, 370, ConvGeometry::POINTWISE),
+            (2, 5, 70, 33, ConvGeometry::SAME_3X3),
+            (3, 7, 65, 50, strided),
+        ] {
+            let shape = ConvShape::new([images, side, side, depth], columns, geometry).unwrap();
+            let taps = shape.taps();
+            let weight = made(1, taps * depth * columns);
+            let in_rows = Strides { tap: depth * columns, depth: columns, column: 1 };
+            let in_columns = Strides { tap: depth * columns, depth: 1, column: depth };
+            let table = &*table(&shape, Direction::Forward);
+            let input = &made(2, images * side * side * depth);
+            let length = images * table.len() * columns;
+            let residual = made(3, length);
+            for (strides, of_image, residual) in
+                [(in_rows, false, None), (in_columns, true, None), (in_rows, true, Some(&residual[..]))]
+            {
+                let matrix = &Unpacked { source: weight.as_slice().into(), taps, depth, columns, strides };
+                let per_channel = &made(4, if of_image { images * columns } else { columns });
+                let addends = &Addends { per_channel, residual };
+                let product = Product { images, input, table, matrix, addends };
+                for instructions in Instructions::available() {
+                    let [mut whole, mut in_blocks] = [vec![0.0; length], vec![f32::NAN; length]];
+                    multiply_packed(instructions, &product, &mut whole);
+                    blocks::multiply(instructions, &product, &mut in_blocks);
+                    let bits =
+                        |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                    assert!(bits(&whole) == bits(&in_blocks), "{shape:?} on {instructions:?}");
+                }
+            }
+        }
+    }
 }

@@ -68,6 +68,18 @@ pub(crate) trait Lanes: Copy {
     }
 }
 
+/// Asks for the cache line of a place that is read soon. A place outside of any allocation does no harm.
+#[inline(always)]
+pub(crate) fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, and SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// The number that is meant by the bits of a half-precision number. A NaN becomes a quiet one, as processors have it.
 #[inline(always)]
 pub(crate) fn f16_to_f32(bits: u16) -> f32 {
@@ -373,6 +385,19 @@ impl Instructions {
         }
     }
 
+    /// Rows of a product whose sums fit the registers: [`Lanes::TILE_ROWS`] of its vectors.
+    pub(crate) fn tile_rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::TILE_ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::TILE_ROWS,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Neon::TILE_ROWS,
+            Self::Portable => Array::TILE_ROWS,
+        }
+    }
+
     /// Every set that this processor has, the best first; tests compare them byte by byte.
     pub fn available() -> Vec<Self> {
         let mut found = Vec::new();
@@ -456,6 +481,9 @@ pub(crate) mod tests {
             ([2, 7, 5, 19], 37, ConvGeometry::SAME_3X3),
             ([3, 6, 6, 16], 48, ConvGeometry { kernel: 3, stride: 2, padding_before: 0, padding_after: 1 }),
             ([23, 1, 1, 33], 17, ConvGeometry::POINTWISE),
+            // So large that they are multiplied block by block.
+            ([5, 1, 3, 1400], 201, ConvGeometry::POINTWISE),
+            ([2, 3, 3, 180], 170, ConvGeometry::SAME_3X3),
         ] {
             let shape = ConvShape::new(input, output, geometry).unwrap();
             let [height, width] = [input[1], input[2]].map(|side| geometry.output_side(side).unwrap());

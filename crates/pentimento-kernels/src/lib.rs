@@ -12,6 +12,7 @@ mod instructions;
 
 mod activation;
 mod attention;
+mod blocks;
 mod concatenate;
 mod conv2d;
 mod conv_shape;
@@ -22,6 +23,7 @@ mod group_norm;
 mod lanes;
 mod layer_norm;
 mod memory;
+mod packing;
 mod peak;
 mod product;
 mod query_products;

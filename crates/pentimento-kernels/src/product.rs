@@ -13,127 +13,15 @@
     reason = "iterators over arrays of vectors go through memory; indices stay in registers"
 )]
 
+use crate::conv_shape::Addends;
 use crate::lanes::{Instructions, LANES, Lanes};
-use crate::memory::Buffer;
-use crate::weight_values::{Stored, WeightValues};
-use burn::tensor::{bf16, f16};
-use rayon::prelude::*;
-
-/// Columns of a full panel: two vectors, so that one broadcast value feeds two multiply-adds.
-const PANEL_COLUMNS: usize = 2 * LANES;
+use crate::packing::{PANEL_COLUMNS, Panels, Unpacked};
 
 /// Largest number of rows that one tile computes at once.
-const LARGEST_TILE: usize = 14;
+pub(crate) const LARGEST_TILE: usize = 14;
 
 /// Marks a tap that lies in the zero padding.
 pub(crate) const PADDING: u32 = u32::MAX;
-
-/// Weights packed for [`multiply_rows`]: panels of 32 (the last one of 16 or 32) columns, each `[tap][depth][column]`.
-pub(crate) struct Panels {
-    values: Buffer,
-    taps: usize,
-    depth: usize,
-    columns: usize,
-}
-
-/// Where element `[tap][depth][column]` of a matrix to be packed lies in a slice.
-#[derive(Clone, Copy)]
-pub(crate) struct Strides {
-    pub(crate) tap: usize,
-    pub(crate) depth: usize,
-    pub(crate) column: usize,
-}
-
-/// A matrix of `taps * depth` rows and `columns` columns that is to be packed.
-#[derive(Clone, Copy)]
-pub(crate) struct Unpacked<'a> {
-    pub(crate) source: WeightValues<'a>,
-    pub(crate) taps: usize,
-    pub(crate) depth: usize,
-    pub(crate) columns: usize,
-    pub(crate) strides: Strides,
-}
-
-impl Unpacked<'_> {
-    /// Panels of the whole matrix.
-    pub(crate) fn pack(&self) -> Panels {
-        self.pack_columns(0..self.columns)
-    }
-
-    /// Columns of one group, if the matrix is so large that rows are better multiplied with one group of its columns after
-    /// another, none otherwise. Packed as a whole, a large matrix is written to memory and read from there again for every tile of
-    /// rows; a group is packed into the nearest caches, and all rows are multiplied with it there. On 2 cores of an Intel Xeon with
-    /// 2 MiB of second-level cache each, 256 rows by 1,280 by 10,240 columns took 52 ms as a whole and 27 in groups.
-    pub(crate) fn group_columns(&self) -> Option<usize> {
-        /// Bytes of a matrix that stays in a second-level cache while all rows pass.
-        const SMALL: usize = 1 << 20;
-        /// Bytes of a group: half of the second-level cache of small cores.
-        const GROUP: usize = 1 << 18;
-        let column = self.taps * self.depth * size_of::<f32>();
-        let panels = (GROUP / (column * PANEL_COLUMNS).max(1)).max(1);
-        (column * self.columns > SMALL).then_some(panels * PANEL_COLUMNS)
-    }
-
-    /// Panels of some columns; they are padded with zeros to whole vectors.
-    pub(crate) fn pack_columns(&self, range: std::ops::Range<usize>) -> Panels {
-        let Self { taps, depth, .. } = *self;
-        assert!(range.end <= self.columns, "columns of a matrix");
-        let columns = range.len();
-        let padded = columns.next_multiple_of(LANES);
-        let mut values = Buffer::new(taps * depth * padded);
-        let instructions = Instructions::detect();
-        values.values().par_chunks_mut((taps * depth * PANEL_COLUMNS).max(1)).enumerate().for_each(
-            |(index, panel)| {
-                let first = range.start + index * PANEL_COLUMNS;
-                let present = first..range.end.min(first + PANEL_COLUMNS);
-                on!(instructions, pack_panel(self, present, panel));
-            },
-        );
-        Panels { values, taps, depth, columns }
-    }
-}
-
-wrap! {
-    pack_panel(matrix: &Unpacked<'_>, columns: std::ops::Range<usize>, panel: &mut [f32]);
-}
-
-/// Copies up to 32 columns of a matrix into a panel.
-#[inline(always)]
-unsafe fn pack_panel<V: Lanes>(matrix: &Unpacked<'_>, columns: std::ops::Range<usize>, panel: &mut [f32]) {
-    // SAFETY: passed on from the caller.
-    unsafe {
-        match matrix.source {
-            WeightValues::F32(source) => pack_from::<V, f32>(matrix, source, columns, panel),
-            WeightValues::F16(source) => pack_from::<V, f16>(matrix, source, columns, panel),
-            WeightValues::Bf16(source) => pack_from::<V, bf16>(matrix, source, columns, panel),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn pack_from<V: Lanes, S: Stored>(
-    matrix: &Unpacked<'_>,
-    source: &[S],
-    columns: std::ops::Range<usize>,
-    panel: &mut [f32],
-) {
-    let Unpacked { depth, strides, .. } = *matrix;
-    let width = columns.len().next_multiple_of(LANES);
-    for (place, row) in panel.chunks_exact_mut(width).enumerate() {
-        let (tap, k) = (place / depth, place % depth);
-        let first = tap * strides.tap + k * strides.depth + columns.start * strides.column;
-        let (row, padding) = row.split_at_mut(columns.len());
-        // SAFETY: passed on from the caller.
-        unsafe { S::read::<V>(&source[first..], strides.column, row) };
-        padding.fill(0.0);
-    }
-}
-
-impl Panels {
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-}
 
 /// For each output row, where its taps begin in the input of one image and where the row is written.
 pub(crate) struct RowTable {
@@ -155,6 +43,23 @@ impl RowTable {
         Self { taps, targets, taps_per_row, last_tap, last_target }
     }
 
+    /// Asserts that all rows lie in an input image and an output image, times a matrix of so many taps, rows of a tap and columns.
+    pub(crate) fn check(&self, taps: usize, depth: usize, columns: usize, input: usize, output: usize) {
+        assert_eq!(self.taps_per_row, taps);
+        assert!(self.last_tap.is_none_or(|tap| tap + depth <= input), "a row lies outside the input");
+        assert!(self.last_target.is_none_or(|row| row + columns <= output), "a row lies outside the output");
+    }
+
+    /// Where a tap of a row begins, or [`PADDING`].
+    pub(crate) fn tap(&self, row: usize, tap: usize) -> u32 {
+        self.taps[row * self.taps_per_row + tap]
+    }
+
+    /// Where a row is written.
+    pub(crate) fn target(&self, row: usize) -> usize {
+        self.targets[row] as usize
+    }
+
     /// Where one tap of every row begins.
     pub(crate) fn offsets_of_tap(&self, tap: usize) -> Vec<u32> {
         self.taps.iter().skip(tap).step_by(self.taps_per_row).copied().collect()
@@ -163,6 +68,16 @@ impl RowTable {
     pub(crate) fn len(&self) -> usize {
         self.targets.len()
     }
+}
+
+/// Rows of all images, found through a table that all images share, and the matrix that they are multiplied with.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub(crate) images: usize,
+    pub(crate) input: &'a [f32],
+    pub(crate) table: &'a RowTable,
+    pub(crate) matrix: &'a Unpacked<'a>,
+    pub(crate) addends: &'a Addends<'a>,
 }
 
 /// A pointer into an output that several threads write at disjoint places.
@@ -209,17 +124,9 @@ pub(crate) fn multiply_rows(
     residual: Option<&[f32]>,
     output: SharedOutput,
 ) {
-    assert_eq!(table.taps_per_row, panels.taps);
+    table.check(panels.taps, panels.depth, panels.columns, input.len(), output.1);
     assert!(rows.end <= table.len());
     assert!(panels.depth <= DEEPEST_TAP, "a tap is deeper than the zeros that stand for padding");
-    assert!(
-        table.last_tap.is_none_or(|tap| tap + panels.depth <= input.len()),
-        "a row lies outside the input"
-    );
-    assert!(
-        table.last_target.is_none_or(|row| row + panels.columns <= output.1),
-        "a row lies outside the output"
-    );
     assert_eq!(start.len(), panels.columns);
     assert!(residual.is_none_or(|values| values.len() == output.1), "length of a residual");
     let job = RowsJob { input, table, panels, start, residual, output };

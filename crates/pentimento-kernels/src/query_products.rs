@@ -73,7 +73,7 @@ impl PackedQueries {
     /// Tiles of nearly equal size: 100 queries are four times 13 and four times 12, not seven times 14 and 2.
     fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let count = self.count;
-        let tiles = count.div_ceil(queries_of_a_tile(self.instructions));
+        let tiles = count.div_ceil(self.instructions.tile_rows());
         (0..tiles).map(move |tile| tile * count / tiles..(tile + 1) * count / tiles)
     }
 
@@ -128,19 +128,6 @@ impl PackedQueries {
             let sums = &mut sums[tile.start * GROUP..tile.end * GROUP];
             on!(self.instructions, add_products(lanes, vectors, queries, tile.len(), sums));
         }
-    }
-}
-
-/// Most queries of a tile.
-fn queries_of_a_tile(instructions: Instructions) -> usize {
-    match instructions {
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512 => crate::lanes::Avx512::TILE_ROWS,
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 => crate::lanes::Avx2::TILE_ROWS,
-        #[cfg(target_arch = "aarch64")]
-        Instructions::Neon => crate::lanes::Neon::TILE_ROWS,
-        Instructions::Portable => crate::lanes::Array::TILE_ROWS,
     }
 }
 

@@ -34,6 +34,13 @@ impl WeightValues<'_> {
 
 /// A type of such values.
 pub(crate) trait Stored: Copy {
+    /// Sixteen values.
+    ///
+    /// # Safety
+    ///
+    /// The processor has the instructions of `V`.
+    unsafe fn lanes<V: Lanes>(source: &[Self; LANES]) -> V;
+
     /// Fills `row` with values of which the first is that of `source` and the others follow `step` apart.
     ///
     /// # Safety
@@ -47,6 +54,12 @@ pub(crate) trait Stored: Copy {
 }
 
 impl Stored for f32 {
+    #[inline(always)]
+    unsafe fn lanes<V: Lanes>(source: &[Self; LANES]) -> V {
+        // SAFETY: sixteen readable values; the instructions are the caller's promise.
+        unsafe { V::load(source.as_ptr()) }
+    }
+
     #[inline(always)]
     unsafe fn read<V: Lanes>(source: &[Self], step: usize, row: &mut [f32]) {
         if step == 1 {
@@ -63,6 +76,12 @@ impl Stored for f32 {
 macro_rules! of_16_bits {
     ($stored:ty, $of_lanes:ident, $of_one:expr) => {
         impl Stored for $stored {
+            #[inline(always)]
+            unsafe fn lanes<V: Lanes>(source: &[Self; LANES]) -> V {
+                // SAFETY: passed on from the caller.
+                unsafe { V::$of_lanes(bytemuck::cast_ref(source)) }
+            }
+
             #[inline(always)]
             unsafe fn read<V: Lanes>(source: &[Self], step: usize, row: &mut [f32]) {
                 let (whole, rest) = row.as_chunks_mut::<LANES>();

@@ -1,5 +1,5 @@
-//! One HTML file that shows a run of an encoded ensemble to a person: the generated pictures, what each of
-//! them rests on, the pictures made again without it, and how far the approximations can be trusted. Another one
+//! One HTML file that shows a run to a person: the generated pictures, what each of them rests on by codes, gradients or
+//! likeness, of an encoded ensemble the pictures made again without it, and how far the approximations can be trusted. Another one
 //! ([`render_evaluation`]) shows how well scores of training images predict what networks do without some of them.
 //!
 //! A page is self-contained. It loads nothing, its content security policy forbids loading anything, and it

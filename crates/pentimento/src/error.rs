@@ -1,6 +1,7 @@
 //! What the program itself can fail with, the exit code for every failure, and what a person can do about it.
 
 use crate::hub;
+use pentimento_attribution::curvature::CurvatureError;
 use pentimento_data::DataError;
 use pentimento_diffusion::DiffusionError;
 use pentimento_diffusion::checkpoint::{NetworkFolder, Unclear};
@@ -232,7 +233,9 @@ fn with_commands(error: &RunError) -> String {
         ),
         RunError::Bank(error) => of_banks(error),
         RunError::Part(error) => of_parts(error),
-        RunError::NotFinite { .. } => format!("{error}; `pentimento doctor` looks at a checkpoint"),
+        RunError::NotFinite { .. } | RunError::Curvature(CurvatureError::Sums { .. }) => {
+            format!("{error}; `pentimento doctor` looks at a checkpoint")
+        }
         RunError::Device { problem } => {
             format!("--device: {problem}; without the option the processor is used")
         }

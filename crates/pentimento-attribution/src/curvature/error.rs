@@ -20,8 +20,8 @@ pub enum CurvatureError {
     },
     /// Sums that are not numbers.
     #[error(
-        "the curvature of `{block}` is not finite: gradients overflow when they are squared; the weights are damaged or out of all \
-         proportion (`pentimento doctor` looks at a checkpoint)"
+        "the curvature of `{block}` is not finite: gradients overflow when they are squared; \
+         the weights are damaged or out of all proportion"
     )]
     Sums {
         /// The block.

@@ -17,7 +17,7 @@ const OTHER_FILES: [OtherFile; 6] = [
         names: &["adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"],
         endings: &[],
         what_it_is: "an adapter of PEFT (LoRA and the like), which is a change to a network and no network by itself",
-        what_to_do: "name the folder of the network that it was trained on, and this as its adapter (`--lora`); or in Python, \
+        what_to_do: "name the folder of the network that it was trained on, and this as its adapter; or in Python, \
                      `PeftModel.from_pretrained(network, FOLDER).merge_and_unload().save_pretrained(MERGED)` puts it \
                      into the network that it was trained on",
     },
@@ -25,7 +25,7 @@ const OTHER_FILES: [OtherFile; 6] = [
         names: &["pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin"],
         endings: &["_lora.safetensors", "-lora.safetensors", "_lora_weights.safetensors"],
         what_it_is: "weights of LoRA, which are a change to a network and no network by themselves",
-        what_to_do: "name the folder of the network that they were trained on, and them as its adapter (`--lora`); or in Python, \
+        what_to_do: "name the folder of the network that they were trained on, and them as its adapter; or in Python, \
                      diffusers puts them into its pipeline (`load_lora_weights`, `fuse_lora`, `save_pretrained`)",
     },
     OtherFile {
