@@ -6,8 +6,9 @@
 //! is the same chain of multiply-adds, in the order tap, then depth, as in [`multiply_rows`](crate::product::multiply_rows).
 //!
 //! On 2 cores of an Intel Xeon (AVX-512), before, when groups of whole columns were packed, and with blocks, in ms: 256 rows by 1,280
-//! by 10,240 columns 26.2 and 20.5, its gradient of the input 27.4 and 22.1; 256 by 5,120 by 1,280 13.6 and 11.2; 1,024 by 640 by 5,120
-//! 21.8 and 19.4; 3x3 kernels of 1,280 to 1,280 channels on 8x8 pixels 29.1 and 21.8, on 4x4 pixels 13.5 and 7.5.
+//! by 10,240 columns 26.2 and 19.8, its gradient of the input 27.4 and 20.3; 256 by 5,120 by 1,280 13.6 and 10.4; 1,024 by 640 by 5,120
+//! 21.8 and 18.4; 3x3 kernels of 1,280 to 1,280 channels on 8x8 pixels 29.1 and 21.8, on 4x4 pixels 13.5 and 7.5. Copying the rows of a
+//! tile side by side, so that their lines do not meet in the first-level cache, cost more than it gave.
 
 #![allow(unsafe_code, reason = "the inner loops work on raw pointers; sizes are checked at the entry")]
 #![allow(
@@ -22,16 +23,10 @@ use crate::product::{LARGEST_TILE, PADDING, Product, SharedOutput, ZEROS};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Most rows of the matrix in a block, and most panels of its columns: 800 KiB. Of 640 by 10, 320 by 16 and 320 by 20, the first was the
-/// fastest at nearly all of the shapes above, by 2 to 8 %.
+/// Most rows of the matrix in a block, and most panels of its columns: 800 KiB. Of 640 by 10, 320 by 20, 512 by 16 and 1,024 by 8, the first
+/// was the fastest at nearly all of the shapes above, by 2 to 8 %.
 const DEPTH: usize = 640;
 const GROUP_PANELS: usize = 10;
-/// Rows of an input that are a multiple of so many bytes apart meet in a few places of the first-level cache, which then does not hold a
-/// tile of them: the tile is copied.
-const CONFLICT_BYTES: usize = 2048;
-/// Values from one row of a copied tile to the next: a cache line more than it has, for the same reason.
-const TILE_STRIDE: usize = DEPTH + LANES;
-
 /// Whether a matrix is so large that it is better multiplied block by block than packed as a whole.
 pub(crate) fn pays(matrix: &Unpacked<'_>) -> bool {
     /// Bytes of a matrix that stays in a second-level cache while all rows pass.
@@ -79,10 +74,7 @@ pub(crate) fn multiply(instructions: Instructions, product: &Product<'_>, output
             output_image,
         };
         let most = DEPTH * GROUP_PANELS * PANEL_COLUMNS;
-        with_scratch(most + LARGEST_TILE * TILE_STRIDE, |scratch| {
-            let (packed, copied) = scratch.split_at_mut(most);
-            run(&task, packed, copied);
-        });
+        with_scratch(most, |packed| run(&task, packed));
     });
 }
 
@@ -129,8 +121,8 @@ fn blocks(matrix: &Unpacked<'_>, columns: Range<usize>) -> impl Iterator<Item = 
     })
 }
 
-/// Multiplies a task, with room for a packed block and for a copied tile.
-fn run(task: &Task<'_>, packed: &mut [f32], copied: &mut [f32]) {
+/// Multiplies a task, with room for a packed block.
+fn run(task: &Task<'_>, packed: &mut [f32]) {
     let (instructions, matrix) = (task.instructions, task.product.matrix);
     // Tiles of nearly equal size: 49 rows are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7.
     let tiles = task.rows.len().div_ceil(instructions.tile_rows());
@@ -140,7 +132,7 @@ fn run(task: &Task<'_>, packed: &mut [f32], copied: &mut [f32]) {
         for tile in 0..tiles {
             let [first, last] = [tile, tile + 1].map(|tile| tile * task.rows.len() / tiles);
             let tile = Tile::new(task, task.rows.start + first, last - first);
-            let values = tile.values(task, depths, copied);
+            let values = tile.values(task, depths);
             if values.is_some() || ends != [false; 2] {
                 multiply_tile(task, &columns, &tile, values, depths, packed, ends);
             }
@@ -175,13 +167,8 @@ impl Tile {
         Self { rows, images, rows_of_image, targets }
     }
 
-    /// Where the values of a tap of each row lie, in the input or copied, or nothing if all of them lie in the padding.
-    fn values(
-        &self,
-        task: &Task<'_>,
-        depths: Depths,
-        copied: &mut [f32],
-    ) -> Option<[*const f32; LARGEST_TILE]> {
+    /// Where the values of a tap of each row lie, or nothing if all of them lie in the padding.
+    fn values(&self, task: &Task<'_>, depths: Depths) -> Option<[*const f32; LARGEST_TILE]> {
         let Product { table, input, .. } = *task.product;
         let place = |row: usize| match table.tap(self.rows_of_image[row], depths.tap) {
             PADDING => None,
@@ -193,16 +180,6 @@ impl Tile {
             if let Some(first) = place(row) {
                 any = true;
                 *value = input[first..][..depths.count].as_ptr();
-            }
-        }
-        let apart = values[1].addr().abs_diff(values[0].addr());
-        if self.rows > 1 && apart.is_multiple_of(CONFLICT_BYTES) {
-            for (value, target) in values.iter_mut().zip(copied.chunks_exact_mut(TILE_STRIDE)).take(self.rows)
-            {
-                // SAFETY: so many values lie there, in the input or in `ZEROS`, which are as many as the deepest tap has.
-                let source = unsafe { std::slice::from_raw_parts(*value, depths.count) };
-                on!(task.instructions, copy(source, &mut target[..depths.count]));
-                *value = target.as_ptr();
             }
         }
         any.then_some(values)
@@ -274,7 +251,6 @@ struct Place {
 
 wrap! {
     add_products(rows: usize, width: usize, count: usize, left: &[*const f32; LARGEST_TILE], right: &[f32], places: &[Place; LARGEST_TILE]);
-    copy(source: &[f32], target: &mut [f32]);
 }
 
 /// Adds the product of `rows` rows of `count` values, found at `left`, and a panel of `width` columns to sums.
@@ -353,19 +329,5 @@ unsafe fn tile_sums<V: Lanes, const VECTORS: usize, const ROWS: usize>(
                 sum.store(places[row].end.add(first_column + index * LANES));
             }
         }
-    }
-}
-
-/// Copies a row of a tile. The system's copy would be called and would not be inlined.
-#[inline(always)]
-unsafe fn copy<V: Lanes>(source: &[f32], target: &mut [f32]) {
-    let (source, source_rest) = source.as_chunks::<LANES>();
-    let (target, target_rest) = target.as_chunks_mut::<LANES>();
-    for (source, target) in source.iter().zip(target) {
-        // SAFETY: sixteen values each; the instructions are the caller's promise.
-        unsafe { V::load(source.as_ptr()).store(target.as_mut_ptr()) };
-    }
-    for (source, target) in source_rest.iter().zip(target_rest) {
-        *target = *source;
     }
 }
