@@ -93,86 +93,115 @@ class Layer:
         return flat if bias is None else torch.cat([flat, bias.grad[:, None]], 1)
 
 
-def main():
-    bank, mnist, out = map(Path, sys.argv[1:4])
-    draws = int(sys.argv[4]) if len(sys.argv) > 4 else 50
-    axes = json.loads((bank / "axes.json").read_text())
-    torch.manual_seed(0)
-    net = UNet2DModel.from_pretrained(bank / "network", subfolder="unet")
-    net.eval()
-    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
-    bar = torch.cumprod(1 - betas, 0)
-    train = resized(idx_images(mnist, "train")[[int(name) for name in axes["names"]["images"]]])
-    samples = torch.tensor(np.load(bank / "samples/images.npy")).reshape(-1, 1, 16, 16).float()
-    held = resized(idx_images(mnist, "t10k")[[int(name) for name in axes["names"]["queries of held-out-24"]]])
-    layers = [
-        Layer(module)
-        for module in net.modules()
-        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear, torch.nn.GroupNorm))
-    ]
+class Influence:
+    """The network of a bank, its curvature, and gradients in the bases of that."""
 
-    def noised(x, t, eps):
-        a, b = bar[t].sqrt().float(), (1 - bar[t]).sqrt().float()
+    def __init__(self, bank, mnist):
+        axes = json.loads((bank / "axes.json").read_text())
+        torch.manual_seed(0)
+        self.net = UNet2DModel.from_pretrained(bank / "network", subfolder="unet")
+        self.net.eval()
+        betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+        self.bar = torch.cumprod(1 - betas, 0)
+        self.train = resized(idx_images(mnist, "train")[[int(name) for name in axes["names"]["images"]]])
+        samples = torch.tensor(np.load(bank / "samples/images.npy")).reshape(-1, 1, 16, 16).float()
+        held = resized(idx_images(mnist, "t10k")[[int(name) for name in axes["names"]["queries of held-out-24"]]])
+        self.queries = {"samples": samples, "held-out-24": held}
+        kinds = (torch.nn.Conv2d, torch.nn.Linear, torch.nn.GroupNorm)
+        self.layers = [Layer(module) for module in self.net.modules() if isinstance(module, kinds)]
+        self.measure_curvature()
+
+    def noised(self, x, t, eps):
+        a, b = self.bar[t].sqrt().float(), (1 - self.bar[t]).sqrt().float()
         return a[:, None, None, None] * x + b[:, None, None, None] * eps
 
-    def pseudo_passes(seed):
+    def pseudo_passes(self, seed):
         """A pass for each batch of images and draw, after which every layer has pseudo-gradients of the mean squared error."""
         generator = torch.Generator().manual_seed(seed)
         for draw in range(CURVATURE_DRAWS):
-            for first in range(0, len(train), BATCH):
-                x = train[first : first + BATCH]
+            for first in range(0, len(self.train), BATCH):
+                x = self.train[first : first + BATCH]
                 # Timesteps spread evenly over a batch, at another place for each draw.
                 t = torch.randperm(1000, generator=generator)[: len(x)]
-                output = net(noised(x, t, torch.randn(x.shape, generator=generator)), t).sample
+                output = self.net(self.noised(x, t, torch.randn(x.shape, generator=generator)), t).sample
                 white = torch.randn(output.shape, generator=generator)
-                net.zero_grad()
+                self.net.zero_grad()
                 ((2 / output[0].numel()) ** 0.5 * output * white).sum().backward()
                 yield len(x)
 
-    factors = [[0, 0] for _ in layers]
-    count = 0
-    for images in pseudo_passes(1):
-        count += images
-        for layer, factor in zip(layers, factors):
-            if not layer.is_norm:
-                factor[0] = factor[0] + torch.einsum("nsi,nsj->ij", layer.x, layer.x).double()
-                factor[1] = factor[1] + torch.einsum("nso,nsp->op", layer.g, layer.g).double()
-    bases = [
-        None if layer.is_norm else [torch.linalg.eigh(part / count)[1].float() for part in factor]
-        for layer, factor in zip(layers, factors)
-    ]
-
-    def rotated(gradient, basis):
-        return gradient if basis is None else basis[1].T @ gradient @ basis[0]
-
-    eigenvalues = [0 for _ in layers]
-    for _ in pseudo_passes(2):
-        for place, (layer, basis) in enumerate(zip(layers, bases)):
-            eigenvalues[place] = eigenvalues[place] + rotated(layer.each(), basis).square().sum(0).double() / count
-    print("the curvature is measured", flush=True)
-    Layer.watches = False
-
-    # Places in the schedule and noises that all images share.
-    t = ((torch.arange(draws) + 0.5) * 1000 / draws).long()
-    eps = torch.randn((draws, 1, 16, 16), generator=torch.Generator().manual_seed(3))
-
-    def gradient(image):
-        net.zero_grad()
-        output = net(noised(image.expand(draws, -1, -1, -1), t, eps), t).sample
-        F.mse_loss(output, eps).backward()
-        return [rotated(layer.of_parameters(), basis) for layer, basis in zip(layers, bases)]
-
-    def solved(parts):
-        whole = [
-            part / (value + SHARE * value.mean()).float() for part, value in zip(parts, eigenvalues)
+    def measure_curvature(self):
+        factors = [[0, 0] for _ in self.layers]
+        count = 0
+        for images in self.pseudo_passes(1):
+            count += images
+            for layer, factor in zip(self.layers, factors):
+                if not layer.is_norm:
+                    factor[0] = factor[0] + torch.einsum("nsi,nsj->ij", layer.x, layer.x).double()
+                    factor[1] = factor[1] + torch.einsum("nso,nsp->op", layer.g, layer.g).double()
+        self.bases = [
+            None if layer.is_norm else [torch.linalg.eigh(part / count)[1].float() for part in factor]
+            for layer, factor in zip(self.layers, factors)
         ]
-        return torch.cat([part.flatten() for part in whole])
+        self.eigenvalues = [0 for _ in self.layers]
+        for _ in self.pseudo_passes(2):
+            for place, (layer, basis) in enumerate(zip(self.layers, self.bases)):
+                squares = rotated(layer.each(), basis).square().sum(0).double()
+                self.eigenvalues[place] = self.eigenvalues[place] + squares / count
+        print("the curvature is measured", flush=True)
+        Layer.watches = False
 
-    queries = {"samples": samples, "held-out-24": held}
-    of_queries = {name: torch.stack([solved(gradient(image[None])) for image in images]) for name, images in queries.items()}
-    scores = {name: [] for name in queries}
-    for number, image in enumerate(train):
-        own = torch.cat([part.flatten() for part in gradient(image[None])])
+    def backward(self, image, t, eps, mean=True):
+        """The loss of an image at draws, mean or sum over them, and its gradient in every parameter."""
+        self.net.zero_grad()
+        output = self.net(self.noised(image.expand(len(t), -1, -1, -1), t, eps), t).sample
+        loss = F.mse_loss(output, eps)
+        (loss if mean else loss * len(t)).backward()
+
+    def gradient(self, image, t, eps):
+        """The mean gradient over draws, a part for each layer."""
+        self.backward(image, t, eps)
+        return [rotated(layer.of_parameters(), basis) for layer, basis in zip(self.layers, self.bases)]
+
+    def gradients(self, image, t, eps):
+        """The gradient of each draw, `[draws, parameters]`."""
+        Layer.watches = True
+        self.backward(image, t, eps, mean=False)
+        Layer.watches = False
+        parts = [rotated(layer.each(), basis) for layer, basis in zip(self.layers, self.bases)]
+        return torch.cat([part.flatten(1) for part in parts], 1)
+
+    def solved(self, parts):
+        """The damped inverse times a gradient."""
+        values = self.eigenvalues
+        whole = [part / (value + SHARE * value.mean()).float() for part, value in zip(parts, values)]
+        return flat(whole)
+
+
+def rotated(gradient, basis):
+    return gradient if basis is None else basis[1].T @ gradient @ basis[0]
+
+
+def flat(parts):
+    return torch.cat([part.flatten() for part in parts])
+
+
+def shared_draws(draws):
+    """Places in the schedule and noises that all images share."""
+    t = ((torch.arange(draws) + 0.5) * 1000 / draws).long()
+    return t, torch.randn((draws, 1, 16, 16), generator=torch.Generator().manual_seed(3))
+
+
+def main():
+    bank, mnist, out = map(Path, sys.argv[1:4])
+    influence = Influence(bank, mnist)
+    draws = shared_draws(int(sys.argv[4]) if len(sys.argv) > 4 else 50)
+    of_queries = {
+        name: torch.stack([influence.solved(influence.gradient(image[None], *draws)) for image in images])
+        for name, images in influence.queries.items()
+    }
+    scores = {name: [] for name in influence.queries}
+    for number, image in enumerate(influence.train):
+        own = flat(influence.gradient(image[None], *draws))
         for name, solved_queries in of_queries.items():
             scores[name].append(solved_queries @ own)
         if number % 100 == 99:

@@ -48,4 +48,6 @@ pub enum Purpose {
     TrainingCaption = 21,
     /// Whether a training image is shown under the empty condition instead.
     ConditionDropout = 22,
+    /// The noise with which a picture's latent is drawn from what an autoencoder says of it.
+    PosteriorNoise = 23,
 }

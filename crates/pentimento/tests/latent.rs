@@ -128,6 +128,37 @@ fn latents_of_prompts() {
     }
 }
 
+/// Latents are drawn if the recipe says so: by the formula of `DiagonalGaussianDistribution`, which the goldens of the encoders hold, with
+/// the noise that the table of purposes promises.
+#[test]
+fn latents_that_are_drawn() {
+    let laboratory = Laboratory::new();
+    let (case, run) = (pipeline("sd_conv"), laboratory.path("run"));
+    let images = laboratory.path("pictures");
+    write_pictures(&case, "features.images", &images, Some("features.condition"));
+    let drawn = ["sampling.steps=3", "data.latents=sample", "seed=5"];
+    let with_prompt = settings(&images, &[&drawn[..], &["samples.prompts=[\"the dog\"]"]].concat());
+    succeed(import(&case, &run).args(&with_prompt));
+    let asked = ["--method", "tracin"];
+    succeed(program([Path::new("attribute"), &run]).args(asked));
+    let made = objects(&run);
+    check_drawn_latents(&case, &made, "features.images", 5);
+
+    let again = laboratory.path("again");
+    succeed(import(&case, &again).args(&with_prompt));
+    succeed(program([Path::new("attribute"), &again]).args(asked).args(["--threads", "1", "--batch", "1"]));
+    assert_equal_but_the_recipe(&made, &again);
+
+    // What has nothing to draw from, and what has no latents.
+    let (case, quantised) = (pipeline("ldm_uncond"), laboratory.path("quantised"));
+    succeed(import(&case, &quantised).args(settings(&images, &drawn)));
+    let said = fail(program([Path::new("attribute"), &quantised]).args(asked), 42);
+    assert_names(&said, &["data.latents", "VQModel", "mode"]);
+    let pixels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/plain");
+    let said = fail(import(&pixels, &laboratory.path("pixels")).args(["--set", "data.latents=sample"]), 42);
+    assert_names(&said, &["data.latents", "works on latents"]);
+}
+
 /// A query's prompt is its caption, or what is said of all of them, and decides the scores.
 fn queries_with_prompts(laboratory: &Laboratory, case: &Path, run: &Path) {
     let (bare, captioned) = (laboratory.path("bare"), laboratory.path("captioned"));

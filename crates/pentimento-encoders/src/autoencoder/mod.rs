@@ -69,6 +69,29 @@ impl Autoencoder {
         }
     }
 
+    /// The same drawn with this standard normal noise, which has the shape of the latents; none if the autoencoder draws nothing, as a
+    /// `VQModel` does.
+    ///
+    /// # Errors
+    ///
+    /// As [`latents`](Self::latents).
+    ///
+    /// # Panics
+    ///
+    /// As [`latents`](Self::latents), and if there are not as many values of noise as of latents.
+    pub fn drawn_latents(
+        &self,
+        pictures: &[f32],
+        height: usize,
+        width: usize,
+        noise: &[f32],
+    ) -> Result<Option<Vec<f32>>, EncoderError> {
+        match self {
+            Self::Kl(autoencoder) => Ok(Some(autoencoder.encode(pictures, height, width)?.sample(noise))),
+            Self::Vq(_) => Ok(None),
+        }
+    }
+
     /// The pictures of latents as a diffusion network has them. Values are not clamped.
     ///
     /// # Errors

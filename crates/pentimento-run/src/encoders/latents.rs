@@ -2,16 +2,18 @@
 
 use super::RunEncoders;
 use crate::drive::drive;
-use crate::error::{MadeBy, PartError, Result};
+use crate::error::{MadeBy, PartError, Result, RunError};
 use crate::event::Progress;
 use crate::forecast::Forecast;
 use crate::kept::kept_or_made_again;
 use crate::piece::{Making, Object, Piece, Stage, missing};
+use crate::recipe::LatentChoice;
 use crate::words::counted;
 use crate::workspace::{Workspace, fingerprint_of_computed};
 use pentimento_data::PreparedSet;
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
-use pentimento_store::{Fingerprint, Run};
+use pentimento_noise::{Purpose, Stream};
+use pentimento_store::{Digest, Fingerprint, Run};
 use std::time::Instant;
 
 /// The stage of the training images' latents.
@@ -85,11 +87,15 @@ impl<'a> EncodingPictures<'a> {
         shape: [usize; 3],
     ) -> Self {
         let sides = [images.height(), images.width(), images.channels()].map(|side| side as u64);
+        let recipe = &workspace.recipe;
         let key = |pictures: &[usize]| {
             let mut builder =
                 fingerprint_of_computed("latents").bytes(encoders.autoencoder_digest().as_bytes());
             for side in sides {
                 builder = builder.bytes(&side.to_le_bytes());
+            }
+            if recipe.data.latents == LatentChoice::Sample {
+                builder = builder.bytes(b"drawn").bytes(&recipe.seed.to_le_bytes());
             }
             pictures.iter().fold(builder, |builder, &picture| builder.bytes(images.image(picture))).finish()
         };
@@ -167,6 +173,23 @@ impl<'a> EncodingPictures<'a> {
         self.chosen.chunks(PICTURES_PER_PIECE).nth(piece.number).unwrap_or_default()
     }
 
+    /// The noise with which the latent of a picture is drawn.
+    fn noise(&self, picture: usize) -> Vec<f32> {
+        let mut noise = vec![0.0; self.length()];
+        let id = noise_id(self.images.image(picture));
+        Stream::new(self.workspace.recipe.seed, Purpose::PosteriorNoise, id, 0).fill_normal(&mut noise);
+        noise
+    }
+
+    fn draws_nothing(&self) -> RunError {
+        RunError::RecipeValue {
+            file: self.workspace.recipe.name.clone(),
+            field: "data.latents".into(),
+            value: "sample".into(),
+            bound: "this autoencoder has nothing to draw from (a `VQModel`): take `mode`".into(),
+        }
+    }
+
     /// The latents of some pictures.
     fn encoded(&self, pictures: &[usize], show: impl Fn(usize)) -> Result<Vec<f32>> {
         let size = [self.images.height(), self.images.width()];
@@ -174,7 +197,13 @@ impl<'a> EncodingPictures<'a> {
         for some in pictures.chunks(PICTURES_AT_ONCE) {
             self.workspace.options.stop.check()?;
             let values: Vec<f32> = some.iter().flat_map(|&picture| self.images.scaled(picture)).collect();
-            let found = self.encoders.latents(&values, size)?;
+            let found = match self.workspace.recipe.data.latents {
+                LatentChoice::Mode => self.encoders.latents(&values, size)?,
+                LatentChoice::Sample => {
+                    let noise: Vec<f32> = some.iter().flat_map(|&picture| self.noise(picture)).collect();
+                    self.encoders.drawn_latents(&values, size, &noise)?.ok_or_else(|| self.draws_nothing())?
+                }
+            };
             for (&picture, latent) in some.iter().zip(found.chunks_exact(self.length())) {
                 if latent.iter().any(|value| !value.is_finite()) {
                     return Err(PartError::LatentNotFinite { picture: self.images.title(picture) }.into());
@@ -185,6 +214,12 @@ impl<'a> EncodingPictures<'a> {
         }
         Ok(latents)
     }
+}
+
+/// The number by which pictures are told apart that do not share their noise: the first bytes of the digest of their values.
+fn noise_id(picture: &[u8]) -> u32 {
+    let [first, second, third, fourth, ..] = *Digest::of(picture).as_bytes();
+    u32::from_le_bytes([first, second, third, fourth])
 }
 
 /// Pieces of one content are one object, whoever's pictures they are.

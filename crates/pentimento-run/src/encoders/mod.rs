@@ -63,6 +63,20 @@ impl RunEncoders {
         Ok(self.autoencoder()?.latents(pictures, height, width)?)
     }
 
+    /// The same drawn with this standard normal noise, which has the shape of the latents; none if the autoencoder draws nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`latents`](Self::latents).
+    pub fn drawn_latents(
+        &self,
+        pictures: &[f32],
+        [height, width]: [usize; 2],
+        noise: &[f32],
+    ) -> Result<Option<Vec<f32>>> {
+        Ok(self.autoencoder()?.drawn_latents(pictures, height, width, noise)?)
+    }
+
     /// The pictures of latents `[latents, height, width, channels]`, not clamped.
     ///
     /// # Errors

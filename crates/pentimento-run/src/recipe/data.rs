@@ -41,12 +41,31 @@ pub struct DataRecipe {
     /// with texts are told them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captions: Option<String>,
+    /// Which latent stands for a picture where networks work on latents.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub latents: LatentChoice,
     /// With `path`: go on without damaged images; otherwise selecting one is an error.
     #[serde(default, skip_serializing_if = "is_false")]
     pub skip_damaged: bool,
     /// Selection, crop, pad and resize.
     #[serde(default)]
     pub preprocessing: Preprocessing,
+}
+
+/// Which latent stands for a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LatentChoice {
+    /// The mode of the distribution that an `AutoencoderKL` makes of it; of a `VQModel` what is not yet quantised.
+    #[default]
+    Mode,
+    /// One draw from that distribution, with a noise that follows from the recipe's seed and the picture. Networks are trained on
+    /// such draws, but mostly on a fresh one each time.
+    Sample,
+}
+
+fn is_default(value: &LatentChoice) -> bool {
+    *value == LatentChoice::default()
 }
 
 fn is_false(value: &bool) -> bool {

@@ -28,7 +28,7 @@ pub use bank::{BankRecipe, SubsetChoice, SubsetsRecipe};
 pub use base::{AdapterShape, BaseFiles, BaseRecipe, OnBaseRecipe};
 pub use classifier::ClassifierRecipe;
 pub use codes::{CodeKind, CodesRecipe, GroupBy};
-pub use data::{DataRecipe, NO_SOURCE};
+pub use data::{DataRecipe, LatentChoice, NO_SOURCE};
 pub use encoders::{AutoencoderRecipe, EncodersRecipe, TextEncoderRecipe};
 pub use gradients::{GradientRecipe, Projection, TrainingDraws};
 pub use influence::{Eigenvalues, InfluenceDamping, InfluenceDampingRule, InfluenceRecipe};
@@ -285,6 +285,9 @@ impl Recipe {
                 true,
                 "false where a network works on latents, which have no range",
             );
+        }
+        if self.encoders().is_none() && self.data.latents == LatentChoice::Sample {
+            return broken("data.latents", "sample", "only where a network works on latents");
         }
         self.samples.validate()?;
         self.attribution.validate()?;

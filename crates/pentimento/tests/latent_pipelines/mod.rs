@@ -11,6 +11,8 @@ use crate::common::{assert_equal_runs, program};
 use pentimento_attribution::methods::Method;
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_encoders::Encoders;
+use pentimento_encoders::autoencoder::Autoencoder;
+use pentimento_noise::{Purpose, Stream};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::fs;
@@ -129,6 +131,25 @@ pub fn check_latents(case: &Path, made: &BTreeMap<String, Vec<u8>>, name: &str) 
     for (found, golden) in found.chunks_exact(length).zip(golden.chunks_exact(length)) {
         let (found, golden) = (square(found), square(golden));
         assert!((found - golden).abs() < 0.02 * golden, "{found} instead of {golden}");
+    }
+}
+
+/// A run keeps latents that were drawn from what the autoencoder says of the pictures, each with a noise of its own picture and the seed.
+pub fn check_drawn_latents(case: &Path, made: &BTreeMap<String, Vec<u8>>, name: &str, seed: u64) {
+    let (pictures, [height, width]) = bytes_of(case, name);
+    let Autoencoder::Kl(autoencoder) = Encoders::open(case, None).unwrap().autoencoder else {
+        panic!("{} is no AutoencoderKL", case.display())
+    };
+    let found = array(made, "latents/", "latent");
+    let length = found.len() / pictures.len();
+    for (picture, found) in pictures.iter().zip(found.chunks_exact(length)) {
+        let scaled: Vec<f32> = picture.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
+        let digest = blake3::hash(picture);
+        let id = u32::from_le_bytes(*digest.as_bytes().first_chunk().unwrap());
+        let mut noise = vec![0.0; length];
+        Stream::new(seed, Purpose::PosteriorNoise, id, 0).fill_normal(&mut noise);
+        let truth = autoencoder.encode(&scaled, height, width).unwrap().sample(&noise);
+        assert_eq!(bits(found), bits(&truth));
     }
 }
 
