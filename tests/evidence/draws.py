@@ -81,7 +81,7 @@ def plot(rows):
         for tick in range(5):
             value = top * tick / 4
             parts.append(f'<line x1="{left}" x2="{left + 320}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#ddd"/>')
-            parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.{0 if panel == 0 else 1}f}</text>')
+            parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.{0 if panel == 0 else 2}f}</text>')
         for groups in GROUPS:
             parts.append(f'<text x="{x(10 * groups):.1f}" y="290" text-anchor="middle">{10 * groups}</text>')
         parts.append(f'<text x="{left + 160}" y="308" text-anchor="middle">draws of each training image</text>')
@@ -99,12 +99,13 @@ def plot(rows):
                     at = x(row[2]) + shift
                     parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(row[4]):.1f}" y2="{y(row[5]):.1f}" stroke="{colour}" opacity="0.5"/>')
                     # Beside the legend, which is below both panels.
-                place = 50 + 200 * number
-                parts.append(f'<line x1="{place}" x2="{place + 24}" y1="335" y2="335" stroke="{colour}" stroke-width="2"{dash}/>')
-                parts.append(f'<text x="{place + 30}" y="339">{key[0]}, {key[1]}</text>')
+                place, line = 50 + 260 * (number % 3), 335 + 20 * (number // 3)
+                parts.append(f'<line x1="{place}" x2="{place + 24}" y1="{line}" y2="{line}" stroke="{colour}" stroke-width="2"{dash}/>')
+                parts.append(f'<text x="{place + 30}" y="{line + 4}">{key[0]}, {key[1]}</text>')
+    height = 350 + 20 * ((len(lines) - 1) // 3)
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 350" font-family="sans-serif" font-size="12" fill="#222">'
-        '<rect width="860" height="350" fill="white"/>' + "".join(parts) + "</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 {height}" font-family="sans-serif" font-size="12" fill="#222">'
+        f'<rect width="860" height="{height}" fill="white"/>' + "".join(parts) + "</svg>\n"
     )
 
 
