@@ -106,7 +106,7 @@ fn multiply_packed(instructions: Instructions, product: &Product<'_>, output: &m
     }
     let (input_image, output_image) = (input.len() / images, output.len() / images);
     let target = SharedOutput::new(output);
-    let panels = matrix.pack();
+    let panels = matrix.pack(instructions);
     let wanted_tasks = 4 * rayon::current_num_threads();
     let parts = wanted_tasks.div_ceil(images).clamp(1, table.len().div_ceil(64).max(1));
     let length = table.len().div_ceil(parts);
@@ -139,6 +139,7 @@ pub fn conv2d_on(
     bias: Option<&[f32]>,
     output: &mut [f32],
 ) {
+    assert!(Instructions::available().contains(&instructions), "the processor lacks {instructions:?}");
     let addends = ConvAddends { bias, ..ConvAddends::default() };
     convolve(instructions, shape, input, weight.into(), &addends, output);
 }
@@ -345,6 +346,41 @@ mod tests {
         (0..length).map(|at| ((at * 7919 + seed * 104_729) % 2003) as f32 / 600.0 - 1.6).collect()
     }
 
+    /// A product of `[images, side, side, depth]` with all ways that a matrix lies in memory and all that may be added, made in both ways on
+    /// every instruction set.
+    fn compare(
+        images: usize,
+        [height, width]: [usize; 2],
+        depth: usize,
+        columns: usize,
+        geometry: ConvGeometry,
+    ) {
+        let shape = ConvShape::new([images, height, width, depth], columns, geometry).unwrap();
+        let taps = shape.taps();
+        let weight = made(1, taps * depth * columns);
+        let in_rows = Strides { tap: depth * columns, depth: columns, column: 1 };
+        let in_columns = Strides { tap: depth * columns, depth: 1, column: depth };
+        let table = &*table(&shape, Direction::Forward);
+        let input = &made(2, images * height * width * depth);
+        let length = images * table.len() * columns;
+        let residual = made(3, length);
+        for (strides, of_image, residual) in
+            [(in_rows, false, None), (in_columns, true, None), (in_rows, true, Some(&residual[..]))]
+        {
+            let matrix = &Unpacked { source: weight.as_slice().into(), taps, depth, columns, strides };
+            let per_channel = &made(4, if of_image { images * columns } else { columns });
+            let addends = &Addends { per_channel, residual };
+            let product = Product { images, input, table, matrix, addends };
+            for instructions in Instructions::available() {
+                let [mut whole, mut in_blocks] = [vec![0.0; length], vec![f32::NAN; length]];
+                multiply_packed(instructions, &product, &mut whole);
+                blocks::multiply(instructions, &product, &mut in_blocks);
+                let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                assert!(bits(&whole) == bits(&in_blocks), "{shape:?} on {instructions:?}");
+            }
+        }
+    }
+
     /// Each way is the same chain of multiply-adds, whatever is added to it and however a matrix lies in memory.
     #[test]
     fn products_block_by_block_have_the_bytes_of_whole_ones() {
@@ -356,31 +392,19 @@ mod tests {
             (2, 5, 70, 33, ConvGeometry::SAME_3X3),
             (3, 7, 65, 50, strided),
         ] {
-            let shape = ConvShape::new([images, side, side, depth], columns, geometry).unwrap();
-            let taps = shape.taps();
-            let weight = made(1, taps * depth * columns);
-            let in_rows = Strides { tap: depth * columns, depth: columns, column: 1 };
-            let in_columns = Strides { tap: depth * columns, depth: 1, column: depth };
-            let table = &*table(&shape, Direction::Forward);
-            let input = &made(2, images * side * side * depth);
-            let length = images * table.len() * columns;
-            let residual = made(3, length);
-            for (strides, of_image, residual) in
-                [(in_rows, false, None), (in_columns, true, None), (in_rows, true, Some(&residual[..]))]
-            {
-                let matrix = &Unpacked { source: weight.as_slice().into(), taps, depth, columns, strides };
-                let per_channel = &made(4, if of_image { images * columns } else { columns });
-                let addends = &Addends { per_channel, residual };
-                let product = Product { images, input, table, matrix, addends };
-                for instructions in Instructions::available() {
-                    let [mut whole, mut in_blocks] = [vec![0.0; length], vec![f32::NAN; length]];
-                    multiply_packed(instructions, &product, &mut whole);
-                    blocks::multiply(instructions, &product, &mut in_blocks);
-                    let bits =
-                        |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-                    assert!(bits(&whole) == bits(&in_blocks), "{shape:?} on {instructions:?}");
-                }
-            }
+            compare(images, [side, side], depth, columns, geometry);
+        }
+    }
+
+    /// Rows and columns that are cut for several tasks, and several groups of columns in one of them.
+    #[test]
+    fn cuts_of_rows_and_columns_change_no_byte() {
+        for threads in [1, 2, 16] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                compare(2, [1, 130], 33, 301, ConvGeometry::POINTWISE);
+                compare(1, [1, 40], 20, 3000, ConvGeometry::POINTWISE);
+            });
         }
     }
 }

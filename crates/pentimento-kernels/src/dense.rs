@@ -8,9 +8,7 @@
 )]
 
 use crate::lanes::{LANES, Lanes};
-
-/// Columns of a full panel: two vectors, so that one broadcast value feeds two multiply-adds.
-const PANEL_COLUMNS: usize = 2 * LANES;
+use crate::packing::PANEL_COLUMNS;
 
 /// Where column `column` of a matrix of `depth` rows begins in panels of 32 columns (the last of 16 or 32), each
 /// `[depth][column]`, and how far apart its rows are. `padded` is the number of columns in whole vectors.

@@ -44,8 +44,8 @@ pub(crate) struct Unpacked<'a> {
     pub(crate) strides: Strides,
 }
 
-/// Rows of a matrix that one tap has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Some of the rows that one tap of a matrix has.
+#[derive(Clone, Copy)]
 pub(crate) struct Depths {
     pub(crate) tap: usize,
     pub(crate) first: usize,
@@ -54,10 +54,9 @@ pub(crate) struct Depths {
 
 impl Unpacked<'_> {
     /// Panels of the whole matrix; the last columns are padded with zeros to whole vectors.
-    pub(crate) fn pack(&self) -> Panels {
+    pub(crate) fn pack(&self, instructions: Instructions) -> Panels {
         let Self { taps, depth, columns, .. } = *self;
         let mut values = Buffer::new(taps * depth * columns.next_multiple_of(LANES));
-        let instructions = Instructions::detect();
         values.values().par_chunks_mut((taps * depth * PANEL_COLUMNS).max(1)).enumerate().for_each(
             |(index, panel)| {
                 let present = index * PANEL_COLUMNS..columns.min((index + 1) * PANEL_COLUMNS);
@@ -86,6 +85,9 @@ wrap! {
     pack_block(matrix: &Unpacked<'_>, depths: Depths, columns: Range<usize>, panels: &mut [f32]);
 }
 
+/// # Safety
+///
+/// The processor has the instructions of `V`, here and below.
 #[inline(always)]
 unsafe fn pack_block<V: Lanes>(
     matrix: &Unpacked<'_>,
@@ -217,6 +219,9 @@ unsafe fn turn<V: Lanes, S: Stored>(
                 target[row * width + column] = value;
             }
         }
+        for row in 0..LANES {
+            target[row * width..][present..LANES].fill(0.0);
+        }
         return;
     }
     // SAFETY: the instructions are the caller's promise; slices are checked.
@@ -224,9 +229,8 @@ unsafe fn turn<V: Lanes, S: Stored>(
         let mut vectors = [V::zero(); LANES];
         for (column, vector) in vectors.iter_mut().enumerate().take(present) {
             prefetch(source.as_ptr().wrapping_add(column * step + VECTORS_AHEAD * LANES));
-            if let Some(values) = source[column * step..].first_chunk() {
-                *vector = S::lanes(values);
-            }
+            let (values, _) = source[column * step..][..LANES].as_chunks();
+            *vector = S::lanes(&values[0]);
         }
         // Interleaving the halves of a list moves the highest bit of a number's place to the lowest. After four times, the bits of
         // the column are behind those of the row.

@@ -318,7 +318,7 @@ unsafe fn row_pointers<const ROWS: usize>(
 
 /// The inner loop: `ROWS` x `VECTORS` accumulators over all taps and depths.
 ///
-/// Taps in the padding of the whole tile are skipped: adding `0 * w` to a finite sum changes nothing but the sign of a
+/// Taps in the padding of the whole tile are skipped: adding `0 * w` with a finite `w` changes nothing but the sign of a
 /// zero. Which taps are skipped depends on the tile, so zeros are given one sign at the end: `-0 + 0` is `0`.
 #[inline(always)]
 unsafe fn tile_sums<V: Lanes, const VECTORS: usize, const ROWS: usize>(

@@ -504,8 +504,8 @@ fn convolutions_of_real_layers() {
         ([16, 28, 28, 32], 32, ConvGeometry::SAME_3X3),
         ([9, 28, 28, 1], 16, ConvGeometry::SAME_3X3),
         ([1, 14, 14, 16], 1, ConvGeometry::SAME_3X3),
-        // Weights so large that rows are multiplied with one block of them after another: several of columns, several of depth, rows
-        // so far apart that tiles of them are copied, taps that a whole tile lacks.
+        // Weights so large that rows are multiplied with one block of them after another: several of columns, several of depth, taps
+        // that a whole tile lacks.
         ([3, 2, 9, 600], 500, ConvGeometry::POINTWISE),
         ([2, 3, 5, 1400], 200, ConvGeometry::POINTWISE),
         ([2, 1, 9, 1536], 177, ConvGeometry::POINTWISE),
