@@ -20,7 +20,7 @@
 use crate::lanes::{Instructions, LANES, Lanes};
 use crate::memory::with_scratch;
 use crate::packing::{Depths, PANEL_COLUMNS, Unpacked};
-use crate::product::{LARGEST_TILE, PADDING, Product, SharedOutput, ZEROS};
+use crate::product::{LARGEST_TILE, PADDING, Product, SharedOutput, ZEROS, add_depths};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -298,7 +298,7 @@ unsafe fn add_products<V: Lanes>(
     }
 }
 
-/// The inner loop, for one or two vectors of columns.
+/// One or two vectors of columns of [`add_products`].
 ///
 /// # Safety
 ///
@@ -321,20 +321,7 @@ unsafe fn tile_sums<V: Lanes, const VECTORS: usize, const ROWS: usize>(
             }
         }
         let rows: [*const f32; ROWS] = std::array::from_fn(|row| left[row]);
-        let mut right = right;
-        for k in 0..count {
-            let mut vectors = [V::zero(); VECTORS];
-            for index in 0..VECTORS {
-                vectors[index] = V::load(right.add(index * LANES));
-            }
-            for row in 0..ROWS {
-                let value = V::splat(*rows[row].add(k));
-                for index in 0..VECTORS {
-                    sums[row][index] = sums[row][index].multiply_add(value, vectors[index]);
-                }
-            }
-            right = right.add(right_stride);
-        }
+        add_depths(&mut sums, &rows, count, right, right_stride);
         for row in 0..ROWS {
             for index in 0..VECTORS {
                 // Which taps are skipped depends on the tile, so zeros get one sign: `-0 + 0` is `0`.

@@ -346,7 +346,7 @@ mod tests {
         (0..length).map(|at| ((at * 7919 + seed * 104_729) % 2003) as f32 / 600.0 - 1.6).collect()
     }
 
-    /// A product of `[images, side, side, depth]` with all ways that a matrix lies in memory and all that may be added, made in both ways on
+    /// A product of `[images, height, width, depth]` with all ways that a matrix lies in memory and all that may be added, made in both ways on
     /// every instruction set.
     fn compare(
         images: usize,

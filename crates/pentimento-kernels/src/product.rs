@@ -258,7 +258,7 @@ unsafe fn tile_rows<V: Lanes, const VECTORS: usize, const ROWS: usize>(
                         std::ptr::copy_nonoverlapping(partial.as_ptr(), target, count);
                     }
                 };
-                let pointers = |tap: usize| row_pointers::<ROWS>(job, first, present, taps, tap, zeros);
+                let pointers = |tap: usize| row_pointers::<ROWS>(job, first, present, tap, zeros);
                 if wide {
                     let start = [V::load(start), V::load(start.add(LANES))];
                     let sums = tile_sums::<V, 2, ROWS>(pointers, taps, panels.depth, weights, width, start);
@@ -296,7 +296,6 @@ unsafe fn row_pointers<const ROWS: usize>(
     job: &RowsJob<'_>,
     first: usize,
     present: usize,
-    taps: usize,
     tap: usize,
     zeros: *const f32,
 ) -> Option<[*const f32; ROWS]> {
@@ -304,7 +303,7 @@ unsafe fn row_pointers<const ROWS: usize>(
     let input = job.input.as_ptr();
     let pointers = std::array::from_fn(|row| {
         let row = if row < present { row } else { 0 };
-        let offset = job.table.taps[(first + row) * taps + tap];
+        let offset = job.table.tap(first + row, tap);
         if offset == PADDING {
             zeros
         } else {
@@ -316,7 +315,39 @@ unsafe fn row_pointers<const ROWS: usize>(
     any.then_some(pointers)
 }
 
-/// The inner loop: `ROWS` x `VECTORS` accumulators over all taps and depths.
+/// The innermost loop: adds `depth` values of each row times as many rows of a panel, `width` apart, to `ROWS` x `VECTORS` sums in registers.
+///
+/// # Safety
+///
+/// So many values are readable behind each row and behind the weights, and the processor has the instructions of `V`.
+#[inline(always)]
+pub(crate) unsafe fn add_depths<V: Lanes, const VECTORS: usize, const ROWS: usize>(
+    sums: &mut [[V; VECTORS]; ROWS],
+    rows: &[*const f32; ROWS],
+    depth: usize,
+    weights: *const f32,
+    width: usize,
+) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let mut weight = weights;
+        for k in 0..depth {
+            let mut vectors = [V::zero(); VECTORS];
+            for index in 0..VECTORS {
+                vectors[index] = V::load(weight.add(index * LANES));
+            }
+            for row in 0..ROWS {
+                let value = V::splat(*rows[row].add(k));
+                for index in 0..VECTORS {
+                    sums[row][index] = sums[row][index].multiply_add(value, vectors[index]);
+                }
+            }
+            weight = weight.add(width);
+        }
+    }
+}
+
+/// The sums of a tile over all taps and depths.
 ///
 /// Taps in the padding of the whole tile are skipped: adding `0 * w` with a finite `w` changes nothing but the sign of a
 /// zero. Which taps are skipped depends on the tile, so zeros are given one sign at the end: `-0 + 0` is `0`.
@@ -333,22 +364,7 @@ unsafe fn tile_sums<V: Lanes, const VECTORS: usize, const ROWS: usize>(
     for tap in 0..taps {
         let Some(rows) = pointers(tap) else { continue };
         // SAFETY: `depth` values behind each row pointer, `depth * width` behind the weights of a tap.
-        unsafe {
-            let mut weight = weights.add(tap * depth * width);
-            for k in 0..depth {
-                let mut vectors = [V::zero(); VECTORS];
-                for (index, vector) in vectors.iter_mut().enumerate() {
-                    *vector = V::load(weight.add(index * LANES));
-                }
-                for row in 0..ROWS {
-                    let value = V::splat(*rows[row].add(k));
-                    for index in 0..VECTORS {
-                        sums[row][index] = sums[row][index].multiply_add(value, vectors[index]);
-                    }
-                }
-                weight = weight.add(width);
-            }
-        }
+        unsafe { add_depths(&mut sums, &rows, depth, weights.add(tap * depth * width), width) };
     }
     for row in 0..ROWS {
         for index in 0..VECTORS {
