@@ -12,7 +12,8 @@
 use arrow_buffer::Buffer;
 use pentimento_attribution::gradient::{
     DrawPlan, FeatureBlock, FeatureError, FeatureExtractor, FeatureFile, FeatureRows, ImageRows, Kernel,
-    KernelError, Measurement, NoiseSharing, RowError, RowPrecision, SparseProjection, products, side_by_side,
+    KernelError, Measurement, NoiseSharing, RowError, RowPrecision, SparseProjection, TimestepShares,
+    products, side_by_side,
 };
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_diffusion::training::{Trainer, TrainingConfig, TrainingImages};
@@ -100,8 +101,14 @@ fn featurise(network: &Network) -> Result<Value> {
     let mut trainer = Trainer::new(architecture.clone(), &schedule, config, 1, 0)?;
     let images = TrainingImages { count: network.batch, shape: [side, side, channels], read: &read };
 
-    let plan =
-        DrawPlan { timesteps: 10, groups: 1, antithetic: false, sharing: NoiseSharing::Shared, seed: 1 };
+    let plan = DrawPlan {
+        timesteps: 10,
+        groups: 1,
+        antithetic: false,
+        sharing: NoiseSharing::Shared,
+        shares: TimestepShares::EVEN,
+        seed: 1,
+    };
     let values = Parameters::initial(&architecture, 1, 0);
     let parameters = Parameters::from_memory(&architecture, values);
     let extractor = FeatureExtractor::new(&architecture, parameters, &schedule, Measurement::Square, false);

@@ -117,13 +117,40 @@ fn conjugate_gradients_solve_the_whole_curvature() {
     assert_names(&said, &["influence.cg_gradients", "at least 32"]);
 }
 
+/// At draws that lie by the loss, unlearning has half the timesteps of a group: at the same ones as influence, if a recipe asks for twice
+/// as many, and then they agree as well.
+#[test]
+fn unlearning_agrees_with_influence_where_draws_lie_by_the_loss() {
+    let laboratory = Laboratory::new();
+    let set = laboratory.path("set.npy");
+    write_set(&set);
+    let found = [("influence", 2), ("unlearning", 4)].map(|(method, timesteps)| {
+        let (run, timesteps) = (laboratory.path(method), format!("gradients.timesteps={timesteps}"));
+        // Queries have sixteen noises at one timestep in both.
+        let more = ["influence.draws=8", "influence.query_timestep=12", &timesteps];
+        import(&run, &set, &more.map(|value| ["--set", value]).concat());
+        let said = succeed(&mut attribute(&run, &["--method", method, "--query", "3,17"])).stdout;
+        let draws = "4 draws of each image and 16 of each query";
+        assert_names(&said, &[draws, "draws lie where the network's loss does"]);
+        scores(&run, method, 62)
+    });
+    let [linear, unlearned] = found;
+    for (linear, unlearned) in linear.iter().zip(&unlearned) {
+        let agreement = spearman(linear, unlearned).unwrap().unwrap();
+        assert!(agreement > 0.98, "{agreement}");
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let ratio = dot(linear, unlearned) / dot(linear, linear);
+        assert!((ratio / 0.01 - 1.0).abs() < 0.05, "{ratio}");
+    }
+}
+
 /// A short step of unlearning does what the derivative says, image by image, and copies of an image share its scores.
 #[test]
 fn unlearning_by_a_short_step_agrees_with_influence() {
     let laboratory = Laboratory::new();
     write_set(&laboratory.path("set.npy"));
     let run = laboratory.path("run");
-    import(&run, &laboratory.path("set.npy"), &[]);
+    import(&run, &laboratory.path("set.npy"), &["--set", "influence.timesteps=\"even\""]);
     let said = succeed(&mut attribute(
         &run,
         &["--method", "influence,unlearning,unlearning-ratio", "--query", "3,17"],
@@ -269,7 +296,8 @@ fn an_ensemble_asks_the_members_that_saw_an_image() {
     let laboratory = Laboratory::new();
     let run = laboratory.path("run");
     let few = ["--set", "gradients.timesteps=2", "--set", "gradients.groups=2", "--set", "influence.draws=2"];
-    let few = [&few[..], &["--set", "influence.unlearning_step=1e-4"]].concat();
+    let same = ["--set", "influence.unlearning_step=1e-4", "--set", "influence.timesteps=\"even\""];
+    let few = [&few[..], &same].concat();
     succeed(run_command(&laboratory.class_recipe(), &run, &few).args(["--set", "samples.count=2"]));
     let said = succeed(&mut attribute(&run, &["--method", "influence,unlearning"]));
     assert_names(

@@ -5,6 +5,7 @@ use super::blocks::{Block, BlockKind, blocks};
 use super::input_moments::{mean_patches, sum_over_patches};
 use super::matrices::{Triangle, transposed_product};
 use super::pass::{DRAWS_IN_FILES, ImageRecords};
+use crate::gradient::{LossOfTenths, TENTHS};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::{Architecture, LayerRecord};
 use rayon::prelude::*;
@@ -25,6 +26,9 @@ pub enum WeightSharing {
 /// The factors of a block: of what goes in, if it has several rows, and of what comes out.
 pub type Factors = (Option<faer::Mat<f64>>, faer::Mat<f64>);
 
+/// What files call the losses of tenths of the schedule: their sums, then how many draws they are of.
+pub const LOSSES_IN_FILES: &str = "losses_of_tenths";
+
 /// Sums over images. They are added up image by image, or shard by shard, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FactorSums {
@@ -33,6 +37,7 @@ pub struct FactorSums {
     sums: Vec<BlockSums>,
     draws: u64,
     loss: f64,
+    losses: LossOfTenths,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +59,7 @@ impl FactorSums {
                 outputs: Triangle::zero(block.outputs),
             })
             .collect();
-        Self { blocks, sharing, sums, draws: 0, loss: 0.0 }
+        Self { blocks, sharing, sums, draws: 0, loss: 0.0, losses: LossOfTenths::default() }
     }
 
     /// Draws that were added.
@@ -65,6 +70,11 @@ impl FactorSums {
     /// The mean loss over the draws.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.draws.max(1) as f64
+    }
+
+    /// The losses at the draws, by where in the schedule they are.
+    pub fn losses(&self) -> LossOfTenths {
+        self.losses
     }
 
     /// The blocks of the network.
@@ -85,6 +95,7 @@ impl FactorSums {
         for image in images {
             self.draws += image.draws as u64;
             self.loss += image.loss;
+            self.losses.merge(&image.losses);
         }
         Ok(())
     }
@@ -110,6 +121,7 @@ impl FactorSums {
         }
         self.draws += other.draws;
         self.loss += other.loss;
+        self.losses.merge(&other.losses);
         Ok(())
     }
 
@@ -141,6 +153,7 @@ impl FactorSums {
         }
         to.put_f64(DRAWS_IN_FILES, &[1], &[self.draws as f64]);
         to.put_f64("loss", &[1], &[self.loss]);
+        to.put_f64(LOSSES_IN_FILES, &[2 * TENTHS], &self.losses.to_values());
     }
 
     /// Reads what [`write`](Self::write) wrote.
@@ -166,6 +179,8 @@ impl FactorSums {
         }
         result.draws = read(DRAWS_IN_FILES.into(), 1)?.first().copied().unwrap_or_default() as u64;
         result.loss = read("loss".into(), 1)?.first().copied().unwrap_or_default();
+        let losses = read(LOSSES_IN_FILES.into(), 2 * TENTHS)?;
+        result.losses = LossOfTenths::from_values(&losses).unwrap_or_default();
         Ok(result)
     }
 }

@@ -43,7 +43,7 @@ pub use blocks::{Block, BlockKind, blocks};
 pub use conjugate_gradients::{SampledCurvature, Solved};
 pub use damping::{DampingRule, TrainingLength};
 pub use error::CurvatureError;
-pub use factors::{FactorSums, Factors, WeightSharing};
+pub use factors::{FactorSums, Factors, LOSSES_IN_FILES, WeightSharing};
 pub use influence::{InfluenceProducts, RATIO_OFFSET, UnlearningLosses, loss_changes, predicted_changes};
 pub use inverse::{Curvature, EigenvalueSums};
 pub use loss::{losses, moved, output_gradient};

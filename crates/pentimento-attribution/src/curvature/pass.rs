@@ -3,6 +3,7 @@
 use super::CurvatureError;
 use super::blocks::{Block, BlockKind};
 use super::loss::gradient_of_input;
+use crate::gradient::LossOfTenths;
 use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
 use pentimento_diffusion::schedule::ScheduleConfig;
@@ -88,6 +89,8 @@ pub struct ImageRecords {
     pub(super) draws: usize,
     /// The sum over the draws of the mean square that the network was wrong.
     pub(super) loss: f64,
+    /// The same by where in the schedule they are.
+    pub(super) losses: LossOfTenths,
 }
 
 /// What files of sums call the number of their draws. Other versions read these files too.
@@ -103,6 +106,8 @@ pub struct CurvaturePass<'a> {
     parameters: Parameters,
     denoising: Denoising<f64>,
     size: [usize; 2],
+    /// Of the schedule.
+    timesteps: usize,
     draws_at_once: usize,
 }
 
@@ -116,7 +121,8 @@ impl<'a> CurvaturePass<'a> {
         size: [usize; 2],
     ) -> Self {
         let denoising = Denoising::new(schedule);
-        let mut pass = Self { architecture, parameters, denoising, size, draws_at_once: 1 };
+        let timesteps = schedule.num_train_timesteps;
+        let mut pass = Self { architecture, parameters, denoising, size, timesteps, draws_at_once: 1 };
         let zeros = vec![0.0f32; size[0] * size[1] * architecture.config().in_channels];
         let draw = Draw { timestep: 0, noise: zeros.clone() };
         let draw = CurvatureDraw { draw, direction: zeros.clone() };
@@ -150,9 +156,14 @@ impl<'a> CurvaturePass<'a> {
         name: &str,
     ) -> Result<ImageRecords, CurvatureError> {
         assert!((1..=self.draws_at_once).contains(&draws.len()), "draws of a pass");
-        let (records, loss) = self.pass(image, &condition.into(), draws);
+        let (records, of_draws) = self.pass(image, &condition.into(), draws);
+        let loss = of_draws.iter().sum();
         self.check(&records, loss, name)?;
-        Ok(ImageRecords { records, draws: draws.len(), loss })
+        let mut losses = LossOfTenths::default();
+        for (CurvatureDraw { draw, .. }, loss) in draws.iter().zip(of_draws) {
+            losses.add(draw.timestep, self.timesteps, loss);
+        }
+        Ok(ImageRecords { records, draws: draws.len(), loss, losses })
     }
 
     /// One pseudo-gradient in all parameters: the sum over some draws, whose directions are independent, so that the mean outer
@@ -192,18 +203,18 @@ impl<'a> CurvaturePass<'a> {
         self.draws_at_once
     }
 
-    /// What layers see at some draws, and the sum of their losses.
+    /// What layers see at some draws, and the loss at each.
     fn pass(
         &self,
         image: &[f32],
         condition: &Condition,
         draws: &[CurvatureDraw],
-    ) -> (Vec<LayerRecord<f32>>, f64) {
+    ) -> (Vec<LayerRecord<f32>>, Vec<f64>) {
         let conditions = vec![condition.clone(); draws.len()];
         let of_draws = draws.iter().map(|draw| &draw.draw);
         let NoisyBatch { input, condition, .. } =
             self.denoising.batch::<f32>(self.architecture, image, self.size, of_draws, &conditions);
-        let mut loss = 0.0;
+        let mut losses = Vec::with_capacity(draws.len());
         let records = self.architecture.observe::<f32>(&self.parameters, input, &condition, |output| {
             let length = output.len() / draws.len();
             let scale = (2.0 / length as f64).sqrt();
@@ -215,12 +226,12 @@ impl<'a> CurvaturePass<'a> {
                     let wrong = f64::from(*output) - of_image * f64::from(*x) - of_noise * f64::from(*eps);
                     wrong * wrong
                 });
-                loss += wrong.sum::<f64>() / length as f64;
+                losses.push(wrong.sum::<f64>() / length as f64);
             }
             let direction = draws.iter().flat_map(|draw| &draw.direction);
             direction.map(|eta| (scale * f64::from(*eta)) as f32).collect()
         });
-        (records, loss)
+        (records, losses)
     }
 
     /// Names the first layer, in the order of the pass, whose input or gradient is not finite.

@@ -1,5 +1,6 @@
 //! Which draws, timesteps with noise, an image's gradient is averaged over.
 
+use super::timestep_shares::TimestepShares;
 use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::schedule::ScheduleConfig;
 use pentimento_noise::{Purpose, Stream};
@@ -66,7 +67,8 @@ pub enum NoiseSharing {
 /// Each group is a grid over the whole schedule in equal distances, and 2, 4, 8, ... groups together are the finer grid; so
 /// every group by itself gives a score, and how much these differ says how sure their mean is (replicated systematic sampling,
 /// Deming 1960, but with starts at equal distances where his are random: the groups then differ more than means of random
-/// ones would, so the error is rather too large). One group is the grid of D-TRAK and DAS.
+/// ones would, so the error is rather too large). One group is the grid of D-TRAK and DAS. With other than equal
+/// [`shares`](Self::shares) the distances are equal in the share of draws behind, and not in timesteps.
 ///
 /// What a group draws does not depend on how many there are: its start is the van der Corput sequence (0, 1/2, 1/4, 3/4, 1/8,
 /// ...) times the distance of the grid.
@@ -80,6 +82,8 @@ pub struct DrawPlan {
     pub antithetic: bool,
     /// Whether images share it.
     pub sharing: NoiseSharing,
+    /// Where in the schedule the timesteps lie. A mean over draws then counts each by its [`weight`](TimestepShares::weight).
+    pub shares: TimestepShares,
     /// What the noise follows from.
     pub seed: u64,
 }
@@ -97,13 +101,14 @@ impl DrawPlan {
 
     /// Timesteps of one group.
     ///
-    /// No two groups share one, as long as there are no more than [`most_groups`].
+    /// No two groups share one, as long as shares are equal and there are no more than [`most_groups`].
     pub fn timesteps_of(&self, schedule: &ScheduleConfig, group: usize) -> Vec<usize> {
         let total = schedule.num_train_timesteps;
         let bits = group.checked_ilog2().map_or(0, |log| log + 1);
         // The bits of the group's number in the opposite order, behind the point.
         let (parts, start) = (1 << bits, group.reverse_bits().checked_shr(usize::BITS - bits).unwrap_or(0));
-        (0..self.timesteps).map(|index| (index * parts + start) * total / (self.timesteps * parts)).collect()
+        let timestep = |index| self.shares.timestep(index * parts + start, self.timesteps * parts, total);
+        (0..self.timesteps).map(timestep).collect()
     }
 
     /// How many groups stand together in a block; each by itself, if they cannot be cut into a few equal ones.
@@ -118,18 +123,30 @@ impl DrawPlan {
 
     /// The draws of one group for an image of `length` values; `image` tells images apart that do not share their noise.
     pub fn draws(&self, schedule: &ScheduleConfig, group: usize, length: usize, image: u32) -> Vec<Draw> {
-        let timesteps = self.timesteps_of(schedule, group).into_iter();
-        timesteps.flat_map(|timestep| self.draws_at(timestep, length, image)).collect()
+        let timesteps = self.timesteps_of(schedule, group).into_iter().enumerate();
+        let draws = |(index, timestep): (usize, usize)| {
+            // Uneven shares meet a timestep more than once; the number of the draw tells its noises apart.
+            let address = match self.shares {
+                TimestepShares::EVEN => timestep,
+                _ => group * self.timesteps + index,
+            };
+            self.draws_of(timestep, address, length, image)
+        };
+        timesteps.flat_map(draws).collect()
     }
 
     /// The draws at one timestep: one, or two of opposite signs.
     pub fn draws_at(&self, timestep: usize, length: usize, image: u32) -> Vec<Draw> {
+        self.draws_of(timestep, timestep, length, image)
+    }
+
+    fn draws_of(&self, timestep: usize, address: usize, length: usize, image: u32) -> Vec<Draw> {
         let id = match self.sharing {
             NoiseSharing::Shared => 0,
             NoiseSharing::PerImage => image,
         };
         let mut noise = vec![0.0f32; length];
-        Stream::new(self.seed, Purpose::AttributionNoise, id, timestep as u32).fill_normal(&mut noise);
+        Stream::new(self.seed, Purpose::AttributionNoise, id, address as u32).fill_normal(&mut noise);
         let signs: &[f32] = if self.antithetic { &[1.0, -1.0] } else { &[1.0] };
         let of_sign =
             |sign: &f32| Draw { timestep, noise: noise.iter().map(|&value| sign * value).collect() };
@@ -142,7 +159,14 @@ mod tests {
     use super::*;
 
     fn plan(timesteps: usize, groups: usize) -> DrawPlan {
-        DrawPlan { timesteps, groups, antithetic: false, sharing: NoiseSharing::Shared, seed: 7 }
+        DrawPlan {
+            timesteps,
+            groups,
+            antithetic: false,
+            sharing: NoiseSharing::Shared,
+            shares: TimestepShares::EVEN,
+            seed: 7,
+        }
     }
 
     fn schedule(timesteps: usize) -> ScheduleConfig {
@@ -241,6 +265,19 @@ mod tests {
         for pair in pairs.chunks_exact(2) {
             assert_eq!(pair[0].timestep, pair[1].timestep);
             assert!(pair[0].noise.iter().zip(&pair[1].noise).all(|(a, b)| a + b == 0.0 && *a != 0.0));
+        }
+    }
+    /// With uneven shares groups still begin at starts of their own, and a timestep that is met again has another noise.
+    #[test]
+    fn uneven_shares_have_noises_of_their_own() {
+        let shares = TimestepShares::in_proportion([40.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
+        let (schedule, plan) = (schedule(20), DrawPlan { shares, ..plan(4, 8) });
+        let draws: Vec<Draw> = (0..8).flat_map(|group| plan.draws(&schedule, group, 3, 9)).collect();
+        let early = draws.iter().filter(|draw| draw.timestep < 2).count();
+        // 73 of 100 of 32 draws, in two timesteps.
+        assert_eq!(early, 24);
+        for (place, draw) in draws.iter().enumerate() {
+            assert!(draws[..place].iter().all(|before| before.noise != draw.noise));
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::measurement::Measurement;
 use super::projection::SparseProjection;
+use super::timestep_shares::TimestepShares;
 use burn::tensor::{Tensor, TensorData};
 use pentimento_diffusion::condition::Condition;
 use pentimento_diffusion::denoising::{Denoising, Draw, NoisyBatch};
@@ -55,6 +56,20 @@ impl<'a> FeatureExtractor<'a> {
             measurement,
             unit_length,
         }
+    }
+
+    /// The same for draws that lie in the schedule by other than equal shares, whose weights make their mean that over all timesteps.
+    ///
+    /// # Panics
+    ///
+    /// If gradients of timesteps are brought to unit length, which takes away every weight.
+    pub fn for_shares(mut self, shares: TimestepShares) -> Self {
+        assert!(!self.unit_length, "weights of timesteps whose gradients have unit length");
+        let total = self.weights.len();
+        for (timestep, weight) in self.weights.iter_mut().enumerate() {
+            *weight *= shares.weight(timestep, total);
+        }
+        self
     }
 
     /// Number of values of a gradient: one for every parameter.

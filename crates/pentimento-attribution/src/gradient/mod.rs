@@ -7,6 +7,7 @@
 //!
 //! * `measurement`: functions of the network's output, and their derivative in it.
 //! * `draws`: timesteps and noise, in groups.
+//! * `timestep_shares`: where in the schedule they lie.
 //! * `replay`: the timesteps and noise of training itself, instead of draws.
 //! * `feature`: the gradient of one image in all parameters, averaged over draws.
 //! * `projection`: a long gradient to a short feature that keeps inner products.
@@ -38,6 +39,7 @@ mod projection;
 mod replay;
 mod rows;
 mod spread;
+mod timestep_shares;
 
 pub use block::FeatureBlock;
 pub use candidates::{CandidateQuality, candidate_quality, candidates, evenly, share_of_sample};
@@ -59,6 +61,7 @@ pub use projection::SparseProjection;
 pub use replay::{events_of_images, replayed};
 pub use rows::{FeatureFile, FeatureRows, RowError, RowKey, RowPrecision};
 pub use spread::Spread;
+pub use timestep_shares::{LossOfTenths, TENTHS, TimestepShares};
 
 /// Gradients of several images are taken side by side.
 pub use pentimento_diffusion::side_by_side::side_by_side;

@@ -10,7 +10,7 @@ use crate::piece::{Making, Object, Piece, Stage};
 use crate::words::counted;
 use crate::workspace::{Workspace, fingerprint_of_computed};
 use pentimento_attribution::curvature::losses;
-use pentimento_attribution::gradient::{DrawPlan, Measurement, NoiseSharing, side_by_side};
+use pentimento_attribution::gradient::{DrawPlan, Measurement, NoiseSharing, TimestepShares, side_by_side};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::denoising::Draw;
 use pentimento_store::Run;
@@ -52,6 +52,7 @@ impl<'a> MeasuringOutcomes<'a> {
             groups,
             antithetic: false,
             sharing: NoiseSharing::Shared,
+            shares: TimestepShares::EVEN,
             // Other noises than those of scores, which would otherwise be judged on what they were fitted to.
             seed: !workspace.recipe.seed,
         };

@@ -16,7 +16,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use pentimento_attribution::gradient::{
-    CandidateQuality, DampingPoint, DampingView, DrawPlan, Spread, Strips,
+    CandidateQuality, DampingPoint, DampingView, DrawPlan, Spread, Strips, TimestepShares,
 };
 use pentimento_attribution::methods::{Method, Statement};
 use pentimento_attribution::scores::top;
@@ -147,6 +147,8 @@ pub struct InfluenceNote {
     /// Draws of each query; none of a trajectory, whose steps are no draws.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_draws: Option<usize>,
+    /// The share of the draws in each tenth of the schedule, in percent; of several networks, of the first.
+    pub timestep_shares: TimestepShares,
     /// Where the damping comes from, in words.
     pub damping_rule: String,
     /// The smallest, middle and largest damping over the blocks of the network; of several networks, of the first.

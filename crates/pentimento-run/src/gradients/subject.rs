@@ -10,7 +10,7 @@ use crate::recipe::TrainingDraws;
 use crate::train::kept_weights;
 use crate::workspace::Workspace;
 use pentimento_attribution::gradient::{
-    DrawPlan, FeatureExtractor, GradientMethod, RowKey, SparseProjection,
+    DrawPlan, FeatureExtractor, GradientMethod, RowKey, SparseProjection, TimestepShares,
 };
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::condition::Condition;
@@ -195,7 +195,7 @@ impl<'a> Subject<'a> {
         row_key(&self.training.input(image), &self.training.conditions(image))
     }
 
-    /// Timesteps and noise of this round. Of a schedule with few timesteps all are taken.
+    /// Timesteps and noise of this round, everywhere in the schedule alike. Of a schedule with few timesteps all are taken.
     pub fn draws(&self) -> DrawPlan {
         let settings = self.workspace.recipe.gradients;
         DrawPlan {
@@ -203,6 +203,7 @@ impl<'a> Subject<'a> {
             groups: self.groups,
             antithetic: settings.antithetic,
             sharing: settings.noise,
+            shares: TimestepShares::EVEN,
             seed: self.workspace.recipe.seed,
         }
     }

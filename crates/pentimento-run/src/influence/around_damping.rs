@@ -36,7 +36,7 @@ pub fn scores_around_damping(
     for network in 0..networks {
         let measured = &curvatures.of(network)?;
         let (dampings, _) = &dampings(subject, measured);
-        let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
+        let gradients = QueryGradients::new(subject, queries, measurement, measured.shares)?;
         let held = &HeldQueries::default();
         let of = ProductsOf {
             subject,

@@ -5,15 +5,17 @@
 
 use super::curvature_sums::{SHARDS, Summing};
 use super::decomposition::Decomposing;
+use super::query_gradients::image_draws;
 use crate::drive::drive;
 use crate::error::{MadeBy, Result, RunError};
 use crate::gradients::Subject;
 use crate::kept::kept;
-use crate::recipe::Eigenvalues;
+use crate::recipe::{Eigenvalues, InfluenceTimesteps};
 use crate::workspace::Workspace;
 use pentimento_attribution::curvature::{
-    BlockBasis, Curvature, EigenvalueSums, read_bases, values_of_factors,
+    BlockBasis, Curvature, EigenvalueSums, LOSSES_IN_FILES, read_bases, values_of_factors,
 };
+use pentimento_attribution::gradient::{DrawPlan, LossOfTenths, TimestepShares};
 use pentimento_diffusion::NUMERICS_VERSION;
 use pentimento_diffusion::arrays::ArrayReader;
 use pentimento_diffusion::device::chosen_device_kind;
@@ -28,12 +30,24 @@ pub struct MeasuredCurvature {
     pub curvature: Curvature,
     /// The mean squared error over the draws at which it was measured.
     pub mean_loss: f64,
+    /// Where in the schedule images are asked through it.
+    pub shares: TimestepShares,
     /// Images on which it was measured.
     pub images: usize,
     /// Images that the network was trained on.
     pub seen: usize,
     /// What it follows from.
     pub identity: Fingerprint,
+}
+
+/// Eigenvectors of the factors of a curvature.
+pub struct KeptBases {
+    /// Those of each block.
+    pub bases: Vec<BlockBasis>,
+    /// The mean loss over the draws that they are of.
+    mean_loss: f64,
+    /// The losses by where in the schedule these draws are.
+    losses: LossOfTenths,
 }
 
 /// One network whose curvature is measured.
@@ -48,6 +62,13 @@ pub struct Measurement<'a> {
     pub(super) folder: String,
     /// Names of the stages: factors, eigenvalues, decomposition.
     pub(super) names: [String; 3],
+}
+
+impl MeasuredCurvature {
+    /// The draws of training images.
+    pub fn image_draws(&self, subject: &Subject<'_>) -> DrawPlan {
+        DrawPlan { shares: self.shares, ..image_draws(subject) }
+    }
 }
 
 /// What the curvatures of several networks may take in memory, so that each is opened once: 2 GiB.
@@ -117,7 +138,7 @@ impl<'a> Measurement<'a> {
         let count = recipe.influence.images.min(seen.len());
         let images: Vec<usize> = (0..count).map(|index| seen[index * seen.len() / count]).collect();
         let keys: Vec<u8> = images.iter().flat_map(|&image| subject.image_key(image)).collect();
-        let identity = Fingerprint::of("curvature")
+        let identity = Fingerprint::of("curvature, version 2")
             .text(&subject.networks.architecture.config().to_json())
             .bytes(subject.networks.weights[network].digest.as_bytes())
             .json(&recipe.schedule)?
@@ -143,7 +164,11 @@ impl<'a> Measurement<'a> {
     }
 
     fn curvature(&self) -> Result<MeasuredCurvature> {
-        let (bases, mean_loss) = self.bases()?;
+        let KeptBases { bases, mean_loss, losses } = self.bases()?;
+        let shares = match self.workspace().recipe.influence.timesteps {
+            InfluenceTimesteps::Even => TimestepShares::EVEN,
+            InfluenceTimesteps::ByLoss => losses.shares(),
+        };
         let (images, identity) = (self.images.len(), self.identity);
         let curvature = match self.workspace().recipe.influence.eigenvalues {
             Eigenvalues::Kronecker => Curvature::kronecker(bases),
@@ -152,7 +177,7 @@ impl<'a> Measurement<'a> {
                 Curvature::corrected(bases, &sums)?
             }
         };
-        Ok(MeasuredCurvature { curvature, mean_loss, images, seen: self.seen, identity })
+        Ok(MeasuredCurvature { curvature, mean_loss, shares, images, seen: self.seen, identity })
     }
 
     /// The curvature, if it is in the run.
@@ -187,18 +212,22 @@ impl<'a> Measurement<'a> {
         Summing::eigenvalues(self, bases)
     }
 
-    /// The eigenvectors of the factors if they are there, and the mean loss over the draws that they are of.
+    /// The eigenvectors of the factors, if they are there.
     ///
     /// # Errors
     ///
     /// As reading the run.
-    pub fn kept_bases(&self) -> Result<Option<(Vec<BlockBasis>, f64)>> {
+    pub fn kept_bases(&self) -> Result<Option<KeptBases>> {
         let name = self.bases_name();
         let Some(bytes) = kept(self.workspace(), &name, self.identity)? else { return Ok(None) };
         let arrays = ArrayReader::new(&bytes, &name)?;
         let loss = arrays.f64("mean_loss")?.first().copied();
-        let loss = loss.ok_or_else(|| arrays.broken("mean_loss", "is empty".into()))?;
-        Ok(Some((read_bases(&self.subject.networks.architecture, &arrays)?, loss)))
+        let mean_loss = loss.ok_or_else(|| arrays.broken("mean_loss", "is empty".into()))?;
+        let losses = LossOfTenths::from_values(&arrays.f64(LOSSES_IN_FILES)?);
+        let losses =
+            losses.ok_or_else(|| arrays.broken(LOSSES_IN_FILES, "has another number of values".into()))?;
+        let bases = read_bases(&self.subject.networks.architecture, &arrays)?;
+        Ok(Some(KeptBases { bases, mean_loss, losses }))
     }
 
     /// The stage that decomposes the factors, once all of them are summed.
@@ -206,8 +235,7 @@ impl<'a> Measurement<'a> {
         Decomposing::new(self.factors())
     }
 
-    /// Eigenvectors of the factors, and the mean loss over the draws that they are of.
-    fn bases(&self) -> Result<(Vec<BlockBasis>, f64)> {
+    fn bases(&self) -> Result<KeptBases> {
         loop {
             if let Some(found) = self.kept_bases()? {
                 self.factors().remove_sums()?;

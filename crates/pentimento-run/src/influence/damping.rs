@@ -50,6 +50,7 @@ pub fn dampings(subject: &Subject<'_>, measured: &MeasuredCurvature) -> (Vec<f64
         curvature_images: measured.images,
         curvature_draws: recipe.influence.draws,
         query_draws: None,
+        timestep_shares: measured.shares,
         damping_rule: words,
         dampings: [at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1))],
         mean_loss: measured.mean_loss,

@@ -4,7 +4,7 @@ use super::curvature_sums::{Summing, Sums};
 use crate::error::{Result, RunError};
 use crate::event::{Event, Progress};
 use crate::piece::{Making, Object, Piece, Stage};
-use pentimento_attribution::curvature::{bases, write_bases};
+use pentimento_attribution::curvature::{LOSSES_IN_FILES, bases, write_bases};
 use pentimento_diffusion::arrays::ArrayWriter;
 use pentimento_store::Run;
 
@@ -54,10 +54,11 @@ impl Stage for Decomposing<'_> {
             let (object, problem) = (self.factors.total_name(), "it holds sums of another kind".into());
             return Err(RunError::Inconsistent { object, problem });
         };
-        let loss = sums.mean_loss();
+        let (loss, losses) = (sums.mean_loss(), sums.losses().to_values());
         let mut arrays = ArrayWriter::default();
         write_bases(&bases(sums)?, &mut arrays);
         arrays.put_f64("mean_loss", &[1], &[loss]);
+        arrays.put_f64(LOSSES_IN_FILES, &[losses.len()], &losses);
         let name = measurement.bases_name();
         let bytes = arrays.to_bytes(&name, None)?;
         Ok(vec![(name, bytes)])

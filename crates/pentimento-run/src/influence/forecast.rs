@@ -4,7 +4,7 @@ use super::curvature_store::{Curvatures, Measurement as CurvatureMeasurement};
 use super::damping::dampings;
 use super::influence_products::{HeldQueries, MOST_GRADIENT_VALUES, MOST_QUERY_BYTES, ProductsOf};
 use super::query_gradients::{MOST_CG_VALUES, QueryDraws, QueryGradients, image_draws};
-use super::unlearning::UnlearningOf;
+use super::unlearning::{UnlearningOf, unlearning_draws};
 use crate::error::Result;
 use crate::forecast::{FEW_IMAGES, Forecast, MoreDraws};
 use crate::gradients::{Queries, Subject, noise_id};
@@ -180,7 +180,7 @@ fn missing_of(
         let bases = measurement.kept_bases()?;
         let eigenvalues = match &bases {
             _ if !corrected => 0,
-            Some((bases, _)) => images_of(&measurement.eigenvalues_in(bases), images)?,
+            Some(kept) => images_of(&measurement.eigenvalues_in(&kept.bases), images)?,
             None => images,
         };
         let factors = if bases.is_some() { 0 } else { images_of(&measurement.factors(), images)? };
@@ -207,7 +207,7 @@ fn missing_of(
     let (dampings, _) = &dampings(subject, &measured);
     let loss = QueryMeasurement::OfImage(Measurement::Loss);
     // What a network is shown of a query does not matter to which pieces there are.
-    let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
+    let gradients = QueryGradients::new(subject, queries, loss, measured.shares)?;
     match kind {
         InfluenceKind::Linear(measurement, inverse) => {
             let (measured, held) = (&measured, &HeldQueries::default());
@@ -351,7 +351,7 @@ fn whole(
 
 /// Seconds of the losses of one image in all draws.
 fn losses_of_image(subject: &Subject<'_>, parameters: &Parameters, threads: usize) -> Result<f64> {
-    let (plan, schedule) = (image_draws(subject), &subject.workspace.recipe.schedule);
+    let (plan, schedule) = (unlearning_draws(subject), &subject.workspace.recipe.schedule);
     let count = threads.min(subject.training.images.len());
     let seconds = twice(|| -> Result<()> {
         side_by_side(count, |image| -> Result<()> {

@@ -4,7 +4,7 @@
 //! run is these products, one file for some images.
 
 use super::curvature_store::{MeasuredCurvature, Measurement};
-use super::query_gradients::{InverseOf, QueryDraws, QueryGradients, image_draws};
+use super::query_gradients::{InverseOf, QueryDraws, QueryGradients};
 use super::score::Solution;
 use super::whole_curvature::whole_curvature;
 use crate::drive::drive;
@@ -77,7 +77,7 @@ impl ProductsOf<'_> {
         queries: &[Query],
     ) -> Result<(InfluenceProducts, Option<Solution>)> {
         let (subject, workspace) = (self.subject, self.subject.workspace);
-        let (plan, rows) = (image_draws(subject), self.query_draws().rows);
+        let (plan, rows) = (self.measured.image_draws(subject), self.query_draws().rows);
         let factors = self.factors.len();
         let (blocks, of_block) = (plan.blocks(), plan.groups_per_block());
         let images = subject.training.images.len();
@@ -185,7 +185,7 @@ impl ProductsOf<'_> {
         let queries_have_draws = self.measurement != QueryMeasurement::Trajectory;
         let recipe = &subject.workspace.recipe;
         let queries: Vec<Vec<u8>> = queries.iter().map(|query| query.key().to_vec()).collect();
-        let (plan, draws) = (image_draws(subject), self.query_draws());
+        let (plan, draws) = (measured.image_draws(subject), self.query_draws());
         let settings = recipe.influence;
         let label = match self.inverse {
             Inverse::Blocks => Fingerprint::of("influence"),
@@ -206,6 +206,7 @@ impl ProductsOf<'_> {
             .text(name)
             .json(&recipe.influence.query_timestep.filter(|_| queries_have_draws))?
             .json(&(plan.timesteps, [groups.start, groups.end], plan.antithetic, plan.sharing, recipe.seed))?
+            .json(&plan.shares)?
             .json(&[draws.groups, draws.rows])?
             .bytes(Digest::of(&queries.concat()).as_bytes())
             .finish())
@@ -222,7 +223,7 @@ impl ProductsOf<'_> {
     ) -> Result<ArrayWriter> {
         let Self { subject, measured, dampings, .. } = *self;
         let schedule = &subject.workspace.recipe.schedule;
-        let (plan, count) = (image_draws(subject), subject.networks.architecture.parameter_count());
+        let (plan, count) = (measured.image_draws(subject), subject.networks.architecture.parameter_count());
         let parts = parts_of_batch(groups);
         let extractor = FeatureExtractor::new(
             &subject.networks.architecture,
@@ -230,7 +231,8 @@ impl ProductsOf<'_> {
             schedule,
             Measured::Loss,
             false,
-        );
+        )
+        .for_shares(plan.shares);
         let of = |image: usize| -> Result<(Vec<f32>, f64)> {
             let key = subject.image_key(image);
             let values = subject.training.input(image);

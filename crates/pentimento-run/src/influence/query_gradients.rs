@@ -3,13 +3,14 @@
 use super::influence_products::SolvedQueries;
 use crate::analyse::Ensemble;
 use crate::error::{Result, RunError};
-use crate::gradients::{Query, QuerySet, Subject, noise_id};
+use crate::gradients::{Queries, Query, QuerySet, Subject, noise_id};
 use pentimento_attribution::curvature::{
     Curvature, InfluenceKind, QuantisedRows, QueryMeasurement, SampledCurvature, Solved, TrajectoryStep,
     trajectory_gradient, trajectory_steps,
 };
 use pentimento_attribution::gradient::{
-    DrawPlan, FeatureExtractor, MOST_BLOCKS, Measurement, NoiseSharing, most_groups, side_by_side,
+    DrawPlan, FeatureExtractor, MOST_BLOCKS, Measurement, NoiseSharing, TimestepShares, most_groups,
+    side_by_side,
 };
 use pentimento_diffusion::denoising::Draw;
 use pentimento_diffusion::sampler::Sampler;
@@ -52,22 +53,32 @@ impl InverseOf<'_> {
 /// The gradient of each query in each group of draws, before any inverse: what a network is shown does not depend on it.
 pub struct QueryGradients {
     measurement: QueryMeasurement,
+    /// Where in the schedule their draws lie.
+    shares: TimestepShares,
     /// For trajectories, the steps of each query.
     trajectories: Vec<Vec<TrajectoryStep>>,
 }
 
 impl QueryGradients {
-    /// Prepares queries.
+    /// Prepares queries, whose losses are asked where in the schedule those of training images are.
     ///
     /// # Errors
     ///
     /// [`RunError::OtherUse`] for the trajectory of an image that was not generated, or one whose steps are not random.
     pub fn new(
         subject: &Subject<'_>,
-        set: &QuerySet,
-        queries: &[Query],
+        queries: &Queries,
         measurement: QueryMeasurement,
+        shares: TimestepShares,
     ) -> Result<Self> {
+        let Queries { set, images: queries } = queries;
+        let recipe = &subject.workspace.recipe.influence;
+        let of_images = measurement == QueryMeasurement::OfImage(Measurement::Loss)
+            || recipe.noise() == NoiseSharing::Shared;
+        let shares = match recipe.query_timestep {
+            None if of_images => shares,
+            _ => TimestepShares::EVEN,
+        };
         let trajectories = match measurement {
             QueryMeasurement::OfImage(_) => Vec::new(),
             QueryMeasurement::Trajectory => {
@@ -79,7 +90,7 @@ impl QueryGradients {
                 trajectory_steps(mixture, sampler, *seed, &trajectories, go_on)?
             }
         };
-        Ok(Self { measurement, trajectories })
+        Ok(Self { measurement, shares, trajectories })
     }
 
     /// The gradients of some queries, of which the first has its number among all, in each part of their draws, through inverses of a
@@ -139,12 +150,13 @@ impl QueryGradients {
                     schedule,
                     measurement,
                     false,
-                );
+                )
+                .for_shares(self.shares);
                 let (size, count) = (subject.networks.size, groups.len() as f32);
                 let mut mean = vec![0.0f32; subject.networks.architecture.parameter_count()];
                 for group in groups {
                     subject.check()?;
-                    let draws = query_draws(subject, query, group);
+                    let draws = query_draws(subject, query, group, self.shares);
                     let part = extractor.gradient::<f32>(
                         &query.input,
                         size,
@@ -244,8 +256,8 @@ impl QueryDraws {
 }
 
 /// The draws of a query in a group.
-fn query_draws(subject: &Subject<'_>, query: &Query, group: usize) -> Vec<Draw> {
-    let (plan, recipe) = (image_draws(subject), &subject.workspace.recipe);
+fn query_draws(subject: &Subject<'_>, query: &Query, group: usize, shares: TimestepShares) -> Vec<Draw> {
+    let (plan, recipe) = (DrawPlan { shares, ..image_draws(subject) }, &subject.workspace.recipe);
     let key = query.key();
     let Some(timestep) = recipe.influence.query_timestep else {
         // Other noise than as a training image, which it may be too.

@@ -5,7 +5,7 @@ use super::damping::dampings;
 use super::forecast::forecast_with;
 use super::influence_products::{HeldQueries, ProductsOf};
 use super::query_gradients::{QueryDraws, QueryGradients, check_trajectory};
-use super::unlearning::UnlearningOf;
+use super::unlearning::{UnlearningOf, unlearning_draws};
 use crate::error::{Result, RunError};
 use crate::event::Event;
 use crate::gradients::{
@@ -102,6 +102,7 @@ pub fn score_influence(
     }
     let Scores { scores, self_influence, .. } = scores;
     let parameters = subject.networks.architecture.parameter_count();
+    let draws = if adapts { draws } else { unlearning_draws(subject) };
     Ok(ScoreTable {
         spread,
         details: Details::Influence(InfluenceDetails {
@@ -150,7 +151,7 @@ impl Asked<'_> {
         let (count, blocks) = (queries.images.len(), subject.draws().blocks());
         match kind {
             InfluenceKind::Linear(measurement, inverse) => {
-                let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
+                let gradients = QueryGradients::new(subject, queries, measurement, measured.shares)?;
                 let of = ProductsOf {
                     subject,
                     network,
@@ -174,7 +175,7 @@ impl Asked<'_> {
             }
             InfluenceKind::Unlearning(change) => {
                 let loss = QueryMeasurement::OfImage(Measurement::Loss);
-                let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
+                let gradients = QueryGradients::new(subject, queries, loss, measured.shares)?;
                 let of = UnlearningOf { subject, network, measured, dampings };
                 let losses = of.complete(&gradients, &queries.images, change)?;
                 Ok((loss_changes(&losses, change, blocks, &saw), None))

@@ -28,7 +28,7 @@ pub fn with_curvature_stage<R>(
         "factors" => then(&measurement.factors()),
         "decomposition" => then(&measurement.decomposition()),
         "eigenvalues" => match measurement.kept_bases()? {
-            Some((bases, _)) => then(&measurement.eigenvalues_in(&bases)),
+            Some(kept) => then(&measurement.eigenvalues_in(&kept.bases)),
             None => Err(measurement.missing("bases of the curvature")),
         },
         other => Err(no_such_stage(subject.workspace, &format!("curvature/{network}/{other}"))),
@@ -54,7 +54,7 @@ pub fn with_influence_stage<R>(
     let (dampings, _) = &dampings(subject, measured);
     match kind {
         InfluenceKind::Linear(measurement, inverse) => {
-            let gradients = QueryGradients::new(subject, &queries.set, &queries.images, measurement)?;
+            let gradients = QueryGradients::new(subject, queries, measurement, measured.shares)?;
             let (name, held) = (method, &HeldQueries::default());
             let factors = &[1.0];
             let of = ProductsOf {
@@ -74,7 +74,7 @@ pub fn with_influence_stage<R>(
         }
         InfluenceKind::Unlearning(_) => {
             let loss = QueryMeasurement::OfImage(Measurement::Loss);
-            let gradients = QueryGradients::new(subject, &queries.set, &queries.images, loss)?;
+            let gradients = QueryGradients::new(subject, queries, loss, measured.shares)?;
             let of = UnlearningOf { subject, network, measured, dampings };
             then(&of.stage(&gradients, &queries.images)?).map(Some)
         }

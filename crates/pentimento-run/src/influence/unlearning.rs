@@ -9,10 +9,11 @@ use crate::event::Progress;
 use crate::gradients::{Query, Subject, noise_id};
 use crate::kept::kept_or_made_again;
 use crate::piece::{Making, Object, Piece, Stage};
+use crate::recipe::InfluenceTimesteps;
 use crate::words::counted;
 use once_cell::sync::OnceCell;
 use pentimento_attribution::curvature::{InfluenceKind, LossChange, UnlearningLosses, losses, moved};
-use pentimento_attribution::gradient::side_by_side;
+use pentimento_attribution::gradient::{DrawPlan, side_by_side};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_store::{Fingerprint, Run};
@@ -90,7 +91,7 @@ impl UnlearningOf<'_> {
     /// The mean loss of each training image in each group of draws; zero for those that the network never saw.
     fn losses(&self, parameters: &Parameters, show: impl Fn(usize) + Sync) -> Result<Vec<Vec<f64>>> {
         let subject = self.subject;
-        let (plan, schedule) = (image_draws(subject), &subject.workspace.recipe.schedule);
+        let (plan, schedule) = (self.draws(), &subject.workspace.recipe.schedule);
         side_by_side(subject.training.images.len(), |image| {
             subject.workspace.options.stop.check()?;
             show(image);
@@ -111,10 +112,20 @@ impl UnlearningOf<'_> {
                     condition,
                     &draws,
                 );
-                losses.iter().sum::<f64>() / losses.len().max(1) as f64
+                let total = schedule.num_train_timesteps;
+                let weighed = draws
+                    .iter()
+                    .zip(&losses)
+                    .map(|(draw, loss)| plan.shares.weight(draw.timestep, total) * loss);
+                weighed.sum::<f64>() / losses.len().max(1) as f64
             };
             Ok((0..plan.groups).map(of_group).collect())
         })
+    }
+
+    /// The draws of a training image.
+    fn draws(&self) -> DrawPlan {
+        DrawPlan { shares: self.measured.shares, ..unlearning_draws(self.subject) }
     }
 
     /// The draws of a query: as many as for its influence.
@@ -126,7 +137,7 @@ impl UnlearningOf<'_> {
     fn identity(&self) -> Result<Fingerprint> {
         let Self { subject, measured, dampings, .. } = self;
         let recipe = &subject.workspace.recipe;
-        let plan = image_draws(subject);
+        let plan = self.draws();
         let saw = |image: usize| u8::from(subject.networks.saw(self.network, image));
         let images: Vec<u8> = (0..subject.training.images.len())
             .flat_map(|image| subject.image_key(image).into_iter().chain([saw(image)]))
@@ -137,9 +148,20 @@ impl UnlearningOf<'_> {
             .json(dampings)?
             .json(&(recipe.influence.query_timestep, recipe.influence.unlearning_step))?
             .json(&(plan.timesteps, plan.groups, plan.antithetic, plan.sharing, recipe.seed))?
+            .json(&plan.shares)?
             .json(&self.query_draws().groups)?
             .bytes(&images)
             .finish())
+    }
+}
+
+/// How many draws a training image has, a fixed number: its losses are taken again for each query. Where they lie by loss, half of the
+/// groups' timesteps tell as much as all in equal distances.
+pub fn unlearning_draws(subject: &Subject<'_>) -> DrawPlan {
+    let plan = image_draws(subject);
+    match subject.workspace.recipe.influence.timesteps {
+        InfluenceTimesteps::Even => plan,
+        InfluenceTimesteps::ByLoss => DrawPlan { timesteps: plan.timesteps.div_ceil(2), ..plan },
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
     if let Some(InfluenceNote {
         curvature_images,
         curvature_draws,
+        timestep_shares,
         dampings,
         damping_rule,
         settings,
@@ -62,6 +63,10 @@ pub(super) fn explanation(recipe: &Recipe, table: &ScoreTable) -> String {
              its damping is {middle:.1e} in the middle block ({least:.1e} to {most:.1e}), {damping_rule}.",
             table.method.meaning
         ));
+        if let Some(words) = timestep_shares.in_words() {
+            let (first, rest) = words.split_at(1);
+            text.push_str(&format!(" {}{rest}.", first.to_uppercase()));
+        }
         if let (Some(residual), Some(last_step)) = (residual, last_step) {
             text.push_str(&format!(
                 " {} steps of conjugate gradients on the whole curvature left {:.0} % of a query's gradient, measured on the sample of it; \

@@ -22,6 +22,8 @@ pub struct InfluenceRecipe {
     /// nothing is known of the training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damping: Option<InfluenceDamping>,
+    /// Where in the schedule training images and queries are asked.
+    pub timesteps: InfluenceTimesteps,
     /// The only timestep of queries' draws, with as many noises as there would be timesteps; the same timesteps
     /// as for training images if absent. Trajectories have timesteps of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +62,18 @@ pub enum Eigenvalues {
     Kronecker,
 }
 
+/// Where in the schedule images are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InfluenceTimesteps {
+    /// In equal distances.
+    Even,
+    /// In proportion to the network's loss in each tenth of the schedule, which is met while the curvature is measured. Each draw counts
+    /// by the inverse, so scores are the same but for their noise.
+    #[default]
+    ByLoss,
+}
+
 /// Where a damping comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "`damping` is a number, \"training\" or \"block\"")]
@@ -88,6 +102,7 @@ impl Default for InfluenceRecipe {
             sharing: WeightSharing::default(),
             eigenvalues: Eigenvalues::default(),
             damping: None,
+            timesteps: InfluenceTimesteps::default(),
             query_timestep: None,
             noise: None,
             unlearning_step: 0.01,

@@ -31,7 +31,9 @@ pub use codes::{CodeKind, CodesRecipe, GroupBy};
 pub use data::{DataRecipe, LatentChoice, NO_SOURCE};
 pub use encoders::{AutoencoderRecipe, EncodersRecipe, TextEncoderRecipe};
 pub use gradients::{GradientRecipe, Projection, TrainingDraws};
-pub use influence::{Eigenvalues, InfluenceDamping, InfluenceDampingRule, InfluenceRecipe};
+pub use influence::{
+    Eigenvalues, InfluenceDamping, InfluenceDampingRule, InfluenceRecipe, InfluenceTimesteps,
+};
 pub use origin::{CheckpointRecipe, Origin, TrainedNetwork, TrainedRecipe, unet};
 pub use overrides::TAKE_OUT;
 pub use samples::SamplesRecipe;

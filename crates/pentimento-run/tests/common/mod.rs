@@ -99,7 +99,7 @@ fidelity_samples = 3
 [gradients]
 {gradients}
 images = 16
-draws = 4
+draws = 40
 "#,
             images = self.path("images"),
             labels = self.path("labels"),

@@ -5,7 +5,9 @@ use pentimento_attribution::curvature::{
     BlockBasis, Curvature, CurvatureDraw, CurvatureError, CurvaturePart, CurvaturePass, EigenvalueSums,
     FactorSums, ImageRecords, WeightSharing, bases, curvature_draws, losses,
 };
-use pentimento_attribution::gradient::{DrawPlan, FeatureExtractor, Measurement, NoiseSharing, side_by_side};
+use pentimento_attribution::gradient::{
+    DrawPlan, FeatureExtractor, Measurement, NoiseSharing, TimestepShares, side_by_side,
+};
 use pentimento_data::{
     FetchOptions, PreparedSet, Preprocessing, PublicSet, Resize, ResizeFilter, Split, default_cache_dir,
     fetch, prepare,
@@ -136,7 +138,8 @@ impl Experiment {
     /// Training images have draws of their own: noise that they shared with a query would pass for influence.
     fn draws_of(&self, seed: u64, image: u32, timesteps: usize) -> Vec<Draw> {
         let sharing = NoiseSharing::PerImage;
-        let plan = DrawPlan { timesteps, groups: 4, antithetic: false, sharing, seed };
+        let plan =
+            DrawPlan { timesteps, groups: 4, antithetic: false, sharing, shares: TimestepShares::EVEN, seed };
         (0..plan.groups).flat_map(|group| plan.draws(&self.schedule, group, SIDE * SIDE, image)).collect()
     }
 

@@ -108,11 +108,12 @@ pub(super) fn print_scores(
         let [least, middle, most] = influence.dampings;
         let of = if several { " of the first network" } else { "" };
         print(&format!(
-            "{}; curvature{of} from {} with {} draws each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}",
+            "{}; curvature{of} from {} with {} draws each; damping {middle:.1e} (blocks: {least:.1e} to {most:.1e}), {}{}",
             table.method.meaning,
             counted(influence.curvature_images, "image"),
             influence.curvature_draws,
-            influence.damping_rule
+            influence.damping_rule,
+            influence.timestep_shares.in_words().map_or(String::new(), |words| format!("; {words}"))
         ))?;
         if let (Some(residual), Some(last_step)) = (influence.residual, influence.last_step) {
             print(&format!(

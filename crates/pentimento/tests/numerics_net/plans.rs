@@ -107,7 +107,7 @@ top = 4
             "export classes imported-checkpoint --member 2",
             "import imported-checkpoint --run RUN --set samples.count=2 --set sampling.steps=4 --set data.path=grey.npy \
              --set data.preprocessing.first=40 --set gradients.timesteps=2 --set gradients.groups=2 \
-             --set gradients.dimension=256 --set influence.draws=2 --set influence.images=20",
+             --set gradients.dimension=256 --set influence.draws=16 --set influence.images=40",
             "attribute RUN --method das,trak,influence,pixel-cosine,patches",
             "attribute RUN --method das --query 3,17",
         ],
