@@ -315,34 +315,25 @@ unsafe fn row_pointers<const ROWS: usize>(
     any.then_some(pointers)
 }
 
-/// The innermost loop: adds `depth` values of each row times as many rows of a panel, `width` apart, to `ROWS` x `VECTORS` sums in registers.
+/// One step of an innermost loop: adds value `k` of each row times some vectors to `ROWS` x `VECTORS` sums in registers.
 ///
 /// # Safety
 ///
-/// So many values are readable behind each row and behind the weights, and the processor has the instructions of `V`.
+/// Value `k` of each row is readable, and the processor has the instructions of `V`.
 #[inline(always)]
-pub(crate) unsafe fn add_depths<V: Lanes, const VECTORS: usize, const ROWS: usize>(
+pub(crate) unsafe fn add_products_of_depth<V: Lanes, const VECTORS: usize, const ROWS: usize>(
     sums: &mut [[V; VECTORS]; ROWS],
     rows: &[*const f32; ROWS],
-    depth: usize,
-    weights: *const f32,
-    width: usize,
+    k: usize,
+    vectors: &[V; VECTORS],
 ) {
     // SAFETY: passed on from the caller.
     unsafe {
-        let mut weight = weights;
-        for k in 0..depth {
-            let mut vectors = [V::zero(); VECTORS];
+        for row in 0..ROWS {
+            let value = V::splat(*rows[row].add(k));
             for index in 0..VECTORS {
-                vectors[index] = V::load(weight.add(index * LANES));
+                sums[row][index] = sums[row][index].multiply_add(value, vectors[index]);
             }
-            for row in 0..ROWS {
-                let value = V::splat(*rows[row].add(k));
-                for index in 0..VECTORS {
-                    sums[row][index] = sums[row][index].multiply_add(value, vectors[index]);
-                }
-            }
-            weight = weight.add(width);
         }
     }
 }
@@ -364,7 +355,17 @@ unsafe fn tile_sums<V: Lanes, const VECTORS: usize, const ROWS: usize>(
     for tap in 0..taps {
         let Some(rows) = pointers(tap) else { continue };
         // SAFETY: `depth` values behind each row pointer, `depth * width` behind the weights of a tap.
-        unsafe { add_depths(&mut sums, &rows, depth, weights.add(tap * depth * width), width) };
+        unsafe {
+            let mut weight = weights.add(tap * depth * width);
+            for k in 0..depth {
+                let mut vectors = [V::zero(); VECTORS];
+                for index in 0..VECTORS {
+                    vectors[index] = V::load(weight.add(index * LANES));
+                }
+                add_products_of_depth(&mut sums, &rows, k, &vectors);
+                weight = weight.add(width);
+            }
+        }
     }
     for row in 0..ROWS {
         for index in 0..VECTORS {
