@@ -4,7 +4,6 @@ use super::influence_products::SolvedQueries;
 use crate::analyse::Ensemble;
 use crate::error::{Result, RunError};
 use crate::gradients::{Queries, Query, QuerySet, Subject, noise_id};
-use crate::recipe::InfluenceTimesteps;
 use pentimento_attribution::curvature::{
     Curvature, InfluenceKind, QuantisedRows, QueryMeasurement, SampledCurvature, Solved, TrajectoryStep,
     trajectory_gradient, trajectory_steps,
@@ -73,8 +72,13 @@ impl QueryGradients {
         shares: TimestepShares,
     ) -> Result<Self> {
         let Queries { set, images: queries } = queries;
-        let by_loss = subject.workspace.recipe.influence.asks_by_loss(measurement);
-        let shares = if by_loss { shares } else { TimestepShares::EVEN };
+        let recipe = &subject.workspace.recipe.influence;
+        let of_images = measurement == QueryMeasurement::OfImage(Measurement::Loss)
+            || recipe.noise() == NoiseSharing::Shared;
+        let shares = match recipe.query_timestep {
+            None if of_images => shares,
+            _ => TimestepShares::EVEN,
+        };
         let trajectories = match measurement {
             QueryMeasurement::OfImage(_) => Vec::new(),
             QueryMeasurement::Trajectory => {
@@ -187,10 +191,8 @@ pub fn image_draws(subject: &Subject<'_>) -> DrawPlan {
     DrawPlan { sharing: subject.workspace.recipe.influence.noise(), ..subject.draws() }
 }
 
-/// Groups of draws of a query, if that fits their number for training images and the schedule has them: at equal distances, and where they
-/// lie by the loss, of which half tell as much.
+/// Groups of draws of a query, if that fits their number for training images and the schedule has them.
 const QUERY_GROUPS: usize = 32;
-const QUERY_GROUPS_BY_LOSS: usize = 16;
 
 /// The draws of a query, and in how many parts its gradient is kept.
 ///
@@ -218,12 +220,7 @@ impl QueryDraws {
             NoiseSharing::PerImage => {
                 let of_schedule =
                     most_groups(subject.workspace.recipe.schedule.num_train_timesteps, plan.timesteps);
-                let influence = &subject.workspace.recipe.influence;
-                let most = match influence.timesteps {
-                    InfluenceTimesteps::ByLoss if influence.asks_by_loss(measurement) => QUERY_GROUPS_BY_LOSS,
-                    _ => QUERY_GROUPS,
-                };
-                Self::beside(plan.blocks(), most.min(of_schedule))
+                Self::beside(plan.blocks(), QUERY_GROUPS.min(of_schedule))
             }
         }
     }

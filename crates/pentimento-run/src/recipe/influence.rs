@@ -2,8 +2,8 @@
 
 use super::bound::{BrokenBound, broken};
 use super::origin::Origin;
-use pentimento_attribution::curvature::{QueryMeasurement, WeightSharing};
-use pentimento_attribution::gradient::{Measurement, NoiseSharing};
+use pentimento_attribution::curvature::WeightSharing;
+use pentimento_attribution::gradient::NoiseSharing;
 use serde::{Deserialize, Serialize};
 
 /// How the curvature of a network is measured and inverted.
@@ -116,13 +116,6 @@ impl InfluenceRecipe {
     /// Whether images share their noise.
     pub fn noise(&self) -> NoiseSharing {
         self.noise.unwrap_or(NoiseSharing::PerImage)
-    }
-
-    /// Whether the draws of queries, of which something is measured, lie where those of training images do: if it is their loss, or if both
-    /// share their noise.
-    pub fn asks_by_loss(&self, measurement: QueryMeasurement) -> bool {
-        let is_loss = measurement == QueryMeasurement::OfImage(Measurement::Loss);
-        self.query_timestep.is_none() && (is_loss || self.noise() == NoiseSharing::Shared)
     }
 
     /// Steps of conjugate gradients.
