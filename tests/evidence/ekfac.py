@@ -150,6 +150,12 @@ class Influence:
         print("the curvature is measured", flush=True)
         Layer.watches = False
 
+    @torch.no_grad()
+    def loss(self, image, t, eps):
+        """The mean loss of an image over draws."""
+        output = self.net(self.noised(image.expand(len(t), -1, -1, -1), t, eps), t).sample
+        return F.mse_loss(output, eps).double()
+
     def backward(self, image, t, eps, mean=True):
         """The loss of an image at draws, mean or sum over them, and its gradient in every parameter."""
         self.net.zero_grad()

@@ -50,4 +50,6 @@ pub enum Purpose {
     ConditionDropout = 22,
     /// The noise with which a picture's latent is drawn from what an autoencoder says of it.
     PosteriorNoise = 23,
+    /// Where in the schedule the draws of an image begin that do not lie in equal distances.
+    TimestepShift = 24,
 }

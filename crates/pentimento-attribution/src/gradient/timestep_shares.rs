@@ -6,8 +6,8 @@ use std::ops::Range;
 /// Parts of the schedule, each of as many timesteps.
 pub const TENTHS: usize = 10;
 
-/// Draws of a tenth from which its loss is known well enough. The losses of single draws of one tenth differ by about their mean, so that
-/// of so many is known to a quarter.
+/// Draws of a tenth from which its loss is known well enough. The losses of single draws of one tenth vary by about as much as their mean, so the
+/// mean of 16 is known to a quarter.
 const LEAST_DRAWS: f64 = 16.0;
 
 /// Which share of an image's draws lies in each tenth of the schedule, in percent.
@@ -51,7 +51,7 @@ impl TimestepShares {
         let early = |tenths: usize| self.0[..tenths].iter().map(|&percent| u32::from(percent)).sum::<u32>();
         (self != Self::EVEN).then(|| {
             format!(
-                "draws lie where the network's loss does, {} % in the first tenth of the schedule and {} % in the first half, and count \
+                "draws of training images lie where the network's loss does, {} % in the first tenth of the schedule and {} % in the first half, and count \
                  by the inverse",
                 early(1),
                 early(TENTHS / 2)

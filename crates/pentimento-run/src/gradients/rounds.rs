@@ -24,7 +24,7 @@ pub enum EndedBy {
     Reliability,
     /// Twice as many are more than the recipe allows.
     MostDraws,
-    /// The schedule has no more timesteps.
+    /// Twice as many are more than the schedule has timesteps.
     Schedule,
     /// The time that was allowed is used.
     Time,
@@ -37,7 +37,7 @@ impl EndedBy {
             Self::FixedNumber => "their number is fixed",
             Self::Reliability => "no more were taken, as that is as much as `gradients.reliability` asks for",
             Self::MostDraws => "no more were taken, as twice as many are more than `gradients.most_draws`",
-            Self::Schedule => "no more were taken, as the schedule has no other timesteps",
+            Self::Schedule => "no more were taken, as twice as many are more than the schedule has timesteps",
             Self::Time => "no more were taken, as the time allowed was used; the same command goes on",
         }
     }

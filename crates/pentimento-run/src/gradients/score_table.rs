@@ -82,7 +82,7 @@ pub struct GradientsTaken {
     pub networks: usize,
     /// Draws of each image.
     pub draws: usize,
-    /// Draws that the schedule has at the most.
+    /// As many draws as the schedule has timesteps, the most that there are.
     pub most_draws: usize,
     /// Why there are no more.
     pub ended_by: EndedBy,

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::forecast::{FEW_IMAGES, Forecast, MoreDraws};
 use crate::gradients::{Queries, Subject, noise_id};
 use crate::piece::{Stage, missing};
-use crate::recipe::Eigenvalues;
+use crate::recipe::{Eigenvalues, InfluenceTimesteps};
 use crate::words::counted;
 use pentimento_attribution::curvature::{
     Curvature, InfluenceKind, Inverse, QuantisedRows, QueryMeasurement, SampledCurvature,
@@ -351,7 +351,9 @@ fn whole(
 
 /// Seconds of the losses of one image in all draws.
 fn losses_of_image(subject: &Subject<'_>, parameters: &Parameters, threads: usize) -> Result<f64> {
-    let (plan, schedule) = (unlearning_draws(subject), &subject.workspace.recipe.schedule);
+    // What few draws of the curvature leave in equal distances is nothing to forecast.
+    let by_loss = subject.workspace.recipe.influence.timesteps == InfluenceTimesteps::ByLoss;
+    let (plan, schedule) = (unlearning_draws(subject, by_loss), &subject.workspace.recipe.schedule);
     let count = threads.min(subject.training.images.len());
     let seconds = twice(|| -> Result<()> {
         side_by_side(count, |image| -> Result<()> {

@@ -60,7 +60,8 @@ pub struct QueryGradients {
 }
 
 impl QueryGradients {
-    /// Prepares queries, whose losses are asked where in the schedule those of training images are.
+    /// Prepares queries. Their losses, and whatever is measured at noise that they share with training images, are asked where in the schedule
+    /// these are; other measures follow other curves and are asked in equal distances.
     ///
     /// # Errors
     ///
@@ -72,13 +73,8 @@ impl QueryGradients {
         shares: TimestepShares,
     ) -> Result<Self> {
         let Queries { set, images: queries } = queries;
-        let recipe = &subject.workspace.recipe.influence;
-        let of_images = measurement == QueryMeasurement::OfImage(Measurement::Loss)
-            || recipe.noise() == NoiseSharing::Shared;
-        let shares = match recipe.query_timestep {
-            None if of_images => shares,
-            _ => TimestepShares::EVEN,
-        };
+        let by_loss = subject.workspace.recipe.influence.asks_by_loss(measurement);
+        let shares = if by_loss { shares } else { TimestepShares::EVEN };
         let trajectories = match measurement {
             QueryMeasurement::OfImage(_) => Vec::new(),
             QueryMeasurement::Trajectory => {
@@ -306,6 +302,20 @@ pub fn check_trajectory(subject: &Subject<'_>, set: &QuerySet) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::InfluenceRecipe;
+
+    /// Only the loss of a query follows the curve of the loss, unless its draws have to be those of training images.
+    #[test]
+    fn losses_are_asked_where_losses_lie() {
+        let asked = |recipe: InfluenceRecipe| {
+            [Measurement::Loss, Measurement::WeightedLoss, Measurement::Square]
+                .map(|measurement| recipe.asks_by_loss(QueryMeasurement::OfImage(measurement)))
+        };
+        let own = InfluenceRecipe::default();
+        let shared = InfluenceRecipe { noise: Some(NoiseSharing::Shared), ..own };
+        assert_eq!((asked(own), asked(shared)), ([true, false, false], [true; 3]));
+        assert_eq!(asked(InfluenceRecipe { query_timestep: Some(3), ..shared }), [false; 3]);
+    }
 
     /// Queries have the same draws in every round, and their parts stand for blocks of the images' draws evenly.
     #[test]

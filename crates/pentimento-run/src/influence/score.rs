@@ -15,7 +15,7 @@ use crate::gradients::{
 use pentimento_attribution::curvature::{
     InfluenceKind, Inverse, QueryMeasurement, loss_changes, predicted_changes,
 };
-use pentimento_attribution::gradient::{Measurement, Spread};
+use pentimento_attribution::gradient::{Measurement, Spread, TimestepShares};
 use pentimento_attribution::methods::Method;
 use pentimento_attribution::scores::Scores;
 
@@ -102,7 +102,8 @@ pub fn score_influence(
     }
     let Scores { scores, self_influence, .. } = scores;
     let parameters = subject.networks.architecture.parameter_count();
-    let draws = if adapts { draws } else { unlearning_draws(subject) };
+    let by_loss = note.as_ref().is_some_and(|note| note.timestep_shares != TimestepShares::EVEN);
+    let draws = if adapts { draws } else { unlearning_draws(subject, by_loss) };
     Ok(ScoreTable {
         spread,
         details: Details::Influence(InfluenceDetails {

@@ -9,11 +9,10 @@ use crate::event::Progress;
 use crate::gradients::{Query, Subject, noise_id};
 use crate::kept::kept_or_made_again;
 use crate::piece::{Making, Object, Piece, Stage};
-use crate::recipe::InfluenceTimesteps;
 use crate::words::counted;
 use once_cell::sync::OnceCell;
 use pentimento_attribution::curvature::{InfluenceKind, LossChange, UnlearningLosses, losses, moved};
-use pentimento_attribution::gradient::{DrawPlan, side_by_side};
+use pentimento_attribution::gradient::{DrawPlan, NoiseSharing, TimestepShares, side_by_side};
 use pentimento_diffusion::arrays::{ArrayReader, ArrayWriter};
 use pentimento_diffusion::unet::Parameters;
 use pentimento_store::{Fingerprint, Run};
@@ -125,7 +124,8 @@ impl UnlearningOf<'_> {
 
     /// The draws of a training image.
     fn draws(&self) -> DrawPlan {
-        DrawPlan { shares: self.measured.shares, ..unlearning_draws(self.subject) }
+        let shares = self.measured.shares;
+        DrawPlan { shares, ..unlearning_draws(self.subject, shares != TimestepShares::EVEN) }
     }
 
     /// The draws of a query: as many as for its influence.
@@ -149,19 +149,20 @@ impl UnlearningOf<'_> {
             .json(&(recipe.influence.query_timestep, recipe.influence.unlearning_step))?
             .json(&(plan.timesteps, plan.groups, plan.antithetic, plan.sharing, recipe.seed))?
             .json(&plan.shares)?
-            .json(&self.query_draws().groups)?
+            .json(&(image_draws(subject).timesteps, self.query_draws().groups))?
             .bytes(&images)
             .finish())
     }
 }
 
-/// How many draws a training image has, a fixed number: its losses are taken again for each query. Where they lie by loss, half of the
-/// groups' timesteps tell as much as all in equal distances.
-pub fn unlearning_draws(subject: &Subject<'_>) -> DrawPlan {
+/// How many draws a training image has, a fixed number: its losses are taken again for each query. If they lie by the loss and have noises of
+/// their own, half of the timesteps of a group (one at the least) tell as much as all in equal distances.
+pub fn unlearning_draws(subject: &Subject<'_>, by_loss: bool) -> DrawPlan {
     let plan = image_draws(subject);
-    match subject.workspace.recipe.influence.timesteps {
-        InfluenceTimesteps::Even => plan,
-        InfluenceTimesteps::ByLoss => DrawPlan { timesteps: plan.timesteps.div_ceil(2), ..plan },
+    match plan.sharing {
+        NoiseSharing::PerImage if by_loss => DrawPlan { timesteps: plan.timesteps.div_ceil(2), ..plan },
+        // Queries at the same noise are at the same draws.
+        _ => plan,
     }
 }
 

@@ -15,7 +15,7 @@ const MOST_GROUPS: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GradientRecipe {
-    /// Timesteps of a group of draws, in equal distances; fewer, if the schedule has not as many for each group.
+    /// Timesteps of a group of draws, in equal distances (for influence functions by `influence.timesteps`); fewer, if the schedule has not as many for each group.
     pub timesteps: usize,
     /// Groups of draws, each with its own timesteps; scores without some in turn give their intervals. As many as it takes, if
     /// absent: four, and again as many as there are, until `reliability` is reached.

@@ -2,8 +2,8 @@
 
 use super::bound::{BrokenBound, broken};
 use super::origin::Origin;
-use pentimento_attribution::curvature::WeightSharing;
-use pentimento_attribution::gradient::NoiseSharing;
+use pentimento_attribution::curvature::{QueryMeasurement, WeightSharing};
+use pentimento_attribution::gradient::{Measurement, NoiseSharing};
 use serde::{Deserialize, Serialize};
 
 /// How the curvature of a network is measured and inverted.
@@ -22,10 +22,10 @@ pub struct InfluenceRecipe {
     /// nothing is known of the training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damping: Option<InfluenceDamping>,
-    /// Where in the schedule training images and queries are asked.
+    /// Where in the schedule training images and the losses of queries are asked.
     pub timesteps: InfluenceTimesteps,
-    /// The only timestep of queries' draws, with as many noises as there would be timesteps; the same timesteps
-    /// as for training images if absent. Trajectories have timesteps of their own.
+    /// The only timestep of queries' draws, with as many noises as there would be timesteps; if absent, losses are asked where
+    /// training images are, and other measures in equal distances. Trajectories have timesteps of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_timestep: Option<usize>,
     /// Whether training images and queries share one noise per timestep, or each has its own; each its own if absent. Shared ones
@@ -116,6 +116,13 @@ impl InfluenceRecipe {
     /// Whether images share their noise.
     pub fn noise(&self) -> NoiseSharing {
         self.noise.unwrap_or(NoiseSharing::PerImage)
+    }
+
+    /// Whether the draws of queries, of which something is measured, lie where those of training images do: if it is their loss, or if both
+    /// share their noise.
+    pub fn asks_by_loss(&self, measurement: QueryMeasurement) -> bool {
+        let is_loss = measurement == QueryMeasurement::OfImage(Measurement::Loss);
+        self.query_timestep.is_none() && (is_loss || self.noise() == NoiseSharing::Shared)
     }
 
     /// Steps of conjugate gradients.

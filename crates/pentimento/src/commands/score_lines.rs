@@ -89,7 +89,7 @@ pub(super) fn print_scores(
             }
             Some(_) => {
                 format!(
-                    "; even all {} that the schedule has may not make it {percent:.0} %",
+                    "; even {}, as many as the schedule has timesteps, may not make it {percent:.0} %",
                     taken.most_draws
                 )
             }
