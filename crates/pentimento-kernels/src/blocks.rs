@@ -11,10 +11,11 @@
 //! 21.8 and 18.4; 3x3 kernels of 1,280 to 1,280 channels on 8x8 pixels 29.1 and 21.8, on 4x4 pixels 13.5 and 7.5.
 //!
 //! Blocks were multiplied in tiles of 14 rows by 32 columns then, by four tasks of each thread. With the tiles and tasks that are here now,
-//! both measured in turn while other programs used the cores, half of the processor time in ms: 22.2 and 21.5, gradient 22.2 and 21.4;
-//! 11.3 and 10.4; 20.4 and 19.2; 25.3 and 22.6, 7.9 and 7.6; 1,024 by 2,560 by 640 10.0 and 9.4; 4,096 by 320 by 2,560 21.4 and 20.3.
+//! both measured in turn while other programs used the cores, processor time of each of two threads in ms, in the same order: 22.2 and 21.5,
+//! gradient 22.2 and 21.4; 11.3 and 10.4; 20.4 and 19.2; 25.3 and 22.6, 7.9 and 7.6; besides 1,024 by 2,560 by 640 10.0 and 9.4; 4,096 by 320
+//! by 2,560 21.4 and 20.3.
 //!
-//! About 1.5 ms of those 10.4 are packing, and these did not lower it or cost more than they gave: to ask for the next block, the next tile or
+//! Packing 5,120 by 1,280 takes about 1.5 ms, and these did not lower it or cost more than they gave: to ask for the next block, the next tile or
 //! the next rows of a panel during a multiplication; to multiply the first tile while its block is packed, or all tiles without packing;
 //! and to copy the rows of a tile side by side, so that their lines do not meet in the first-level cache.
 

@@ -16,7 +16,7 @@ const LEAST_DRAWS: f64 = 16.0;
 /// each draw then counts by the inverse of that, so that what is estimated stays the mean over all timesteps. The gradient of a loss is
 /// the residual times a derivative, so its deviation follows the loss: on a network for MNIST, draws in proportion to the loss gave 0.42 of
 /// the variance of EK-FAC scores that as many draws in equal distances had. In proportion to the deviations themselves, which nobody
-/// knows before, it would have been 0.37, and to the lengths of gradients 0.47 (docs/results/banks.md).
+/// knows before, it would have been 0.37, and to the lengths of gradients 0.48 (docs/results/banks.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TimestepShares([u8; TENTHS]);
